@@ -1,0 +1,1 @@
+"""Mirage: video world models that remember."""

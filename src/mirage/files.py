@@ -1,0 +1,49 @@
+"""Whole files or none: outputs are written beside their target and renamed.
+
+    with replacing("world.safetensors") as beside:
+        beside.write_bytes(data)          # a kill here leaves the old world.safetensors as it was
+
+Also the one place that tells a person why a path cannot be written.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mirage.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path beside `target` to write to; rename it over `target` when the block ends well, remove it otherwise.
+
+    The temporary name keeps the suffix, so that writers which go by suffix work. Raises `InputError` where the folder
+    does not exist or cannot be written, or where `target` is a folder.
+    """
+    target = Path(target)
+    check_writable(target)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o666 & ~mask)  # mkstemp makes private files; the result has the permissions of any other file
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_writable(target: Path) -> None:
+    """Raise `InputError` when a file of this name cannot be made, before any work is spent on it."""
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; expected the name of a file to write")
+    if not target.parent.is_dir():
+        raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {target}: no permission to write in {target.parent}")

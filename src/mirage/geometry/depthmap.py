@@ -1,0 +1,94 @@
+"""Depth with its own honesty: z-depth and where it is known. `*`: leading axes, `H W`: any grid.
+
+Missing depth is a mask, never 0, NaN or 100. A resize never blends across a silhouette nor with an invalid cell,
+because a depth between two surfaces is a point in empty air.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from mirage.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class DepthMap:
+    """`z` [*,H,W] z-depth in world units; `valid` bool [*,H,W]. Without `valid`: where finite and > 0.
+
+    After construction `valid` is always a tensor, and `z` is 1 wherever it is invalid: a finite filler that no code
+    may read, so that arithmetic on the whole map stays finite.
+    """
+
+    z: Tensor
+    valid: Tensor = None  # pyright: ignore[reportAssignmentType] -- always a tensor after __post_init__
+
+    def __post_init__(self) -> None:
+        if self.z.ndim < 2 or not self.z.is_floating_point():
+            raise InputError(f"depth is floating point [*,H,W], got {self.z.dtype} {list(self.z.shape)}")
+        sane = torch.isfinite(self.z) & (self.z > 0)
+        valid = sane if self.valid is None else self.valid.bool() & sane
+        if valid.shape != self.z.shape:
+            raise InputError(f"depth {list(self.z.shape)} and its mask {list(valid.shape)} differ in shape")
+        object.__setattr__(self, "valid", valid)
+        object.__setattr__(self, "z", torch.where(valid, self.z, torch.ones_like(self.z)))
+
+    def resized(self, size: tuple[int, int]) -> "DepthMap":
+        """At `size` (h, w). Smaller: each cell takes the lower median of the valid depths around its centre, one that
+        was really measured. Larger: nearest. A cell is valid if at least half of what it looked at is.
+
+        The lower median is an order statistic: across a silhouette it gives one surface or the other, never a mean.
+        """
+        height, width = self.z.shape[-2:]
+        h, w = size
+        if (h, w) == (height, width):
+            return self
+        if h > height or w > width or height % h or width % w:
+            return self._sampled(size)
+        block = rearrange(self.z, "... (h a) (w b) -> ... h w (a b)", h=h, w=w)
+        known = rearrange(self.valid, "... (h a) (w b) -> ... h w (a b)", h=h, w=w)
+        central = _central(height // h, width // w, device=self.z.device)
+        block, known = block[..., central], known[..., central]
+        count = known.sum(-1)
+        ordered = torch.where(known, block, torch.inf).sort(dim=-1).values
+        median = ordered.gather(-1, ((count - 1).clamp_min(0) // 2)[..., None])[..., 0]
+        return DepthMap(median, (count > 0) & (2 * count >= len(central)))
+
+    def _sampled(self, size: tuple[int, int]) -> "DepthMap":
+        height, width = self.z.shape[-2:]
+        rows = ((torch.arange(size[0], device=self.z.device) + 0.5) * height / size[0]).long()
+        columns = ((torch.arange(size[1], device=self.z.device) + 0.5) * width / size[1]).long()
+        return DepthMap(self.z[..., rows[:, None], columns], self.valid[..., rows[:, None], columns])
+
+    def scaled(self, scale: float | Tensor, shift: float | Tensor = 0.0) -> "DepthMap":
+        """scale * z + shift; what falls to 0 or below becomes invalid."""
+        return DepthMap(self.z * scale + shift, self.valid)
+
+    def masked(self, keep: Tensor) -> "DepthMap":
+        """Valid only where `keep` [*,H,W] too."""
+        return DepthMap(self.z, self.valid & keep)
+
+    def __getitem__(self, index) -> "DepthMap":
+        index = index if isinstance(index, tuple) else (index,)
+        return DepthMap(self.z[(*index, ..., slice(None), slice(None))], self.valid[(*index, ..., slice(None), slice(None))])
+
+    def __len__(self) -> int:
+        return self.z.shape[0]
+
+    @property
+    def shape(self) -> torch.Size:
+        """[*,H,W]."""
+        return self.z.shape
+
+    def to(self, device: torch.device | str) -> "DepthMap":
+        return DepthMap(self.z.to(device), self.valid.to(device))
+
+
+def _central(height: int, width: int, *, device: torch.device) -> Tensor:
+    """Flat indices of the middle of a block: the (up to) 4 x 4 pixels around its centre, where the cell's ray passes."""
+    def middle(n: int) -> Tensor:
+        reach = min(n, 4 - n % 2)
+        return torch.arange(reach, device=device) + (n - reach) // 2
+
+    return (middle(height)[:, None] * width + middle(width)).flatten()

@@ -1,0 +1,20 @@
+"""Shared fixtures: real data, one thread, no downloads."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real test data: `MIRAGE_DATA`, else ../shared/data beside the checkout. Skipped, with the reason, where absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MIRAGE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"real test data is not at {folder}; set MIRAGE_DATA")
+    return folder

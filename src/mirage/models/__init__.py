@@ -1,0 +1,1 @@
+"""The networks: autoencoder, denoiser with its memory branch, sampling, depth from latents. See world.py."""

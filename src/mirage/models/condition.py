@@ -1,0 +1,90 @@
+"""What a denoiser sees: `Condition`. It knows latents and masks; it knows nothing of memories, cameras or prompts.
+
+Letters: `B` batch, `T` target latent frames, `P` preceding and `R` reference latent frames, `C` latent channels, `h w`
+latent grid, `L` text tokens of width `D`. Every latent here is normalised (the VAE's mean and deviation removed).
+
+    time ->   references ...   | preceding [P] | first | other targets, to be generated [T-1] |
+                                                 memory, mask, offset, rays: one per target [T]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One chunk's worth of what is known. Shapes are checked at construction; `InputError` names the field that is off.
+
+    memory      [B,C,T,h,w]  readout latents, 0 where unknown
+    mask        [B,1,T,h,w]  1: known, 0: unknown (a hole is never a zero in disguise)
+    offset      [B,2,T,h,w]  where in its cell the winning point fell (x, y), in cells, [-.5, .5], 0 where unknown
+    rays        [B,6,T,h,w]  Plucker coordinates of each cell relative to the camera of the first target frame
+    first       [B,C,1,h,w]  clean latent of the first target frame
+    preceding   [B,C,P,h,w]  clean latents just before `first`, oldest first; P may be 0
+    references  [B,C,R,h,w]  clean latents of earlier views that overlap with the targets, oldest first; R may be 0
+    text        [B,L,D]      encoded prompt, zero beyond its length
+    constant    [B,C,T,h,w]  only for branches in the published layout: latents of the encoded constant video
+    """
+
+    memory: Tensor
+    mask: Tensor
+    offset: Tensor
+    rays: Tensor
+    first: Tensor
+    preceding: Tensor
+    references: Tensor
+    text: Tensor
+    constant: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.memory.ndim != 5:
+            raise InputError(f"condition: memory has shape {list(self.memory.shape)}; accepted: [B,C,T,h,w]")
+        b, c, t, h, w = self.memory.shape
+        wanted: dict[str, tuple[int | None, ...]] = {
+            "mask": (b, 1, t, h, w),
+            "offset": (b, 2, t, h, w),
+            "rays": (b, 6, t, h, w),
+            "first": (b, c, 1, h, w),
+            "preceding": (b, c, None, h, w),
+            "references": (b, c, None, h, w),
+            "text": (b, None, None),
+            "constant": (b, c, t, h, w),
+        }
+        for name, shape in wanted.items():
+            value = getattr(self, name)
+            if value is None and name == "constant":
+                continue
+            if value.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
+                accepted = ",".join("*" if n is None else str(n) for n in shape)
+                raise InputError(
+                    f"condition: {name} has shape {list(value.shape)}; accepted: [{accepted}] "
+                    f"beside memory {list(self.memory.shape)}"
+                )
+
+    @property
+    def frames(self) -> int:
+        """T, the number of target latent frames, the clean first one included."""
+        return self.memory.shape[2]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Condition:
+        """The same condition elsewhere. None keeps the device or dtype as it is."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device=device, dtype=dtype) for name, v in values.items() if v is not None}
+        return Condition(**moved)
+
+    def without_memory(self) -> Condition:
+        """Nothing remembered: mask, memory and offset 0. Rays stay, for the camera moves all the same."""
+        zeros = torch.zeros_like
+        return replace(self, memory=zeros(self.memory), mask=zeros(self.mask), offset=zeros(self.offset))
+
+    def without_text(self, empty_text: Tensor) -> Condition:
+        """The encoded empty prompt, [1 or B,L,D], in place of the text."""
+        empty = empty_text.to(self.text).expand(self.text.shape[0], -1, -1)
+        return replace(self, text=empty)

@@ -1,0 +1,322 @@
+"""The denoiser: a stock diffusers Wan transformer, with a memory branch of our own beside it.
+
+    readout + mask + offset + rays --patch--> c --block 0--> c --block 1--> c ...     MemoryBranch
+                                                    |hint          |hint
+    [references | targets | preceding] --> layer 0 -+-> layer 1 ---+-> layer 2 ...    WanTransformer3DModel
+
+`predict` is the whole forward, in the open: no hooks, no subclass of the backbone. A hint's projection starts at zero,
+so a fresh branch changes nothing, bit for bit (tests/models/test_transformer.py).
+
+Letters: `B` batch, `T` target latent frames, `P` preceding, `R` references, `C` latent channels, `h w` latent grid, `N`
+tokens of width `d`. Layout of the side blocks after VACE (arXiv 2503.07598); one timestep per latent frame after
+Wan2.2-TI2V.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel, WanTransformerBlock
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from mirage.errors import InputError
+from mirage.models.condition import Condition
+
+Rotary = tuple[Tensor, Tensor]  # cos, sin, each [1,N,1,head_dim]
+
+ROTARY_BASE = 10000.0  # fixed in Wan
+REFERENCE_GAP = 16  # rotary steps left free before frame 0, so that references are read as views, not as history
+TIMESTEPS = 1000.0  # timestep = 1000 * sigma
+FEW_ROWS = 64  # below about this many rows a matrix product may take another kernel, with other rounding
+
+
+def predict(
+    transformer: WanTransformer3DModel,
+    branch: MemoryBranch | None,
+    latents: Tensor,
+    timestep: Tensor,
+    condition: Condition,
+) -> Tensor:
+    """The network's raw output for the target frames, [B,C,T,h,w]: velocity or clean latents, as it was trained.
+
+    latents [B,C,T,h,w] noisy targets, the clean first frame already in its place; timestep [B,T] in [0, 1000], 0 for
+    clean frames. References and preceding frames stand beside the targets as tokens with timestep 0, in the order
+    [reference | target | preceding] and at their own rotary positions: targets 0..T-1, preceding -P..-1, references
+    -16-R..-17. Hints touch target tokens only. Without references and preceding frames and with a fresh branch (or
+    none) this is the stock forward with a timestep per token.
+    """
+    its: Any = transformer.config
+    b, _, frames, height, width = latents.shape
+    _, patch_h, patch_w = its.patch_size
+    if timestep.shape != (b, frames):
+        raise InputError(f"timestep has shape {list(timestep.shape)}; accepted: one per latent frame, {[b, frames]}")
+    if height % patch_h or width % patch_w:
+        raise InputError(f"latent grid is {height}x{width}; accepted: multiples of the patch {patch_h}x{patch_w}")
+    r, p = condition.references.shape[2], condition.preceding.shape[2]
+    cells = (height // patch_h) * (width // patch_w)
+
+    # One timestep per frame, embedded and then repeated over the frame's tokens: what stock does per token, with fewer
+    # rows. Not with too few: `copies` of a row make the product take the kernel that it takes for all tokens.
+    every = torch.cat([timestep.new_zeros(b, r), timestep, timestep.new_zeros(b, p)], dim=1)
+    copies = min(cells, math.ceil(FEW_ROWS / every.numel()))
+    temb, modulation, text, _ = transformer.condition_embedder(
+        every.flatten().repeat_interleave(copies), condition.text, None, timestep_seq_len=every.shape[1] * copies
+    )
+    temb = repeat(temb[:, ::copies], "b t d -> b (t n) d", n=cells)
+    modulation = repeat(modulation[:, ::copies], "b t (six d) -> b (t n) six d", n=cells, six=6)
+
+    positions = torch.cat([torch.arange(-REFERENCE_GAP - r, -REFERENCE_GAP), torch.arange(frames), torch.arange(-p, 0)])
+    rotary = rotary_at(transformer, positions, (height // patch_h, width // patch_w), latents.device)
+
+    beside = torch.cat([condition.references, latents, condition.preceding], dim=2) if r or p else latents
+    hidden = rearrange(transformer.patch_embedding(beside), "b d t h w -> b (t h w) d").contiguous()
+
+    start, stop = r * cells, (r + frames) * cells
+    hints: dict[int, Tensor] = {}
+    detail = None
+    if branch is not None:
+        own = (rotary[0][:, start:stop], rotary[1][:, start:stop])
+        found = branch(hidden[:, start:stop], text, modulation[:, start:stop], own, latents, timestep, condition)
+        hints = dict(zip(branch.layers, found.layers, strict=True))
+        detail = found.detail
+
+    for index, block in enumerate(transformer.blocks):
+        hidden = _run(transformer, block, hidden, text, modulation, rotary)
+        if index in hints:
+            hidden = hidden + F.pad(hints[index], (0, 0, start, p * cells))
+
+    hidden, temb = hidden[:, start:stop], temb[:, start:stop]
+    shift, scale = (transformer.scale_shift_table.unsqueeze(0).to(temb.device) + temb.unsqueeze(2)).unbind(2)
+    hidden = (transformer.norm_out(hidden.float()) * (1 + scale) + shift).type_as(hidden)
+    output = rearrange(
+        transformer.proj_out(hidden),
+        "b (t h w) (ph pw c) -> b c t (h ph) (w pw)",
+        t=frames, h=height // patch_h, ph=patch_h, pw=patch_w,
+    )  # fmt: skip
+    return output if detail is None else output + detail
+
+
+class Hints(NamedTuple):
+    """What the branch has to say: a hint [B,N,d] per chosen layer; a correction [B,C,T,h,w] of the output, or None."""
+
+    layers: tuple[Tensor, ...]
+    detail: Tensor | None
+
+
+class MemoryBranch(ModelMixin, ConfigMixin):
+    """Side blocks over the memory's readout, giving hints to chosen layers of a Wan transformer. Saved by itself.
+
+    layers           backbone layers after which a hint is added, ascending
+    inputs           "readout_mask": C readout latents, 1 mask, then 2 offset and 6 ray channels if chosen;
+                     "published": C readout latents and C latents of an encoded constant video (`Condition.constant`)
+    detail_channels  > 0: a small convolutional path at latent resolution, added to the output. A backbone with coarse
+                     patches can then copy remembered detail, which would not fit through its tokens. 0 for Wan2.2.
+    The remaining fields are the backbone's own; `from_transformer` copies them.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules: ClassVar[list[str]] = ["HintBlock"]
+    _repeated_blocks: ClassVar[list[str]] = ["HintBlock"]
+    _keep_in_fp32_modules: ClassVar[list[str]] = ["scale_shift_table", "norm1", "norm2", "norm3"]  # as the backbone
+
+    @register_to_config
+    def __init__(
+        self,
+        layers: tuple[int, ...] = (0, 2, 4),
+        channels: int = 16,
+        num_attention_heads: int = 4,
+        attention_head_dim: int = 64,
+        ffn_dim: int = 1024,
+        patch_size: tuple[int, int, int] = (1, 2, 2),
+        cross_attn_norm: bool = True,
+        qk_norm: str = "rms_norm_across_heads",
+        eps: float = 1e-6,
+        inputs: str = "readout_mask",
+        use_offset: bool = True,
+        use_rays: bool = True,
+        detail_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        if inputs not in ("readout_mask", "published"):
+            raise InputError(f"branch inputs are {inputs!r}; accepted: 'readout_mask', 'published'")
+        if not layers or list(layers) != sorted(set(layers)):
+            raise InputError(f"branch layers are {list(layers)}; accepted: one or more, ascending, each once")
+        dim = num_attention_heads * attention_head_dim
+        seen = 2 * channels if inputs == "published" else channels + 1 + 2 * use_offset + 6 * use_rays
+        self.patch_embedding = nn.Conv3d(seen, dim, kernel_size=patch_size, stride=patch_size)
+        self.blocks = nn.ModuleList(
+            HintBlock(
+                WanTransformerBlock(dim, ffn_dim, num_attention_heads, qk_norm, cross_attn_norm, eps), first=i == 0
+            )
+            for i in range(len(layers))
+        )
+        self.detail = None
+        if detail_channels > 0:
+            self.detail = DetailPath(2 * channels + 2 + 2 * use_offset, detail_channels, channels)
+        self.layers, self.inputs, self.use_offset, self.use_rays = tuple(layers), inputs, use_offset, use_rays
+        self.gradient_checkpointing = False
+
+    @classmethod
+    def from_transformer(
+        cls,
+        transformer: WanTransformer3DModel,
+        *,
+        layers: tuple[int, ...] | None = None,
+        inputs: str = "readout_mask",
+        use_offset: bool = True,
+        use_rays: bool = True,
+        detail_channels: int = 0,
+    ) -> MemoryBranch:
+        """A fresh branch for this backbone: same sizes, its blocks starting as copies of the layers they sit beside.
+
+        layers None: every second one. The zero projections make it a no-op until it is trained.
+        """
+        its: Any = transformer.config
+        if its.patch_size[0] != 1:
+            raise InputError(f"backbone has patch size {tuple(its.patch_size)}; accepted: (1, *, *)")
+        chosen = tuple(range(0, its.num_layers, 2)) if layers is None else tuple(layers)
+        if not all(0 <= i < its.num_layers for i in chosen):
+            raise InputError(f"branch layers are {list(chosen)}; accepted: 0 to {its.num_layers - 1} of this backbone")
+        branch = cls(
+            layers=chosen,
+            channels=its.in_channels,
+            num_attention_heads=its.num_attention_heads,
+            attention_head_dim=its.attention_head_dim,
+            ffn_dim=its.ffn_dim,
+            patch_size=tuple(its.patch_size),
+            cross_attn_norm=its.cross_attn_norm,
+            qk_norm=its.qk_norm,
+            eps=its.eps,
+            inputs=inputs,
+            use_offset=use_offset,
+            use_rays=use_rays,
+            detail_channels=detail_channels,
+        )
+        nn.Module.to(branch, device=transformer.device, dtype=transformer.dtype)
+        for layer, block in zip(chosen, branch.blocks, strict=True):
+            # assign: each weight keeps the backbone's own dtype, for some stay float32 beside bfloat16 ones
+            weights = {name: weight.clone() for name, weight in transformer.blocks[layer].state_dict().items()}
+            cast(HintBlock, block).block.load_state_dict(weights, assign=True)
+        return branch
+
+    def forward(
+        self,
+        hidden: Tensor,
+        text: Tensor,
+        modulation: Tensor,
+        rotary: Rotary,
+        latents: Tensor,
+        timestep: Tensor,
+        condition: Condition,
+    ) -> Hints:
+        """Hints for the chosen layers, from the target tokens hidden [B,N,d] as they enter the backbone.
+
+        text [B,L,d] and modulation [B,N,6,d] as embedded by the backbone; latents and timestep as in `predict`.
+        """
+        seen = self.patch_embedding(self._inputs(condition).to(hidden.dtype))
+        state = rearrange(seen, "b d t h w -> b (t h w) d")
+        hints = []
+        for block in self.blocks:
+            hint, state = _run(self, block, state, hidden, text, modulation, rotary)
+            hints.append(hint)
+        if self.detail is None:
+            return Hints(tuple(hints), None)
+        known = [condition.memory, condition.mask] + [condition.offset] * self.use_offset
+        sigma = (timestep / TIMESTEPS)[:, None, :, None, None].expand_as(condition.mask)
+        detail = self.detail(torch.cat([*known, latents, sigma], dim=1).to(latents.dtype))
+        return Hints(tuple(hints), detail)
+
+    def _inputs(self, condition: Condition) -> Tensor:
+        if self.inputs == "published":
+            if condition.constant is None:
+                raise InputError("condition has no constant video; a branch in the published layout needs one")
+            return torch.cat([condition.memory, condition.constant], dim=1)
+        parts = [condition.memory, condition.mask]
+        parts += [condition.offset] * self.use_offset + [condition.rays] * self.use_rays
+        return torch.cat(parts, dim=1)
+
+
+class HintBlock(nn.Module):
+    """A Wan block on the branch's own state; the first one mixes the backbone's tokens in, each one gives a hint."""
+
+    def __init__(self, block: WanTransformerBlock, *, first: bool) -> None:
+        super().__init__()
+        dim = block.scale_shift_table.shape[-1]
+        self.proj_in = nn.Linear(dim, dim) if first else None
+        self.block = block
+        self.proj_out = nn.Linear(dim, dim)
+        for weight in self.proj_out.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(
+        self, state: Tensor, hidden: Tensor, text: Tensor, modulation: Tensor, rotary: Rotary
+    ) -> tuple[Tensor, Tensor]:
+        if self.proj_in is not None:
+            state = self.proj_in(state) + hidden
+        state = self.block(state, text, modulation, rotary)
+        return self.proj_out(state), state
+
+
+class DetailPath(nn.Module):
+    """Three 3x3 convolutions on each latent frame alone, [B,c,T,h,w] -> [B,C,T,h,w]; the last one starts at zero."""
+
+    def __init__(self, seen: int, hidden: int, channels: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(hidden, channels, 3, padding=1)
+        self.layers = nn.Sequential(
+            nn.Conv2d(seen, hidden, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.SiLU(),
+            last,
+        )
+        for weight in last.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        out = self.layers(rearrange(seen, "b c t h w -> (b t) c h w"))
+        return rearrange(out, "(b t) c h w -> b c t h w", b=seen.shape[0])
+
+
+def rotary_at(
+    transformer: WanTransformer3DModel, positions: Tensor, grid: tuple[int, int], device: torch.device
+) -> Rotary:
+    """Rotary cos and sin, each [1, T*h*w, 1, head_dim], of frames at integer positions [T] on a grid of tokens.
+
+    Equal to the backbone's own table at positions 0..T-1; the table stops somewhere and knows no negative positions.
+    """
+    rope = transformer.rope
+    t, (h, w) = len(positions), grid
+    axes = ((positions, rope.t_dim), (torch.arange(h), rope.h_dim), (torch.arange(w), rope.w_dim))
+    angles = []
+    for where, dim in axes:
+        frequency = 1.0 / ROTARY_BASE ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+        angles.append(torch.outer(where.double(), frequency))
+
+    def table(function: Any) -> Tensor:
+        # float64 until here, as the backbone's table: float32 angles of far positions would lose digits
+        ft, fh, fw = (repeat(function(a), "n d -> n (d two)", two=2).float().to(device) for a in angles)
+        full = torch.cat(
+            [
+                repeat(ft, "t d -> t h w d", h=h, w=w),
+                repeat(fh, "h d -> t h w d", t=t, w=w),
+                repeat(fw, "w d -> t h w d", t=t, h=h),
+            ],
+            dim=-1,
+        )
+        return rearrange(full, "t h w d -> 1 (t h w) 1 d")
+
+    return table(torch.cos), table(torch.sin)
+
+
+def _run(owner: Any, block: nn.Module, *args: Any) -> Any:
+    """block(*args), recomputed in the backward pass if its owner has gradient checkpointing switched on."""
+    if torch.is_grad_enabled() and owner.gradient_checkpointing:
+        return owner._gradient_checkpointing_func(block, *args)
+    return block(*args)

@@ -1,0 +1,211 @@
+"""The branch beside the stock Wan transformer: a fresh one changes nothing, a trained one only what it should."""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.models.condition import Condition
+from mirage.models.transformer import MemoryBranch, predict, rotary_at
+
+T, H, W = 3, 4, 6
+CELLS = (H // 2) * (W // 2)
+
+
+def backbone(seed: int = 0, layers: int = 4) -> WanTransformer3DModel:
+    """Wan2.2-TI2V layout, tiny."""
+    torch.manual_seed(seed)
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=24, in_channels=48, out_channels=48,
+        text_dim=32, freq_dim=256, ffn_dim=96, num_layers=layers, cross_attn_norm=True, rope_max_seq_len=64,
+    ).eval()  # fmt: skip
+
+
+def inputs(b: int = 2, *, c: int = 48, p: int = 0, r: int = 0) -> tuple[Tensor, Tensor, Condition]:
+    g = torch.Generator().manual_seed(1)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=g)
+
+    mask = (torch.rand((b, 1, T, H, W), generator=g) > 0.5).float()
+    condition = Condition(
+        memory=randn(b, c, T, H, W) * mask,
+        mask=mask,
+        offset=(torch.rand((b, 2, T, H, W), generator=g) - 0.5) * mask,
+        rays=randn(b, 6, T, H, W),
+        first=randn(b, c, 1, H, W),
+        preceding=randn(b, c, p, H, W),
+        references=randn(b, c, r, H, W),
+        text=randn(b, 7, 32),
+    )
+    timestep = torch.tensor([[0.0, 700.0, 700.0], [0.0, 331.25, 12.5]])[:b]
+    return randn(b, c, T, H, W), timestep, condition
+
+
+def stock(model: WanTransformer3DModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+    per_token = timestep.repeat_interleave(CELLS, dim=1)
+    return model(latents, per_token, text, return_dict=False)[0]
+
+
+def trained(model: WanTransformer3DModel, **options: Any) -> MemoryBranch:
+    """A branch whose zero projections have been moved, as training would."""
+    branch = MemoryBranch.from_transformer(model, **options)
+    torch.manual_seed(3)
+    for name, weight in branch.named_parameters():
+        if "proj_out" in name or "detail" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    return branch
+
+
+@pytest.mark.parametrize("with_branch", [False, True])
+@pytest.mark.parametrize("detail", [0, 8])
+@torch.no_grad()
+def test_a_fresh_branch_changes_nothing_bit_for_bit(with_branch: bool, detail: int) -> None:
+    model = backbone()
+    branch = MemoryBranch.from_transformer(model, detail_channels=detail) if with_branch else None
+    latents, timestep, condition = inputs()
+    ours = predict(model, branch, latents, timestep, condition)
+    assert torch.equal(ours, stock(model, latents, timestep, condition.text))
+
+
+@torch.no_grad()
+def test_a_fresh_branch_changes_nothing_beside_other_tokens() -> None:
+    model = backbone()
+    latents, timestep, condition = inputs(p=2, r=1)
+    branch = MemoryBranch.from_transformer(model)
+    without = predict(model, None, latents, timestep, condition)
+    assert torch.equal(predict(model, branch, latents, timestep, condition), without)
+    alone = stock(model, latents, timestep, condition.text)
+    assert not torch.allclose(without, alone, atol=1e-4)  # the other tokens are attended to
+
+
+@torch.no_grad()
+def test_one_timestep_for_all_frames_is_the_plain_stock_forward() -> None:
+    model = backbone()
+    latents, _, condition = inputs()
+    plain = model(latents, torch.tensor([500.0, 20.0]), condition.text, return_dict=False)[0]
+    ours = predict(model, None, latents, torch.tensor([[500.0] * T, [20.0] * T]), condition)
+    torch.testing.assert_close(ours, plain)
+
+
+@torch.no_grad()
+def test_rotary_equals_the_backbones_table_and_goes_on_below_zero() -> None:
+    model = backbone()
+    cos, sin = rotary_at(model, torch.arange(T), (H // 2, W // 2), torch.device("cpu"))
+    stock_cos, stock_sin = model.rope(torch.empty(1, 48, T, H, W))
+    assert torch.equal(cos, stock_cos)
+    assert torch.equal(sin, stock_sin)
+    below = rotary_at(model, -torch.arange(T), (1, 1), torch.device("cpu"))
+    above = rotary_at(model, torch.arange(T), (1, 1), torch.device("cpu"))
+    assert torch.equal(below[0], above[0])
+    assert torch.equal(below[1], -above[1])
+
+
+@torch.no_grad()
+def test_time_is_relative_so_preceding_frames_are_like_earlier_targets() -> None:
+    """[preceding | targets] at -P.. equals one longer clip at 0.., read off at its last T frames."""
+    model = backbone()
+    latents, timestep, condition = inputs(p=2)
+    ours = predict(model, None, latents, timestep, condition)
+    longer = torch.cat([condition.preceding, latents], dim=2)
+    times = torch.cat([torch.zeros(2, 2), timestep], dim=1)
+    torch.testing.assert_close(ours, stock(model, longer, times, condition.text)[:, :, 2:], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_trained_branch_reads_memory_mask_offset_and_rays() -> None:
+    model = backbone()
+    latents, timestep, condition = inputs()
+    branch = trained(model)
+    base = predict(model, branch, latents, timestep, condition)
+    for name in ("memory", "mask", "offset", "rays"):
+        changed = replace(condition, **{name: getattr(condition, name) + 1.0})
+        assert not torch.allclose(predict(model, branch, latents, timestep, changed), base), name
+    blind = trained(model, use_offset=False, use_rays=False)
+    base = predict(model, blind, latents, timestep, condition)
+    moved = replace(condition, offset=condition.offset + 1, rays=condition.rays + 1)
+    assert torch.equal(predict(model, blind, latents, timestep, moved), base)
+
+
+@torch.no_grad()
+def test_the_detail_path_is_local() -> None:
+    """One remembered cell moves the detail output at most three cells away and in its own frame only."""
+    model = backbone(layers=1)
+    latents, timestep, condition = inputs()
+    branch = trained(model, layers=(0,), detail_channels=8)
+    for block in branch.blocks:
+        torch.nn.init.zeros_(block.proj_out.weight)  # type: ignore[arg-type]
+        torch.nn.init.zeros_(block.proj_out.bias)  # type: ignore[arg-type]
+    memory = condition.memory.clone()
+    memory[:, :, 1, 0, 0] += 5
+    changed = replace(condition, memory=memory)
+    moved = predict(model, branch, latents, timestep, changed) - predict(model, branch, latents, timestep, condition)
+    assert moved[:, :, 1, :4, :4].abs().sum() > 0
+    moved[:, :, 1, :4, :4] = 0
+    assert moved.abs().sum() == 0
+
+
+def test_gradients_reach_every_weight_of_the_branch_and_checkpointing_keeps_them() -> None:
+    model = backbone().requires_grad_(False)
+    latents, timestep, condition = inputs(p=1, r=1)
+
+    fresh = trained(model, detail_channels=8)
+
+    def gradients(checkpointing: bool) -> dict[str, Tensor]:
+        branch = deepcopy(fresh)
+        if checkpointing:
+            model.enable_gradient_checkpointing()
+            branch.enable_gradient_checkpointing()
+        predict(model, branch, latents, timestep, condition).square().mean().backward()
+        return {name: weight.grad for name, weight in branch.named_parameters() if weight.grad is not None}
+
+    plain = gradients(False)
+    assert set(plain) == {name for name, _ in fresh.named_parameters()}
+    assert all(g.abs().sum() > 0 for name, g in plain.items())
+    again = gradients(True)
+    assert model.gradient_checkpointing
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, msg=name)
+
+
+@torch.no_grad()
+def test_a_saved_branch_comes_back(tmp_path: Any) -> None:
+    model = backbone()
+    branch = trained(model, detail_channels=8, use_rays=False)
+    branch.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    again = MemoryBranch.from_pretrained(tmp_path)
+    latents, timestep, condition = inputs()
+    ours, theirs = (predict(model, one, latents, timestep, condition) for one in (branch, again))
+    assert torch.equal(ours, theirs)
+
+
+@torch.no_grad()
+def test_the_published_inputs_are_memory_and_a_constant_video() -> None:
+    model = backbone()
+    latents, timestep, condition = inputs()
+    branch = trained(model, inputs="published")
+    assert branch.patch_embedding.in_channels == 96
+    with pytest.raises(InputError, match="constant"):
+        predict(model, branch, latents, timestep, condition)
+    predict(model, branch, latents, timestep, replace(condition, constant=torch.ones_like(condition.memory)))
+
+
+def test_requests_that_do_not_fit_say_so() -> None:
+    model = backbone()
+    latents, timestep, condition = inputs()
+    with pytest.raises(InputError, match="one per latent frame"):
+        predict(model, None, latents, timestep[:, :1], condition)
+    with pytest.raises(InputError, match="multiples of the patch"):
+        predict(model, None, latents[..., :5], timestep, condition)
+    with pytest.raises(InputError, match="accepted: 0 to 3"):
+        MemoryBranch.from_transformer(model, layers=(0, 4))
+    with pytest.raises(InputError, match="ascending"):
+        MemoryBranch.from_transformer(model, layers=(2, 0))
+    with pytest.raises(InputError, match="readout_mask"):
+        MemoryBranch.from_transformer(model, inputs="everything")

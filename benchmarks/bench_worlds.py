@@ -1,0 +1,40 @@
+"""Frames per second of the worlds' ray caster at 192x256: one CPU thread, and CUDA where there is one.
+
+Run: python benchmarks/bench_worlds.py
+"""
+
+import statistics
+import time
+
+import torch
+
+from mirage.worlds import World
+
+SIZE, FRAMES = (192, 256), 33
+
+
+def seconds(work) -> float:
+    begun = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        rates, built, walked = [], [], []
+        for seed in range(12):
+            built.append(seconds(lambda seed=seed: World.sample(seed)))
+            world = World.sample(seed)
+            walked.append(seconds(lambda world=world: world.path("walk", FRAMES)))
+            camera, world = world.path("walk", FRAMES), world.to(device)
+            world.render(camera[:1], SIZE)
+            rates.append(FRAMES / seconds(lambda world=world, camera=camera: world.render(camera, SIZE)))
+        print(f"{device}: median {statistics.median(rates):.0f} frames/s (slowest world {min(rates):.0f}), "
+              f"world {1e3 * statistics.median(built):.1f} ms, path {1e3 * statistics.median(walked):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Pictures for people: contact sheets, maps from above, simple plots. `F`: frames, `H W`: pixels, `N`: points.
+
+    sheet = contact_sheet({"with memory": frames, "without": others}, columns=8)     # [3,H,W] in [0, 1]
+    save_image("sheet.png", sheet)
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from mirage.formats.image import to_bytes
+from mirage.geometry.camera import Camera
+
+PAPER, INK, FAINT = (255, 255, 255), (28, 30, 36), (128, 132, 142)
+PATH, START = (214, 72, 60), (38, 120, 200)
+MARGIN, GAP, TEXT, SMALL = 20, 6, 16, 11
+
+
+def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = "", width: int = 160,
+                  captions: Mapping[str, Sequence[str]] | None = None) -> Tensor:
+    """One labelled row per entry, `columns` frames [F,3,H,W] spread evenly from first to last -> [3,H,W].
+
+    Frame numbers stand under the pictures; `captions[label]`, as many as pictures shown, replace them. Every picture is
+    `width` pixels wide. Rows may differ in length and in aspect.
+    """
+    if not rows or columns < 1 or any(frames.ndim != 4 or len(frames) == 0 for frames in rows.values()):
+        raise ValueError("a contact sheet has at least one row of frames [F,3,H,W] and at least one column")
+    chosen = {label: torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long().tolist()
+              for label, frames in rows.items()}
+    heights = {label: max(1, round(width * frames.shape[2] / frames.shape[3])) for label, frames in rows.items()}
+    head = MARGIN + (TEXT + 2 * GAP if title else 0)
+    line = TEXT + GAP
+    tall = head + sum(line + heights[label] + SMALL + 2 * GAP + MARGIN // 2 for label in rows) + MARGIN // 2
+    wide = 2 * MARGIN + columns * (width + GAP) - GAP
+    sheet = Image.new("RGB", (wide, tall), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((MARGIN, MARGIN - 4), title, fill=INK, font=_font(TEXT + 2))
+    top = head
+    for label, frames in rows.items():
+        draw.text((MARGIN, top), label, fill=INK, font=_font(TEXT))
+        top += line
+        words = (captions or {}).get(label) or [str(index) for index in chosen[label]]
+        for column, (index, word) in enumerate(zip(chosen[label], words, strict=True)):
+            left = MARGIN + column * (width + GAP)
+            picture = _resized(frames[index], (heights[label], width))
+            sheet.paste(Image.fromarray(to_bytes(picture)), (left, top))
+            draw.text((left, top + heights[label] + 3), word, fill=FAINT, font=_font(SMALL))
+        top += heights[label] + SMALL + 2 * GAP + MARGIN // 2
+    return _tensor(sheet)
+
+
+def top_down_map(points: Tensor, colours: Tensor | None = None, camera: Camera | None = None, *,
+                 side: int = 720) -> Tensor:
+    """World points [N,3] seen from above (x right, z up the page), with colours [N,3] in [0, 1], and a camera path [F]
+    over them as a line with view cones -> [3,side,side]. Higher points (smaller y) lie on top; the bar is a length in
+    world units. The frame holds 98 % of the points, and every camera."""
+    points = points.detach().double().cpu()
+    points = points[torch.isfinite(points).all(-1)]
+    centers = camera.center.double().cpu().reshape(-1, 3) if camera is not None else points[:0]
+    low, extent = _frame(points, centers)
+    scale = (side - 2 * MARGIN) / extent
+
+    def page(world: Tensor) -> Tensor:
+        x = MARGIN + (world[..., 0] - low[0]) * scale
+        return torch.stack([x, side - MARGIN - (world[..., 2] - low[1]) * scale], dim=-1)
+
+    paper = np.full((side, side, 3), 250, dtype=np.uint8)
+    if len(points):
+        order = points[:, 1].argsort(descending=True, stable=True)
+        shown = torch.full((len(points), 3), 0.45) if colours is None else colours.detach().float().cpu().clamp(0, 1)
+        at = page(points[order]).round().long()
+        inside = ((at >= 1) & (at < side - 1)).all(-1)
+        at, ink = at[inside].numpy(), (shown[order][inside] * 255).round().to(torch.uint8).numpy()
+        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            paper[at[:, 1] + down, at[:, 0] + right] = ink
+    image = Image.fromarray(paper)
+    draw = ImageDraw.Draw(image)
+    if camera is not None:
+        _draw_path(draw, camera, centers, page, reach=0.04 * extent)
+    _draw_bar(draw, side, scale, extent)
+    return _tensor(image)
+
+
+def plot_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str, title: str = "",
+               size: tuple[int, int] = (480, 800), log: bool = False) -> Tensor:
+    """Curves by name, each (xs, ys), on labelled axes -> [3,H,W]. `log`: both axes logarithmic."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, needed by few
+    from matplotlib.figure import Figure
+
+    height, width = size
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for label, (xs, ys) in lines.items():
+        axes.plot(xs, ys, label=label, marker="o", markersize=3, linewidth=1.6)
+    axes.set(xlabel=x, ylabel=y, title=title, **({"xscale": "log", "yscale": "log"} if log else {}))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(lines) > 1:
+        axes.legend(frameon=False)
+    canvas.draw()
+    return _tensor(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+
+def _frame(points: Tensor, centers: Tensor) -> tuple[Tensor, float]:
+    """Lower left corner (x, z) and side of a square around 98 % of the points and all cameras."""
+    flat = centers[:, [0, 2]]
+    if len(points):
+        sample = points[:: max(1, len(points) // 100_000), [0, 2]]
+        flat = torch.cat([flat, torch.quantile(sample, torch.tensor([0.01, 0.99], dtype=torch.float64), dim=0)])
+    if not len(flat):
+        return torch.full((2,), -0.5, dtype=torch.float64), 1.0
+    low, high = flat.amin(0), flat.amax(0)
+    extent = max(float((high - low).amax()) * 1.08, 1e-3)
+    return (low + high) / 2 - extent / 2, extent
+
+
+def _draw_path(draw: ImageDraw.ImageDraw, camera: Camera, centers: Tensor, page, *, reach: float) -> None:
+    """The path, a view cone at up to a dozen cameras, and a dot where it starts."""
+    draw.line([tuple(point) for point in page(centers).tolist()], fill=PATH, width=2)
+    single = camera.to("cpu").to(torch.float64)
+    every = Camera(single.c2w.reshape(-1, 4, 4), single.intrinsics.reshape(-1, 4))
+    for frame in range(0, len(every), max(1, len(every) // 12)):
+        sides = every[frame].unproject(torch.tensor([[0.0, 0.5], [1.0, 0.5]], dtype=torch.float64),
+                                       torch.full((2,), reach, dtype=torch.float64))
+        corners = page(torch.cat([centers[frame][None], sides]))
+        draw.polygon([tuple(corner) for corner in corners.tolist()], outline=PATH)
+    x, y = page(centers[0]).tolist()
+    draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=START)
+
+
+def _draw_bar(draw: ImageDraw.ImageDraw, side: int, scale: float, extent: float) -> None:
+    """A round length of about a fifth of the map."""
+    power = 10 ** np.floor(np.log10(extent / 5))
+    length = float(max(step for step in (1, 2, 5) if step * power <= extent / 5) * power)
+    right, y = MARGIN + length * scale, side - MARGIN // 2
+    draw.line((MARGIN, y, right, y), fill=INK, width=2)
+    draw.text((right + GAP, y - SMALL // 2 - 2), f"{length:g}", fill=INK, font=_font(SMALL))
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    image = image.detach().float().cpu()
+    if image.shape[-2:] == size:
+        return image
+    return interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return rearrange(torch.from_numpy(np.array(image, dtype=np.float32) / 255), "h w c -> c h w").contiguous()

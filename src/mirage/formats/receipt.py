@@ -1,0 +1,32 @@
+"""The receipt beside a result: what made it, with what, how long it took. One JSON object.
+
+    write_receipt("walk.json", {"versions": versions(), "seed": 0, "seconds": {"denoise": 1.5}})
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from mirage.files import replacing
+
+PACKAGES = ("mirage", "torch", "numpy", "diffusers", "transformers", "safetensors", "av")
+
+
+def write_receipt(path: str | os.PathLike[str], content: Mapping[str, object]) -> None:
+    """Write JSON, whole or not at all. NaN and infinity are refused (JSON has none): a receipt with one is a bug."""
+    text = json.dumps(dict(content), indent=2, allow_nan=False) + "\n"
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result; those not installed are left out. Imports none."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,10 +1,12 @@
 """The ray caster: axis-aligned boxes to exact colour, depth and surface, frame by frame.
 
-A box has six faces; face k belongs to box k // 6, to axis (k % 6) // 2 and to its low (even) or high (odd) side. Per block of frames each
-face is tested only inside the rectangle of the screen that it can cover; colours are then computed for the flat list of hits. Edges
-are smoothed by four more rays in those pixels only whose surface differs from a neighbour's; depth and surface stay the centre's.
+A box has six faces; face k belongs to box k // 6, to axis (k % 6) // 2 and to its low (even) or high (odd) side. Each face is tested
+only inside the rectangle of the screen that it can cover; colours are then computed for one flat list of hits, sorted so that faces of
+one kind lie together. Edges are smoothed by four more rays in those pixels only whose surface differs from a neighbour's; depth and
+surface stay the centre's. Selections are arithmetic rather than boolean: on a CPU that is several times faster in torch.
 
-`f` frames of a block, `K` faces, `n` hits, `P` rows of the material table (names in `ROWS`). World axes: x, y down, z; floor at y = 0.
+`f` frames of a block, `N` boxes, `K = 6 N` faces, `n` hits, `P` rows of the material table (named in `ROWS`). World axes: x, y down, z;
+floors at y = 0.
 """
 
 from collections.abc import Iterator
@@ -29,12 +31,13 @@ ROWS = (
     *("lx", "ly", "lz", "falloff", "lr", "lg", "lb", "ar", "ag", "ab"),  # the light that reaches it, and the ambient one
     *("u0", "u1", "v0", "v1", "side"),  # where its surroundings darken it, and the sign of its normal
 )
-_ROW = {name: i for i, name in enumerate(ROWS)}
-_UV = {0: (2, 1), 1: (0, 2), 2: (0, 1)}  # the axes that span a face
-_NEAR = 1e-3
+SPANS = {0: (2, 1), 1: (0, 2), 2: (0, 1)}  # axis of a face -> the axes u, v that span it
+FLOOR = 3  # the fourth kind of face beside the three axes: tops that things stand on
+_LOOK, _LIGHT = ROWS.index("lx"), len(ROWS)
+_NEAR, _FAR, _STEEP = 1e-3, 1e6, 1e20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """What a camera sees: `rgb [F,3,H,W]` in [0,1]; exact z-`depth` (sky: invalid); `surface [F,H,W]` face ids (-1: sky);
     `moving [F,H,W]`, True where any part of the pixel shows a box that moves."""
@@ -52,16 +55,21 @@ def render(world: "World", camera: Camera, size: tuple[int, int], *, time: Tenso
     frames = len(camera)
     time = torch.arange(frames) if time is None else time
     shift = world.shift(time.to(device=device, dtype=torch.float32))
+    bounds = world.boxes + shift[:, :, None]
+    eyes = _Eyes.of(camera, size)
+    windows = _windows(camera, bounds, size)
     rgb = torch.empty(frames, 3, *size, device=device)
     z = torch.empty(frames, *size, device=device)
     surface = torch.empty(frames, *size, device=device, dtype=torch.int32)
     moving = torch.zeros(frames, *size, device=device, dtype=torch.bool)
     for part in _blocks(frames, 1 if device.type == "cpu" else 24):
-        eyes = _Eyes.of(camera[part], size)
-        bounds = world.boxes + shift[part, :, None]
-        t, face = _trace(eyes, bounds)
-        colour, z[part], surface[part] = _shade_block(world, eyes, bounds, shift[part], t, face, moving[part])
-        rgb[part] = rearrange(colour, "c (f h w) -> f c h w", f=eyes.count, h=size[0])
+        some = eyes[part]
+        z[part], face = _trace(some, bounds[part], windows[part])
+        surface[part] = face
+        hits = _hits(some, bounds[part], z[part], face)
+        rgb[part] = _smooth(_shade(world, some, shift[part], hits), hits, face.shape)
+        if world.moves:
+            moving[part] = _moving(world, hits, face.shape)
     return View(rgb, DepthMap(z, surface >= 0), surface, moving)
 
 
@@ -70,94 +78,60 @@ def _blocks(frames: int, step: int) -> Iterator[slice]:
     return (slice(i, min(i + step, frames)) for i in range(0, frames, step))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Eyes:
-    """Rays of a block: direction(x, y) = `base + x * dx + y * dy` in pixels (x, y at pixel centres are integers), z-depth 1."""
+    """Rays of z-depth 1: direction(x, y) = `base + x * dx + y * dy`, where pixel centres have whole x and y. All [f,3]."""
 
-    origin: Tensor  # [f,3]
-    base: Tensor  # [f,3]
-    dx: Tensor  # [f,3]
-    dy: Tensor  # [f,3]
-    rotation: Tensor  # [f,3,3]
-    intrinsics: Tensor  # [f,4]
+    origin: Tensor
+    base: Tensor
+    dx: Tensor
+    dy: Tensor
     size: tuple[int, int]
 
     @classmethod
     def of(cls, camera: Camera, size: tuple[int, int]) -> "_Eyes":
-        fx, fy, cx, cy = camera.intrinsics[..., None].unbind(1)
-        rotation = camera.c2w[:, :3, :3]
-        right, down, ahead = rotation.unbind(2)
         height, width = size
+        fx, fy, cx, cy = camera.intrinsics[..., None].unbind(1)
+        right, down, ahead = camera.c2w[:, :3, :3].unbind(2)
         base = ahead + right * ((0.5 / width - cx) / fx) + down * ((0.5 / height - cy) / fy)
-        eyes = (base, right / (fx * width), down / (fy * height), rotation, camera.intrinsics)
-        return cls(camera.c2w[:, :3, 3], *eyes, size)
+        return cls(camera.center, base, right / (fx * width), down / (fy * height), size)
 
-    @property
-    def count(self) -> int:
-        return len(self.origin)
+    def __getitem__(self, part: slice) -> "_Eyes":
+        return _Eyes(self.origin[part], self.base[part], self.dx[part], self.dy[part], self.size)
 
-
-def _trace(eyes: _Eyes, bounds: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (inf: none) and face id (int32, -1: none)."""
-    height, width = eyes.size
-    x = torch.arange(width, device=bounds.device, dtype=torch.float32)
-    y = torch.arange(height, device=bounds.device, dtype=torch.float32)
-    along, across = eyes.base[:, :, None] + eyes.dx[:, :, None] * x, eyes.dy[:, :, None] * y
-    direction = [along[:, a, None, :] + across[:, a, :, None] for a in range(3)]
-    inverse = [d.reciprocal() for d in direction]
-    best = torch.full((eyes.count, height, width), torch.inf, device=bounds.device)
-    face = torch.full((eyes.count, height, width), -1, device=bounds.device, dtype=torch.int32)
-    relative = rearrange(bounds - eyes.origin[:, None, None], "f n e a -> n e a f 1 1")
-    for k, (top, bottom, left, right) in _windows(eyes, bounds):
-        box, axis, side = k // 6, (k % 6) // 2, k % 2
-        b, c = _UV[axis]
-        area = (slice(None), slice(top, bottom), slice(left, right))
-        low, high = relative[box].unbind(0)
-        t = relative[box, side, axis] * inverse[axis][area]
-        p, q = t * direction[b][area], t * direction[c][area]
-        hit = (p >= low[b]).logical_and_(p <= high[b]).logical_and_(q >= low[c]).logical_and_(q <= high[c])
-        nearest = best[area]
-        hit.logical_and_(t < nearest).logical_and_(t > _NEAR)
-        torch.where(hit, t, nearest, out=t)
-        nearest.copy_(t)
-        face[area].masked_fill_(hit, k)
-    return best, face
+    def of_hits(self, values: Tensor, frame: Tensor | None) -> Tensor:
+        """Values [f,3] of a block -> [3,n] per hit, or [3,1] where there is one frame."""
+        return values.T if frame is None else values.T.index_select(1, frame)
 
 
-def _windows(eyes: _Eyes, bounds: Tensor) -> list[tuple[int, tuple[int, int, int, int]]]:
-    """Faces that may be seen in this block, each with the pixel rectangle (top, bottom, left, right) that holds it."""
-    eyes_cpu = [v.cpu() for v in (eyes.origin, eyes.rotation, eyes.intrinsics)]
-    origin, rotation, intrinsics = eyes_cpu
-    bounds = bounds.cpu()
-    corner = torch.stack([_corners(bounds, axis, side) for axis in range(3) for side in range(2)], 2)  # [f,n,6,4,3]
-    seen = (corner - origin[:, None, None, None]) @ rotation[:, None, None]
+def _windows(camera: Camera, bounds: Tensor, size: tuple[int, int]) -> Tensor:
+    """The pixel rectangle (left, top, right, bottom; past the end) that holds each face in each frame: [F,K,4] int on the CPU,
+    empty (right <= left) where the face looks away or is out of view."""
+    camera, bounds = camera.to("cpu"), bounds.cpu()
+    corner = torch.stack([_corners(bounds, axis, side) for axis in range(3) for side in range(2)], 2)  # [F,N,6,4,3]
+    frames, boxes = bounds.shape[:2]
+    seen = (corner - camera.center[:, None, None, None]).view(frames, -1, 3) @ camera.c2w[:, :3, :3]
+    seen = seen.view(frames, boxes, 6, 4, 3)
     following = seen.roll(-1, 3)
     za, zb = seen[..., 2:], following[..., 2:]
     crossing = torch.lerp(seen, following, ((_NEAR - za) / (zb - za)).nan_to_num(0, 0, 0).clamp(0, 1))
     points = torch.cat([seen, crossing], 3)
-    present = torch.cat([za > _NEAR, (za > _NEAR) != (zb > _NEAR)], 3)[..., 0]
-    scale = torch.tensor([eyes.size[1], eyes.size[0]])
-    focal, centre = intrinsics[:, None, None, None].split(2, -1)
+    present = torch.cat([za > _NEAR, (za > _NEAR) != (zb > _NEAR)], 3)
+    scale = torch.tensor([size[1], size[0]])
+    focal, centre = camera.intrinsics[:, None, None, None].split(2, -1)
     pixel = (points[..., :2] / points[..., 2:].clamp(min=_NEAR) * focal + centre) * scale - 0.5
-    low = pixel.masked_fill(~present[..., None], torch.inf).amin(3)
-    high = pixel.masked_fill(~present[..., None], -torch.inf).amax(3)
-    plane = rearrange(bounds, "f n e a -> f n (a e)")
-    sign = torch.tensor([-1.0, 1.0]).repeat(3)
-    outside = (repeat(origin, "f a -> f 1 (a e)", e=2) - plane) * sign > 0
-    outside &= (high[..., 0] >= 0) & (high[..., 1] >= 0) & (low[..., 0] <= scale[0]) & (low[..., 1] <= scale[1])
-    low, high = (v.masked_fill(~outside[..., None], m) for v, m in ((low, torch.inf), (high, -torch.inf)))
-    low, high = low.amin(0).flatten(0, 1), high.amax(0).flatten(0, 1)
-    keep = outside.any(0).flatten().nonzero()[:, 0]
-    first = torch.minimum(low[keep].floor().clamp(min=0), scale - 1).int()
-    last = torch.minimum(high[keep].ceil() + 1, scale.float()).int()
-    rows = torch.stack([first[:, 1], last[:, 1], first[:, 0], last[:, 0]], 1).tolist()
-    kept = zip(keep.tolist(), rows, strict=True)
-    return [(k, (t, b, x0, x1)) for k, (t, b, x0, x1) in kept if b > t and x1 > x0]
+    low = torch.where(present, pixel, _FAR).amin(3).floor().clamp(min=0)
+    high = torch.where(present, pixel, -_FAR).amax(3).ceil().add(1).minimum(scale)
+    outward = torch.tensor([-1.0, 1.0]).repeat(3)
+    eye = repeat(camera.center, "f a -> f 1 (a e)", e=2)
+    facing = (eye - rearrange(bounds, "f n e a -> f n (a e)")) * outward > 0
+    high = torch.where(facing[..., None], high, 0)
+    return torch.cat([low, high], 3).flatten(1, 2).int()
 
 
 def _corners(bounds: Tensor, axis: int, side: int) -> Tensor:
-    """The four corners of one face of every box, in order around it: [f,n,4,3]."""
-    b, c = _UV[axis]
+    """The four corners of one face of every box, in order around it: [F,N,4,3]."""
+    b, c = SPANS[axis]
     around = bounds.new_empty(*bounds.shape[:2], 4, 3)
     around[..., axis] = bounds[:, :, None, side, axis]
     around[..., b] = bounds[:, :, [0, 1, 1, 0], b]
@@ -165,172 +139,239 @@ def _corners(bounds: Tensor, axis: int, side: int) -> Tensor:
     return around
 
 
-def _shade_block(
-    world: "World", eyes: _Eyes, bounds: Tensor, shift: Tensor, t: Tensor, face: Tensor, moving: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours of a block `[3, f*h*w]`, its z (0 at sky, to be masked) and surface; marks `moving` in place."""
+def _trace(eyes: _Eyes, bounds: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (`_FAR`: none) and face id (-1: none), as numbers."""
     height, width = eyes.size
-    grid = torch.arange(face.numel(), device=face.device)
-    x, y, frame = grid % width, grid // width % height, grid // (width * height)
-    flat = face.flatten().long()
-    colour = _shade(world, eyes, shift, _Hits(frame, x.float(), y.float(), t.flatten(), flat))
-    if world.motion_boxes.any():
-        moving |= (face >= 0) & world.motion_boxes[(face // 6).clamp(min=0)]
+    x = torch.arange(width, device=bounds.device, dtype=torch.float32)
+    y = torch.arange(height, device=bounds.device, dtype=torch.float32)
+    along, across = eyes.base[:, :, None] + eyes.dx[:, :, None] * x, eyes.dy[:, :, None] * y
+    direction = [along[:, a, None, :] + across[:, a, :, None] for a in range(3)]
+    inverse = [d.reciprocal().clamp_(-_STEEP, _STEEP) for d in direction]
+    best = torch.full((len(bounds), height, width), _FAR, device=bounds.device)
+    face = torch.full_like(best, -1.0)
+    shown = (windows[..., 2:] > windows[..., :2]).all(2)[..., None]
+    low = torch.where(shown, windows[..., :2], 1 << 20).amin(0)
+    high = torch.where(shown, windows[..., 2:], 0).amax(0)
+    chosen = shown.any(0)[:, 0].nonzero()[:, 0]
+    plane, u, v = (rearrange(t, "f k -> k f 1 1") for t in _planes(eyes, bounds)[:3])
+    half_u, half_v = (rearrange(t, "f k -> k f 1 1") for t in _planes(eyes, bounds)[3:])
+    for k, left, top, right, bottom in torch.cat([chosen[:, None], low[chosen], high[chosen]], 1).tolist():
+        axis = k % 6 // 2
+        b, c = SPANS[axis]
+        area = (slice(None), slice(top, bottom), slice(left, right))
+        t = plane[k] * inverse[axis][area]
+        p = (t * direction[b][area]).sub_(u[k]).abs_().sub_(half_u[k])
+        q = (t * direction[c][area]).sub_(v[k]).abs_().sub_(half_v[k])
+        outside = torch.maximum(p, q, out=p).clamp_(min=0)
+        behind = torch.sub(_NEAR, t, out=q).clamp_(min=0)
+        t.add_(outside.add_(behind), alpha=_STEEP)  # exact where the ray meets the face, beyond everything elsewhere
+        nearest = best[area]
+        nearer = (nearest - t).mul_(_STEEP).clamp_(0, 1)
+        name = face[area]
+        name.add_(nearer.mul_(k - name))
+        torch.minimum(nearest, t, out=nearest)
+    return best, face
 
-    edge = torch.zeros_like(face, dtype=torch.bool)
-    across, below = face[:, :, 1:] != face[:, :, :-1], face[:, 1:] != face[:, :-1]
-    edge[:, :, 1:] |= across
-    edge[:, :, :-1] |= across
-    edge[:, 1:] |= below
-    edge[:, :-1] |= below
-    chosen = edge.flatten().nonzero()[:, 0]
-    if len(chosen):
-        rays = _sub_rays(eyes, bounds, face, chosen)
-        fine = rearrange(_shade(world, eyes, shift, rays), "c (s n) -> c s n", s=4)
-        colour[:, chosen] = fine.mean(1)
-        if world.motion_boxes.any():
-            some = world.motion_boxes[(rays.face // 6).clamp(min=0)] & (rays.face >= 0)
-            moving.view(-1)[chosen] |= rearrange(some, "(s n) -> s n", s=4).any(0)
-    return colour.clamp_(0, 1), t.masked_fill(face < 0, 0), face
+
+def _planes(eyes: _Eyes, bounds: Tensor) -> tuple[Tensor, ...]:
+    """Of each face, seen from the eye: its plane's offset, the middle and half width along u and along v; all [f,K]."""
+    relative = bounds - eyes.origin[:, None, None]
+    middle, half = relative.mean(2), (relative[:, :, 1] - relative[:, :, 0]) / 2
+    u, v = ([SPANS[k // 2][i] for k in range(6)] for i in (0, 1))
+    plane = rearrange(relative, "f n e a -> f (n a e)")
+    return plane, middle[:, :, u].flatten(1), middle[:, :, v].flatten(1), half[:, :, u].flatten(1), half[:, :, v].flatten(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Hits:
-    """A flat list of places where rays end: all `[n]`; `x y` in pixels, `t` z-depth, `face` -1 for the sky."""
+    """A flat list of places where rays end, all `[n]`: `x y` in pixels, `t` z-depth, `face` (-1: sky), `frame` of the block (None
+    where there is one). First every pixel's centre, then four rays for each of the pixels `edge`."""
 
-    frame: Tensor
     x: Tensor
     y: Tensor
     t: Tensor
     face: Tensor
+    frame: Tensor | None
+    edge: Tensor
 
 
-def _sub_rays(eyes: _Eyes, bounds: Tensor, face: Tensor, chosen: Tensor) -> _Hits:
-    """Four rays for each `chosen` pixel `[n]` (rotated grid). Each ends on the nearest of the faces that the pixel and its eight
-    neighbours show, so no face is searched for twice; one that hits none of them continues its own pixel's plane."""
-    height, width = eyes.size
-    x, y, frame = chosen % width, chosen // width % height, chosen // (width * height)
-    near = []
-    for dy, dx in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)):
-        yy, xx = (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1)
-        near.append(face.view(-1)[(frame * height + yy) * width + xx])
-    candidate = torch.stack(near).long().sort(0, descending=True).values  # [9,n]
-    fresh = torch.cat([torch.ones_like(candidate[:1], dtype=torch.bool), candidate[1:] != candidate[:-1]])
-    # Most pixels meet two faces, few more than four: keep each pixel's first four different ones.
-    order = fresh.to(torch.int8).sort(dim=0, descending=True, stable=True).indices[:4]
-    candidate, fresh = candidate.gather(0, order), fresh.gather(0, order)
-    own = face.view(-1)[chosen].long()
-    candidate[-1] = torch.where(fresh[-1], candidate[-1], own)
-
+def _hits(eyes: _Eyes, bounds: Tensor, t: Tensor, face: Tensor) -> _Hits:
+    frames, height, width = face.shape
+    edge = torch.zeros_like(face)
+    across, below = (face[:, :, 1:] - face[:, :, :-1]).abs_(), (face[:, 1:] - face[:, :-1]).abs_()
+    edge[:, :, 1:] += across
+    edge[:, :, :-1] += across
+    edge[:, 1:] += below
+    edge[:, :-1] += below
+    x = torch.arange(width, device=face.device, dtype=torch.float32).expand_as(face)
+    y = torch.arange(height, device=face.device, dtype=torch.float32)[:, None].expand_as(face)
+    f = torch.arange(frames, device=face.device, dtype=torch.int32)[:, None, None].expand_as(face)
+    edge = edge.flatten().nonzero()[:, 0]
+    ex, ey = (v.flatten().index_select(0, edge) for v in (x, y))
+    ef = f.flatten().index_select(0, edge)
     offset = torch.tensor([[-0.125, -0.375], [0.375, -0.125], [-0.375, 0.125], [0.125, 0.375]], device=face.device)
-    xs, ys = ((v + offset[:, i, None]).flatten() for i, v in enumerate((x, y)))  # [4n]
-    frames, own = frame.repeat(4), own.repeat(4)
-    d = _directions(eyes, frames, xs, ys)  # [3,4n]
-    candidate = candidate.repeat(1, 4)  # [4,4n]
-    t = _meet(eyes, bounds, frames, d, candidate, clip=True)
-    t, which = t.min(0)
-    winner = candidate.gather(0, which[None])[0]
-    missed = t.isinf()
-    sky = (candidate < 0).any(0)
-    winner = torch.where(missed, torch.where(sky, torch.full_like(own, -1), own), winner)
-    lone = (missed & ~sky).nonzero()[:, 0]
-    if len(lone):
-        t[lone] = _meet(eyes, bounds, frames[lone], d[:, lone], own[lone][None], clip=False)[0]
-    return _Hits(frames, xs, ys, t, winner)
+    sx, sy = ((v + offset[:, i, None]).flatten() for i, v in enumerate((ex, ey)))
+    st, sface = _sub_rays(eyes, bounds, face, edge, sx, sy, ef)
+    frame = None if frames == 1 else torch.cat([f.flatten(), ef.repeat(4)])
+    return _Hits(
+        x=torch.cat([x.flatten(), sx]),
+        y=torch.cat([y.flatten(), sy]),
+        t=torch.cat([t.flatten(), st]),
+        face=torch.cat([face.flatten(), sface]).int(),
+        frame=frame,
+        edge=edge,
+    )
 
 
-def _directions(eyes: _Eyes, frame: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Ray directions `[3,n]`."""
-    if eyes.count == 1:
-        return eyes.base.T + eyes.dx.T * x + eyes.dy.T * y
-    return eyes.base.T[:, frame] + eyes.dx.T[:, frame] * x + eyes.dy.T[:, frame] * y
+def _sub_rays(
+    eyes: _Eyes, bounds: Tensor, face: Tensor, edge: Tensor, x: Tensor, y: Tensor, frame: Tensor
+) -> tuple[Tensor, Tensor]:
+    """z-depth and face of the four rays at `x y [4e]` of the pixels `edge [e]`. A ray ends on the nearest of the faces that its
+    pixel and the four beside it show, so none is searched for twice; one that meets none of them goes on to its pixel's own plane,
+    or to the sky if any of the five shows it."""
+    height, width = eyes.size
+    padded = torch.nn.functional.pad(face[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+    own = face.flatten().index_select(0, edge)
+    sides = [padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, -1), (0, 1), (-1, 0), (1, 0))]
+    faces = torch.stack([own, *(side.flatten().index_select(0, edge) for side in sides)])  # [5,e]
+    k = faces.clamp(min=0).int()
+    axis = k % 6 // 2
+    at = (k + frame * (bounds.shape[1] * 6)).repeat(1, 4).flatten()
+    plane, u, v, half_u, half_v = (t.flatten().index_select(0, at) for t in _planes(eyes, bounds))
+    one = None if len(bounds) == 1 else frame.repeat(4)
+    d = eyes.of_hits(eyes.base, one) + eyes.of_hits(eyes.dx, one) * x + eyes.of_hits(eyes.dy, one) * y
+    here = torch.arange(len(x), device=face.device, dtype=torch.int32)
+    spans = torch.tensor([SPANS[a] for a in range(3)], device=face.device, dtype=torch.int32)
+    d = d.flatten()
+    da, du, dv = (
+        d.index_select(0, (which.repeat(1, 4) * len(x) + here).flatten())
+        for which in (axis, spans[:, 0][axis], spans[:, 1][axis])
+    )
+    t = plane / da
+    outside = torch.maximum((t * du - u).abs_() - half_u, (t * dv - v).abs_() - half_v).clamp_(min=0)
+    behind = (_NEAR - t).clamp_(min=0)
+    sky = (-faces).clamp_(0, 1).repeat(1, 4)
+    t = t.view(5, -1)
+    met = torch.addcmul(t, (outside + behind).view(5, -1) + sky, torch.full_like(t[:1], _STEEP)).nan_to_num_(_STEEP)
+    nearest, which = met.min(0)
+    winner = faces.repeat(1, 4).gather(0, which[None])[0]
+    missed = nearest >= _FAR
+    missing = torch.where(sky.amax(0) > 0, -1.0, own.repeat(4))
+    return torch.where(missed, t[0].clamp(_NEAR, _FAR), nearest), torch.where(missed, missing, winner)
 
 
-def _meet(eyes: _Eyes, bounds: Tensor, frame: Tensor, d: Tensor, face: Tensor, *, clip: bool) -> Tensor:
-    """z-depth `[c,n]` at which rays `d [3,n]` meet the planes of `face [c,n]`; inf where there is none, or outside it if `clip`."""
-    k = face.clamp(min=0)
-    axis, side = k % 6 // 2, k % 2
-    spans = torch.tensor([_UV[a] for a in range(3)], device=face.device)
-    relative = rearrange(bounds - eyes.origin[:, None, None], "f n e a -> (f n e a)")
-    at = (frame * bounds.shape[1] + k // 6) * 6
-    t = relative[at + side * 3 + axis] / d.gather(0, axis)
-    good = (face >= 0) & (t > _NEAR)
-    if clip:
-        for b in (spans[axis, 0], spans[axis, 1]):
-            p = t * d.gather(0, b)
-            good &= (p >= relative[at + b]) & (p <= relative[at + 3 + b])
-    return torch.where(good, t, torch.full_like(t, torch.inf))
+def _smooth(colour: Tensor, hits: _Hits, shape: torch.Size) -> Tensor:
+    """Colours of hits [3,n] to pictures [f,3,h,w]: an edge pixel is the mean of its four rays."""
+    pixels = shape.numel()
+    fine = rearrange(colour[:, pixels:], "c (s e) -> s c e", s=4).mean(0)
+    colour = colour[:, :pixels]
+    for channel, value in zip(colour, fine, strict=True):
+        channel.index_copy_(0, hits.edge, value)
+    return rearrange(colour.clamp_(0, 1), "c (f h w) -> f c h w", f=shape[0], h=shape[1])
+
+
+def _moving(world: "World", hits: _Hits, shape: torch.Size) -> Tensor:
+    """Pixels [f,h,w] any of whose rays ends on a mover."""
+    some = torch.cat([world.motion_boxes.new_zeros(1), world.motion_boxes.repeat_interleave(6)]).index_select(0, hits.face + 1)
+    moving = some[: shape.numel()].clone()
+    moving[hits.edge] |= rearrange(some[shape.numel() :], "(s e) -> s e", s=4).any(0)
+    return moving.view(shape)
 
 
 def _shade(world: "World", eyes: _Eyes, shift: Tensor, hits: _Hits) -> Tensor:
-    """Colours `[3,n]` of hits: pattern, lambert light with falloff, ambient, darkening towards edges and under furniture."""
-    colour = torch.empty(3, len(hits.face), device=hits.face.device)
-    group = torch.where(hits.face >= 0, world.group[hits.face.clamp(min=0)], -1)
-    for g in world.groups:
-        rows = (group == g).nonzero()[:, 0]
-        if len(rows):
-            axis, family = divmod(g, len(FAMILIES))
-            some = _Hits(hits.frame[rows], hits.x[rows], hits.y[rows], hits.t[rows], hits.face[rows])
-            colour[:, rows] = _shade_group(world, eyes, shift, some, axis, FAMILIES[family])
-    rows = (group < 0).nonzero()[:, 0]
-    if len(rows):
-        colour[:, rows] = _sky(world, _directions(eyes, hits.frame[rows], hits.x[rows], hits.y[rows]))
-    return colour
+    """Colours `[3,n]`: pattern, then lambert light with falloff, ambient light, darkening in corners and under things.
 
-
-def _shade_group(world: "World", eyes: _Eyes, shift: Tensor, hits: _Hits, axis: int, family: str) -> Tensor:
-    """`_shade` for hits whose faces share an axis and a pattern family."""
-    m = world.material[:, hits.face]
-    row = {name: m[i] for name, i in _ROW.items()}
-    d = _directions(eyes, hits.frame, hits.x, hits.y)
-    one = eyes.count == 1
-    origin, dx, dy = (v.T if one else v.T[:, hits.frame] for v in (eyes.origin, eyes.dx, eyes.dy))
-    point = torch.addcmul(origin.expand_as(d), hits.t, d)
-
-    b, c = _UV[axis]
+    Hits are sorted by kind of face (axis and pattern family), shaded in runs, and put back.
+    """
+    kinds = torch.cat([world.group.new_full((1,), len(FAMILIES) * (FLOOR + 1)), world.group]).to(torch.uint8)
+    kind, order = kinds.index_select(0, hits.face + 1).sort(stable=True)
+    x, y, t, face = (v.index_select(0, order) for v in (hits.x, hits.y, hits.t, hits.face))
+    frame = None if hits.frame is None else hits.frame.index_select(0, order)
+    origin, base, dx, dy = (eyes.of_hits(v, frame) for v in (eyes.origin, eyes.base, eyes.dx, eyes.dy))
+    d = torch.addcmul(torch.addcmul(base, dx, x), dy, y)
+    point = torch.addcmul(origin, d, t)
     local = point
-    if world.motion_boxes.any():
-        local = point - shift[hits.frame, hits.face // 6].T
-    u, v = local[b], local[c]
+    if world.moves:
+        at = face.clamp(min=0) // 6 + (0 if frame is None else frame * shift.shape[1])
+        local = point - shift.flatten(0, 1).T.index_select(1, at)
+    colour = torch.empty_like(point)
+    counts = torch.bincount(kind.int(), minlength=len(FAMILIES) * (FLOOR + 1) + 1).tolist()
+    end = 0
+    for number, count in enumerate(counts):
+        run = slice(end, end + count)
+        end += count
+        if count == 0:
+            continue
+        axis, family = divmod(number, len(FAMILIES))
+        if axis > FLOOR:
+            colour[:, run] = _sky(world, d[:, run])
+            continue
+        slopes = tuple(v if frame is None else v[:, run] for v in (dx, dy))
+        surface = _Run(point[:, run], local[:, run], d[:, run], t[run], slopes, face[run])
+        look = _albedo(world, surface, axis % FLOOR if axis != FLOOR else 1, FAMILIES[family])
+        torch.mul(look, _light(world, surface, axis), out=colour[:, run])
+    out = torch.empty_like(colour)
+    for source, target in zip(colour, out, strict=True):
+        target.index_copy_(0, order, source)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Hits of one kind: where in the world, and in the box's own frame [3,n]; rays and their change by a pixel."""
+
+    point: Tensor
+    local: Tensor
+    d: Tensor
+    t: Tensor
+    slopes: tuple[Tensor, ...]
+    face: Tensor
+
+
+def _albedo(world: "World", run: _Run, axis: int, family: str) -> Tensor:
+    """Colour of the surface itself [3,n]."""
     if family == "flat":
-        albedo = m[0:3]
-    else:
-        # How far the hit moves along the face for one pixel: the plane's exact ray differential.
-        ratio = hits.t / d[axis]
-        slope_x, slope_y = ratio * dx[axis], ratio * dy[axis]
-        wu, wv = ((hits.t * dx[i] - d[i] * slope_x).abs() + (hits.t * dy[i] - d[i] * slope_y).abs() for i in (b, c))
-        su, sv = row["su"], row["sv"]
-        first, second = pattern(family, (u - row["ou"]) * su, (v - row["ov"]) * sv, wu * su, wv * sv, row["duty"])
-        albedo = torch.addcmul(torch.addcmul(m[0:3], first, m[3:6]), second, m[6:9])
-
-    to_light = m[_ROW["lx"] : _ROW["lz"] + 1] - point
-    square = to_light.square().sum(0)
-    lambert = (to_light[axis] * row["side"]).clamp_(min=0) * square.rsqrt()
-    strength = lambert / (1 + row["falloff"] * square)
-    light = torch.addcmul(m[_ROW["ar"] : _ROW["ab"] + 1], strength, m[_ROW["lr"] : _ROW["lb"] + 1])
-    return albedo * light * (_corner_shade(u, v, row) * _contact_shade(world, axis, point))
+        return world.material[:3].index_select(1, run.face)
+    m = world.material[:_LOOK].index_select(1, run.face)
+    su, sv, ou, ov, duty = m[9:14]
+    # How far the hit moves along the face for one pixel: the plane's exact ray differential.
+    b, c = SPANS[axis]
+    (dx, dy), ratio = run.slopes, 1 / run.d[axis]
+    slope_x, slope_y = ratio * dx[axis], ratio * dy[axis]
+    wu, wv = (
+        ((dx[i] - run.d[i] * slope_x).abs_() + (dy[i] - run.d[i] * slope_y).abs_()) * run.t * scale
+        for i, scale in ((b, su), (c, sv))
+    )
+    first, second = pattern(family, (run.local[b] - ou) * su, (run.local[c] - ov) * sv, wu, wv, duty)
+    colour = torch.addcmul(m[:3], m[3:6], first)
+    return colour if second is None else colour.addcmul_(m[6:9], second)
 
 
-def _corner_shade(u: Tensor, v: Tensor, row: dict[str, Tensor]) -> Tensor:
-    """Darker within half a metre of where a face meets its surroundings."""
-    reach, depth = 0.6, 0.3
-    near_u = (torch.minimum(u - row["u0"], row["u1"] - u) / reach).clamp_(0, 1)
-    near_v = (torch.minimum(v - row["v0"], row["v1"] - v) / reach).clamp_(0, 1)
-    near_u, near_v = (1 - near_u).square_(), (1 - near_v).square_()
-    return (1 - depth * near_u) * (1 - depth * near_v)
+def _light(world: "World", run: _Run, kind: int) -> Tensor:
+    """Light that the surface gets [3,n]."""
+    axis = 1 if kind == FLOOR else kind
+    b, c = SPANS[axis]
+    m = world.material[_LOOK:_LIGHT].index_select(1, run.face)
+    to_light = m[:3] - run.point
+    square = torch.addcmul(torch.addcmul(to_light[0].square(), to_light[1], to_light[1]), to_light[2], to_light[2])
+    lambert = (to_light[axis] * m[14]).clamp_(min=0) * square.rsqrt()
+    light = torch.addcmul(m[7:10], m[4:7], lambert.div_(torch.addcmul(torch.ones_like(square), m[3], square)))
+    u0, u1, v0, v1 = m[10:14]
+    for value, low, high in ((run.point[b], u0, u1), (run.point[c], v0, v1)):
+        # Darker within 60 cm of where a face meets its surroundings.
+        near = torch.minimum(value - low, high - value).div_(0.6).clamp_(0, 1)
+        light *= (1 - near).square_().mul_(-0.3).add_(1)
+    return light.mul_(_contact(world, run.point)) if kind == FLOOR else light
 
 
-def _contact_shade(world: "World", axis: int, point: Tensor) -> Tensor:
-    """Soft dark ground around what stands still on it; 1 for other surfaces (movers cast none, so only their own pixels change)."""
+def _contact(world: "World", point: Tensor) -> Tensor:
+    """Soft dark ground around what stands still on it (movers cast nothing, so only their own pixels change): [n]."""
     shade = torch.ones_like(point[0])
-    if axis != 1 or not world.standing:
-        return shade
-    floor = point[1].abs() < 1e-3
     for cx, cz, hx, hz, reach in world.standing:
-        dx, dz = ((point[0] - cx).abs() - hx).clamp_(min=0), ((point[2] - cz).abs() - hz).clamp_(min=0)
-        near = (1 - (dx.square() + dz.square()).sqrt_() / reach).clamp_(min=0)
-        shade *= 1 - 0.45 * near.square_()
-    return torch.where(floor, shade, torch.ones_like(shade))
+        dx, dz = ((point[0] - cx).abs_() - hx).clamp_(min=0), ((point[2] - cz).abs_() - hz).clamp_(min=0)
+        near = torch.addcmul(dx.square_(), dz, dz).sqrt_().mul_(-1 / reach).add_(1).clamp_(min=0)
+        shade *= near.square_().mul_(-0.45).add_(1)
+    return shade
 
 
 def _sky(world: "World", d: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 FAMILIES = ("flat", "stripes", "checker", "dots", "blotches", "gradient", "bricks", "tiles", "frame", "windows")
 
 
-def pattern(family: str, x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, duty: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of the second and third colour, each `[N]` in [0, 1]."""
+def pattern(family: str, x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, duty: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The weights of the second and third colour, each `[N]` in [0, 1]; None: the pattern has no third."""
     return _PATTERNS[family](x, y, wx.clamp(min=1e-2), wy.clamp(min=1e-2), duty)
 
 
@@ -32,22 +32,22 @@ def _inside(x: Tensor, w: Tensor, half: Tensor | float) -> Tensor:
 
 
 def _flat(x, y, wx, wy, duty):
-    return torch.zeros_like(x), torch.zeros_like(x)
+    return torch.zeros_like(x), None
 
 
 def _stripes(x, y, wx, wy, duty):
-    return _pulse(x, wx, duty), torch.zeros_like(x)
+    return _pulse(x, wx, duty), None
 
 
 def _checker(x, y, wx, wy, duty):
-    return 0.5 - 0.5 * (2 * _pulse(x, wx, 0.5) - 1) * (2 * _pulse(y, wy, 0.5) - 1), torch.zeros_like(x)
+    return 0.5 - 0.5 * (2 * _pulse(x, wx, 0.5) - 1) * (2 * _pulse(y, wy, 0.5) - 1), None
 
 
 def _dots(x, y, wx, wy, duty):
     w, radius = torch.maximum(wx, wy), 0.5 * duty
     distance = torch.hypot(x - x.floor() - 0.5, y - y.floor() - 0.5)
     near = ((radius - distance) / w.clamp(min=0.02) + 0.5).clamp_(0, 1)
-    return torch.lerp(near, math.pi * radius * radius, (2 * w - 0.5).clamp_(0, 1)), torch.zeros_like(x)
+    return torch.lerp(near, math.pi * radius * radius, (2 * w - 0.5).clamp_(0, 1)), None
 
 
 def _blotches(x, y, wx, wy, duty):
@@ -56,12 +56,12 @@ def _blotches(x, y, wx, wy, duty):
     wave = torch.sin(tau * x + 1.4 * bend) + torch.sin(tau * (0.83 * y - 0.37 * x) + 0.7)
     wave = wave + 0.6 * torch.sin(tau * (1.31 * x + 0.9 * y) + 2.1)
     fade = torch.exp(-4 * torch.maximum(wx, wy).square())
-    return torch.sigmoid(2.2 * wave * fade), torch.zeros_like(x)
+    return torch.sigmoid(2.2 * wave * fade), None
 
 
 def _gradient(x, y, wx, wy, duty):
     t = y.clamp(0, 1)
-    return t * t * (3 - 2 * t), torch.zeros_like(x)
+    return t * t * (3 - 2 * t), None
 
 
 def _bricks(x, y, wx, wy, duty):

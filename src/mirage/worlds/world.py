@@ -16,12 +16,11 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.worlds import words
 from mirage.worlds.path import path
-from mirage.worlds.render import ROWS, View, render
+from mirage.worlds.render import FLOOR, ROWS, SPANS, View, render
 from mirage.worlds.textures import FAMILIES
 
 HELD_OUT = 1_000_000
 Difficulty = Literal["standard", "hard"]
-_AXIS_UV = {0: (2, 1), 1: (0, 2), 2: (0, 1)}
 _INF = 1e3
 
 
@@ -35,9 +34,10 @@ class World:
 
     boxes: Tensor  # [N,2,3] low and high corner
     material: Tensor  # [P,6N], rows named by render.ROWS
-    group: Tensor  # [6N] axis * len(FAMILIES) + pattern family
+    group: Tensor  # [6N] kind of face (its axis, or render.FLOOR) * len(FAMILIES) + pattern family
     motion: Tensor  # [N,5] amplitude x y z in metres, period in frames, phase in turns
     motion_boxes: Tensor  # [N] bool: moves
+    moves: bool  # whether any does
     standing: tuple[tuple[float, ...], ...]  # centre x z, half size x z, reach of the dark ground around
     sky: Tensor  # [3,4] horizon, zenith, cloud colours; the amount of cloud in the corner
     areas: tuple[tuple[float, float, float, float], ...]  # where one may walk: x0, z0, x1, z1
@@ -56,11 +56,6 @@ class World:
         builder = _Builder(random.Random(seed * 4 + 2 * (difficulty == "hard") + moving), difficulty)
         caption = builder.street(moving) if builder.rng.random() < 0.25 else builder.rooms(moving)
         return builder.built(caption, seed)
-
-    @property
-    def groups(self) -> tuple[int, ...]:
-        """The different values of `group`, sorted."""
-        return tuple(sorted(set(self.group.tolist())))
 
     def shift(self, time: Tensor) -> Tensor:
         """How far each box has moved from `boxes` at `time [F]` (frames): [F,N,3]."""
@@ -131,6 +126,7 @@ class _Builder:
             group=torch.tensor(self.group),
             motion=motion,
             motion_boxes=(motion[:, :3] != 0).any(1),
+            moves=bool((motion[:, :3] != 0).any()),
             standing=tuple(self.standing),
             sky=sky,
             areas=tuple(self.areas),
@@ -424,7 +420,7 @@ class _Builder:
         self.motion.append(tuple(map(float, motion)))
         moves = any(motion[:3])
         for axis in range(3):
-            b, c = _AXIS_UV[axis]
+            b, c = SPANS[axis]
             for side in range(2):
                 look, lit = finish, light
                 bounds = around or (-_INF, _INF, -_INF, _INF, -_INF, _INF)
@@ -449,7 +445,8 @@ class _Builder:
                     *lit.position, lit.falloff, *lit.colour, *lit.ambient, *bounds, near,
                 ])
                 assert len(self.faces[-1]) == len(ROWS)
-                self.group.append(axis * len(FAMILIES) + FAMILIES.index(family))
+                kind = FLOOR if axis == 1 and low[1] == 0 else axis
+                self.group.append(kind * len(FAMILIES) + FAMILIES.index(family))
 
 
 def _plain(colour: tuple[float, ...], name: str) -> _Finish:

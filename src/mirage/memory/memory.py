@@ -1,0 +1,276 @@
+"""The latent spatial memory: what was seen, as points that carry latents, kept where it was seen.
+
+`T` latent frames, `C` latent channels, `h w` latent grid, `N` points. Poses are camera-to-world, OpenCV axes; depth is
+z, in world units; image coordinates live in the unit square. The memory knows geometry and nothing of VAEs, images,
+nets or prompts.
+
+>>> memory = LatentSpatialMemory(channels=48)
+>>> added = memory.write(latents, depth, camera)            # [T,48,h,w], DepthMap [T,h,w], Camera [T]
+>>> readout = memory.read(elsewhere, grid=(44, 80))         # readout.latents, readout.mask, readout.depth, ...
+"""
+
+import math
+from dataclasses import asdict
+from typing import Any, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.grid import cell_centers
+from mirage.memory.footprint import Seen, see
+from mirage.memory.points import PAGE, PointColumns, Points, tile_order
+from mirage.memory.policy import MemoryPolicy
+from mirage.memory.readout import Readout
+from mirage.memory.table import History, Snapshot, Table
+
+_WITNESSES = 48
+"""Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
+
+
+class LatentSpatialMemory:
+    """A persistent, bounded, deterministic store of latent points. The one mutable noun of this room.
+
+    `dtype` is that of the latents a read returns; how features are kept is `policy.features`.
+    """
+
+    def __init__(self, channels: int, *, policy: MemoryPolicy = MemoryPolicy(),  # noqa: B008 -- a frozen value
+                 device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> None:
+        self.channels, self.policy, self.dtype = channels, policy, dtype
+        log = {"index": torch.empty(0, dtype=torch.int32, device=device),
+               "c2w": torch.empty(0, 4, 4, dtype=torch.float32, device=device),
+               "intrinsics": torch.empty(0, 4, dtype=torch.float32, device=device)}
+        frames, pages = None, None
+        if policy.max_bytes is not None:
+            # a sixteenth for the cameras of written frames, the rest for points; both allocated once, never doubled
+            frames = max(1, policy.max_bytes // 16 // Table(log).row_bytes)
+            page_bytes = Points(channels, features=policy.features, device=device, pages=None).page_bytes
+            pages = (policy.max_bytes - frames * Table(log).row_bytes) // page_bytes
+            if pages < 1:
+                raise InputError(f"a memory of {policy.max_bytes} bytes holds no tile of {PAGE} points; "
+                                 f"give it at least {page_bytes + frames * Table(log).row_bytes} bytes")
+        self._log = Table(log, limit=frames)
+        self._points = Points(channels, features=policy.features, device=device, pages=pages)
+        self._history = History(self._log, self._points.rows, self._points.pages)
+        self._room = math.inf if pages is None else pages * PAGE
+
+    # -- the two verbs ----------------------------------------------------------------------------------------------
+
+    def write(self, latents: Tensor, depth: DepthMap, camera: Camera, *, keep: Tensor | None = None) -> int:
+        """Lift latents [T,C,h,w] at their depth [T,h,w] into the world; returns how many points were added.
+
+        A cell with invalid depth, or where `keep` [T,h,w] is False, never becomes a point. Frames enter one after the
+        other, each against what the memory knows by then, the earlier frames of the same write included. A point
+        that replaces a coarser one is not counted as added.
+        """
+        self._check_write(latents, depth, camera, keep)
+        admitted = depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)
+        return sum(self._write_frame(latents[t], depth.z[t], admitted[t], camera[t:t + 1]) for t in range(len(latents)))
+
+    def read(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Readout:
+        """What the cameras [T] see of the memory, on an h x w grid. An empty memory is all holes."""
+        if len(camera.shape) != 1:
+            raise InputError(f"a read takes cameras [T], got {list(camera.shape)}; index one camera as camera[None]")
+        seen = self._see(camera, grid, front=self.policy.front)
+        mask = seen.index >= 0
+        known = mask.flatten().nonzero()[:, 0]
+        rows = seen.index.flatten()[known]
+        latents = torch.zeros(mask.numel(), self.channels, dtype=self.dtype, device=self.device)
+        latents[known] = self._points.features(rows, self.dtype)
+        frame = torch.full((mask.numel(),), -1, dtype=torch.int32, device=self.device)
+        frame[known] = self._points.rows["frame"][rows]
+        if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
+            self._touch(rows)
+        h, w = grid
+        return Readout(latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w), mask=mask,
+                       depth=DepthMap(seen.depth, mask), index=seen.index, frame=frame.view_as(seen.index),
+                       offset=seen.offset)
+
+    def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
+        """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
+        return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
+
+    # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Forget everything. Snapshots stay valid."""
+        for table in (self._log, self._points.rows, self._points.pages):
+            table.truncate(0)
+
+    def snapshot(self) -> Snapshot:
+        """This moment, to come back to: costs nothing now, and what changes from here on as long as it is held."""
+        return self._history.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Come back to a moment; costs what changed in between. Later snapshots stay valid, so a walk may branch."""
+        self._history.restore(snapshot)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy).
+
+        position [N,3] f32, feature [N,C] (f16, f32, or i8 with scale [N] f16), frame [N] i32, footprint [N] f32, in
+        the order of their ids; read [M] i64, the clock of each page's last read; camera_index [K] i32, c2w [K,4,4] f32,
+        intrinsics [K,4] f32 of the written frames. A memory made from it reads the same to the bit.
+        """
+        rows = self._points.rows
+        tensors = {"position": self._points.position}
+        tensors |= {name: rows[name] for name in rows.names if name not in "xyz"}
+        tensors |= {"read": self._points.pages["read"], "camera_index": self._log["index"], "c2w": self._log["c2w"],
+                    "intrinsics": self._log["intrinsics"]}
+        return tensors, {"channels": self.channels, "policy": asdict(self.policy)}
+
+    @classmethod
+    def from_state(cls, tensors: dict[str, Tensor], meta: dict[str, Any], *, device: torch.device | str | None = None,
+                   dtype: torch.dtype = torch.float32) -> Self:
+        """The inverse of `state`. The tensors are taken at their word: whoever reads them from a file checks them."""
+        memory = cls(meta["channels"], policy=MemoryPolicy(**meta["policy"]), device=device, dtype=dtype)
+        memory._log.append(index=tensors["camera_index"], c2w=tensors["c2w"], intrinsics=tensors["intrinsics"])
+        memory._points.load(tensors)
+        return memory
+
+    # -- what it holds ----------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated, used or not; under a budget that is the whole budget from the start."""
+        return self._log.nbytes + self._points.rows.nbytes + self._points.pages.nbytes
+
+    @property
+    def points(self) -> PointColumns:
+        """The points as columns, features as floats of the readout's dtype."""
+        everything = torch.arange(len(self), device=self.device)
+        return PointColumns(self._points.position, self._points.features(everything, self.dtype),
+                            self._points.rows["frame"], self._points.rows["footprint"])
+
+    @property
+    def frames_written(self) -> int:
+        """Latent frames written so far; the next one gets this number."""
+        return int(self._log["index"][-1]) + 1 if len(self._log) else 0
+
+    @property
+    def cameras(self) -> Camera:
+        """Cameras of the written frames [K]: all of them, or under a small budget the newest (see `first_camera`)."""
+        return Camera(self._log["c2w"], self._log["intrinsics"])
+
+    @property
+    def first_camera(self) -> int:
+        """The frame that `cameras[0]` belongs to: 0, until a budget made the memory forget the oldest cameras."""
+        return int(self._log["index"][0]) if len(self._log) else 0
+
+    @property
+    def device(self) -> torch.device:
+        return self._points.rows.device
+
+    def __repr__(self) -> str:
+        return (f"LatentSpatialMemory({len(self):,} points of {self.channels} channels from {self.frames_written} "
+                f"frames, {self.nbytes / 2**20:.1f} MiB on {self.device})")
+
+    # -- how a frame enters -----------------------------------------------------------------------------------------
+
+    def _write_frame(self, latents: Tensor, z: Tensor, admitted: Tensor, camera: Camera) -> int:
+        grid = (z.shape[-2], z.shape[-1])
+        camera, z, admitted = camera.to(self.device, torch.float32), z.to(self.device).float(), admitted.to(self.device)
+        frame = self._log_camera(camera)
+        cells = tile_order(grid).to(self.device)
+        cells = cells[admitted.flatten()[cells]]
+        footprint = z.flatten()[cells] / (camera.intrinsics[0, :2] * z.new_tensor([grid[1], grid[0]])).min()
+
+        fresh, replaced = self._unknown(z, camera, cells, footprint)
+        while len(self) + len(fresh) > self._room:  # what is evicted may have been known, and is new again
+            self._evict(len(self) + len(fresh) - int(self._room))
+            fresh, replaced = self._unknown(z, camera, cells, footprint)
+
+        position = camera.unproject(cell_centers(grid, device=self.device), z[None])[0].flatten(0, 1)[cells]
+        feature = rearrange(latents, "c h w -> (h w) c").to(self.device)[cells]
+        if len(replaced[0]):
+            rows, chosen = replaced
+            self._points.replace(rows, position[chosen], feature[chosen], frame, footprint[chosen])
+        if len(fresh):
+            self._points.append(position[fresh], feature[fresh], frame, footprint[fresh])
+        return len(fresh)
+
+    def _unknown(self, z: Tensor, camera: Camera, cells: Tensor,
+                 footprint: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The write gate. Of `cells` [k], which enter as new points (places in `cells`), and which replace which rows
+        (rows, places). A cell is known if any point in it lies at its depth, in front or hidden: so a view that is
+        written again adds nothing even where something stands before it."""
+        everything, nothing = torch.arange(len(cells), device=cells.device), cells.new_empty(0)
+        if self.policy.admit == "all" or not len(self):
+            return everything, (nothing, nothing)
+        tolerance = self.policy.tolerance
+        seen = self._see(camera, (z.shape[-2], z.shape[-1]), front=math.inf,
+                         within=(z[None] * (1 - tolerance), z[None] * (1 + tolerance)))
+        row = seen.index.flatten()[cells]
+        stored = self._points.rows["footprint"][row.clamp_min(0)]
+        coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
+        rows, group = torch.unique(row[coarse], return_inverse=True)
+        # several fine cells may see the same coarse point: the first takes its row, the others are new
+        first = torch.full_like(rows, len(cells)).scatter_reduce_(0, group, coarse, "amin")
+        fresh = row < 0
+        fresh[coarse] = True
+        fresh[first] = False
+        return fresh.nonzero()[:, 0], (rows, first)
+
+    def _see(self, camera: Camera, grid: tuple[int, int], *, front: float,
+             within: tuple[Tensor, Tensor] | None = None) -> Seen:
+        return see(self._points.cloud, self._points.rows["footprint"], camera.to(self.device), grid, front=front,
+                   fill=self.policy.splat == "footprint", within=within)
+
+    def _log_camera(self, camera: Camera) -> int:
+        frame = self.frames_written
+        if len(self._log) == self._log.limit:
+            newest = {name: self._log[name][len(self._log) // 2:].clone() for name in self._log.names}
+            self._log.truncate(0)
+            self._log.append(**newest)
+        self._log.append(index=torch.tensor([frame]), c2w=camera.c2w, intrinsics=camera.intrinsics)
+        return frame
+
+    # -- what goes when the budget is full --------------------------------------------------------------------------
+
+    def _evict(self, rows: int) -> None:
+        """Make room for at least `rows` more points, a sixteenth of the memory at a time."""
+        count = min(max(-(-rows // PAGE) + 1, self._points.pages.n // 16), self._points.pages.n)
+        worth = {"oldest": self._age, "least_read": lambda: self._points.pages["read"], "coverage": self._wins}
+        order = worth[self.policy.evict]().argsort(stable=True)
+        self._points.remove(order[:count])
+
+    def _age(self) -> Tensor:
+        """The newest frame of each page [M]."""
+        page = torch.arange(len(self), device=self.device) // PAGE
+        newest = torch.zeros(self._points.pages.n, dtype=torch.int32, device=self.device)
+        return newest.scatter_reduce_(0, page, self._points.rows["frame"], "amax")
+
+    def _wins(self) -> Tensor:
+        """How many cells each page [M] shows to cameras spread evenly over the walk: what a return would miss."""
+        cameras = self.cameras
+        chosen = torch.linspace(0, len(cameras) - 1, min(_WITNESSES, len(cameras)), device=self.device).round().long()
+        seen = self._see(cameras[chosen], (44, 80), front=self.policy.front).index.flatten()
+        return torch.bincount(seen[seen >= 0] // PAGE, minlength=self._points.pages.n)
+
+    def _touch(self, rows: Tensor) -> None:
+        pages = torch.unique(rows // PAGE)
+        clock = self._points.pages["read"].amax() + 1 if self._points.pages.n else 0
+        self._points.pages.put(pages, read=torch.full_like(pages, int(clock)))
+
+    # -- what is accepted -------------------------------------------------------------------------------------------
+
+    def _check_write(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> None:
+        expected = (len(latents), self.channels, *depth.shape[-2:])
+        if latents.shape != expected or depth.shape[:-2] != latents.shape[:1]:
+            raise InputError(f"a write takes latents [T,{self.channels},h,w] and depth [T,h,w] on the same grid, "
+                             f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized")
+        if camera.shape != latents.shape[:1]:
+            raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
+        if keep is not None and keep.shape != depth.shape:
+            raise InputError(f"keep has the shape of the depth {list(depth.shape)}, got {list(keep.shape)}")
+        if not torch.isfinite(latents).all():
+            raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
+        if math.prod(depth.shape[-2:]) > self._room:
+            raise InputError(f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
+                             f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget")

@@ -1,0 +1,180 @@
+"""The points of a memory: where they lie, what they carry, and in which tiles they are kept.
+
+`N` points, `C` channels, `M` pages. A page is a run of PAGE rows: a written frame lays its cells down tile by tile, so
+a page is a small patch of one surface and its bounding box is tight; a read skips whole pages by their boxes.
+
+    rows      x y z [N] f32   feature [N,C]   (scale [N])   frame [N] i32   footprint [N] f32
+    pages     |--- PAGE ---|--- PAGE ---|--- PAGE ---|--..     low, high [M,3]   read [M] i64
+
+Rows are always dense: what is removed is overwritten by the last rows, so a point's id is good until the next write.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from mirage.memory.table import Table
+
+TILE = (11, 16)
+"""Cells of a written frame that lie together; 20 such tiles make 44x80."""
+PAGE = TILE[0] * TILE[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """What a read looks at: positions in pages, and the pages' boxes.
+
+    `x y z` [M*PAGE] f32; rows past the last point have z = NaN, which no comparison admits. `low`, `high` [M,3].
+    """
+
+    x: Tensor
+    y: Tensor
+    z: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, position: Tensor) -> "Cloud":
+        """From positions [N,3]; a point's id is its row."""
+        pages = -(-len(position) // PAGE)
+        padded = position.new_full((pages * PAGE, 3), torch.nan, dtype=torch.float32)
+        padded[:len(position)] = position
+        x, y, z = (column.contiguous() for column in padded.unbind(-1))
+        blocks = rearrange(padded, "(m p) c -> m p c", p=PAGE)
+        return cls(x, y, z, blocks.nan_to_num(torch.inf).amin(1), blocks.nan_to_num(-torch.inf).amax(1))
+
+    @property
+    def device(self) -> torch.device:
+        return self.x.device
+
+
+@dataclass(frozen=True, eq=False)
+class PointColumns:
+    """The points of a memory as columns: position [N,3] f32, feature [N,C] float, frame [N] i32 (the written latent
+    frame that it came from), footprint [N] f32 (the longer side of the cell it came from, in world units there)."""
+
+    position: Tensor
+    feature: Tensor
+    frame: Tensor
+    footprint: Tensor
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+
+class Points:
+    """The store: rows and pages. It knows nothing of cameras; `LatentSpatialMemory` decides what comes and goes."""
+
+    def __init__(self, channels: int, *, features: str, device: torch.device | str | None, pages: int | None) -> None:
+        """`pages`: room for that many pages, allocated at once; None: buffers that double."""
+        def column(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.empty(0, *shape, dtype=dtype, device=device)
+
+        kinds = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
+        rows = {axis: column(dtype=torch.float32) for axis in "xyz"}
+        rows |= {"feature": column(channels, dtype=kinds[features]), "frame": column(dtype=torch.int32),
+                 "footprint": column(dtype=torch.float32)}
+        if features == "int8":
+            rows["scale"] = column(dtype=torch.float16)
+        boxes = {"low": column(3, dtype=torch.float32), "high": column(3, dtype=torch.float32),
+                 "read": column(dtype=torch.int64)}
+        self.rows = Table(rows, limit=None if pages is None else pages * PAGE, round_to=PAGE)
+        self.pages = Table(boxes, limit=pages)
+
+    def __len__(self) -> int:
+        return self.rows.n
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes that one page takes, its box included."""
+        return PAGE * self.rows.row_bytes + self.pages.row_bytes
+
+    @property
+    def position(self) -> Tensor:
+        """[N,3]."""
+        return torch.stack([self.rows[axis] for axis in "xyz"], dim=-1)
+
+    @property
+    def cloud(self) -> Cloud:
+        n, full = self.rows.n, self.pages.n * PAGE
+        self.rows.buffer("z", full)[n:] = torch.nan
+        x, y, z = (self.rows.buffer(axis, full) for axis in "xyz")
+        return Cloud(x, y, z, self.pages["low"], self.pages["high"])
+
+    def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """Features [k,C] of `rows` [k], as floats."""
+        found = self.rows["feature"].index_select(0, rows).to(dtype)
+        return found * self.rows["scale"][rows, None].to(dtype) if "scale" in self.rows.names else found
+
+    def append(self, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> None:
+        """Add points: position [k,3], feature [k,C], footprint [k]."""
+        first = self.rows.n // PAGE
+        self.rows.append(**self._columns(position, feature, frame, footprint))
+        pages = -(-self.rows.n // PAGE)
+        empty = torch.zeros(pages - self.pages.n, 3, device=self.rows.device)
+        self.pages.append(low=empty, high=empty, read=empty[:, 0].long())
+        self._measure(torch.arange(first, pages, device=self.rows.device))
+
+    def replace(self, rows: Tensor, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> None:
+        """Overwrite the points at `rows` [k]."""
+        self.rows.put(rows, **self._columns(position, feature, frame, footprint))
+        self._measure(torch.unique(rows // PAGE))
+
+    def remove(self, pages: Tensor) -> None:
+        """Remove whole pages [k]; the last rows move into the gaps."""
+        n = self.rows.n
+        gone = (pages.sort().values[:, None] * PAGE + torch.arange(PAGE, device=pages.device)).flatten()
+        gone = gone[gone < n]
+        kept = n - len(gone)
+        gaps = gone[gone < kept]
+        stays = torch.ones(n - kept, dtype=torch.bool, device=pages.device)
+        stays[gone[gone >= kept] - kept] = False
+        movers = stays.nonzero()[:, 0] + kept
+        if len(gaps):
+            self.rows.put(gaps, **{name: self.rows[name][movers] for name in self.rows.names})
+            first = torch.arange(len(gaps), device=pages.device) % PAGE == 0
+            self.pages.put(gaps[first] // PAGE, read=self.pages["read"][movers[first] // PAGE])
+        self.rows.truncate(kept)
+        self.pages.truncate(-(-kept // PAGE))
+        touched = torch.unique(torch.cat([gaps, gaps.new_tensor([kept - 1] if kept else [])]) // PAGE)
+        self._measure(touched)
+
+    def load(self, columns: dict[str, Tensor]) -> None:
+        """Fill an empty store with columns as `LatentSpatialMemory.state` names them, bit for bit."""
+        x, y, z = columns["position"].unbind(-1)
+        self.rows.append(x=x, y=y, z=z, **{name: columns[name] for name in self.rows.names if name not in "xyz"})
+        empty = torch.zeros(len(columns["read"]), 3, device=self.rows.device)
+        self.pages.append(low=empty, high=empty, read=columns["read"])
+        self._measure(torch.arange(self.pages.n, device=self.rows.device))
+
+    def _columns(self, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> dict[str, Tensor]:
+        x, y, z = position.float().unbind(-1)
+        frames = torch.full_like(x, frame, dtype=torch.int32)
+        columns = {"x": x, "y": y, "z": z, "frame": frames, "footprint": footprint}
+        if "scale" in self.rows.names:
+            scale = (feature.float().abs().amax(-1) / 127).half()
+            steps = feature.float() / scale.float().clamp_min(2.0**-24)[:, None]
+            return columns | {"scale": scale, "feature": steps.round().clamp(-127, 127).to(torch.int8)}
+        if self.rows["feature"].dtype == torch.float16:
+            feature = feature.clamp(-65504, 65504)
+        return columns | {"feature": feature}
+
+    def _measure(self, pages: Tensor) -> None:
+        """Box `pages` [k] anew."""
+        rows = pages[:, None] * PAGE + torch.arange(PAGE, device=pages.device)
+        rows = rows.clamp_max(self.rows.n - 1)
+        corners = torch.stack([self.rows[axis][rows] for axis in "xyz"], dim=-1)
+        if len(pages):
+            self.pages.put(pages, low=corners.amin(1), high=corners.amax(1))
+
+
+@lru_cache(maxsize=16)
+def tile_order(grid: tuple[int, int]) -> Tensor:
+    """Flat cells of an h x w grid, tile by tile [h*w]: cells that lie together in the image lie together in memory."""
+    h, w = grid
+    row, column = torch.arange(h)[:, None].expand(h, w), torch.arange(w).expand(h, w)
+    tile = (row // TILE[0]) * -(-w // TILE[1]) + column // TILE[1]
+    return tile.flatten().argsort(stable=True)

@@ -1,0 +1,39 @@
+"""What a memory shows to a camera. `T` cameras, `C` channels, `h w` latent grid."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirage.geometry.depthmap import DepthMap
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """The memory as seen by `T` cameras. The mask always travels with the latents: a hole is not a zero.
+
+    latents: [T,C,h,w] float; 0 where nothing is known.
+    mask: [T,h,w] bool; True where something is known.
+    depth: of the point that won, where known.
+    index: [T,h,w] i64, the point that won (a row of `memory.points`, until the next write); -1: none.
+    frame: [T,h,w] i32, the written latent frame that it came from; -1: none.
+    offset: [T,2,h,w] in cells, within [-1/2, 1/2]: where the winner fell from the cell's centre, right and down. A
+        point that fills a neighbour's hole lies outside that cell: its offset is held at the edge. 0 where unknown.
+    """
+
+    latents: Tensor
+    mask: Tensor
+    depth: DepthMap
+    index: Tensor
+    frame: Tensor
+    offset: Tensor
+
+    def votes(self, frames: int) -> Tensor:
+        """How many cells each of the first `frames` written frames won: [T, frames] i64."""
+        flat = self.frame.flatten(1).long()
+        known = (flat >= 0) & (flat < frames)
+        counts = torch.zeros(len(flat), frames, dtype=torch.int64, device=flat.device)
+        return counts.scatter_add_(1, flat.clamp(0, frames - 1), known.long()) if frames else counts
+
+    def __len__(self) -> int:
+        return len(self.mask)

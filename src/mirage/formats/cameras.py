@@ -75,7 +75,7 @@ def save_cameras(path: str | os.PathLike[str], camera: Camera, *, format: Format
 
 def _read(path: Path, convention: Convention | None) -> PoseFile:
     source = str(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir it takes a name the system refuses for "no"
         return _read_folder(path)
     if path.suffix.lower() == ".npz":
         return npzposes.load(path, convention)

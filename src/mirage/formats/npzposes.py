@@ -62,7 +62,10 @@ def _intrinsics(arrays: dict[str, np.ndarray], frames: int, *, source: str) -> T
         raise InputError(f"{source}: 'K' is {list(K.shape)}; expected [3,3] or [{frames},3,3]")
     height, width = (int(side) for side in arrays["size"].flatten())
     eye = torch.eye(4, dtype=torch.float64).expand(*K.shape[:-2], 4, 4)
-    return Camera.from_pixels(eye, K, (height, width)).intrinsics
+    try:
+        return Camera.from_pixels(eye, K, (height, width)).intrinsics
+    except InputError as error:  # skew
+        raise InputError(f"{source}: {error}") from error
 
 
 def _floats(array: np.ndarray, *, where: str) -> Tensor:

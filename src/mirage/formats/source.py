@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -116,7 +117,7 @@ def _array(content: bytes, *, where: str) -> np.ndarray:
         shape, fortran, dtype = read_header[version](stream)
     except InputError:
         raise
-    except (ValueError, EOFError, TypeError, SyntaxError, UnicodeError, RecursionError, MemoryError) as error:
+    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise InputError(f"{where} is not a numpy array ({reason(error)})") from error
     if dtype.kind not in "fiub":
         raise InputError(f"{where} holds {dtype.name!r}; expected real numbers")

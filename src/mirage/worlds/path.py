@@ -1,8 +1,8 @@
 """Camera walks inside a world: smooth, at eye height, clear of everything, at the pace of a slow walk.
 
-The floor is a grid of 12 cm cells, free where a body fits. A route is the shortest one over free cells, straightened, rounded as far
-as it stays free, and walked at constant pace; where the eyes look is smoothed apart from where the feet go. Angles: yaw about
-world y (0 looks along +z, positive to the right), radians.
+The floor is a grid of 12 cm cells, free where a body fits. A route is the shortest one over free cells, straightened,
+rounded as far as it stays free, and walked at constant pace; where the eyes look is smoothed apart from where the feet
+go. Angles: yaw about world y (0 looks along +z, positive to the right), radians.
 """
 
 import math
@@ -24,7 +24,7 @@ _CELL, _BODY = 0.12, 0.45  # metres
 
 
 def path(world: "World", kind: str, frames: int = 97, *, seed: int = 0) -> Camera:
-    """A walk of `kind` as `Camera [frames]`. there_and_back, orbit, pan_and_return and approach end exactly where they began.
+    """A walk of `kind` as `Camera [frames]`. All but walk and still_look end exactly where they began.
 
     32 frames move 0.5 to 1.5 m or turn 20 to 45 degrees, whatever `frames` is.
     """
@@ -197,7 +197,7 @@ def _approach(world: "World", floor: _Floor, frames: int, rng: random.Random):
         options = np.stack([floor.point(*cells[rng.randrange(len(cells))]) for _ in range(24)])
         away = np.linalg.norm(options - thing, axis=1)
         order = np.argsort(np.abs(away - (length + 1.6)))[:6]
-        clear = [i for i in order if 1.5 < away[i] and floor.straight(options[i], options[i] + (thing - options[i])
+        clear = [i for i in order if away[i] > 1.5 and floor.straight(options[i], options[i] + (thing - options[i])
                  * max(0.0, (min(length, away[i] - 1.4)) / away[i]))]
         if clear:
             start, target = options[clear[0]], thing
@@ -218,9 +218,10 @@ def _approach(world: "World", floor: _Floor, frames: int, rng: random.Random):
 def _still_look(world: "World", floor: _Floor, frames: int, rng: random.Random):
     start, yaw = _start(world, floor, rng)
     time = np.arange(frames) / 32
-    sway = [math.radians(rng.uniform(9, 16)), math.radians(rng.uniform(3, 6))]
+    sway = [math.radians(rng.uniform(9, 16)), math.radians(rng.uniform(1, 3))]
     phase = [rng.uniform(0, 2 * math.pi) for _ in range(3)]
-    look = yaw + sway[0] * np.sin(2 * math.pi * time / 2.6 + phase[0]) + sway[1] * np.sin(2 * math.pi * time / 1.3 + phase[1])
+    slow, quick = np.sin(2 * math.pi * time / 2.8 + phase[0]), np.sin(2 * math.pi * time / 1.3 + phase[1])
+    look = yaw + sway[0] * slow + sway[1] * quick
     pitch = math.radians(3) * np.sin(2 * math.pi * time / 2 + phase[2])
     return np.repeat(start[None], frames, 0), look, pitch
 
@@ -259,7 +260,9 @@ def _mirrored(values: np.ndarray, frames: int) -> np.ndarray:
     return np.concatenate([values, values[: frames - len(values)][::-1]])
 
 
-def _route(floor: _Floor, start: np.ndarray, yaw: float, length: float, frames: int, rng: random.Random) -> np.ndarray:
+def _route(
+    floor: _Floor, start: np.ndarray, yaw: float, length: float, frames: int, rng: random.Random
+) -> np.ndarray:
     """Positions [frames,2] along a rounded route of `length` metres (less where the floor ends) from `start`."""
     steps = floor.distances(start)
     reached = np.argwhere(steps >= 0)

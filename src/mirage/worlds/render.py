@@ -57,16 +57,16 @@ def render(world: "World", camera: Camera, size: tuple[int, int], *, time: Tenso
     shift = world.shift(time.to(device=device, dtype=torch.float32))
     bounds = world.boxes + shift[:, :, None]
     eyes = _Eyes.of(camera, size)
-    windows = _windows(camera, bounds, size)
+    planes, windows = _planes(eyes, bounds), _windows(camera, bounds, size)
     rgb = torch.empty(frames, 3, *size, device=device)
     z = torch.empty(frames, *size, device=device)
     surface = torch.empty(frames, *size, device=device, dtype=torch.int32)
     moving = torch.zeros(frames, *size, device=device, dtype=torch.bool)
     for part in _blocks(frames, 1 if device.type == "cpu" else 24):
         some = eyes[part]
-        z[part], face = _trace(some, bounds[part], windows[part])
+        z[part], face = _trace(some, planes[:, part], windows[part])
         surface[part] = face
-        hits = _hits(some, bounds[part], z[part], face)
+        hits = _hits(some, planes[:, part], z[part], face)
         rgb[part] = _smooth(_shade(world, some, shift[part], hits), hits, face.shape)
         if world.moves:
             moving[part] = _moving(world, hits, face.shape)
@@ -139,22 +139,21 @@ def _corners(bounds: Tensor, axis: int, side: int) -> Tensor:
     return around
 
 
-def _trace(eyes: _Eyes, bounds: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
+def _trace(eyes: _Eyes, planes: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
     """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (`_FAR`: none) and face id (-1: none), as numbers."""
     height, width = eyes.size
-    x = torch.arange(width, device=bounds.device, dtype=torch.float32)
-    y = torch.arange(height, device=bounds.device, dtype=torch.float32)
+    x = torch.arange(width, device=planes.device, dtype=torch.float32)
+    y = torch.arange(height, device=planes.device, dtype=torch.float32)
     along, across = eyes.base[:, :, None] + eyes.dx[:, :, None] * x, eyes.dy[:, :, None] * y
     direction = [along[:, a, None, :] + across[:, a, :, None] for a in range(3)]
     inverse = [d.reciprocal().clamp_(-_STEEP, _STEEP) for d in direction]
-    best = torch.full((len(bounds), height, width), _FAR, device=bounds.device)
+    best = torch.full((len(eyes.base), height, width), _FAR, device=planes.device)
     face = torch.full_like(best, -1.0)
     shown = (windows[..., 2:] > windows[..., :2]).all(2)[..., None]
     low = torch.where(shown, windows[..., :2], 1 << 20).amin(0)
     high = torch.where(shown, windows[..., 2:], 0).amax(0)
     chosen = shown.any(0)[:, 0].nonzero()[:, 0]
-    plane, u, v = (rearrange(t, "f k -> k f 1 1") for t in _planes(eyes, bounds)[:3])
-    half_u, half_v = (rearrange(t, "f k -> k f 1 1") for t in _planes(eyes, bounds)[3:])
+    plane, u, v, half_u, half_v = (list(rearrange(p, "f k -> k f 1 1")) for p in planes)
     for k, left, top, right, bottom in torch.cat([chosen[:, None], low[chosen], high[chosen]], 1).tolist():
         axis = k % 6 // 2
         b, c = SPANS[axis]
@@ -162,24 +161,24 @@ def _trace(eyes: _Eyes, bounds: Tensor, windows: Tensor) -> tuple[Tensor, Tensor
         t = plane[k] * inverse[axis][area]
         p = (t * direction[b][area]).sub_(u[k]).abs_().sub_(half_u[k])
         q = (t * direction[c][area]).sub_(v[k]).abs_().sub_(half_v[k])
-        outside = torch.maximum(p, q, out=p).clamp_(min=0)
-        behind = torch.sub(_NEAR, t, out=q).clamp_(min=0)
-        t.add_(outside.add_(behind), alpha=_STEEP)  # exact where the ray meets the face, beyond everything elsewhere
+        outside = torch.maximum(p, q, out=p)
+        missed = torch.maximum(outside, torch.neg(t, out=q), out=p).clamp_(min=0)
+        t.add_(missed, alpha=_STEEP)  # exact where the ray meets the face, beyond everything elsewhere
         nearest = best[area]
-        nearer = (nearest - t).mul_(_STEEP).clamp_(0, 1)
-        name = face[area]
-        name.add_(nearer.mul_(k - name))
+        farther = torch.sub(t, nearest, out=q).mul_(_STEEP).clamp_(0, 1)
+        face[area].sub_(k).mul_(farther).add_(k)
         torch.minimum(nearest, t, out=nearest)
     return best, face
 
 
-def _planes(eyes: _Eyes, bounds: Tensor) -> tuple[Tensor, ...]:
-    """Of each face, seen from the eye: its plane's offset, the middle and half width along u and along v; all [f,K]."""
+def _planes(eyes: _Eyes, bounds: Tensor) -> Tensor:
+    """Of each face, seen from the eye: its plane's offset, its middle along u and v, its half width along u and v: [5,F,K]."""
     relative = bounds - eyes.origin[:, None, None]
     middle, half = relative.mean(2), (relative[:, :, 1] - relative[:, :, 0]) / 2
     u, v = ([SPANS[k // 2][i] for k in range(6)] for i in (0, 1))
     plane = rearrange(relative, "f n e a -> f (n a e)")
-    return plane, middle[:, :, u].flatten(1), middle[:, :, v].flatten(1), half[:, :, u].flatten(1), half[:, :, v].flatten(1)
+    spans = (middle[:, :, u], middle[:, :, v], half[:, :, u], half[:, :, v])
+    return torch.stack([plane, *(span.flatten(1) for span in spans)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +194,7 @@ class _Hits:
     edge: Tensor
 
 
-def _hits(eyes: _Eyes, bounds: Tensor, t: Tensor, face: Tensor) -> _Hits:
+def _hits(eyes: _Eyes, planes: Tensor, t: Tensor, face: Tensor) -> _Hits:
     frames, height, width = face.shape
     edge = torch.zeros_like(face)
     across, below = (face[:, :, 1:] - face[:, :, :-1]).abs_(), (face[:, 1:] - face[:, :-1]).abs_()
@@ -211,7 +210,7 @@ def _hits(eyes: _Eyes, bounds: Tensor, t: Tensor, face: Tensor) -> _Hits:
     ef = f.flatten().index_select(0, edge)
     offset = torch.tensor([[-0.125, -0.375], [0.375, -0.125], [-0.375, 0.125], [0.125, 0.375]], device=face.device)
     sx, sy = ((v + offset[:, i, None]).flatten() for i, v in enumerate((ex, ey)))
-    st, sface = _sub_rays(eyes, bounds, face, edge, sx, sy, ef)
+    st, sface = _sub_rays(eyes, planes, face, edge, sx, sy, ef)
     frame = None if frames == 1 else torch.cat([f.flatten(), ef.repeat(4)])
     return _Hits(
         x=torch.cat([x.flatten(), sx]),
@@ -224,7 +223,7 @@ def _hits(eyes: _Eyes, bounds: Tensor, t: Tensor, face: Tensor) -> _Hits:
 
 
 def _sub_rays(
-    eyes: _Eyes, bounds: Tensor, face: Tensor, edge: Tensor, x: Tensor, y: Tensor, frame: Tensor
+    eyes: _Eyes, planes: Tensor, face: Tensor, edge: Tensor, x: Tensor, y: Tensor, frame: Tensor
 ) -> tuple[Tensor, Tensor]:
     """z-depth and face of the four rays at `x y [4e]` of the pixels `edge [e]`. A ray ends on the nearest of the faces that its
     pixel and the four beside it show, so none is searched for twice; one that meets none of them goes on to its pixel's own plane,
@@ -236,9 +235,9 @@ def _sub_rays(
     faces = torch.stack([own, *(side.flatten().index_select(0, edge) for side in sides)])  # [5,e]
     k = faces.clamp(min=0).int()
     axis = k % 6 // 2
-    at = (k + frame * (bounds.shape[1] * 6)).repeat(1, 4).flatten()
-    plane, u, v, half_u, half_v = (t.flatten().index_select(0, at) for t in _planes(eyes, bounds))
-    one = None if len(bounds) == 1 else frame.repeat(4)
+    at = (k + frame * planes.shape[2]).repeat(1, 4).flatten()
+    plane, u, v, half_u, half_v = planes.flatten(1).index_select(1, at)
+    one = None if planes.shape[1] == 1 else frame.repeat(4)
     d = eyes.of_hits(eyes.base, one) + eyes.of_hits(eyes.dx, one) * x + eyes.of_hits(eyes.dy, one) * y
     here = torch.arange(len(x), device=face.device, dtype=torch.int32)
     spans = torch.tensor([SPANS[a] for a in range(3)], device=face.device, dtype=torch.int32)
@@ -248,16 +247,16 @@ def _sub_rays(
         for which in (axis, spans[:, 0][axis], spans[:, 1][axis])
     )
     t = plane / da
-    outside = torch.maximum((t * du - u).abs_() - half_u, (t * dv - v).abs_() - half_v).clamp_(min=0)
-    behind = (_NEAR - t).clamp_(min=0)
+    outside = torch.maximum((t * du).sub_(u).abs_().sub_(half_u), (t * dv).sub_(v).abs_().sub_(half_v))
+    outside = torch.maximum(outside, -t).clamp_(min=0)
     sky = (-faces).clamp_(0, 1).repeat(1, 4)
     t = t.view(5, -1)
-    met = torch.addcmul(t, (outside + behind).view(5, -1) + sky, torch.full_like(t[:1], _STEEP)).nan_to_num_(_STEEP)
+    met = torch.addcmul(t, outside.view(5, -1) + sky, torch.full_like(t[:1], _STEEP)).nan_to_num_(_STEEP)
     nearest, which = met.min(0)
     winner = faces.repeat(1, 4).gather(0, which[None])[0]
     missed = nearest >= _FAR
     missing = torch.where(sky.amax(0) > 0, -1.0, own.repeat(4))
-    return torch.where(missed, t[0].clamp(_NEAR, _FAR), nearest), torch.where(missed, missing, winner)
+    return torch.where(missed, t[0].nan_to_num(_FAR).clamp(_NEAR, _FAR), nearest), torch.where(missed, missing, winner)
 
 
 def _smooth(colour: Tensor, hits: _Hits, shape: torch.Size) -> Tensor:
@@ -355,12 +354,12 @@ def _light(world: "World", run: _Run, kind: int) -> Tensor:
     to_light = m[:3] - run.point
     square = torch.addcmul(torch.addcmul(to_light[0].square(), to_light[1], to_light[1]), to_light[2], to_light[2])
     lambert = (to_light[axis] * m[14]).clamp_(min=0) * square.rsqrt()
-    light = torch.addcmul(m[7:10], m[4:7], lambert.div_(torch.addcmul(torch.ones_like(square), m[3], square)))
+    light = torch.addcmul(m[7:10], m[4:7], lambert.div_((m[3] * square).add_(1)))
     u0, u1, v0, v1 = m[10:14]
     for value, low, high in ((run.point[b], u0, u1), (run.point[c], v0, v1)):
         # Darker within 60 cm of where a face meets its surroundings.
-        near = torch.minimum(value - low, high - value).div_(0.6).clamp_(0, 1)
-        light *= (1 - near).square_().mul_(-0.3).add_(1)
+        near = torch.minimum(value - low, high - value).mul_(-1 / 0.6).add_(1).clamp_(0, 1)
+        light *= near.square_().mul_(-0.3).add_(1)
     return light.mul_(_contact(world, run.point)) if kind == FLOOR else light
 
 

@@ -23,7 +23,6 @@ COLOURS = {
     "dark": (0.62, 0.25, 0.27),
 }
 PATTERNS = {
-    "flat": "plain",
     "stripes": "striped",
     "checker": "checkered",
     "dots": "dotted",
@@ -46,12 +45,12 @@ SKIES = {  # horizon, zenith, cloud colours, amount of cloud
 SKY_LIGHT = {"clear": "bright", "cloudy": "cool", "sunset": "warm"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 THINGS = {"box": "boxes", "pillar": "pillars", "cabinet": "cabinets", "table": "tables"}
-_GLUE = "a an the room street walls floor ceiling ground buildings light sky moving with and under in next has".split()
+_GLUE = ["a", "an", "the", "room", "street", "walls", "floor", "ceiling", "ground", "buildings", "light", "sky", "moving", "with", "and", "under", "in", "next", "has"]
 
 
 def vocabulary() -> list[str]:
     """Every word that a caption may hold, sorted, in lower case, without punctuation."""
-    names = [*COLOURS, *PATTERNS.values(), *LIGHTS, *SKIES, *COUNTS, *THINGS, *THINGS.values(), *_GLUE]
+    names = [*COLOURS, *PATTERNS.values(), *LIGHTS, *SKIES, *THINGS, *_GLUE]
     return sorted(set(names))
 
 

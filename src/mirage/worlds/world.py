@@ -7,6 +7,7 @@ the boxes of their walls; a door is the gap between two of them. `N` boxes; face
 import math
 import random
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from mirage.worlds.textures import FAMILIES
 
 HELD_OUT = 1_000_000
 Difficulty = Literal["standard", "hard"]
+Colour = tuple[float, ...]
 _INF = 1e3
 
 
@@ -85,8 +87,8 @@ class _Finish:
     """How a surface looks: a pattern, three colours and its scale in metres."""
 
     family: str
-    colours: tuple[tuple[float, float, float], ...]
-    period: tuple[float, float]
+    colours: tuple[Colour, ...]  # base, and what the pattern's two weights add
+    period: tuple[float, ...]
     duty: float
     words: str
 
@@ -95,8 +97,8 @@ class _Finish:
 class _Light:
     position: tuple[float, float, float]
     falloff: float
-    colour: tuple[float, float, float]
-    ambient: tuple[float, float, float]
+    colour: Colour
+    ambient: Colour
 
 
 class _Builder:
@@ -153,7 +155,7 @@ class _Builder:
             plans.append((x, z - depth / 2, x + width, z + depth / 2))
             x += width + thick
         doors = []
-        for a, b in zip(plans, plans[1:], strict=False):
+        for a, b in pairwise(plans):
             lowest, highest = max(a[1], b[1]) + 0.85, min(a[3], b[3]) - 0.85
             doors.append((rng.uniform(lowest, highest), rng.uniform(1.25, 1.6)))
         finishes = []
@@ -178,7 +180,7 @@ class _Builder:
             self.box((x0 - half, -height, z0 - thick), (x1 + half, 0, z0), wall, light, around=room)
             self.box((x0 - half, -height, z1), (x1 + half, 0, z1 + thick), wall, light, around=room)
             self.areas.append((x0, z0, x1, z1))
-        for x, i, side in ((plans[0][0] - thick, 0, 1), (plans[-1][2], -1, 0)):
+        for x, i in ((plans[0][0] - thick, 0), (plans[-1][2], -1)):
             z0, z1 = plans[i][1], plans[i][3]
             room = (plans[i][0], plans[i][2], -height, 0.0, z0, z1)
             self.box((x, -height, z0), (x + thick, 0, z1), finishes[i][0], lights[i], around=room)

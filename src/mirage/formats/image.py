@@ -26,7 +26,8 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 
 # What Pillow's readers raise for files that are cut or damaged; which one depends on the format.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, RuntimeError,
+           struct.error)
 
 
 def load_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Tensor:

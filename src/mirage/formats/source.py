@@ -96,7 +96,9 @@ def read_npz(path: str | os.PathLike[str], *, accepts: str) -> dict[str, np.ndar
                     content = stream.read(member.file_size + 1)
                 name = member.filename.removesuffix(".npy")
                 arrays[name] = _array(content, where=f"{path}: array {name!r}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} is not a whole .npz file ({reason(error)}); expected {accepts}") from error
     return arrays
 

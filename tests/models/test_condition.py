@@ -50,7 +50,7 @@ def test_wrong_shapes_are_named() -> None:
 def test_without_memory_keeps_everything_else() -> None:
     good = condition()
     lost = good.without_memory()
-    assert not (lost.memory.any() or lost.mask.any() or lost.offset.any())
+    assert not any(value.any() for value in (lost.memory, lost.mask, lost.offset))
     for name in ("rays", "first", "preceding", "references", "text"):
         assert getattr(lost, name) is getattr(good, name)
     assert good.mask.all()

@@ -209,3 +209,34 @@ def test_requests_that_do_not_fit_say_so() -> None:
         MemoryBranch.from_transformer(model, layers=(2, 0))
     with pytest.raises(InputError, match="readout_mask"):
         MemoryBranch.from_transformer(model, inputs="everything")
+
+
+@torch.no_grad()
+def test_a_branch_takes_its_backbones_dtypes(tmp_path: Any) -> None:
+    """In bfloat16 diffusers keeps some weights in float32; the branch keeps the same ones, and is still a no-op."""
+    backbone().save_pretrained(tmp_path)
+    model = WanTransformer3DModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    branch = MemoryBranch.from_transformer(model, layers=(1, 3))
+    theirs = {name: weight.dtype for name, weight in model.blocks[1].named_parameters()}
+    beside: Any = branch.blocks[0].block
+    assert {name: weight.dtype for name, weight in beside.named_parameters()} == theirs
+    assert set(theirs.values()) == {torch.bfloat16, torch.float32}
+    latents, timestep, condition = inputs()
+    latents, condition = latents.bfloat16(), condition.to(dtype=torch.bfloat16)
+    ours = predict(model, branch, latents, timestep, condition)
+    assert ours.dtype == torch.bfloat16
+    assert torch.equal(ours, stock(model, latents, timestep, condition.text))
+
+
+def test_at_full_size_the_branch_is_as_large_as_the_published_one() -> None:
+    """Wan2.2-TI2V-5B on the meta device: 5.000 billion weights, and 2.607 billion in 15 side blocks of 96 channels."""
+    with torch.device("meta"):
+        model = WanTransformer3DModel(
+            patch_size=(1, 2, 2), num_attention_heads=24, attention_head_dim=128, in_channels=48, out_channels=48,
+            text_dim=4096, freq_dim=256, ffn_dim=14336, num_layers=30, cross_attn_norm=True,
+        )  # fmt: skip
+    branch = MemoryBranch.from_transformer(model, inputs="published")
+    assert branch.device.type == "meta"
+    assert branch.layers == tuple(range(0, 30, 2))
+    sizes = [sum(weight.numel() for weight in part.parameters()) / 1e9 for part in (model, branch)]
+    assert sizes == [pytest.approx(5.000, abs=5e-4), pytest.approx(2.607, abs=5e-4)]

@@ -58,9 +58,9 @@ class Condition:
             "constant": (b, c, t, h, w),
         }
         for name, shape in wanted.items():
-            value = getattr(self, name)
-            if value is None and name == "constant":
+            if name == "constant" and self.constant is None:
                 continue
+            value: Tensor = getattr(self, name)
             if value.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
                 accepted = ",".join("*" if n is None else str(n) for n in shape)
                 raise InputError(

@@ -183,22 +183,23 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         chosen = tuple(range(0, its.num_layers, 2)) if layers is None else tuple(layers)
         if not all(0 <= i < its.num_layers for i in chosen):
             raise InputError(f"branch layers are {list(chosen)}; accepted: 0 to {its.num_layers - 1} of this backbone")
-        branch = cls(
-            layers=chosen,
-            channels=its.in_channels,
-            num_attention_heads=its.num_attention_heads,
-            attention_head_dim=its.attention_head_dim,
-            ffn_dim=its.ffn_dim,
-            patch_size=tuple(its.patch_size),
-            cross_attn_norm=its.cross_attn_norm,
-            qk_norm=its.qk_norm,
-            eps=its.eps,
-            inputs=inputs,
-            use_offset=use_offset,
-            use_rays=use_rays,
-            detail_channels=detail_channels,
-        )
-        nn.Module.to(branch, device=transformer.device, dtype=transformer.dtype)
+        with transformer.device:  # a full-size branch is not built elsewhere first; on `meta` it is not built at all
+            branch = cls(
+                layers=chosen,
+                channels=its.in_channels,
+                num_attention_heads=its.num_attention_heads,
+                attention_head_dim=its.attention_head_dim,
+                ffn_dim=its.ffn_dim,
+                patch_size=tuple(its.patch_size),
+                cross_attn_norm=its.cross_attn_norm,
+                qk_norm=its.qk_norm,
+                eps=its.eps,
+                inputs=inputs,
+                use_offset=use_offset,
+                use_rays=use_rays,
+                detail_channels=detail_channels,
+            )
+        nn.Module.to(branch, dtype=transformer.dtype)
         for layer, block in zip(chosen, branch.blocks, strict=True):
             # assign: each weight keeps the backbone's own dtype, for some stay float32 beside bfloat16 ones
             weights = {name: weight.clone() for name, weight in transformer.blocks[layer].state_dict().items()}

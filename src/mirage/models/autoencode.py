@@ -1,0 +1,40 @@
+"""Encoding and decoding whole batches of clips, with gradients and without clamping: what training needs.
+
+The autoencoder is causal: its first latent frame is one image, every further one holds four video frames, and each
+convolution keeps the last frames it saw. So a clip is two calls, its first frame and all the rest, with the caches
+carried over; that is the same as latent by latent (codec.py), and quicker.
+
+B batch, F = 1 + 4 (T - 1) video frames, T latent frames, C latent channels. Latents here are not normalised.
+"""
+
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanCausalConv3d, patchify, unpatchify
+from torch import Tensor, nn
+
+
+def encode(vae: AutoencoderKLWan, video: Tensor) -> Tensor:
+    """Video [B,3,F,H,W] in [-1, 1] -> the posterior's mean [B,C,T,h,w]."""
+    its: Any = vae.config
+    cache = _empty_cache(vae.encoder)
+    x = patchify(video, its.patch_size or 1)
+    pieces = [vae.encoder(piece, feat_cache=cache, feat_idx=[0]) for piece in _first_and_rest(x)]
+    return vae.quant_conv(torch.cat(pieces, dim=2))[:, : its.z_dim]
+
+
+def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Latents [B,C,T,h,w] -> video [B,3,F,H,W] around [-1, 1], not clamped."""
+    its: Any = vae.config
+    cache = _empty_cache(vae.decoder)
+    pieces = [vae.decoder(piece, feat_cache=cache, feat_idx=[0], first_chunk=i == 0)
+              for i, piece in enumerate(_first_and_rest(vae.post_quant_conv(latents)))]
+    return unpatchify(torch.cat(pieces, dim=2), its.patch_size or 1)
+
+
+def _first_and_rest(x: Tensor) -> list[Tensor]:
+    return [piece for piece in (x[:, :, :1], x[:, :, 1:]) if piece.shape[2] > 0]
+
+
+def _empty_cache(part: nn.Module) -> list[Any]:
+    return [None] * sum(isinstance(module, WanCausalConv3d) for module in part.modules())

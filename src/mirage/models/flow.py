@@ -1,0 +1,109 @@
+"""Flow matching: the sampling loop, in the open, and the few formulas that training shares with it.
+
+    x_sigma = (1 - sigma) * x0 + sigma * noise        sigma in [0, 1], 0 clean, 1 noise; timestep = 1000 * sigma
+    velocity = noise - x0                             what "flow_prediction" networks output; "sample" ones output x0
+
+Letters: `B` batch, `T` latent frames, `C` latent channels, `h w` latent grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.models.condition import Condition
+
+Predict = Callable[[Tensor, Tensor, Condition], Tensor]  # latents [B,C,T,h,w], timestep [B,T], condition -> [B,C,T,h,w]
+Prediction = Literal["flow_prediction", "sample"]
+
+TIMESTEPS = 1000.0
+
+
+def denoise(
+    predict: Predict,
+    condition: Condition,
+    *,
+    scheduler: UniPCMultistepScheduler,
+    steps: int,
+    generator: torch.Generator,
+    guidance_scale: float = 1.0,
+    negative: Condition | None = None,
+    callback: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Latents [B,C,T,h,w] from noise, float32. The first target frame is `condition.first`, before, after, throughout.
+
+    generator        lives on the CPU, so that a seed gives the same noise, hence the same video, on every device
+    guidance_scale   1: no guidance. Otherwise `negative` is needed: output = negative + scale * (positive - negative)
+    callback         called after each step with its number, from 0, and the latents so far
+    """
+    if steps < 1:
+        raise InputError(f"steps is {steps}; accepted: 1 or more")
+    if guidance_scale != 1.0 and negative is None:
+        raise InputError(f"guidance_scale is {guidance_scale} without a negative condition; accepted: 1, or give one")
+    first = condition.first
+    b, c, t, h, w = condition.memory.shape
+    sample = torch.randn((b, c, t - 1, h, w), generator=generator).to(first.device)
+
+    scheduler.set_timesteps(steps, device=first.device)
+    scheduler.set_begin_index(0)
+    for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()):
+        latents = torch.cat([first, sample.to(first.dtype)], dim=2)
+        timestep = torch.full((b, t), TIMESTEPS * sigma, device=first.device)
+        timestep[:, 0] = 0  # the first frame is clean; what the network says about it is not used
+        output = predict(latents, timestep, condition)
+        if guidance_scale != 1.0 and negative is not None:
+            away = predict(latents, timestep, negative)
+            output = away + guidance_scale * (output - away)
+        sample = scheduler.step(output[:, :, 1:].float(), scheduler.timesteps[step], sample, return_dict=False)[0]
+        if callback is not None:
+            callback(step, torch.cat([first.float(), sample], dim=2))
+    return torch.cat([first.float(), sample], dim=2)
+
+
+def sample_timesteps(
+    size: tuple[int, int],
+    *,
+    generator: torch.Generator,
+    shift: float = 1.0,
+    distribution: Literal["uniform", "logit_normal"] = "uniform",
+    per_frame: bool = False,
+) -> Tensor:
+    """Training timesteps [B,T] in [0, 1000], on the CPU; the first frame's is 0.
+
+    per_frame draws one for every frame, otherwise one for every clip. `shift` > 1 leans towards noise, exactly as the
+    sampler's schedule does: sigma = shift * u / (1 + (shift - 1) * u).
+    """
+    b, t = size
+    shape = (b, t if per_frame else 1)
+    if distribution == "uniform":
+        u = torch.rand(shape, generator=generator)
+    else:
+        u = torch.randn(shape, generator=generator).sigmoid()
+    timestep = (TIMESTEPS * shift * u / (1 + (shift - 1) * u)).expand(b, t).clone()
+    timestep[:, 0] = 0
+    return timestep
+
+
+def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """x0 and noise [B,C,T,h,w] mixed at sigma [B,T]."""
+    sigma = _per_frame(sigma, x0)
+    return (1 - sigma) * x0 + sigma * noise
+
+
+def target(x0: Tensor, noise: Tensor, prediction: Prediction) -> Tensor:
+    """What the network should output, [B,C,T,h,w]."""
+    return x0 if prediction == "sample" else noise - x0
+
+
+def to_x0(output: Tensor, noisy: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
+    """The clean latents [B,C,T,h,w] that the network's output stands for; noisy [B,C,T,h,w], sigma [B,T]."""
+    return output if prediction == "sample" else noisy - _per_frame(sigma, noisy) * output
+
+
+def _per_frame(sigma: Tensor, like: Tensor) -> Tensor:
+    return sigma.to(like)[:, None, :, None, None]

@@ -1,0 +1,319 @@
+"""`WorldModel`: the networks of one world model under one roof, with the verbs that the loop speaks.
+
+A `diffusers.DiffusionPipeline`, so loading, saving, offload, LoRA and quantisation are diffusers' own. It knows
+latents, frames and cameras; it knows nothing of memories or sessions.
+
+Letters: `B` batch, `F` video frames, `T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels, `L` text
+tokens. Frames are in [0, 1]; latents are normalised (the autoencoder's mean and deviation removed).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+from transformers.utils import logging as transformers_logging
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.models import flow
+from mirage.models.codec import StreamDecoder, StreamEncoder
+from mirage.models.condition import Condition
+from mirage.models.depth_head import LatentDepthHead
+from mirage.models.transformer import MemoryBranch, predict
+
+BUNDLED = {"mini": Path(__file__).parent / "mini"}
+NEEDED = {"vae", "transformer", "text_encoder", "tokenizer", "scheduler"}
+
+
+class WorldModel(DiffusionPipeline):
+    """Autoencoder, denoiser with its memory branch, text encoder, depth head.
+
+    >>> world = load_world_model("mini")
+    >>> latents = world.encode(frames)                          # [F,3,H,W] in [0, 1] -> [T,C,h,w], F = 1 + 4 (T - 1)
+    >>> depth = world.depth(latents, camera, first=True)        # DepthMap [T,h,w]
+
+    A stock Wan2.2-TI2V folder loads too: without `memory_branch` nothing is remembered by the network, without
+    `depth_head` depth must come from elsewhere.
+    """
+
+    _optional_components: ClassVar[list[str]] = ["memory_branch", "depth_head"]
+    model_cpu_offload_seq = "text_encoder->memory_branch->transformer->depth_head->vae"
+
+    vae: AutoencoderKLWan
+    transformer: WanTransformer3DModel
+    text_encoder: UMT5EncoderModel
+    tokenizer: PreTrainedTokenizerBase
+    scheduler: UniPCMultistepScheduler
+    memory_branch: MemoryBranch | None
+    depth_head: LatentDepthHead | None
+
+    def __init__(
+        self,
+        vae: AutoencoderKLWan,
+        transformer: WanTransformer3DModel,
+        text_encoder: UMT5EncoderModel,
+        tokenizer: PreTrainedTokenizerBase,
+        scheduler: UniPCMultistepScheduler,
+        memory_branch: MemoryBranch | None = None,
+        depth_head: LatentDepthHead | None = None,
+        chunk_frames: int = 33,
+        height: int = 704,
+        width: int = 1280,
+        default_steps: int = 40,
+        text_length: int = 512,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            transformer=transformer,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            memory_branch=memory_branch,
+            depth_head=depth_head,
+        )
+        self.register_to_config(
+            chunk_frames=chunk_frames,
+            height=height,
+            width=width,
+            default_steps=default_steps,
+            text_length=text_length,
+        )
+
+    # -- verbs ------------------------------------------------------------------------------------------------------
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [F,3,H,W], F = 1 + 4k -> latents [T,C,h,w], T = 1 + k. One frame is an image; no randomness."""
+        return self.encoder().encode(frames)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [T,C,h,w] from the start of a stream -> frames [1 + 4(T-1),3,H,W]."""
+        return self.decoder().decode(latents)
+
+    def encoder(self) -> StreamEncoder:
+        """A new stream of frames, to be encoded piece by piece."""
+        return StreamEncoder(self.vae)
+
+    def decoder(self) -> StreamDecoder:
+        """A new stream of latents, to be decoded piece by piece, without a seam."""
+        return StreamDecoder(self.vae)
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """[1,L,D] of fixed length L, zero beyond the prompt's own length, as Wan was trained."""
+        clean = " ".join(html.unescape(html.unescape(prompt)).split())
+        tokens = self.tokenizer(
+            [clean], padding="max_length", max_length=self._setting("text_length"), truncation=True, return_tensors="pt"
+        )
+        ids, known = tokens["input_ids"], tokens["attention_mask"]
+        device = self._execution_device
+        text = self.text_encoder(ids.to(device), known.to(device)).last_hidden_state
+        return text.masked_fill(known.to(device)[..., None] == 0, 0)
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        condition: Condition,
+        *,
+        generator: torch.Generator,
+        steps: int | None = None,
+        guidance_scale: float = 1.0,
+        negative: Condition | None = None,
+        callback: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Latents [B,C,T,h,w], float32, of the frames that `condition` describes; see `flow.denoise`.
+
+        generator lives on the CPU; steps None: the model's own default; negative defaults to none (no guidance).
+        """
+        device, dtype = self._execution_device, self.transformer.dtype
+        return flow.denoise(
+            partial(predict, self.transformer, self.memory_branch),
+            condition.to(device, dtype),
+            scheduler=self.scheduler,
+            steps=self.default_steps if steps is None else steps,
+            generator=generator,
+            guidance_scale=guidance_scale,
+            negative=None if negative is None else negative.to(device, dtype),
+            callback=callback,
+        )
+
+    @torch.no_grad()
+    def depth(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
+        """Depth [T,h,w] of latents [T,C,h,w] seen by camera [T] (or one for all).
+
+        first: latent 0 starts a stream, so it stands for one frame; all others stand for four.
+        """
+        if self.depth_head is None:
+            raise InputError("this model has no depth head; accepted: a depth map or a depth estimator beside it")
+        head = self.depth_head
+        latents = latents.to(head.device, head.dtype)
+        single = torch.arange(len(latents), device=head.device) == (0 if first else -1)
+        return head.depth(latents, camera.to(head.device), single)
+
+    # -- sizes ------------------------------------------------------------------------------------------------------
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent cell, along each side."""
+        its: Any = self.vae.config
+        return its.scale_factor_spatial
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        its: Any = self.vae.config
+        return its.z_dim
+
+    @property
+    def chunk_frames(self) -> int:
+        """Video frames per chunk, 1 + 4k."""
+        return self._setting("chunk_frames")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Frame size (H, W) that the model was made for."""
+        return self._setting("height"), self._setting("width")
+
+    @property
+    def default_steps(self) -> int:
+        """Denoising steps unless asked otherwise."""
+        return self._setting("default_steps")
+
+    @property
+    def prediction(self) -> flow.Prediction:
+        """What the network outputs: velocity ("flow_prediction") or clean latents ("sample")."""
+        its: Any = self.scheduler.config
+        return its.prediction_type
+
+    def eval(self) -> WorldModel:
+        """All networks in evaluation mode."""
+        for part in self.components.values():
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self
+
+    def _setting(self, name: str) -> Any:
+        its: Any = self.config
+        return its[name]
+
+
+def load_world_model(
+    name_or_path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> WorldModel:
+    """A world model by name ("mini"), from a folder, or from the Hugging Face hub ("owner/name"). Safetensors only.
+
+    dtype None: bfloat16 on a GPU, float32 elsewhere. Only a hub id touches the network. What can not be loaded is an
+    `InputError` of one line.
+    """
+    folder = _folder(name_or_path)
+    stored = _check_files(folder)
+    if dtype is None:
+        dtype = torch.bfloat16 if torch.device(device or "cpu").type == "cuda" else torch.float32
+    try:
+        with _quiet():
+            world = WorldModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
+        raise InputError(f"model {folder} does not load: {_one_line(error)}") from error
+    for name, part in world.components.items():
+        if isinstance(part, nn.Module):
+            missing = _missing(part, stored[name])
+            if missing:
+                raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
+    return world.to(device or "cpu").eval()
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    """Where the model lies on this machine, fetched from the hub if that is where it is."""
+    name = str(name_or_path)
+    if name in BUNDLED:
+        if not (BUNDLED[name] / "model_index.json").is_file():
+            raise InputError(f"the bundled model {name!r} is not installed: no model_index.json in {BUNDLED[name]}")
+        return BUNDLED[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    known = f"accepted: {', '.join(BUNDLED)}, a folder in diffusers layout, or a hub id owner/name"
+    hub_like = re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not isinstance(name_or_path, Path)
+    if path.exists() or not hub_like:
+        raise InputError(f"no model {name!r}; {known}")
+    try:
+        # weights and tables only: neither pickles nor code come down
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+    except (OSError, ValueError) as error:
+        raise InputError(f"no model {name!r}; {known} ({_one_line(error)})") from error
+
+
+def _check_files(folder: Path) -> dict[str, set[str]]:
+    """Every component named in model_index.json is there, and every weight file is whole: the weights of each."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise InputError(f"model {folder} has no model_index.json; accepted: a folder in diffusers layout")
+    try:
+        parts = json.loads(index.read_text())
+    except ValueError as error:
+        raise InputError(f"model {folder}: model_index.json is not JSON ({_one_line(error)})") from error
+    present = {name for name, value in parts.items() if isinstance(value, list) and value and value[0] is not None}
+    if lacking := sorted(NEEDED - present):
+        raise InputError(f"model {folder} names no {', '.join(lacking)} in model_index.json; all of them are needed")
+    stored: dict[str, set[str]] = {}
+    for name in sorted((NEEDED | set(WorldModel._optional_components)) & present):
+        files = sorted((folder / name).glob("*.safetensors"))
+        if not files and name not in ("tokenizer", "scheduler"):
+            raise InputError(f"model {folder}: {name} has no .safetensors file; other formats are not read")
+        stored[name] = set()
+        for file in files:
+            try:
+                with safe_open(file, framework="pt") as weights:
+                    stored[name] |= set(weights.keys())
+            except (SafetensorError, OSError) as error:
+                raise InputError(f"model {folder}: {name}/{file.name} is damaged ({_one_line(error)})") from error
+    return stored
+
+
+def _missing(part: nn.Module, stored: set[str]) -> list[str]:
+    """Weights of a network that no file gave: neither by their own name nor by that of a tied twin.
+
+    Asked after loading, because the libraries fill such weights at random, with no more than a warning.
+    """
+    state = part.state_dict(keep_vars=True)
+    given = {id(value) for name, value in state.items() if name in stored}
+    return [name for name, value in state.items() if name not in stored and id(value) not in given]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no warnings of the libraries while loading: what matters is checked here and said once."""
+    libraries: list[Any] = [diffusers_logging, transformers_logging]
+    before = [(library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, (bars, verbosity) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,158 @@
+"""The sampling loop against problems whose answer is known."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.models import flow
+from mirage.models.condition import Condition
+
+MEAN, STD = 1.5, 0.4
+
+
+def scheduler(prediction: Any, shift: float = 3.0) -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(prediction_type=prediction, use_flow_sigmas=True, flow_shift=shift)
+
+
+def condition(b: int = 1, t: int = 3, h: int = 8, w: int = 8) -> Condition:
+    return Condition(
+        memory=torch.zeros(b, 2, t, h, w),
+        mask=torch.zeros(b, 1, t, h, w),
+        offset=torch.zeros(b, 2, t, h, w),
+        rays=torch.zeros(b, 6, t, h, w),
+        first=torch.full((b, 2, 1, h, w), 7.0),
+        preceding=torch.zeros(b, 2, 0, h, w),
+        references=torch.zeros(b, 2, 0, h, w),
+        text=torch.zeros(b, 1, 4),
+    )
+
+
+def gaussian(prediction: str):
+    """The perfect network for data ~ N(MEAN, STD^2) in each cell: x0 given x_sigma, or the velocity to go with it."""
+
+    def predict(latents: Tensor, timestep: Tensor, _: Condition) -> Tensor:
+        s = (timestep / 1000)[:, None, :, None, None]
+        spread = (1 - s) ** 2 * STD**2 + s**2
+        residual = latents - (1 - s) * MEAN
+        x0 = MEAN + (1 - s) * STD**2 / spread * residual
+        noise = s / spread * residual
+        return x0 if prediction == "sample" else noise - x0
+
+    return predict
+
+
+@pytest.mark.parametrize("prediction", ["flow_prediction", "sample"])
+def test_a_gaussian_is_transported_exactly(prediction: str) -> None:
+    """The flow of a Gaussian is known: noise n ends at MEAN + STD * n. More steps come closer."""
+    seen = condition()
+    noise = torch.randn((1, 2, 2, 8, 8), generator=torch.Generator().manual_seed(5))
+    errors = []
+    for steps in (6, 24, 96):
+        latents = flow.denoise(
+            gaussian(prediction), seen, scheduler=scheduler(prediction), steps=steps,
+            generator=torch.Generator().manual_seed(5),
+        )  # fmt: skip
+        assert torch.equal(latents[:, :, :1], seen.first)
+        errors.append((latents[:, :, 1:] - (MEAN + STD * noise)).abs().max().item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.005
+
+
+def test_the_two_predictions_are_one_model() -> None:
+    def once(p: str) -> Tensor:
+        generator = torch.Generator().manual_seed(1)
+        return flow.denoise(gaussian(p), condition(), scheduler=scheduler(p), steps=5, generator=generator)
+
+    torch.testing.assert_close(once("flow_prediction"), once("sample"), atol=1e-4, rtol=1e-4)
+
+
+def test_the_network_always_sees_a_clean_first_frame() -> None:
+    seen, calls = condition(t=4), []
+
+    def predict(latents: Tensor, timestep: Tensor, _: Condition) -> Tensor:
+        calls.append(timestep[0])
+        assert torch.equal(latents[:, :, :1], seen.first)
+        return latents.new_full(latents.shape, math.pi)
+
+    steps = []
+    result = flow.denoise(
+        predict, seen, scheduler=scheduler("sample"), steps=4, generator=torch.Generator().manual_seed(0),
+        callback=lambda step, latents: steps.append((step, latents.shape)),
+    )  # fmt: skip
+    assert torch.allclose(result[:, :, 1:], torch.tensor(math.pi))
+    assert [step for step, _ in steps] == [0, 1, 2, 3]
+    assert all(t[0] == 0 and (t[1:] == t[1]).all() for t in calls)
+    later = [t[1].item() for t in calls]
+    assert later == sorted(later, reverse=True)
+    assert 999 < later[0] <= 1000
+
+
+def test_a_seed_is_a_video_and_the_scheduler_keeps_no_trace() -> None:
+    shared = scheduler("sample")
+
+    def once(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return flow.denoise(gaussian("sample"), condition(), scheduler=shared, steps=3, generator=generator)
+
+    first, other, again = once(3), once(4), once(3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_guidance_goes_past_the_positive_away_from_the_negative() -> None:
+    positive, negative = condition(), condition()
+
+    def predict(latents: Tensor, _: Tensor, seen: Condition) -> Tensor:
+        return torch.full_like(latents, 2.0 if seen is positive else 1.0)
+
+    def once(scale: float, away: Condition | None) -> float:
+        result = flow.denoise(
+            predict, positive, scheduler=scheduler("sample"), steps=3, generator=torch.Generator(),
+            guidance_scale=scale, negative=away,
+        )  # fmt: skip
+        return result[0, 0, 1, 0, 0].item()
+
+    assert once(1.0, None) == pytest.approx(2.0)
+    assert once(3.0, negative) == pytest.approx(4.0)
+    with pytest.raises(InputError, match="negative"):
+        once(3.0, None)
+
+
+def test_one_step_and_one_frame_are_enough() -> None:
+    g = torch.Generator().manual_seed(0)
+    one = flow.denoise(gaussian("sample"), condition(t=1), scheduler=scheduler("sample"), steps=2, generator=g)
+    assert torch.equal(one, condition(t=1).first)
+    single = flow.denoise(gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=1, generator=g)
+    torch.testing.assert_close(single[:, :, 1:], torch.full((1, 2, 2, 8, 8), MEAN), atol=1e-3, rtol=0)
+    with pytest.raises(InputError, match="steps is 0"):
+        flow.denoise(gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=0, generator=g)
+
+
+@pytest.mark.parametrize("prediction", ["flow_prediction", "sample"])
+def test_the_target_leads_back_to_x0(prediction: flow.Prediction) -> None:
+    g = torch.Generator().manual_seed(0)
+    x0, noise = torch.randn((2, 3, 4, 5, 6), generator=g), torch.randn((2, 3, 4, 5, 6), generator=g)
+    sigma = flow.sample_timesteps((2, 4), generator=g, per_frame=True) / 1000
+    noisy = flow.add_noise(x0, noise, sigma)
+    torch.testing.assert_close(noisy[:, :, 0], x0[:, :, 0])
+    torch.testing.assert_close(flow.to_x0(flow.target(x0, noise, prediction), noisy, sigma, prediction), x0)
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "logit_normal"])
+def test_timesteps_are_spread_as_asked(distribution) -> None:
+    g = torch.Generator().manual_seed(0)
+    clips = flow.sample_timesteps((4000, 3), generator=g, distribution=distribution)
+    assert clips.shape == (4000, 3)
+    assert (clips[:, 0] == 0).all()
+    assert torch.equal(clips[:, 1], clips[:, 2])
+    assert clips.min() >= 0
+    assert clips.max() <= 1000
+    assert clips[:, 1].median() == pytest.approx(500, abs=25)
+    frames = flow.sample_timesteps((4000, 3), generator=g, distribution=distribution, shift=3.0, per_frame=True)
+    assert not torch.equal(frames[:, 1], frames[:, 2])
+    assert frames[:, 1].median() == pytest.approx(750, abs=25)  # 3 * .5 / (1 + 2 * .5)

@@ -1,0 +1,274 @@
+"""`WorldModel`: codec as a stream, prompt, denoising, depth; loading, and refusing to load."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.models import world as world_module
+from mirage.models.codec import StreamDecoder
+from mirage.models.condition import Condition
+from mirage.models.tiny import MiniConfig, build_world, tiny_world
+from mirage.models.world import WorldModel, load_world_model
+
+
+@pytest.fixture(scope="module")
+def world() -> WorldModel:
+    return tiny_world()
+
+
+@pytest.fixture(scope="module")
+def saved(world: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    world.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def frames(n: int) -> torch.Tensor:
+    return torch.rand((n, 3, 32, 48), generator=torch.Generator().manual_seed(n))
+
+
+def condition(world: WorldModel, t: int = 3) -> Condition:
+    g = torch.Generator().manual_seed(0)
+    h, w, c = 2, 4, world.channels
+    return Condition(
+        memory=torch.randn((1, c, t, h, w), generator=g),
+        mask=torch.ones(1, 1, t, h, w),
+        offset=torch.zeros(1, 2, t, h, w),
+        rays=torch.zeros(1, 6, t, h, w),
+        first=torch.randn((1, c, 1, h, w), generator=g),
+        preceding=torch.randn((1, c, 1, h, w), generator=g),
+        references=torch.randn((1, c, 2, h, w), generator=g),
+        text=world.encode_prompt("a room"),
+    )
+
+
+# -- codec ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_decoded_in_pieces_is_the_stream_decoded_at_once(world: WorldModel) -> None:
+    latents = torch.randn((7, 48, 2, 3), generator=torch.Generator().manual_seed(0))
+    whole = world.decode(latents)
+    assert whole.shape == (25, 3, 32, 48)
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+    stream = world.decoder()
+    pieces = [stream.decode(latents[:3]), stream.decode(latents[3:5])]
+    fork = stream.copy()
+    pieces.append(stream.decode(latents[5:]))
+    assert torch.equal(torch.cat(pieces), whole)
+    assert torch.equal(fork.decode(latents[5:]), whole[17:])
+
+
+def test_a_stream_encoded_in_pieces_is_the_stream_encoded_at_once(world: WorldModel) -> None:
+    video = frames(13)
+    whole = world.encode(video)
+    assert whole.shape == (4, 48, 2, 3)
+    stream = world.encoder()
+    assert torch.equal(torch.cat([stream.encode(video[:5]), stream.encode(video[5:])]), whole)
+    assert torch.equal(world.encode(video[:1]), whole[:1])  # an image is the first latent of any video it starts
+
+
+@torch.no_grad()
+def test_the_codec_is_the_stock_autoencoder_with_its_statistics() -> None:
+    world = tiny_world(seed=1)
+    vae = world.vae
+    mean, std = torch.linspace(-1, 1, 48), torch.linspace(0.5, 2, 48)
+    vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+    video = frames(5)
+    stock = vae.encode((video * 2 - 1).movedim(0, 1)[None]).latent_dist.mode()  # pyright: ignore
+    latents = world.encode(video)
+    per_channel = (None, slice(None), None, None, None)
+    torch.testing.assert_close(latents.movedim(0, 1)[None], (stock - mean[per_channel]) / std[per_channel])
+    torch.testing.assert_close(world.decode(latents).movedim(0, 1)[None], vae.decode(stock).sample / 2 + 0.5)  # pyright: ignore
+
+
+def test_lengths_and_sizes_that_do_not_fit_say_so(world: WorldModel) -> None:
+    with pytest.raises(InputError, match=r"got 4 frames; accepted: 1 \+ 4k"):
+        world.encode(frames(4))
+    stream = world.encoder()
+    stream.encode(frames(1))
+    with pytest.raises(InputError, match="got 5 frames; accepted: 4k"):
+        stream.encode(frames(5))
+    with pytest.raises(InputError, match="multiples of 16"):
+        world.encode(torch.rand(1, 3, 30, 48))
+    with pytest.raises(InputError, match=r"\[T,48,h,w\]"):
+        world.decode(torch.randn(1, 16, 2, 3))
+
+
+# -- prompt, denoising, depth ---------------------------------------------------------------------------------------
+
+
+def test_a_prompt_has_a_fixed_length_and_ends_in_zeros(world: WorldModel) -> None:
+    text = world.encode_prompt("a  Red\nroom")
+    assert text.shape == (1, 16, 32)
+    assert text[0, :4].abs().sum(-1).min() > 0  # three words and the end mark
+    assert not text[0, 4:].any()
+    assert torch.equal(text, world.encode_prompt("a red room"))
+    assert not torch.equal(text, world.encode_prompt(""))
+    assert torch.isfinite(world.encode_prompt("room " * 100)).all()
+
+
+def test_denoising_keeps_the_first_frame_and_repeats_itself(world: WorldModel) -> None:
+    seen = condition(world)
+    once, again = (world.denoise(seen, generator=torch.Generator().manual_seed(2)) for _ in range(2))
+    assert once.shape == seen.memory.shape
+    assert torch.equal(once, again)
+    assert torch.equal(once[:, :, :1], seen.first)
+    away = seen.without_memory().without_text(world.encode_prompt(""))
+    guided = world.denoise(
+        seen, generator=torch.Generator().manual_seed(2), steps=2, guidance_scale=3.0, negative=away
+    )
+    assert torch.isfinite(guided).all()
+    assert not torch.equal(guided, once)
+
+
+def test_depth_marks_the_first_latent_of_a_stream_only(world: WorldModel) -> None:
+    latents = torch.randn((3, 48, 2, 4), generator=torch.Generator().manual_seed(0))
+    camera = Camera(torch.eye(4).expand(3, 4, 4), torch.tensor([1.0, 1.0, 0.5, 0.5]))
+    first, later = (world.depth(latents, camera, first=flag) for flag in (True, False))
+    assert first.z.shape == (3, 2, 4)
+    assert not torch.equal(first.z[0], later.z[0])
+    assert torch.equal(first.z[1:], later.z[1:])
+
+
+# -- loading --------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_model_comes_back_bit_for_bit(world: WorldModel, saved: Path) -> None:
+    again = load_world_model(saved)
+    for name, part in world.components.items():
+        if isinstance(part, nn.Module):
+            theirs = again.components[name].state_dict()
+            assert part.state_dict().keys() == theirs.keys()
+            assert all(torch.equal(value, theirs[key]) for key, value in part.state_dict().items()), name
+            assert not again.components[name].training
+    assert (again.size, again.stride, again.channels, again.chunk_frames) == ((64, 96), 16, 48, 9)
+    assert (again.default_steps, again.prediction) == (3, "flow_prediction")
+    seen = condition(world)
+    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2)) for w in (world, again))
+    assert torch.equal(ours, theirs)
+    assert not [file for file in saved.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    half = load_world_model(saved, dtype=torch.bfloat16)
+    assert half.vae.dtype == torch.bfloat16
+    assert torch.isfinite(half.denoise(seen, generator=torch.Generator().manual_seed(2), steps=1)).all()
+
+
+def test_a_stock_wan_folder_loads_without_branch_and_depth_head(world: WorldModel, tmp_path: Path) -> None:
+    stock = WanImageToVideoPipeline(
+        tokenizer=world.tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=world.text_encoder,
+        vae=world.vae,
+        scheduler=world.scheduler,  # pyright: ignore[reportArgumentType]
+        transformer=world.transformer,
+        expand_timesteps=True,
+    )
+    stock.save_pretrained(tmp_path)
+    again = load_world_model(tmp_path)
+    assert again.memory_branch is None
+    assert (again.size, again.chunk_frames, again.default_steps) == ((704, 1280), 33, 40)
+    seen = condition(world)
+    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2) for w in (world, again))
+    assert torch.equal(ours, theirs)  # the branch of `world` is fresh
+    with pytest.raises(InputError, match="no depth head"):
+        again.depth(torch.zeros(1, 48, 2, 2), Camera.looking(), first=True)
+
+
+def refused(name: str | Path) -> str:
+    with pytest.raises(InputError) as caught:
+        load_world_model(name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_damaged_or_incomplete_folders_are_refused_in_one_line(copy: Path) -> None:
+    weights = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert "is damaged" in refused(copy)
+    weights.write_bytes(b"")
+    assert "is damaged" in refused(copy)
+    weights.unlink()
+    assert "transformer has no .safetensors file" in refused(copy)
+    weights.write_bytes(whole)
+    (copy / "transformer" / "config.json").unlink()
+    assert "does not load" in refused(copy)
+
+
+@pytest.mark.parametrize("part", ["transformer", "memory_branch", "vae", "depth_head", "text_encoder"])
+def test_a_missing_or_misshapen_weight_is_refused(copy: Path, part: str) -> None:
+    (file,) = (copy / part).glob("*.safetensors")
+    state = load_file(file)
+    name = next(name for name in state if name.endswith("weight") and "embed" not in name and "shared" not in name)
+    save_file({key: value for key, value in state.items() if key != name}, file, metadata={"format": "pt"})
+    assert name in refused(copy)
+    save_file({**state, name: state[name][:1].clone()}, file, metadata={"format": "pt"})
+    refused(copy)
+
+
+def test_a_model_index_that_lacks_a_part_is_refused(copy: Path) -> None:
+    index = copy / "model_index.json"
+    parts = json.loads(index.read_text())
+    index.write_text(json.dumps({name: value for name, value in parts.items() if name != "vae"}))
+    assert "names no vae" in refused(copy)
+    index.write_text("{")
+    assert "is not JSON" in refused(copy)
+    index.unlink()
+    assert "no model_index.json" in refused(copy)
+
+
+def test_names_that_are_no_model_never_reach_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def network(*_args, **_kwargs):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(world_module, "snapshot_download", network)
+    file = tmp_path / "file"
+    file.write_text("not a model")
+    for name in ("nothing", "./nowhere/model", "/nowhere/model", "~/nowhere", "a/b/c", file, Path("owner/name")):
+        assert "accepted: mini" in refused(name)
+    monkeypatch.setattr(world_module, "BUNDLED", {"mini": tmp_path / "none"})
+    assert "model_index.json" in refused("mini")
+
+
+def test_a_hub_id_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def network(*_args, **_kwargs):
+        raise OSError("404\nnot found")
+
+    monkeypatch.setattr(world_module, "snapshot_download", network)
+    assert "'owner/name'" in refused("owner/name")
+
+
+# -- building -------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_is_a_model_and_the_global_generator_is_left_alone() -> None:
+    before = torch.get_rng_state()
+    one, same, other = (tiny_world(seed, detail_channels=4).transformer.patch_embedding.weight for seed in (0, 0, 1))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_bundled_sizes_run() -> None:
+    world = build_world(replace(MiniConfig(), default_steps=1), words=["a", "room"])
+    assert (world.stride, world.channels, world.size) == (8, 16, (192, 256))
+    latents = world.encode(torch.rand(1, 3, 64, 96))
+    assert latents.shape == (1, 16, 8, 12)
+    assert isinstance(world.decoder(), StreamDecoder)
+    assert world.decode(latents).shape == (1, 3, 64, 96)
+    count = sum(weight.numel() for part in world.components.values() if isinstance(part, nn.Module)
+                  for weight in part.parameters())  # fmt: skip
+    assert 2 * count < 40e6  # in float16, the committed files stay under 40 MB

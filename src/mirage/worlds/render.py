@@ -225,47 +225,61 @@ def _hits(eyes: _Eyes, planes: Tensor, t: Tensor, face: Tensor) -> _Hits:
 def _sub_rays(
     eyes: _Eyes, planes: Tensor, face: Tensor, edge: Tensor, x: Tensor, y: Tensor, frame: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """z-depth and face of the four rays at `x y [4e]` of the pixels `edge [e]`. A ray ends on the nearest of the faces that its
-    pixel and the four beside it show, so none is searched for twice; one that meets none of them goes on to its pixel's own plane,
-    or to the sky if any of the five shows it."""
+    """z-depth and face of the four rays at `x y [4e]` of the pixels `edge [e]`. A ray ends on the nearest of the faces
+    that its pixel and the four beside it show; only one that meets none of those is tried on every face."""
     height, width = eyes.size
     padded = torch.nn.functional.pad(face[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    own = face.flatten().index_select(0, edge)
-    sides = [padded[:, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width] for dy, dx in ((0, -1), (0, 1), (-1, 0), (1, 0))]
-    faces = torch.stack([own, *(side.flatten().index_select(0, edge) for side in sides)])  # [5,e]
+    around = [padded[:, i : i + height, j : j + width] for i, j in ((1, 1), (1, 0), (1, 2), (0, 1), (2, 1))]
+    faces = torch.stack([side.flatten().index_select(0, edge) for side in around])  # [5,e]
     k = faces.clamp(min=0).int()
-    axis = k % 6 // 2
-    at = (k + frame * planes.shape[2]).repeat(1, 4).flatten()
-    plane, u, v, half_u, half_v = planes.flatten(1).index_select(1, at)
-    one = None if planes.shape[1] == 1 else frame.repeat(4)
-    d = eyes.of_hits(eyes.base, one) + eyes.of_hits(eyes.dx, one) * x + eyes.of_hits(eyes.dy, one) * y
+    many = None if planes.shape[1] == 1 else frame.repeat(4)
+    d = torch.addcmul(torch.addcmul(eyes.of_hits(eyes.base, many), eyes.of_hits(eyes.dx, many), x),
+                      eyes.of_hits(eyes.dy, many), y)
+    axes = torch.tensor([[axis, *SPANS[axis]] for axis in range(3)], device=face.device, dtype=torch.int32)
     here = torch.arange(len(x), device=face.device, dtype=torch.int32)
-    spans = torch.tensor([SPANS[a] for a in range(3)], device=face.device, dtype=torch.int32)
-    d = d.flatten()
-    da, du, dv = (
-        d.index_select(0, (which.repeat(1, 4) * len(x) + here).flatten())
-        for which in (axis, spans[:, 0][axis], spans[:, 1][axis])
-    )
+    row = (k % 6 // 2).repeat(1, 4)
+    along = (d.flatten().index_select(0, (axes[:, i][row] * len(x) + here).flatten()).view(5, -1) for i in range(3))
+    at = (k + frame * planes.shape[2]).repeat(1, 4).flatten()
+    t = _meet(planes.flatten(1).index_select(1, at).view(5, 5, -1), *along)
+    t.add_((-faces).clamp_(0, 1).repeat(1, 4), alpha=_STEEP)
+    t, which = t.min(0)
+    face = faces.repeat(1, 4).gather(0, which[None])[0]
+
+    lone = (t >= _FAR).nonzero()[:, 0]
+    if len(lone):
+        boxes = planes.shape[2] // 6
+        every = axes.repeat_interleave(2, 0).repeat(boxes, 1)  # [K,3]
+        chosen = d.index_select(1, lone)
+        far, which = _meet(planes.index_select(1, frame.repeat(4).index_select(0, lone)).transpose(1, 2),
+                           *(chosen.index_select(0, every[:, i]) for i in range(3))).min(0)
+        t[lone] = far.clamp(max=_FAR)
+        face[lone] = torch.where(far >= _FAR, -1.0, which.float())
+    return t, face
+
+
+def _meet(planes: Tensor, da: Tensor, du: Tensor, dv: Tensor) -> Tensor:
+    """z-depth at which rays meet faces (rows of `_planes`, any shape [5,...]), beyond `_FAR` where they do not."""
+    plane, u, v, half_u, half_v = planes
     t = plane / da
     outside = torch.maximum((t * du).sub_(u).abs_().sub_(half_u), (t * dv).sub_(v).abs_().sub_(half_v))
-    outside = torch.maximum(outside, -t).clamp_(min=0)
-    sky = (-faces).clamp_(0, 1).repeat(1, 4)
-    t = t.view(5, -1)
-    met = torch.addcmul(t, outside.view(5, -1) + sky, torch.full_like(t[:1], _STEEP)).nan_to_num_(_STEEP)
-    nearest, which = met.min(0)
-    winner = faces.repeat(1, 4).gather(0, which[None])[0]
-    missed = nearest >= _FAR
-    missing = torch.where(sky.amax(0) > 0, -1.0, own.repeat(4))
-    return torch.where(missed, t[0].nan_to_num(_FAR).clamp(_NEAR, _FAR), nearest), torch.where(missed, missing, winner)
+    missed = torch.maximum(outside, -t).clamp_(min=0)
+    return t.add_(missed, alpha=_STEEP).nan_to_num_(_STEEP, _STEEP, _STEEP)
 
 
 def _smooth(colour: Tensor, hits: _Hits, shape: torch.Size) -> Tensor:
-    """Colours of hits [3,n] to pictures [f,3,h,w]: an edge pixel is the mean of its four rays."""
+    """Colours of hits [3,n] to pictures [f,3,h,w]: an edge pixel is the mean of its four rays.
+
+    Where all four stay on the pixel's own surface its centre, which the patterns have filtered, is kept: what passes
+    beside a pixel does not touch it.
+    """
     pixels = shape.numel()
+    own = hits.face[:pixels].index_select(0, hits.edge)
+    other = (rearrange(hits.face[pixels:], "(s e) -> s e", s=4) - own).abs().amax(0).clamp(max=1)
     fine = rearrange(colour[:, pixels:], "c (s e) -> s c e", s=4).mean(0)
     colour = colour[:, :pixels]
     for channel, value in zip(colour, fine, strict=True):
-        channel.index_copy_(0, hits.edge, value)
+        kept = channel.index_select(0, hits.edge)
+        channel.index_copy_(0, hits.edge, torch.where(other > 0, value, kept))
     return rearrange(colour.clamp_(0, 1), "c (f h w) -> f c h w", f=shape[0], h=shape[1])
 
 

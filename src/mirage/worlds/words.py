@@ -44,8 +44,8 @@ SKIES = {  # horizon, zenith, cloud colours, amount of cloud
 }
 SKY_LIGHT = {"clear": "bright", "cloudy": "cool", "sunset": "warm"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
-THINGS = {"box": "boxes", "pillar": "pillars", "cabinet": "cabinets", "table": "tables"}
-_GLUE = ["a", "an", "the", "room", "street", "walls", "floor", "ceiling", "ground", "buildings", "light", "sky", "moving", "with", "and", "under", "in", "next", "has"]
+THINGS = ("box", "pillar", "cabinet", "table")
+_GLUE = "a an and boxes buildings floor ground has light moving next room sky street the under walls with".split()
 
 
 def vocabulary() -> list[str]:

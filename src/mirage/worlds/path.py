@@ -1,8 +1,8 @@
 """Camera walks inside a world: smooth, at eye height, clear of everything, at the pace of a slow walk.
 
 The floor is a grid of 12 cm cells, free where a body fits. A route is the shortest one over free cells, straightened,
-rounded as far as it stays free, and walked at constant pace; where the eyes look is smoothed apart from where the feet
-go. Angles: yaw about world y (0 looks along +z, positive to the right), radians.
+rounded as far as it stays free, and walked at constant pace; where the eyes look is smoothed apart from where the
+feet go. Angles: yaw about world y (0 looks along +z, positive to the right), radians.
 """
 
 import math

@@ -1,12 +1,13 @@
 """The ray caster: axis-aligned boxes to exact colour, depth and surface, frame by frame.
 
-A box has six faces; face k belongs to box k // 6, to axis (k % 6) // 2 and to its low (even) or high (odd) side. Each face is tested
-only inside the rectangle of the screen that it can cover; colours are then computed for one flat list of hits, sorted so that faces of
-one kind lie together. Edges are smoothed by four more rays in those pixels only whose surface differs from a neighbour's; depth and
-surface stay the centre's. Selections are arithmetic rather than boolean: on a CPU that is several times faster in torch.
+A box has six faces; face k belongs to box k // 6, to axis (k % 6) // 2 and to its low (even) or high (odd) side. Each
+face is tested only inside the rectangle of the screen that it can cover; colours are then computed for one flat list
+of hits, sorted so that faces of one kind lie together. Edges are smoothed by four more rays in those pixels only
+whose surface differs from a neighbour's; depth and surface stay the centre's. Selections are arithmetic rather than
+boolean: on a CPU that is several times faster in torch.
 
-`f` frames of a block, `N` boxes, `K = 6 N` faces, `n` hits, `P` rows of the material table (named in `ROWS`). World axes: x, y down, z;
-floors at y = 0.
+`f` frames of a block, `N` boxes, `K = 6 N` faces, `n` hits, `P` rows of the material table (named in `ROWS`). World
+axes: x, y down, z; floors at y = 0.
 """
 
 from collections.abc import Iterator
@@ -184,7 +185,7 @@ def _planes(eyes: _Eyes, bounds: Tensor) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class _Hits:
     """A flat list of places where rays end, all `[n]`: `x y` in pixels, `t` z-depth, `face` (-1: sky), `frame` of the block (None
-    where there is one). First every pixel's centre, then four rays for each of the pixels `edge`."""
+    where there is one). First every pixel's centre, then four rays for each pixel `edge` that shows several surfaces."""
 
     x: Tensor
     y: Tensor
@@ -211,14 +212,17 @@ def _hits(eyes: _Eyes, planes: Tensor, t: Tensor, face: Tensor) -> _Hits:
     offset = torch.tensor([[-0.125, -0.375], [0.375, -0.125], [-0.375, 0.125], [0.125, 0.375]], device=face.device)
     sx, sy = ((v + offset[:, i, None]).flatten() for i, v in enumerate((ex, ey)))
     st, sface = _sub_rays(eyes, planes, face, edge, sx, sy, ef)
-    frame = None if frames == 1 else torch.cat([f.flatten(), ef.repeat(4)])
+    # Where all four stay on the pixel's own surface its centre, which the patterns have filtered, is better.
+    own = face.flatten().index_select(0, edge)
+    mixed = (sface.view(4, -1) - own).abs_().amax(0).nonzero()[:, 0]
+    sx, sy, st, sface = (v.view(4, -1).index_select(1, mixed).flatten() for v in (sx, sy, st, sface))
     return _Hits(
         x=torch.cat([x.flatten(), sx]),
         y=torch.cat([y.flatten(), sy]),
         t=torch.cat([t.flatten(), st]),
         face=torch.cat([face.flatten(), sface]).int(),
-        frame=frame,
-        edge=edge,
+        frame=None if frames == 1 else torch.cat([f.flatten(), ef.index_select(0, mixed).repeat(4)]),
+        edge=edge.index_select(0, mixed),
     )
 
 
@@ -267,19 +271,12 @@ def _meet(planes: Tensor, da: Tensor, du: Tensor, dv: Tensor) -> Tensor:
 
 
 def _smooth(colour: Tensor, hits: _Hits, shape: torch.Size) -> Tensor:
-    """Colours of hits [3,n] to pictures [f,3,h,w]: an edge pixel is the mean of its four rays.
-
-    Where all four stay on the pixel's own surface its centre, which the patterns have filtered, is kept: what passes
-    beside a pixel does not touch it.
-    """
+    """Colours of hits [3,n] to pictures [f,3,h,w]: an edge pixel is the mean of its four rays."""
     pixels = shape.numel()
-    own = hits.face[:pixels].index_select(0, hits.edge)
-    other = (rearrange(hits.face[pixels:], "(s e) -> s e", s=4) - own).abs().amax(0).clamp(max=1)
     fine = rearrange(colour[:, pixels:], "c (s e) -> s c e", s=4).mean(0)
     colour = colour[:, :pixels]
     for channel, value in zip(colour, fine, strict=True):
-        kept = channel.index_select(0, hits.edge)
-        channel.index_copy_(0, hits.edge, torch.where(other > 0, value, kept))
+        channel.index_copy_(0, hits.edge, value)
     return rearrange(colour.clamp_(0, 1), "c (f h w) -> f c h w", f=shape[0], h=shape[1])
 
 

@@ -1,8 +1,9 @@
 """Surface patterns, filtered analytically over the footprint of a pixel, so that nothing shimmers.
 
-A pattern answers two weights per point; the colour is `base + first * d1 + second * d2`. `x y` are pattern coordinates (one unit is
-one period), `wx wy` the width of the pixel in those units, `duty` the share of the period that the feature takes. Everything is
-flat `[N]`. Far away each pattern fades into its own mean, as an exact box filter would make it.
+A pattern answers two weights per point; the colour is `base + first * d1 + second * d2`. `x y` are pattern
+coordinates (one unit is one period), `wx wy` the width of the pixel in those units, `duty` the share of the period
+that the feature takes. Everything is flat `[N]`. Far away each pattern fades into its own mean, as an exact box
+filter would make it.
 """
 
 import math

@@ -1,7 +1,8 @@
 """A world: a few dozen textured axis-aligned boxes, lights and words, all drawn from one seed.
 
-World axes are OpenCV's: x right, y down, z forward; floors lie at y = 0, eyes at about y = -1.5, lengths in metres. Rooms are made of
-the boxes of their walls; a door is the gap between two of them. `N` boxes; face k = 6 * box + 2 * axis + side (see render.py).
+World axes are OpenCV's: x right, y down, z forward; floors lie at y = 0, eyes at about y = -1.5, lengths in metres.
+Rooms are made of the boxes of their walls; a door is the gap between two of them. `N` boxes; face k = 6 * box + 2 *
+axis + side (see render.py).
 """
 
 import math

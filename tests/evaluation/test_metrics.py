@@ -74,6 +74,9 @@ def test_masked_psnr_sees_only_the_mask() -> None:
     half[:, 20:] = 0
     assert psnr(half, image, mask=mask).item() == pytest.approx(psnr(noisy[:, :20], image[:, :20]).item(), abs=1e-4)
     assert math.isnan(psnr(half, image, mask=torch.zeros_like(mask)).item())
+    inner = torch.zeros_like(mask)
+    inner[5:15, 5:-5] = True  # the windows that a crop of the upper half has inside
+    assert ssim(half, image, mask=inner).item() == pytest.approx(ssim(noisy[:, :20], image[:, :20]).item(), abs=1e-5)
 
 
 def test_refusals_say_what_was_got() -> None:

@@ -1,6 +1,6 @@
 """LPIPS, the learned perceptual distance (Zhang et al. 2018), on weights that the user already has. `H W`: pixels.
 
-Nothing is downloaded and nothing is skipped: without its two files LPIPS is an `InputError` that names the missing ones.
+Nothing is downloaded, nothing skipped: without its two files LPIPS is an `InputError` that names what is missing.
 In a folder, both as their authors publish them: `alexnet*.pth` (or `vgg16*.pth`), torchvision's classifier, and
 `alex.pth` (or `vgg.pth`), the 1x1 heads of the `lpips` package, version 0.1.
 """

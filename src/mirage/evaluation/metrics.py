@@ -41,9 +41,12 @@ def psnr(image: Tensor, reference: Tensor, *, mask: Tensor | None = None) -> Ten
     return (-10 * torch.log10(error.clamp_min(10 ** (-PSNR_LIMIT / 10)))).float()
 
 
-def ssim(image: Tensor, reference: Tensor, *, window: SsimWindow = "gaussian") -> Tensor:
-    """Structural similarity of [*,3,H,W], the mean over channels and over windows that lie inside -> [*]."""
-    return _ssim(image.double(), reference.double(), window)
+def ssim(image: Tensor, reference: Tensor, *, window: SsimWindow = "gaussian", mask: Tensor | None = None) -> Tensor:
+    """Structural similarity of [*,3,H,W], the mean over channels and over windows that lie inside -> [*].
+
+    `mask` bool [*,H,W]: windows whose centre lies there; NaN without any.
+    """
+    return _ssim(image.double(), reference.double(), window, mask)
 
 
 def ssim_by_convention(image: Tensor, reference: Tensor) -> dict[str, Tensor]:
@@ -166,14 +169,14 @@ def median_scaled(predicted: DepthMap, true: DepthMap) -> DepthMap:
 # -- helpers ------------------------------------------------------------------------------------------------------
 
 
-def _ssim(image: Tensor, reference: Tensor, window: SsimWindow) -> Tensor:
+def _ssim(image: Tensor, reference: Tensor, window: SsimWindow, mask: Tensor | None = None) -> Tensor:
     _check_pair(image, reference)
     if window not in ("gaussian", "uniform"):
         raise InputError(f"an SSIM window is gaussian or uniform, got {window!r}")
     taps, spread = (_gaussian_taps(), 1.0) if window == "gaussian" else (torch.full((7,), 1 / 7), 49 / 48)
     size = len(taps)
     if min(image.shape[-2:]) < size:
-        raise InputError(f"SSIM with a {size}x{size} window needs images at least as large, got {list(image.shape[-2:])}")
+        raise InputError(f"SSIM with a {size}x{size} window needs images as large, got {list(image.shape[-2:])}")
     taps = taps.to(image)
     x, y = (rearrange(t.reshape(-1, *t.shape[-3:]), "b c h w -> (b c) 1 h w") for t in (image, reference))
 
@@ -184,7 +187,10 @@ def _ssim(image: Tensor, reference: Tensor, window: SsimWindow) -> Tensor:
     vx, vy, vxy = (spread * v for v in (mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my))
     c1, c2 = 0.01**2, 0.03**2
     score = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return score.mean(dim=(-1, -2)).reshape(*image.shape[:-2]).mean(-1).float()
+    score = rearrange(score, "(b c) 1 h w -> b c h w", c=3).mean(1).reshape(*image.shape[:-3], *score.shape[-2:])
+    edge = size // 2
+    counted = torch.ones_like(score, dtype=torch.bool) if mask is None else mask[..., edge:-edge, edge:-edge]
+    return ((score * counted).sum(dim=(-1, -2)) / counted.sum(dim=(-1, -2))).float()
 
 
 def _gaussian_taps() -> Tensor:

@@ -1,0 +1,86 @@
+"""A rollout on disk, ours or anybody's: frames and the cameras they were asked for. `F`: frames, `H W`: pixels.
+
+    walk/
+      frames/000.png 001.png ...     or the pictures in the folder itself, or one video (.mp4, .mkv, .webm, .mov)
+      cameras.npz                    c2w [F,4,4] and intrinsics [F,4]; or cameras.txt (RealEstate10K, TUM), cameras.json
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.formats.cameras import load_cameras, save_cameras
+from mirage.formats.image import load_image, save_image
+from mirage.formats.video import load_video
+from mirage.geometry.camera import Camera
+
+PICTURES, VIDEOS = (".png", ".jpg", ".jpeg", ".webp"), (".mp4", ".mkv", ".webm", ".mov")
+CAMERAS = ("cameras.npz", "cameras.txt", "cameras.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """`frames` uint8 [F,3,H,W], `camera` [F] as commanded, and the name of the folder they came from."""
+
+    name: str
+    frames: Tensor
+    camera: Camera
+
+    def __post_init__(self) -> None:
+        if len(self.frames) != len(self.camera):
+            raise InputError(f"{self.name} has {len(self.frames)} frames and {len(self.camera)} cameras; "
+                             "expected one each")
+
+    def pictures(self, index: slice | Tensor = slice(None)) -> Tensor:
+        """Some frames as floats in [0, 1]: [*,3,H,W]."""
+        return self.frames[index].float() / 255
+
+
+def load_rollout(folder: str | os.PathLike[str]) -> Rollout:
+    """Frames and cameras of one folder, counted against each other."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; a rollout is a folder with frames and {CAMERAS[0]}")
+    found = [folder / name for name in CAMERAS if (folder / name).is_file()]
+    if not found:
+        raise InputError(f"{folder} has no cameras; expected one of {', '.join(CAMERAS)}")
+    return Rollout(folder.name, load_frames(folder), load_cameras(found[0]))
+
+
+def load_frames(folder: str | os.PathLike[str]) -> Tensor:
+    """uint8 [F,3,H,W] from a folder of pictures in the order of their names, or from its one video."""
+    folder = Path(folder)
+    inside = folder / "frames" if (folder / "frames").is_dir() else folder
+    pictures = sorted(path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem)
+    videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
+    if not pictures and len(videos) == 1:
+        return load_video(videos[0])
+    if not pictures:
+        raise InputError(f"{folder} has no pictures and {len(videos)} videos; expected frames/*.png or one video")
+    frames = [(load_image(path) * 255).round().to(torch.uint8) for path in pictures]
+    if len({frame.shape for frame in frames}) > 1:
+        raise InputError(f"the pictures of {inside} have several sizes; expected one")
+    return torch.stack(frames)
+
+
+def save_rollout(folder: str | os.PathLike[str], frames: Tensor, camera: Camera) -> None:
+    """Write frames [F,3,H,W] in [0, 1] and cameras [F] so that `load_rollout` and other people's tools read them."""
+    folder = Path(folder)
+    save_frames(folder / "frames", frames)
+    save_cameras(folder / "cameras.npz", camera, format="npz")
+
+
+def save_frames(folder: str | os.PathLike[str], frames: Tensor) -> None:
+    """000.png, 001.png, ... of frames [F,3,H,W] in [0, 1]; pictures of an earlier, longer rollout are removed."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        save_image(folder / f"{index:03d}.png", frame)
+    kept = {f"{index:03d}.png" for index in range(len(frames))}
+    for path in folder.glob("*.png"):
+        if path.name not in kept:
+            path.unlink()

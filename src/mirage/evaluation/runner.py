@@ -1,0 +1,130 @@
+"""Many tasks, one folder each, in an order that may be broken off and taken up again.
+
+    out/options.json          what was asked; other options in the same folder are refused
+    out/TASK/...              whatever the task leaves: frames, cameras, sheet.png
+    out/TASK/done.json        its results; written last and whole, so its presence means that the task is finished
+    out/results.json, report.md
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mirage.errors import InputError
+from mirage.evaluation.report import markdown_table, plain
+from mirage.files import replacing
+
+# What a task may fail by without taking the others down: bad input, a full disk, a device out of memory, arithmetic.
+# A mistake of ours (TypeError, AttributeError, ...) is none of these and stops the run with its traceback.
+FAILS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, LookupError)
+
+
+@dataclass(frozen=True)
+class Task:
+    """`name` is the folder ("a/b": a folder in a folder); `work(folder)` leaves files there and returns results."""
+
+    name: str
+    work: Callable[[Path], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Results by task in the order given, and one line per task that failed."""
+
+    results: dict[str, dict[str, Any]]
+    failures: dict[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 1: some failed."""
+        return 1 if self.failures else 0
+
+
+def run_tasks(tasks: Sequence[Task], out: str | os.PathLike[str], *, options: Mapping[str, Any],
+              progress: Callable[[str, int, int], None] | None = None) -> Outcome:
+    """Run what is not done yet. `progress(name, number, of)` is called before each task, finished ones included.
+
+    `options` are remembered: results of one setting are never mixed with those of another.
+    """
+    _check_names(tasks)
+    out = Path(out)
+    _claim(out, plain(options))
+    results: dict[str, dict[str, Any]] = {}
+    failures: dict[str, str] = {}
+    for number, task in enumerate(tasks, start=1):
+        if progress is not None:
+            progress(task.name, number, len(tasks))
+        folder = out / task.name
+        done = folder / "done.json"
+        if done.is_file():
+            results[task.name] = _read(done)
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            results[task.name] = plain(dict(task.work(folder)))
+            write_json(done, results[task.name])
+        except FAILS as error:
+            results.pop(task.name, None)
+            failures[task.name] = f"{type(error).__name__}: " + " ".join(str(error).split())[:300]
+    return Outcome(results, failures)
+
+
+def write_results(out: str | os.PathLike[str], outcome: Outcome, summary: Mapping[str, Any], *, title: str,
+                  tables: Mapping[str, str]) -> dict[str, Any]:
+    """results.json (the dict that is returned: summary, tasks, failures) and report.md (`tables` by heading, then
+    failures) in `out`."""
+    out = Path(out)
+    content = plain({**summary, "tasks": outcome.results, "failures": outcome.failures})
+    write_json(out / "results.json", content)
+    parts = [f"# {title}\n"] + [f"## {heading}\n\n{table}" for heading, table in tables.items()]
+    if outcome.failures:
+        rows = [{"task": name, "reason": reason} for name, reason in outcome.failures.items()]
+        parts.append("## Failures\n\n" + markdown_table(rows))
+    with replacing(out / "report.md") as beside:
+        beside.write_text("\n".join(parts), encoding="utf-8")
+    return content
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Whole or not at all; no NaN."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _claim(out: Path, options: dict[str, Any]) -> None:
+    marker = out / "options.json"
+    if marker.is_file():
+        before = _read(marker)
+        if before != options:
+            changed = sorted(key for key in {**before, **options} if before.get(key) != options.get(key))
+            raise InputError(f"{out} holds results of other options (differing: {', '.join(changed)}); "
+                             "expected the same options, or another folder")
+        return
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder for results")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(marker, options)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}); remove it to run its task again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}; remove it to run its task again")
+    return content
+
+
+def _check_names(tasks: Sequence[Task]) -> None:
+    names = [task.name for task in tasks]
+    for name in names:
+        if not re.fullmatch(r"[\w+=,@-][\w.+=,@ -]*(/[\w+=,@-][\w.+=,@ -]*)*", name):
+            raise InputError(f"a task's name becomes a folder; {name!r} cannot be one")
+    if len(set(names)) != len(names):
+        twice = sorted(name for name in set(names) if names.count(name) > 1)
+        raise InputError(f"task names must differ, got {twice[:4]} more than once")

@@ -1,0 +1,103 @@
+"""The runner: each task once, what is done stays done, failures are told; tables; rollout folders."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from mirage.errors import InputError
+from mirage.evaluation.folder import load_rollout, save_rollout
+from mirage.evaluation.report import PUBLISHED, Summary, markdown_table, plain, published_table, summarised
+from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.geometry.camera import Camera
+from mirage.geometry.trajectory import pan
+
+
+def test_a_run_that_was_broken_off_goes_on_where_it_stopped(tmp_path) -> None:
+    ran: list[str] = []
+    broken = True
+
+    def work(name: str):
+        def run(folder):
+            ran.append(name)
+            if name == "b" and broken:
+                raise KeyboardInterrupt
+            (folder / "left.txt").write_text(name)
+            return {"score": len(ran)}
+        return run
+
+    tasks = [Task(name, work(name)) for name in ("a", "b", "c/d")]
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks(tasks, tmp_path / "out", options={"seed": 1})
+    broken = False
+    seen = []
+    outcome = run_tasks(tasks, tmp_path / "out", options={"seed": 1}, progress=lambda *at: seen.append(at))
+    assert ran == ["a", "b", "b", "c/d"]
+    assert outcome.results == {"a": {"score": 1}, "b": {"score": 3}, "c/d": {"score": 4}}
+    assert seen == [("a", 1, 3), ("b", 2, 3), ("c/d", 3, 3)]
+    assert outcome.exit_code == 0
+    assert run_tasks(tasks, tmp_path / "out", options={"seed": 1}) == outcome
+    with pytest.raises(InputError, match="differing: seed"):
+        run_tasks(tasks, tmp_path / "out", options={"seed": 2})
+
+
+def test_failures_are_listed_and_tried_again_and_our_own_mistakes_are_not_hidden(tmp_path) -> None:
+    fail = [True]
+
+    def work(folder):
+        if fail[0]:
+            raise RuntimeError("device\nout of memory")
+        return {"x": math.nan}
+
+    tasks = [Task("good", lambda _: {"x": 1.0}), Task("bad", work)]
+    outcome = run_tasks(tasks, tmp_path, options={})
+    assert outcome.exit_code == 1
+    assert outcome.failures == {"bad": "RuntimeError: device out of memory"}
+    content = write_results(tmp_path, outcome, {"n": 1}, title="T", tables={"All": markdown_table([{"x": 1.0}])})
+    assert json.loads((tmp_path / "results.json").read_text()) == content
+    assert "device out of memory" in (tmp_path / "report.md").read_text()
+    fail[0] = False
+    assert run_tasks(tasks, tmp_path, options={}).results["bad"] == {"x": None}
+    with pytest.raises(TypeError):
+        run_tasks([Task("mine", lambda _: len(3))], tmp_path, options={})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["../up", "a//b", "/root", "", ".", "a/../b"])
+def test_a_task_cannot_leave_its_folder(tmp_path, name: str) -> None:
+    with pytest.raises(InputError, match="folder"):
+        run_tasks([Task(name, lambda _: {})], tmp_path, options={})
+
+
+def test_summaries_leave_out_what_is_no_number() -> None:
+    assert Summary.of([1.0, math.nan, None, 3.0]) == Summary(2.0, math.sqrt(2), 2)
+    assert Summary.of([math.inf]) == Summary(None, None, 0)
+    rows = [{"name": "a", "psnr": 20.0, "ok": True}, {"name": "b", "psnr": None, "ssim": 0.5}]
+    assert summarised(rows) == {"psnr": Summary(20.0, 0.0, 1), "ssim": Summary(0.5, 0.0, 1)}
+    table = markdown_table([{"who": "a|b", "psnr": Summary(20.0, 1.0, 3), "none": math.nan}])
+    assert table.splitlines()[2] == "| a\\|b | 20.00 ± 1.000 | - |"
+    assert plain({"t": torch.tensor([1.0, math.inf]), "s": Summary(1.0, 0.0, 1)}) == {
+        "t": [1.0, None], "s": {"mean": 1.0, "spread": 0.0, "n": 1}}
+
+
+def test_published_figures_are_marked() -> None:
+    for name in PUBLISHED:
+        assert published_table(name).startswith("| as published |")
+
+
+def test_a_rollout_folder_is_read_back(tmp_path) -> None:
+    frames = torch.rand(5, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    path = pan(Camera.looking(), 5, degrees=20)
+    (tmp_path / "walk").mkdir()
+    save_rollout(tmp_path / "walk", torch.cat([frames, frames]), Camera.concatenate([path, path]))
+    save_rollout(tmp_path / "walk", frames, path)
+    walk = load_rollout(tmp_path / "walk")
+    assert walk.frames.shape == (5, 3, 32, 48)
+    assert (walk.pictures() - frames).abs().max() <= 0.5 / 255 + 1e-6
+    assert torch.allclose(walk.camera.c2w, path.c2w, atol=1e-6)
+    (tmp_path / "walk" / "frames" / "004.png").unlink()
+    with pytest.raises(InputError, match="4 frames and 5 cameras"):
+        load_rollout(tmp_path / "walk")
+    (tmp_path / "walk" / "cameras.npz").unlink()
+    with pytest.raises(InputError, match="no cameras"):
+        load_rollout(tmp_path / "walk")

@@ -39,8 +39,9 @@ class Camera:
         object.__setattr__(self, "intrinsics", intrinsics)
 
     @classmethod
-    def from_pixels(cls, c2w: Tensor, K: Tensor, size: tuple[int, int], *,
-                    pixel_centers: Literal["half", "integer"] = "half") -> Self:
+    def from_pixels(
+        cls, c2w: Tensor, K: Tensor, size: tuple[int, int], *, pixel_centers: Literal["half", "integer"] = "half"
+    ) -> Self:
         """From pixel matrices K [*,3,3] of an image of `size` (H, W).
 
         `pixel_centers` says what the matrix calls the centre of the first pixel: "half" (0.5, 0.5), as COLMAP and
@@ -52,8 +53,12 @@ class Camera:
         if (K[..., 0, 1].abs() > 1e-6 * K[..., 0, 0].abs()).any():
             raise InputError(f"a pixel matrix has skew {K[..., 0, 1].abs().max():g}; only zero skew is accepted")
         shift = {"half": 0.0, "integer": 0.5}[pixel_centers]
-        columns = [K[..., 0, 0] / width, K[..., 1, 1] / height,
-                   (K[..., 0, 2] + shift) / width, (K[..., 1, 2] + shift) / height]
+        columns = [
+            K[..., 0, 0] / width,
+            K[..., 1, 1] / height,
+            (K[..., 0, 2] + shift) / width,
+            (K[..., 1, 2] + shift) / height,
+        ]
         return cls(c2w, torch.stack(columns, dim=-1))
 
     @classmethod
@@ -82,7 +87,7 @@ class Camera:
         return local[..., :2] / z[..., None] * focal + center, z
 
     def unproject(self, uv: Tensor, z: Tensor) -> Tensor:
-        """Image coordinates [*,N,2] (or [*,h,w,2]) at z-depth [*,N] (or [*,h,w]) -> world points [*,N,3] ([*,h,w,3])."""
+        """Image coordinates [*,N,2] (or [*,h,w,2]) at z-depth [*,N] (or [*,h,w]) -> world points."""
         lead = len(self.shape)
         extra = z.ndim - lead
         direction = self._directions(uv, extra)
@@ -90,7 +95,7 @@ class Camera:
         return center + z[..., None] * direction
 
     def rays(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Origins [*,3] and directions [*,h,w,3] through the cell centres of a grid; origin + z * direction has z-depth z."""
+        """Origins [*,3] and directions [*,h,w,3] through a grid's cells; origin + z * direction has z-depth z."""
         uv = cell_centers(size, device=self.c2w.device, dtype=self.c2w.dtype)
         return self.center, self._directions(uv.expand(*self.shape, *uv.shape), 2)
 
@@ -116,7 +121,9 @@ class Camera:
     def cropped(self, left: float, top: float, right: float, bottom: float) -> "Camera":
         """The camera of the part of the image between these fractions of its sides (0 <= left < right <= 1)."""
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise InputError(f"a crop is 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {left, top, right, bottom}")
+            raise InputError(
+                f"a crop is 0 <= left < right <= 1 and 0 <= top < bottom <= 1, got {left, top, right, bottom}"
+            )
         size = self.intrinsics.new_tensor([right - left, bottom - top])
         corner = self.intrinsics.new_tensor([left, top])
         focal, center = self.intrinsics[..., :2] / size, (self.intrinsics[..., 2:] - corner) / size
@@ -174,10 +181,16 @@ def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:
     c2w, intrinsics = camera.c2w.reshape(-1, 4, 4), camera.intrinsics.reshape(-1, 4)
     if len(c2w) == 0:
         raise InputError(f"{source} is empty; expected at least one pose")
-    _first_bad(~(torch.isfinite(c2w).all((-1, -2)) & torch.isfinite(intrinsics).all(-1)), source,
-               "has NaN or infinite numbers; every pose must be finite")
-    _first_bad(~pose.is_rotation(c2w[:, :3, :3], tolerance=1e-2), source,
-               "is not a rotation; expected orthonormal right-handed 3x3 (no scale, no mirror)")
+    _first_bad(
+        ~(torch.isfinite(c2w).all((-1, -2)) & torch.isfinite(intrinsics).all(-1)),
+        source,
+        "has NaN or infinite numbers; every pose must be finite",
+    )
+    _first_bad(
+        ~pose.is_rotation(c2w[:, :3, :3], tolerance=1e-2),
+        source,
+        "is not a rotation; expected orthonormal right-handed 3x3 (no scale, no mirror)",
+    )
     _first_bad((intrinsics[:, :2] <= 0).any(-1), source, "has a focal length of zero or less; expected fx, fy > 0")
     rotation = pose.orthonormalised(camera.c2w[..., :3, :3])
     return Camera(pose.make_pose(rotation, camera.center), camera.intrinsics)

@@ -71,7 +71,9 @@ class DepthMap:
 
     def __getitem__(self, index) -> "DepthMap":
         index = index if isinstance(index, tuple) else (index,)
-        return DepthMap(self.z[(*index, ..., slice(None), slice(None))], self.valid[(*index, ..., slice(None), slice(None))])
+        return DepthMap(
+            self.z[(*index, ..., slice(None), slice(None))], self.valid[(*index, ..., slice(None), slice(None))]
+        )
 
     def __len__(self) -> int:
         return self.z.shape[0]
@@ -86,7 +88,8 @@ class DepthMap:
 
 
 def _central(height: int, width: int, *, device: torch.device) -> Tensor:
-    """Flat indices of the middle of a block: the (up to) 4 x 4 pixels around its centre, where the cell's ray passes."""
+    """Flat indices of the middle of a block: up to 4 x 4 pixels around its centre, where the cell's ray passes."""
+
     def middle(n: int) -> Tensor:
         reach = min(n, 4 - n % 2)
         return torch.arange(reach, device=device) + (n - reach) // 2

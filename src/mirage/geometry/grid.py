@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 
-def cell_centers(size: tuple[int, int], *, device: torch.device | str | None = None,
-                 dtype: torch.dtype = torch.float32) -> Tensor:
+def cell_centers(
+    size: tuple[int, int], *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Centres (u, v) of an h x w grid: [h, w, 2] in the unit square."""
     h, w = size
     v = (torch.arange(h, device=device, dtype=dtype) + 0.5) / h

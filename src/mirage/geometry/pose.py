@@ -83,7 +83,7 @@ def exp_rotation(axis_angle: Tensor) -> Tensor:
 
 
 def log_rotation(rotation: Tensor) -> Tensor:
-    """Rotation [*,3,3] -> axis times angle in radians [*,3], angle in [0, pi]; through a quaternion, stable at 0 and pi."""
+    """Rotation [*,3,3] -> axis times angle in radians [*,3], angle in [0, pi]; stable at 0 and pi."""
     w, xyz = quaternion(rotation)
     norm = torch.linalg.vector_norm(xyz, dim=-1, keepdim=True)
     angle = 2 * torch.atan2(norm, w[..., None])
@@ -100,12 +100,15 @@ def quaternion(rotation: Tensor) -> tuple[Tensor, Tensor]:
     squares = torch.stack([1 + d0 + d1 + d2, 1 + d0 - d1 - d2, 1 - d0 + d1 - d2, 1 - d0 - d1 + d2], dim=-1)
     a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
     p, q, r = m[..., 1, 0] + m[..., 0, 1], m[..., 2, 0] + m[..., 0, 2], m[..., 2, 1] + m[..., 1, 2]
-    rows = torch.stack([
-        torch.stack([squares[..., 0], a, b, c], dim=-1),
-        torch.stack([a, squares[..., 1], p, q], dim=-1),
-        torch.stack([b, p, squares[..., 2], r], dim=-1),
-        torch.stack([c, q, r, squares[..., 3]], dim=-1),
-    ], dim=-2)
+    rows = torch.stack(
+        [
+            torch.stack([squares[..., 0], a, b, c], dim=-1),
+            torch.stack([a, squares[..., 1], p, q], dim=-1),
+            torch.stack([b, p, squares[..., 2], r], dim=-1),
+            torch.stack([c, q, r, squares[..., 3]], dim=-1),
+        ],
+        dim=-2,
+    )
     best = squares.argmax(dim=-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
     quat = torch.nn.functional.normalize(rows.gather(-2, best)[..., 0, :], dim=-1)
     quat = torch.where(quat[..., :1] < 0, -quat, quat).to(rotation.dtype)
@@ -120,8 +123,17 @@ def rotation_angle(rotation: Tensor) -> Tensor:
 def rotation_from_quaternion(quat: Tensor) -> Tensor:
     """(x, y, z, w) [*,4], any length but zero -> rotation [*,3,3]."""
     x, y, z, w = torch.nn.functional.normalize(quat, dim=-1).unbind(-1)
-    return torch.stack([
-        1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w),
-        2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
-        2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
-    ], dim=-1).unflatten(-1, (3, 3))
+    return torch.stack(
+        [
+            1 - 2 * (y * y + z * z),
+            2 * (x * y - z * w),
+            2 * (x * z + y * w),
+            2 * (x * y + z * w),
+            1 - 2 * (x * x + z * z),
+            2 * (y * z - x * w),
+            2 * (x * z - y * w),
+            2 * (y * z + x * w),
+            1 - 2 * (x * x + y * y),
+        ],
+        dim=-1,
+    ).unflatten(-1, (3, 3))

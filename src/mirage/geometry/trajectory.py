@@ -15,7 +15,7 @@ from mirage.geometry.camera import Camera
 
 
 def orbit(start: Camera, frames: int, *, degrees: float = 40.0, radius: float = 3.0) -> Camera:
-    """Round the point `radius` ahead on a level circle, always looking at it; positive degrees move the camera right."""
+    """Round the point `radius` ahead on a level circle, always looking at it; positive degrees go right."""
     angles = -_ramp(start, frames) * degrees
     turn = pose.rotation_about("y", angles, dtype=start.c2w.dtype).to(start.c2w)
     pivot = start.c2w.new_tensor([0.0, 0.0, radius])
@@ -23,7 +23,9 @@ def orbit(start: Camera, frames: int, *, degrees: float = 40.0, radius: float = 
     return _from_local(start, local)
 
 
-def dolly(start: Camera, frames: int, *, distance: float = 1.0, direction: tuple[float, float, float] = (0, 0, 1)) -> Camera:
+def dolly(
+    start: Camera, frames: int, *, distance: float = 1.0, direction: tuple[float, float, float] = (0, 0, 1)
+) -> Camera:
     """Straight on by `distance` along `direction` of the camera's own axes (default forward), without turning."""
     step = torch.nn.functional.normalize(start.c2w.new_tensor(direction), dim=0) * distance
     eye = torch.eye(3, dtype=start.c2w.dtype, device=start.c2w.device).expand(frames, 3, 3)
@@ -47,7 +49,7 @@ def push_in(start: Camera, frames: int, *, distance: float = 1.0) -> Camera:
 
 
 def there_and_back(path: Camera, frames: int | None = None) -> Camera:
-    """Along `path` [F] and back the same way: 2F - 1 frames, the last equal to the first; resampled to `frames` if given.
+    """Along `path` [F] and back the same way: 2F - 1 frames, or `frames` of them; it ends as it began.
 
     For a preset from one camera see `PRESETS`: it walks forward and turns a little, then returns.
     """
@@ -57,7 +59,7 @@ def there_and_back(path: Camera, frames: int | None = None) -> Camera:
 
 
 def through(keys: Camera, frames: int) -> Camera:
-    """Through key cameras [K], equal time between neighbours: slerp of rotation, linear in the centre and intrinsics."""
+    """Through key cameras [K], equal time between neighbours: slerp of rotation, linear in the rest."""
     return resampled(keys, frames)
 
 
@@ -65,7 +67,9 @@ def resampled(path: Camera, frames: int) -> Camera:
     """The same path with another number of frames; first and last stay. Where a new frame meets an old one it is
     that frame, bit for bit."""
     if len(path.shape) != 1 or len(path) == 0 or frames < 1:
-        raise InputError(f"resampling needs a path of at least one pose and one frame, got {list(path.shape)} and {frames}")
+        raise InputError(
+            f"resampling needs a path of at least one pose and one frame, got {list(path.shape)} and {frames}"
+        )
     at = torch.linspace(0, len(path) - 1, frames, dtype=torch.float64)
     left = at.floor().long().clamp_max(max(len(path) - 2, 0))
     right = (left + 1).clamp_max(len(path) - 1)

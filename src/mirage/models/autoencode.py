@@ -27,8 +27,10 @@ def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """Latents [B,C,T,h,w] -> video [B,3,F,H,W] around [-1, 1], not clamped."""
     its: Any = vae.config
     cache = _empty_cache(vae.decoder)
-    pieces = [vae.decoder(piece, feat_cache=cache, feat_idx=[0], first_chunk=i == 0)
-              for i, piece in enumerate(_first_and_rest(vae.post_quant_conv(latents)))]
+    pieces = [
+        vae.decoder(piece, feat_cache=cache, feat_idx=[0], first_chunk=i == 0)
+        for i, piece in enumerate(_first_and_rest(vae.post_quant_conv(latents)))
+    ]
     return unpatchify(torch.cat(pieces, dim=2), its.patch_size or 1)
 
 

@@ -1,0 +1,54 @@
+"""What is known becomes what the denoiser sees: readout + history + references + text -> `Condition`.
+
+Rollout and training both come through here, so memory in training is memory at inference.
+Letters: `B` batch, `T` target latent frames, `P` preceding, `R` references, `C` latent channels, `h w` latent grid.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from mirage.geometry.camera import Camera
+from mirage.memory.readout import Readout
+from mirage.models.condition import Condition
+
+
+def build_condition(
+    readout: Readout, camera: Camera, *, history: Tensor, references: Tensor, text: Tensor
+) -> Condition:
+    """The condition [B=1] of one chunk.
+
+    readout      of the memory, from the chunk's cameras [T]
+    history      [1+P,C,h,w] clean latents up to and with the chunk's first frame, oldest first
+    references   [R,C,h,w] clean latents of earlier views
+    text         [1,L,D] encoded prompt
+    """
+    grid = (readout.mask.shape[-2], readout.mask.shape[-1])
+    device = readout.latents.device
+    return Condition(
+        memory=rearrange(readout.latents, "t c h w -> 1 c t h w"),
+        mask=rearrange(readout.mask.float(), "t h w -> 1 1 t h w"),
+        offset=rearrange(readout.offset.float(), "t xy h w -> 1 xy t h w"),
+        rays=rearrange(plucker(camera, grid), "t c h w -> 1 c t h w").to(device),
+        first=rearrange(history[-1:], "t c h w -> 1 c t h w"),
+        preceding=rearrange(history[:-1], "t c h w -> 1 c t h w"),
+        references=rearrange(references, "t c h w -> 1 c t h w"),
+        text=text,
+    )
+
+
+def plucker(camera: Camera, grid: tuple[int, int]) -> Tensor:
+    """Plucker coordinates (unit direction, moment) of every cell's ray, in the frame of the first camera: [T,6,h,w]."""
+    origin, direction = camera.relative_to(camera[0]).rays(grid)
+    direction = torch.nn.functional.normalize(direction, dim=-1)
+    moment = torch.linalg.cross(origin[:, None, None].expand_as(direction), direction)
+    return rearrange(torch.cat([direction, moment], dim=-1), "t h w c -> t c h w").float()
+
+
+def batched(conditions: Sequence[Condition]) -> Condition:
+    """Conditions of equal T, P and R as one batch."""
+    names = [field.name for field in dataclasses.fields(Condition) if getattr(conditions[0], field.name) is not None]
+    return Condition(**{name: torch.cat([getattr(c, name) for c in conditions]) for name in names})

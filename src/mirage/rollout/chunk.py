@@ -1,0 +1,76 @@
+"""What one step of a session gives: new latents, and everything that led to them. Pixels come when asked for.
+
+`F` new video frames, `T` new latent frames, `C` latent channels, `h w` latent grid, `H W` pixels.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mirage.depth.align import Alignment
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.memory import Readout
+from mirage.models.world import WorldModel
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """The new part of a walk: the first chunk of a session begins with the given image, later ones do not repeat it.
+
+    latents       [T,C,h,w], normalised
+    camera        [F] of the new video frames; `latent_camera` [T] of the new latents
+    readout       what the memory knew of the new views before they were made, [T,...]
+    depth         of the new latents, on their grid, after alignment; `alignment` says how it was fitted
+    references    which earlier latent frames were shown to the denoiser
+    points_added  to the memory by this chunk; memory_points, memory_bytes: what it holds now
+    timings       seconds by stage: read, condition, denoise, depth, write, and decode once frames were asked for
+    """
+
+    index: int
+    latents: Tensor
+    camera: Camera
+    latent_camera: Camera
+    readout: Readout
+    depth: DepthMap
+    alignment: Alignment | None
+    references: list[int]
+    points_added: int
+    memory_points: int
+    memory_bytes: int
+    timings: dict[str, float]
+    tape: "Tape" = field(repr=False)
+
+    @property
+    def frames(self) -> Tensor:
+        """[F,3,H,W] in [0, 1]; decoded at the first asking, as one stream with the chunks before, so without a seam."""
+        started = time.perf_counter()
+        frames = self.tape.frames()
+        self.timings.setdefault("decode", time.perf_counter() - started)
+        return frames
+
+
+class Tape:
+    """A stream of latents, decoded piece by piece when somebody looks. Two tapes may follow one: a walk can branch."""
+
+    def __init__(self, world: WorldModel, latents: Tensor, *, after: "Tape | None" = None) -> None:
+        self._world, self._latents, self._after = world, latents, after
+        self._frames: Tensor | None = None
+        self._decoder = None
+
+    def frames(self) -> Tensor:
+        """The frames of this piece; what comes before it on the stream is decoded first if it was not yet."""
+        if self._frames is None:
+            with torch.no_grad():
+                self._decoder = self._after.played() if self._after else self._world.decoder()
+                self._frames = self._decoder.decode(self._latents)
+            self._after = None  # the past is in the decoder's cache now
+        return self._frames
+
+    def played(self):
+        """A decoder that has just decoded this piece, for the next one."""
+        self.frames()
+        assert self._decoder is not None
+        return self._decoder.copy()

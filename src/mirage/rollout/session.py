@@ -1,0 +1,271 @@
+"""A walk through a world that a model makes up and a memory keeps. `step` is the method; read it first.
+
+    readout   = memory.read(camera)                    what is already known, seen from there
+    condition = build_condition(readout, history, ...)
+    latents   = world.denoise(condition)
+    depth     = align(world.depth(latents), to=readout.depth)
+    memory.write(latents, depth, keep=static(...))     what moves stays out
+
+`F` video frames, `T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels. Poses are camera-to-world.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mirage.conditioning import build_condition
+from mirage.depth.align import align
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.memory import LatentSpatialMemory, MemoryPolicy
+from mirage.memory.protocol import SpatialMemory
+from mirage.memory.references import choose_references
+from mirage.models.world import WorldModel
+from mirage.rollout.chunk import Chunk, Tape
+from mirage.rollout.history import History
+from mirage.rollout.schedule import STRIDE, windows
+
+
+class DepthEstimator(Protocol):
+    """Depth [T,h,w] of latents [T,C,h,w] seen by camera [T]; `first`: latent 0 starts the stream (one video frame)."""
+
+    def __call__(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a session runs, chosen once.
+
+    steps, guidance    of the sampler; None: the model's own
+    references         how many earlier views the denoiser is shown
+    preceding          how many clean latents before the chunk's first one
+    lock               fit each new depth to the memory's own where both see
+    filter             keep what moves out of the memory
+    history            latent frames kept to look back at
+    """
+
+    steps: int | None = None
+    guidance_scale: float = 1.0
+    references: int = 2
+    preceding: int = 2
+    lock: bool = True
+    filter: bool = True
+    history: int = 96
+
+
+class Session:
+    """Run state: the world as far as it was walked.
+
+    image        [3,H,W] in [0, 1], H and W multiples of the model's stride and patch
+    camera       of the image, one `Camera` []; the world's frame of reference is this camera's
+    depth        of the image, any grid; or an estimator for every chunk; None: the model's own depth head
+    memory       any `SpatialMemory`; None: a `LatentSpatialMemory` with `policy`
+    seed         same seed, same walk, on the same machine
+
+    >>> session = Session(load_world_model("mini"), image, camera=Camera.looking())
+    >>> for chunk in session.follow(orbit(session.camera, 97)):
+    ...     show(chunk.frames)
+    """
+
+    def __init__(
+        self,
+        world: WorldModel,
+        image: Tensor,
+        *,
+        camera: Camera,
+        prompt: str = "",
+        depth: DepthMap | DepthEstimator | None = None,
+        memory: SpatialMemory | None = None,
+        policy: MemoryPolicy | None = None,
+        settings: Settings | None = None,
+        seed: int = 0,
+    ) -> None:
+        if image.ndim != 3 or image.shape[0] != 3:
+            raise InputError(f"the image is [3,H,W] in [0, 1], got {list(image.shape)}")
+        if camera.shape:
+            raise InputError(f"the image has one camera [], got {list(camera.shape)}")
+        latents = world.encode(image[None])
+        grid = (latents.shape[-2], latents.shape[-1])
+        estimate = depth if callable(depth) else _head(world)
+        known = (
+            depth.resized(grid) if isinstance(depth, DepthMap) else estimate(latents[:1], camera[None], first=True)[0]
+        )
+        self._begin(
+            world,
+            prompt=prompt,
+            estimate=estimate,
+            settings=settings or Settings(),
+            seed=seed,
+            memory=memory
+            if memory is not None
+            else LatentSpatialMemory(world.channels, policy=policy or MemoryPolicy(), device=latents.device),
+        )
+        self._tape: Tape | None = None
+        self._image = latents
+        self.camera = camera
+        self.index = 0
+        self.history = History(latents, known[None], camera[None], torch.zeros(1, dtype=torch.long))
+        self.memory.write(latents, known[None], camera[None], keep=self._keep(latents, known[None], camera[None], None))
+
+    def _begin(
+        self,
+        world: WorldModel,
+        *,
+        prompt: str,
+        estimate: DepthEstimator,
+        settings: Settings,
+        seed: int,
+        memory: SpatialMemory,
+    ) -> None:
+        self.world, self.memory, self.estimate = world, memory, estimate
+        self.settings, self.seed = settings, seed
+        self.prompt = prompt
+
+    @property
+    def prompt(self) -> str:
+        """What unseen places should look like; may be changed between steps."""
+        return self._prompt
+
+    @prompt.setter
+    def prompt(self, prompt: str) -> None:
+        self._prompt, self._text = prompt, self.world.encode_prompt(prompt)
+
+    # -- walking ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, camera: Camera, *, callback: Callable[[int, Tensor], None] | None = None) -> Chunk:
+        """The next 4k video frames, seen from `camera` [4k]; a chunk of the model holds at most `chunk_frames` - 1.
+
+        callback(step, latents) after each denoising step.
+        """
+        if len(camera.shape) != 1 or len(camera) % STRIDE or not STRIDE <= len(camera) < self.world.chunk_frames:
+            raise InputError(
+                f"a step takes 4k poses, {STRIDE} to {self.world.chunk_frames - 1}, got {list(camera.shape)}"
+            )
+        timings: dict[str, float] = {}
+        grid = (self.history.latents.shape[-2], self.history.latents.shape[-1])
+        views = Camera.concatenate([self.camera[None], camera[STRIDE - 1 :: STRIDE].to(self.camera.c2w)])  # [T]
+
+        with _timed(timings, "read"):
+            readout = self.memory.read(views, grid)
+        with _timed(timings, "condition"):
+            past = self.history
+            chosen = choose_references(readout, views, past.camera, past.depth, count=self.settings.references)
+            condition = build_condition(
+                readout,
+                views,
+                history=past.latents[-1 - self.settings.preceding :],
+                references=past.latents[sorted(chosen)],
+                text=self._text,
+            )
+        with _timed(timings, "denoise"):
+            generator = torch.Generator().manual_seed(hash((self.seed, self.index)) % 2**63)
+            latents = self.world.denoise(
+                condition,
+                generator=generator,
+                steps=self.settings.steps,
+                callback=callback,
+                guidance_scale=self.settings.guidance_scale,
+                negative=self._negative(condition),
+            )
+            latents = latents[0, :, 1:].transpose(0, 1)  # the first one is what we began with
+        new, seen = views[1:], _but_first(readout)
+        with _timed(timings, "depth"):
+            depth, alignment = self.estimate(latents, new, first=False), None
+            if self.settings.lock:
+                alignment = align(depth, to=seen.depth)
+                depth = alignment.depth
+        with _timed(timings, "write"):
+            keep = self._keep(latents, depth, new, seen)
+            added = self.memory.write(latents, depth, new, keep=keep)
+        return self._advance(
+            latents,
+            depth,
+            camera,
+            new,
+            readout=seen,
+            alignment=alignment,
+            points_added=added,
+            references=[int(past.number[i]) for i in chosen],
+            timings=timings,
+        )
+
+    def follow(self, path: Camera, *, callback: Callable[[int, Tensor], None] | None = None) -> Iterator[Chunk]:
+        """Walk along `path` [F], F = 1 + 4k; path[0] is where the session stands. Yields each chunk when made."""
+        if not torch.allclose(path.c2w[0], self.camera.c2w.to(path.c2w), atol=1e-3):
+            raise InputError("the path does not begin where the session stands; see Camera.moved")
+        for window in windows(len(path), self.world.chunk_frames):
+            yield self.step(path[window][1:], callback=callback)
+
+    # -- going back -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Any:
+        """This moment, to come back to; cheap, and valid for as long as it is held."""
+        return self.memory.snapshot(), self.history, self.camera, self.index, self._tape, self.prompt
+
+    def restore(self, snapshot: Any) -> None:
+        """Come back to a moment. What follows is what would have followed then."""
+        memory, self.history, self.camera, self.index, self._tape, self.prompt = snapshot
+        self.memory.restore(memory)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _advance(self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, **report: Any) -> Chunk:
+        self.history = self.history.added(latents, depth, views, limit=self.settings.history)
+        first = self.index == 0 and self._tape is None
+        stream = torch.cat([self._image, latents]) if first else latents
+        self._tape = Tape(self.world, stream, after=self._tape)
+        frames = Camera.concatenate([self.camera[None], camera.to(self.camera.c2w)]) if first else camera
+        self.camera = views[-1]
+        self.index += 1
+        return Chunk(
+            index=self.index - 1,
+            latents=stream,
+            camera=frames,
+            latent_camera=views,
+            depth=depth,
+            memory_points=len(self.memory),
+            memory_bytes=self.memory.nbytes,
+            tape=self._tape,
+            **report,
+        )
+
+    def _keep(self, latents: Tensor, depth: DepthMap, camera: Camera, readout: Any) -> Tensor:
+        return depth.valid
+
+    def _negative(self, condition: Any) -> Any:
+        if self.settings.guidance_scale == 1.0:
+            return None
+        return condition.without_text(self.world.encode_prompt(""))
+
+
+def _head(world: WorldModel) -> DepthEstimator:
+    def estimate(latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
+        return world.depth(latents, camera, first=first)
+
+    return estimate
+
+
+def _but_first(readout: Any) -> Any:
+    """The readout without its first camera, whose view was not made anew."""
+    return type(readout)(
+        latents=readout.latents[1:],
+        mask=readout.mask[1:],
+        depth=readout.depth[1:],
+        index=readout.index[1:],
+        frame=readout.frame[1:],
+        offset=readout.offset[1:],
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[stage] = time.perf_counter() - started

@@ -1,0 +1,137 @@
+"""Training the autoencoder so that its latents reconstruct, and so that they warp.
+
+A memory moves latents about, so a latent must mean the same wherever in its cell the surface falls. Two crops of the
+same clip, a fraction of a cell apart, are encoded; the first one's latents, shifted bilinearly by that fraction, should
+be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should decode to the second crop.
+
+    crop x1 --encode--> z1 --shift by d cells--> z1'    loss: |z1' - z2|^2 / var(z2), and |decode(z1' or z2) - x2|
+    crop x2 = x1 moved by d ------encode------> z2
+
+Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from mirage.models.autoencode import decode, encode
+from mirage.training.clips import clip_paths
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own."""
+
+    clips: Path
+    mix: tuple[tuple[int, int, int], ...]
+    equivariance: float = 0.01
+    noise: float = 0.05
+    held_out: int = 8
+
+
+class AutoencoderTask:
+    """Reconstruction of crops, with the latents' fixed noise, weak L2 and the equivariance of the module's docstring.
+
+    The posterior is not sampled: its mean with a small fixed noise trains 8 dB better at this size.
+    """
+
+    def __init__(self, vae: AutoencoderKLWan, config: AutoencoderConfig) -> None:
+        self.module: nn.Module = vae
+        self.vae, self.config = vae, config
+        paths = clip_paths(config.clips)
+        self.train, self.test = paths[: -config.held_out], paths[-config.held_out :]
+        self.stride = vae.config.scale_factor_spatial
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        shared = torch.Generator().manual_seed(step)  # every process draws the same shape, so none waits for another
+        frames, crop, batch = self.config.mix[_draw(len(self.config.mix), shared)]
+        shift = [_draw(self.stride, generator) for _ in range(2)]
+        wide = torch.stack([self._crop(frames, crop + self.stride, generator) for _ in range(batch)]) * 2 - 1
+        x1 = wide[..., :crop, :crop]
+        x2 = wide[..., shift[0] : shift[0] + crop, shift[1] : shift[1] + crop]
+        z1, z2 = encode(self.vae, torch.cat([x1, x2])).chunk(2)
+        moved = shifted(z1, shift[0] / self.stride, shift[1] / self.stride)
+        variance = z2.detach().var(dim=(0, 2, 3, 4), keepdim=True) + 1e-4
+        equivariance = ((moved - z2[..., :-1, :-1]).square() / variance).mean()
+        source, target = (
+            (moved, x2[..., : crop - self.stride, : crop - self.stride]) if _draw(2, generator) else (z2, x2)
+        )
+        noise = torch.randn(source.shape, generator=generator) * self.config.noise
+        error = decode(self.vae, source + noise) - target
+        reconstruction = error.square().mean() + 0.1 * error.abs().mean()
+        loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
+        return loss, {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """PSNR of whole held-out frames: single images, and (where clips are trained on) 33 frames as one stream."""
+        images, videos, shifts = [], [], []
+        for path in self.test:
+            with safe_open(path, framework="pt") as file:
+                rgb = file.get_slice("rgb")[:33].float().transpose(0, 1)[None] / 127.5 - 1
+            still = rgb[0, :, ::16].transpose(0, 1)[:, :, None]
+            z = encode(self.vae, still)
+            images.append(psnr(decode(self.vae, z), still))
+            half = self.stride // 2
+            z2 = encode(self.vae, still[..., half:-half, half:-half])
+            shifts.append(float((shifted(z, 0.5, 0.5) - z2).square().mean() / z2.var()))
+            if max(frames for frames, _, _ in self.config.mix) > 1 and len(videos) < 4:
+                videos.append(psnr(decode(self.vae, encode(self.vae, rgb)), rgb))
+        numbers = {"image_psnr": sum(images) / len(images), "half_cell_error": sum(shifts) / len(shifts)}
+        return {
+            k: round(v, 4) for k, v in (numbers | ({"clip_psnr": sum(videos) / len(videos)} if videos else {})).items()
+        }
+
+    def _crop(self, frames: int, size: int, generator: torch.Generator) -> Tensor:
+        """[3,F,size,size] in [0, 1] from a random place of a random clip, mirrored half of the time."""
+        with safe_open(self.train[_draw(len(self.train), generator)], framework="pt") as file:
+            rgb = file.get_slice("rgb")
+            count, _, height, width = rgb.get_shape()
+            t, y, x = (_draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
+            crop = rgb[t : t + frames, :, y : y + size, x : x + size].float() / 255
+        return (crop.flip(-1) if _draw(2, generator) else crop).transpose(0, 1)
+
+
+def shifted(z: Tensor, down: float, right: float) -> Tensor:
+    """Bilinear values of `z` [..., h, w] a fraction of a cell further down and right: [..., h-1, w-1]."""
+    rows = torch.lerp(z[..., :-1, :], z[..., 1:, :], down)
+    return torch.lerp(rows[..., :-1], rows[..., 1:], right)
+
+
+def psnr(image: Tensor, target: Tensor) -> float:
+    """In dB, of images in [-1, 1]; the mean over the batch of each one's PSNR."""
+    error = ((image.clamp(-1, 1) - target) / 2).square().flatten(1).mean(1)
+    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+
+
+@torch.no_grad()
+def start_from_images(vae: AutoencoderKLWan) -> None:
+    """Before training on images: no kernel looks back in time, two frames merge into the later one and one frame
+    becomes two equal ones. So what is learnt on images is a working, if jerky, video autoencoder."""
+    for name, part in vae.named_modules():
+        if isinstance(part, nn.Conv3d) and part.kernel_size[0] == 3:
+            part.weight[:, :, :-1] = 0
+            if name.endswith("time_conv"):
+                identity = torch.eye(part.in_channels)
+                part.weight[:, :, -1, 0, 0] = identity.repeat(part.out_channels // part.in_channels, 1)
+                part.bias.zero_()
+
+
+@torch.no_grad()
+def measure_latents(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each latent channel over training clips, for the configuration."""
+    latents = []
+    for path in clip_paths(clips)[:count]:
+        with safe_open(path, framework="pt") as file:
+            rgb = file.get_slice("rgb")[:17].float().transpose(0, 1)[None] / 127.5 - 1
+        latents.append(encode(vae, rgb))
+    flat = torch.cat(latents).transpose(0, 1).flatten(1)
+    return flat.mean(1).tolist(), flat.std(1).tolist()
+
+
+def _draw(n: int, generator: torch.Generator) -> int:
+    return int(torch.randint(n, (), generator=generator))

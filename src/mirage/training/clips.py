@@ -1,0 +1,65 @@
+"""Clips of the procedural worlds on disk, as pixels: what the autoencoder is trained on.
+
+One safetensors file a clip, with the caption in its header; a file that is there is not made again, so a killed run
+goes on. `F` video frames, `T` = 1 + (F - 1)/4:
+    rgb uint8 [F,3,H,W], depth f16 and valid [T,H,W] of frames 0, 4, 8, .., c2w [F,4,4], intrinsics [4]
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.files import replacing
+from mirage.training import parallel
+from mirage.worlds import Clip, sample_clip, training_seed
+
+
+def render_clips(folder: Path, *, count: int, size: tuple[int, int], frames: int = 97, first: int = 0) -> None:
+    """Render training clips number `first`..`first + count` into `folder`; processes share the work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in share(first, count, folder, "rendering"):
+        clip = sample_clip(training_seed(i), frames=frames, size=size)
+        with replacing(clip_path(folder, i)) as beside:
+            save_file(_pixels(clip), beside, metadata={"caption": clip.caption})
+
+
+def clip_paths(folder: Path) -> list[Path]:
+    """Every clip of a folder, in order."""
+    paths = sorted(folder.glob("clip-*.safetensors"))
+    if not paths:
+        raise InputError(f"{folder} holds no clips; make them first")
+    return paths
+
+
+def clip_path(folder: Path, index: int) -> Path:
+    return folder / f"clip-{index:06d}.safetensors"
+
+
+def _pixels(clip: Clip) -> dict[str, Tensor]:
+    return {
+        "rgb": clip.rgb.contiguous(),
+        "depth": clip.depth.z.half(),
+        "valid": clip.depth.valid,
+        "c2w": clip.camera.c2w.contiguous(),
+        "intrinsics": clip.camera.intrinsics[0].contiguous(),
+    }
+
+
+def share(first: int, count: int, folder: Path, word: str) -> Iterator[int]:
+    """This process's part of first..first+count that is not there yet, with a line on stderr now and then."""
+    mine = [
+        i
+        for i in range(first, first + count)
+        if i % parallel.world_size() == parallel.rank() and not clip_path(folder, i).exists()
+    ]
+    told = time.monotonic()
+    for done, i in enumerate(mine):
+        if parallel.rank() == 0 and time.monotonic() - told > 20:
+            told = time.monotonic()
+            print(f"{word} {done}/{len(mine)} (this process)", file=sys.stderr, flush=True)
+        yield i

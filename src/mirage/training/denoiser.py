@@ -1,0 +1,175 @@
+"""Training the denoiser, its memory branch and the small text encoder: flow matching on chunks with a memory.
+
+What a step sees is what inference will meet. A chunk begins somewhere in a clip; the memory holds the clip up to there,
+written through the same gate with a depth that is off by as much as an estimator's, with latents as imperfect as
+generated ones, and is read from the chunk's cameras by the same code.
+
+    clip latents   0 1 2 ... s | s+1 ... s+8          memory: 0..s     first: s (clean)     target: s+1..s+8
+    fresh start              s | s+1 ... s+8          memory and first: frame s, encoded alone as an image
+
+Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mirage.conditioning import batched, build_condition
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.memory import LatentSpatialMemory, Readout
+from mirage.memory.references import choose_references
+from mirage.models import flow
+from mirage.models.condition import Condition
+from mirage.models.transformer import predict
+from mirage.models.world import WorldModel
+from mirage.training.clips import clip_paths
+from mirage.training.latents import LatentClip, load_latent_clip
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """`batch` chunks a step and process. Shares are probabilities, noises are in units of a latent's deviation or
+    relative depth."""
+
+    latents: Path
+    batch: int = 4
+    frames: int = 9
+    shift: float = 3.0
+    fresh: float = 0.35
+    no_memory: float = 0.2
+    no_text: float = 0.12
+    max_preceding: int = 2
+    max_references: int = 2
+    latent_noise: float = 0.15
+    depth_noise: float = 0.02
+    min_sigma: float = 0.25
+    held_out: int = 16
+
+
+class DenoiserTask:
+    """Flow-matching loss on the frames after the first. The network's output is read as `world.prediction` says; the
+    loss is that of the velocity, with 1/sigma held below 1/`min_sigma`."""
+
+    def __init__(self, world: WorldModel, config: DenoiserConfig) -> None:
+        self.module: nn.Module = self.modules(world)
+        self.world, self.config = world, config
+        clips = [load_latent_clip(path) for path in clip_paths(config.latents)]
+        self.train, self.test = clips[: -config.held_out], clips[-config.held_out :]
+
+    @staticmethod
+    def modules(world: WorldModel) -> nn.ModuleDict:
+        """What is trained, by the names that a checkpoint has."""
+        assert world.memory_branch is not None
+        return nn.ModuleDict(
+            {"transformer": world.transformer, "memory_branch": world.memory_branch, "text_encoder": world.text_encoder}
+        )
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        shared = torch.Generator().manual_seed(step)  # one shape for all processes, so none waits for another
+        preceding = _draw(self.config.max_preceding + 1, shared)
+        references = _draw(self.config.max_references + 1, shared)
+        pairs = [
+            self._sample(self.train[_draw(len(self.train), generator)], preceding, references, generator)
+            for _ in range(self.config.batch)
+        ]
+        condition = batched([c for c, _ in pairs])
+        x0 = torch.stack([x for _, x in pairs])
+        error = self._error(condition, x0, generator)
+        return error.mean(), {"loss": float(error.detach().mean())}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """The loss on held-out clips, at the same noise, with the memory and without."""
+        sums = {"loss_memory": 0.0, "loss_none": 0.0}
+        for i, clip in enumerate(self.test):
+            generator = torch.Generator().manual_seed(i)
+            condition, x0 = self._sample(clip, 1, 1, generator, augment=False)
+            for name, seen in (("loss_memory", condition), ("loss_none", condition.without_memory())):
+                noise = torch.Generator().manual_seed(i)
+                sums[name] += float(self._error(seen, x0[None], noise).mean()) / len(self.test)
+        return sums
+
+    def _error(self, condition: Condition, x0: Tensor, generator: torch.Generator) -> Tensor:
+        timestep = flow.sample_timesteps((len(x0), self.config.frames), generator=generator, shift=self.config.shift)
+        sigma = timestep / flow.TIMESTEPS
+        noise = torch.randn(x0.shape, generator=generator)
+        noisy = flow.add_noise(x0, noise, sigma)
+        noisy[:, :, :1] = condition.first
+        output = predict(self.world.transformer, self.world.memory_branch, noisy, timestep, condition)
+        error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0
+        weight = sigma.clamp_min(self.config.min_sigma)[:, None, :, None, None]
+        return (error / weight).square()[:, :, 1:]
+
+    def _sample(
+        self, clip: LatentClip, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True
+    ) -> tuple[Condition, Tensor]:
+        """A chunk of a clip: its condition [B=1] and its clean latents [C,T,h,w]."""
+        config = self.config
+        start = _draw(len(clip.latents) - config.frames + 1, generator)
+        fresh = augment and _chance(config.fresh, generator)
+        past = slice(start, start + 1) if fresh else slice(0, start + 1)
+        known = clip.images[past] if fresh else clip.latents[past]
+        depth, camera = clip.depth[past], clip.camera[past]
+        chunk = clip.camera[start : start + config.frames]
+        if augment:
+            level = config.latent_noise * torch.rand((), generator=generator)
+            known = known + level * torch.randn(known.shape, generator=generator)
+            depth = noisy_depth(depth, config.depth_noise, generator)
+        memory = LatentSpatialMemory(known.shape[1])
+        grid = (known.shape[-2], known.shape[-1])
+        if not (augment and _chance(config.no_memory, generator)):
+            memory.write(known, depth, camera)
+        readout = memory.read(chunk, grid)
+        history = _last(known, 1 + preceding)
+        chosen = self._references(known, depth, camera, chunk, readout, references, generator)
+        prompt = "" if augment and _chance(config.no_text, generator) else clip.caption
+        text = self._text(prompt)
+        condition = build_condition(readout, chunk, history=history, references=chosen, text=text)
+        return condition, clip.latents[start : start + config.frames].transpose(0, 1)
+
+    def _references(
+        self,
+        known: Tensor,
+        depth: DepthMap,
+        camera: Camera,
+        chunk: Camera,
+        readout: Readout,
+        count: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Latents of past views [R,C,h,w], chosen as a rollout chooses them; where that gives fewer than the batch
+        needs (an empty memory, a short past), views drawn at random fill up."""
+        chosen = choose_references(readout, chunk, camera, depth, count=count) if count else []
+        while len(chosen) < count:
+            chosen.append(_draw(len(known), generator))
+        return known[sorted(chosen)]
+
+    def _text(self, prompt: str) -> Tensor:
+        """`WorldModel.encode_prompt`, with gradients."""
+        tokens = self.world.tokenize(prompt)
+        text = self.world.text_encoder(*tokens).last_hidden_state
+        return text.masked_fill(tokens[1][..., None] == 0, 0)
+
+
+def noisy_depth(depth: DepthMap, amount: float, generator: torch.Generator) -> DepthMap:
+    """Off by a factor per frame and by half as much per cell, both log-normal of deviation `amount`."""
+    frame = torch.randn((len(depth), 1, 1), generator=generator) * amount
+    cell = torch.randn(depth.shape, generator=generator) * amount / 2
+    return DepthMap(depth.z * (frame + cell).exp(), depth.valid)
+
+
+def _last(known: Tensor, count: int) -> Tensor:
+    """The last `count` of [n,C,h,w]; the oldest repeats where there are fewer."""
+    missing = count - len(known)
+    return known[-count:] if missing <= 0 else torch.cat([known[:1].expand(missing, -1, -1, -1), known])
+
+
+def _draw(n: int, generator: torch.Generator) -> int:
+    return int(torch.randint(n, (), generator=generator))
+
+
+def _chance(share: float, generator: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=generator) < share)

@@ -1,0 +1,87 @@
+"""Training the latent depth head: latents of true and of imperfect frames to the worlds' own depth.
+
+B latents a step, C channels, h w latent grid. The loss is the absolute error of log depth, once as it is and once after
+the frame's mean is taken out (a single view of a room does not tell its size, but always its shape), plus the cross
+entropy of "there is a surface here".
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mirage.models.depth_head import cell_slopes
+from mirage.models.world import WorldModel
+from mirage.training.clips import clip_paths
+from mirage.training.latents import LatentClip, load_latent_clip
+
+
+@dataclass(frozen=True)
+class DepthHeadConfig:
+    """`batch` latents a step and process; `noise`: largest deviation of noise on them, as generated ones have."""
+
+    latents: Path
+    batch: int = 32
+    noise: float = 0.3
+    held_out: int = 16
+
+
+class DepthHeadTask:
+    """See the module's docstring; half of the batch are images encoded alone."""
+
+    def __init__(self, world: WorldModel, config: DepthHeadConfig) -> None:
+        assert world.depth_head is not None
+        self.head = world.depth_head
+        self.module: nn.Module = self.head
+        self.config = config
+        clips = [load_latent_clip(path) for path in clip_paths(config.latents)]
+        self.train, self.test = clips[: -config.held_out], clips[-config.held_out :]
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        samples = [self._sample(generator) for _ in range(self.config.batch)]
+        latents, slopes, single, z, valid = (torch.stack(column) for column in zip(*samples, strict=True))
+        log_depth, logit = self.head(latents, slopes, single)
+        error = (log_depth - z.log()) * valid
+        mean = error.sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True).clamp_min(1)
+        count = valid.sum().clamp_min(1)
+        absolute, relative = error.abs().sum() / count, ((error - mean) * valid).abs().sum() / count
+        known = F.binary_cross_entropy_with_logits(logit, valid.float())
+        return absolute + relative + 0.2 * known, {
+            "absolute": float(absolute.detach()),
+            "shape": float(relative.detach()),
+        }
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """AbsRel as it is and after each frame's median is matched; share of cells whose validity is right."""
+        raw, matched, right = [], [], []
+        for clip in self.test:
+            single = torch.zeros(len(clip.latents), dtype=torch.bool)
+            slopes = cell_slopes(clip.camera, (clip.latents.shape[-2], clip.latents.shape[-1]))
+            log_depth, logit = self.head(clip.latents, slopes, single)
+            for t in range(0, len(clip.latents), 4):
+                valid, z = clip.depth.valid[t], clip.depth.z[t]
+                right.append(((logit[t] > 0) == valid).float().mean())
+                if valid.any():
+                    ratio = log_depth[t].exp()[valid] / z[valid]
+                    raw.append((ratio - 1).abs().mean())
+                    matched.append((ratio / ratio.median() - 1).abs().mean())
+        names = ("absrel", "absrel_matched", "valid_right")
+        return {
+            name: round(float(torch.stack(v).mean()), 4) for name, v in zip(names, (raw, matched, right), strict=True)
+        }
+
+    def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        clip: LatentClip = self.train[_draw(len(self.train), generator)]
+        t, single = _draw(len(clip.latents), generator), bool(_draw(2, generator))
+        latents = (clip.images if single else clip.latents)[t]
+        level = self.config.noise * torch.rand((), generator=generator)
+        latents = latents + level * torch.randn(latents.shape, generator=generator)
+        slopes = cell_slopes(clip.camera[t], (latents.shape[-2], latents.shape[-1]))
+        return latents, slopes, torch.tensor(single), clip.depth.z[t], clip.depth.valid[t]
+
+
+def _draw(n: int, generator: torch.Generator) -> int:
+    return int(torch.randint(n, (), generator=generator))

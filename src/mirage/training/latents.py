@@ -1,0 +1,73 @@
+"""Clips of the procedural worlds on disk, as latents: what the denoiser and the depth head are trained on.
+
+One safetensors file a clip, with the caption in its header. `T` latent frames, `C` latent channels, `h w` latent grid:
+    latents f16 [T,C,h,w], images f16 [T,C,h,w] (each frame 4k encoded alone), depth f16 and valid [T,h,w],
+    c2w [T,4,4], intrinsics [4]
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mirage.files import replacing
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.models.world import WorldModel
+from mirage.training.clips import clip_path, share
+from mirage.worlds import Clip, sample_clip, training_seed
+
+
+@dataclass(frozen=True)
+class LatentClip:
+    """`latents` [T,C,h,w] of a clip, `images` [T,C,h,w] the same moments encoded as single images, `depth` [T,h,w] and
+    `camera` [T] of video frame 4k, `caption`."""
+
+    latents: Tensor
+    images: Tensor
+    depth: DepthMap
+    camera: Camera
+    caption: str
+
+
+def encode_clips(
+    world: WorldModel, folder: Path, *, count: int, size: tuple[int, int], frames: int = 97, first: int = 0
+) -> None:
+    """Render and encode training clips into `folder`, keeping no pixels; processes share the work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in share(first, count, folder, "encoding"):
+        clip = sample_clip(training_seed(i), frames=frames, size=size)
+        with replacing(clip_path(folder, i)) as beside:
+            save_file(encode_clip(world, clip), beside, metadata={"caption": clip.caption})
+
+
+def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
+    """The tensors of a latent clip, as the file holds them."""
+    rgb = clip.rgb.float() / 255
+    latents = world.encode(rgb)
+    images = torch.cat([world.encode(frame[None]) for frame in rgb[::4]])
+    depth = clip.depth.resized(tuple(latents.shape[-2:]))
+    return {
+        "latents": latents.half(),
+        "images": images.half(),
+        "depth": depth.z.half(),
+        "valid": depth.valid,
+        "c2w": clip.camera.c2w[::4].contiguous(),
+        "intrinsics": clip.camera.intrinsics[0].contiguous(),
+    }
+
+
+def load_latent_clip(path: Path) -> LatentClip:
+    with safe_open(path, framework="pt") as file:
+        held = {key: file.get_tensor(key) for key in file.keys()}
+        caption = (file.metadata() or {}).get("caption", "")
+    return LatentClip(
+        held["latents"].float(),
+        held["images"].float(),
+        DepthMap(held["depth"].float(), held["valid"]),
+        Camera(held["c2w"], held["intrinsics"]),
+        caption,
+    )

@@ -1,0 +1,128 @@
+"""Recipes: functions that return a whole configuration. A variant is one of them and two lines.
+
+The bundled model is six runs in one folder (`home`), each from what those before it left there:
+
+    mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
+                                                                  -> mini_depth_head      then mini_export
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirage.models.tiny import MiniConfig
+from mirage.training.autoencoder import AutoencoderConfig
+from mirage.training.denoiser import DenoiserConfig
+from mirage.training.depth_head import DepthHeadConfig
+from mirage.training.loop import Schedule
+
+MINI = MiniConfig()
+"""Sizes of the bundled model."""
+
+
+@dataclass(frozen=True)
+class ClipsRecipe:
+    """Render `count` clips of `frames` frames into `folder`; with `latents`, keep their latents instead of pixels."""
+
+    folder: Path
+    count: int
+    frames: int
+    latents: bool = False
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """Train the autoencoder; `start`: the run to begin from, None: from images' warm start."""
+
+    config: AutoencoderConfig
+    schedule: Schedule
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class DenoiserRecipe:
+    """Train transformer, memory branch and text encoder."""
+
+    config: DenoiserConfig
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class DepthHeadRecipe:
+    """Train the latent depth head."""
+
+    config: DepthHeadConfig
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class ExportRecipe:
+    """Put the parts together as a diffusers folder in float16 at `folder`."""
+
+    folder: Path
+
+
+Recipe = ClipsRecipe | AutoencoderRecipe | DenoiserRecipe | DepthHeadRecipe | ExportRecipe
+
+
+def mini_clips(home: Path) -> ClipsRecipe:
+    """140 short clips as pixels: 4,620 frames of 140 worlds."""
+    return ClipsRecipe(home / "clips", count=140, frames=33)
+
+
+def mini_images(home: Path) -> AutoencoderRecipe:
+    """The autoencoder on single images: five times as many pixels a second as clips: colours and edges first."""
+    return AutoencoderRecipe(
+        AutoencoderConfig(clips=home / "clips", mix=((1, 64, 8),)),
+        Schedule(steps=440, muon_lr=0.02, adamw_lr=2e-3, cooldown=0.5, evaluate_every=200),
+    )
+
+
+def mini_autoencoder(home: Path) -> AutoencoderRecipe:
+    """Then on clips of 9 to 33 frames: a causal autoencoder trained on short ones alone fails on long ones."""
+    return AutoencoderRecipe(
+        AutoencoderConfig(clips=home / "clips", mix=((9, 96, 1), (17, 64, 1), (33, 64, 1))),
+        Schedule(steps=330, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=100),
+        start=home / "mini_images",
+    )
+
+
+def mini_latents(home: Path) -> ClipsRecipe:
+    """Three-chunk clips as latents, for everything after the autoencoder."""
+    return ClipsRecipe(home / "latents", count=400, frames=97, latents=True)
+
+
+def mini_denoiser(home: Path) -> DenoiserRecipe:
+    """Chunks with a memory, as they come at inference."""
+    return DenoiserRecipe(
+        DenoiserConfig(latents=home / "latents"),
+        Schedule(
+            steps=2400,
+            warmup=100,
+            muon_lr=0.01,
+            adamw_lr=1e-3,
+            adamw=r"patch_embedding|proj_out\.|shared|detail",
+            cooldown=0.5,
+            average=0.997,
+            evaluate_every=300,
+        ),
+    )
+
+
+def mini_depth_head(home: Path) -> DepthHeadRecipe:
+    """Depth from latents."""
+    return DepthHeadRecipe(
+        DepthHeadConfig(latents=home / "latents"),
+        Schedule(steps=600, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=200),
+    )
+
+
+def mini_export(home: Path) -> ExportRecipe:
+    """The weights that ship."""
+    return ExportRecipe(home / "mini")
+
+
+RECIPES: dict[str, Callable[[Path], Recipe]] = {
+    recipe.__name__: recipe
+    for recipe in (mini_clips, mini_images, mini_autoencoder, mini_latents, mini_denoiser, mini_depth_head, mini_export)
+}

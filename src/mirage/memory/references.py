@@ -1,0 +1,73 @@
+"""Which past frames a denoiser should look at: those that together see the most of what it is about to draw.
+
+`T` target cameras, `J` past frames, `h w` latent grid, `N` sampled target cells. The memory says what the targets will
+show; a past frame counts for a cell if it saw that very surface and not something before it. Four frames that each see
+the same half of the target are worth one, so they are chosen greedily, each for what the others leave (performance.md,
+section 6). It stands beside the memory because training and inference must choose alike.
+"""
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.grid import cell_centers
+from mirage.geometry.visibility import sight
+from mirage.memory.readout import Readout
+
+_SAMPLES = 1024
+"""Target cells that are asked about, spread evenly over the known ones: a share of cells is then good to a percent."""
+
+
+def choose_references(readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
+                      count: int = 4) -> list[int]:
+    """Up to `count` frames of `history` [J], the most useful first; fewer where no other frame sees anything of it.
+
+    readout: what the target cameras `camera` [T] see of the memory.
+    depth: of the past frames [J,h,w], at any resolution; the latent grid is enough.
+
+    Each frame is the one that sees most of the cells that those before it do not; once they see together all that can
+    be seen, the cells count anew. Between equals the newest wins. The same input gives the same answer.
+    """
+    if len(camera.shape) != 1 or len(camera) != len(readout):
+        raise InputError(f"the readout has {len(readout)} target cameras, got cameras {list(camera.shape)}")
+    if len(history.shape) != 1 or depth.shape[:-2] != history.shape:
+        raise InputError(f"past cameras [J] come with depth [J,h,w], got {list(history.shape)} and {list(depth.shape)}")
+    if not len(history) or not readout.mask.any():
+        return []
+    seen = sight(known_points(readout, camera), history, depth).on
+    return _greedy(seen, count)
+
+
+def known_points(readout: Readout, camera: Camera, *, samples: int = _SAMPLES) -> Tensor:
+    """World positions [N,3] of at most `samples` known cells of a readout, spread evenly over them."""
+    h, w = readout.mask.shape[-2:]
+    known = readout.mask.flatten().nonzero()[:, 0]
+    if len(known) > samples:
+        known = known[torch.arange(samples, device=known.device) * len(known) // samples]
+    t, cell = known // (h * w), known % (h * w)
+    offset = readout.offset.flatten(-2)[t, :, cell] / readout.offset.new_tensor([w, h])
+    uv = cell_centers((h, w), device=known.device).flatten(0, 1)[cell] + offset
+    z = readout.depth.z.flatten()[known]
+    return camera.to(z.device, z.dtype)[t].unproject(uv[:, None], z[:, None])[:, 0]
+
+
+def _greedy(seen: Tensor, count: int) -> list[int]:
+    """Rows of `seen` [J,N] whose union grows fastest."""
+    newest_first = seen.flip(0).float()
+    left = torch.ones_like(newest_first[0])
+    free = newest_first.new_ones(len(seen))
+    chosen: list[int] = []
+    while len(chosen) < count:
+        gain = (newest_first @ left) * free
+        best = int(gain.argmax())  # of equals the first: the newest
+        if gain[best] > 0:
+            chosen.append(len(seen) - 1 - best)
+            free[best] = 0
+            left *= 1 - newest_first[best]
+        elif (left == 1).all():  # no frame that is left sees anything at all
+            break
+        else:
+            left = torch.ones_like(left)
+    return chosen

@@ -1,0 +1,126 @@
+"""References are the past frames that together see most of the target: more than overlap of voxels finds."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.trajectory import pan
+from mirage.geometry.visibility import sight
+from mirage.memory import LatentSpatialMemory
+from mirage.memory.references import _greedy, choose_references, known_points
+from mirage.worlds import World
+
+GRID = (24, 32)
+CAMERA = Camera.looking(horizontal_fov=65, aspect=4 / 3)
+
+
+def voxel_overlap(memory: LatentSpatialMemory, target: Camera, history: Camera, *, count: int = 4, side: float = 0.1):
+    """The published rule: intersection over union of 10 cm voxels of the points inside the frusta, hidden or not."""
+    position = memory.points.position
+    voxel = (position / side).floor().long()
+    keys = (voxel - voxel.amin()) @ torch.tensor([1, 2**20, 2**40])
+
+    def inside(camera: Camera) -> set[int]:
+        uv, z = camera.project(position)
+        return set(keys[((z > 0) & (uv >= 0).all(-1) & (uv <= 1).all(-1)).any(0)].tolist())
+
+    wanted = inside(target)
+    seen = [inside(history[j:j + 1]) for j in range(len(history))]
+    overlap = [len(wanted & voxels) / max(len(wanted | voxels), 1) for voxels in seen]
+    return sorted(range(len(history)), key=overlap.__getitem__, reverse=True)[:count]
+
+
+def seen_share(target: Camera, target_depth: DepthMap, history: Camera, depth: DepthMap, chosen: list[int]) -> float:
+    """Share of what the targets truly show that at least one chosen frame truly saw; full resolution, nearest pixel."""
+    h, w = depth.shape[-2:]
+    rays = target.rays((h, w))
+    points = (rays[0][:, None, None] + target_depth.z[..., None] * rays[1])[target_depth.valid]
+    uv, z = history[chosen].project(points)
+    pixel = (uv * torch.tensor([w, h])).long().clamp(torch.tensor(0), torch.tensor([w - 1, h - 1]))
+    there = depth.z[torch.tensor(chosen)[:, None], pixel[..., 1], pixel[..., 0]]
+    inside = (z > 0) & (uv >= 0).all(-1) & (uv < 1).all(-1)
+    return (inside & ((z / there - 1).abs() < 0.03)).any(0).float().mean().item()
+
+
+def walk(seed: int, *, past: int = 16) -> tuple[LatentSpatialMemory, Camera, Camera, DepthMap, DepthMap]:
+    """A walk through a world, and nine views between its frames: memory, targets, history, and their true depths."""
+    world = World.sample(seed)
+    path = world.path("walk", 8 * past, seed=seed)
+    history = path[::8]
+    target = path[4::8][torch.linspace(0.1 * past, 0.8 * past, 9).long()]
+    depth, seen = world.render(history, (48, 64)).depth, world.render(target, (48, 64)).depth
+    memory = LatentSpatialMemory(3)
+    small = depth.resized(GRID)
+    memory.write(torch.zeros(past, 3, *GRID), small, history)
+    return memory, target, history, depth, seen
+
+
+@pytest.mark.parametrize("seed", [1, 4, 11])
+def test_greedy_covisibility_sees_more_than_voxel_overlap(seed):
+    memory, target, history, depth, seen = walk(seed)
+    chosen = choose_references(memory.read(target, GRID), target, history, depth.resized(GRID))
+    rival = voxel_overlap(memory, target, history)
+    assert len(set(chosen)) == 4
+    share, baseline = (seen_share(target, seen, history, depth, frames) for frames in (chosen, rival))
+    assert share >= baseline - 0.01
+    assert share > 0.8
+
+
+def test_it_looks_through_no_wall():
+    """Two frames face the target's wall; a third faces it too, but another wall stands in between."""
+    wall, near = DepthMap(torch.full((1, *GRID), 4.0)), DepthMap(torch.full((1, *GRID), 1.0))
+    memory = LatentSpatialMemory(3)
+    memory.write(torch.zeros(1, 3, *GRID), wall, CAMERA[None])
+    depth = DepthMap(torch.cat([wall.z, near.z, near.z]))
+    history = Camera.concatenate([CAMERA[None]] * 3)
+    assert choose_references(memory.read(CAMERA[None], GRID), CAMERA[None], history, depth) == [0]
+
+
+def test_nothing_known_and_nothing_past_give_no_references():
+    memory = LatentSpatialMemory(3)
+    path = pan(CAMERA, 3)
+    depth = DepthMap(torch.ones(3, *GRID))
+    assert choose_references(memory.read(path, GRID), path, path, depth) == []
+    memory.write(torch.zeros(3, 3, *GRID), depth, path)
+    assert choose_references(memory.read(path, GRID), path, path[:0], depth[:0]) == []
+    with pytest.raises(InputError, match="target cameras"):
+        choose_references(memory.read(path, GRID), path[:2], path, depth)
+
+
+def test_known_points_are_where_the_memory_put_them():
+    memory = LatentSpatialMemory(3)
+    world = World.sample(3)
+    path = world.path("walk", 9, seed=0)[::4]
+    memory.write(torch.zeros(3, 3, *GRID), world.render(path, (48, 64)).depth.resized(GRID), path)
+    readout = memory.read(path, GRID)
+    exact = readout.mask & (readout.offset.abs().amax(1) < 0.5)
+    points = known_points(readout, path, samples=10**9)[exact[readout.mask]]
+    torch.testing.assert_close(points, memory.points.position[readout.index[exact]], atol=1e-3, rtol=1e-3)
+
+
+@given(st.integers(1, 7), st.integers(1, 12), st.integers(0, 2**32 - 1))
+@settings(max_examples=80, deadline=None)
+def test_each_choice_adds_most_to_those_before_it(frames, cells, seed):
+    seen = torch.rand(frames, cells, generator=torch.Generator().manual_seed(seed)) < 0.4
+    chosen = _greedy(seen, 3)
+    assert len(set(chosen)) == len(chosen) == min(3, int(seen.any(1).sum()))
+    best = max(seen[list(pair)].any(0).sum() for pair in itertools.combinations(range(frames), min(2, frames)))
+    if len(chosen) >= 2:
+        assert seen[chosen[:2]].any(0).sum() >= (1 - 1 / torch.e) * best  # what greed promises (Nemhauser 1978)
+
+
+def test_sight_tells_on_before_and_behind():
+    depth = DepthMap(torch.full((1, *GRID), 4.0))
+    points = CAMERA.unproject(torch.tensor([[0.4, 0.4]] * 4), torch.tensor([3.0, 4.1, 5.0, -1.0]))
+    told = sight(points, CAMERA[None], depth)
+    assert told.before[0].tolist() == [True, False, False, False]
+    assert told.on[0].tolist() == [False, True, False, False]
+    assert told.behind[0].tolist() == [False, False, True, False]
+    nothing = sight(points, CAMERA[None], depth.masked(torch.zeros(1, *GRID, dtype=torch.bool)))
+    assert not (nothing.on | nothing.before | nothing.behind).any()

@@ -270,7 +270,8 @@ def _route(
     # Far enough, and rather ahead than behind: the first frame's view is where the walk leads.
     offset = floor.origin + (reached + 0.5) * _CELL - start
     ahead = np.cos(_wrapped(np.arctan2(offset[:, 0], offset[:, 1]) - yaw))
-    score = -np.abs(far - 1.3 * length) + 0.8 * ahead * np.minimum(far, 3) + np.array([rng.random() for _ in range(len(far))])
+    taste = np.array([rng.random() for _ in range(len(far))])
+    score = -np.abs(far - 1.3 * length) + 0.8 * ahead * np.minimum(far, 3) + taste
     corners = _straightened(floor, _downhill(floor, steps, reached[int(score.argmax())]))
     line = _resampled(np.concatenate([start[None], corners[1:]]), 0.03)
     for width in (17, 9, 5, 1):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROWS = (
     *("r0", "g0", "b0", "r1", "g1", "b1", "r2", "g2", "b2"),  # base colour, then what the pattern's two weights add
     *("su", "sv", "ou", "ov", "duty"),  # periods per metre, origin of the pattern
-    *("lx", "ly", "lz", "falloff", "lr", "lg", "lb", "ar", "ag", "ab"),  # the light that reaches it, and the ambient one
+    *("lx", "ly", "lz", "falloff", "lr", "lg", "lb", "ar", "ag", "ab"),  # the light it gets, and the ambient one
     *("u0", "u1", "v0", "v1", "side"),  # where its surroundings darken it, and the sign of its normal
 )
 SPANS = {0: (2, 1), 1: (0, 2), 2: (0, 1)}  # axis of a face -> the axes u, v that span it
@@ -40,8 +40,8 @@ _NEAR, _FAR, _STEEP = 1e-3, 1e6, 1e20
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a camera sees: `rgb [F,3,H,W]` in [0,1]; exact z-`depth` (sky: invalid); `surface [F,H,W]` face ids (-1: sky);
-    `moving [F,H,W]`, True where any part of the pixel shows a box that moves."""
+    """What a camera sees: `rgb [F,3,H,W]` in [0,1]; exact z-`depth` (sky: invalid); `surface [F,H,W]` face ids (-1:
+    sky); `moving [F,H,W]`, True where any part of the pixel shows a box that moves."""
 
     rgb: Tensor
     depth: DepthMap
@@ -81,7 +81,7 @@ def _blocks(frames: int, step: int) -> Iterator[slice]:
 
 @dataclass(frozen=True, eq=False)
 class _Eyes:
-    """Rays of z-depth 1: direction(x, y) = `base + x * dx + y * dy`, where pixel centres have whole x and y. All [f,3]."""
+    """Rays of z-depth 1: direction(x, y) = `base + x * dx + y * dy`; pixel centres have whole x and y. All [f,3]."""
 
     origin: Tensor
     base: Tensor
@@ -106,8 +106,8 @@ class _Eyes:
 
 
 def _windows(camera: Camera, bounds: Tensor, size: tuple[int, int]) -> Tensor:
-    """The pixel rectangle (left, top, right, bottom; past the end) that holds each face in each frame: [F,K,4] int on the CPU,
-    empty (right <= left) where the face looks away or is out of view."""
+    """The pixel rectangle (left, top, right, bottom; past the end) that holds each face in each frame: [F,K,4] int on
+    the CPU, empty (right <= left) where the face looks away or is out of view."""
     camera, bounds = camera.to("cpu"), bounds.cpu()
     corner = torch.stack([_corners(bounds, axis, side) for axis in range(3) for side in range(2)], 2)  # [F,N,6,4,3]
     frames, boxes = bounds.shape[:2]
@@ -141,7 +141,7 @@ def _corners(bounds: Tensor, axis: int, side: int) -> Tensor:
 
 
 def _trace(eyes: _Eyes, planes: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (`_FAR`: none) and face id (-1: none), as numbers."""
+    """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (`_FAR`: none) and face id (-1: none) as floats."""
     height, width = eyes.size
     x = torch.arange(width, device=planes.device, dtype=torch.float32)
     y = torch.arange(height, device=planes.device, dtype=torch.float32)
@@ -173,7 +173,7 @@ def _trace(eyes: _Eyes, planes: Tensor, windows: Tensor) -> tuple[Tensor, Tensor
 
 
 def _planes(eyes: _Eyes, bounds: Tensor) -> Tensor:
-    """Of each face, seen from the eye: its plane's offset, its middle along u and v, its half width along u and v: [5,F,K]."""
+    """Of each face, seen from the eye: its plane's offset, its middle along u and v, half its width along them: [5,F,K]."""
     relative = bounds - eyes.origin[:, None, None]
     middle, half = relative.mean(2), (relative[:, :, 1] - relative[:, :, 0]) / 2
     u, v = ([SPANS[k // 2][i] for k in range(6)] for i in (0, 1))
@@ -184,8 +184,9 @@ def _planes(eyes: _Eyes, bounds: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Hits:
-    """A flat list of places where rays end, all `[n]`: `x y` in pixels, `t` z-depth, `face` (-1: sky), `frame` of the block (None
-    where there is one). First every pixel's centre, then four rays for each pixel `edge` that shows several surfaces."""
+    """A flat list of places where rays end, all `[n]`: `x y` in pixels, `t` z-depth, `face` (-1: sky), `frame` of the block
+    (None where there is one). First every pixel's centre, then four rays for each pixel `edge` that shows several
+    surfaces."""
 
     x: Tensor
     y: Tensor
@@ -282,7 +283,8 @@ def _smooth(colour: Tensor, hits: _Hits, shape: torch.Size) -> Tensor:
 
 def _moving(world: "World", hits: _Hits, shape: torch.Size) -> Tensor:
     """Pixels [f,h,w] any of whose rays ends on a mover."""
-    some = torch.cat([world.motion_boxes.new_zeros(1), world.motion_boxes.repeat_interleave(6)]).index_select(0, hits.face + 1)
+    movers = torch.cat([world.motion_boxes.new_zeros(1), world.motion_boxes.repeat_interleave(6)])
+    some = movers.index_select(0, hits.face + 1)
     moving = some[: shape.numel()].clone()
     moving[hits.edge] |= rearrange(some[shape.numel() :], "(s e) -> s e", s=4).any(0)
     return moving.view(shape)

@@ -43,9 +43,9 @@ SKIES = {  # horizon, zenith, cloud colours, amount of cloud
     "sunset": ((1.0, 0.72, 0.48), (0.45, 0.42, 0.72), (1.0, 0.78, 0.66), 0.6),
 }
 SKY_LIGHT = {"clear": "bright", "cloudy": "cool", "sunset": "warm"}
-COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 THINGS = ("box", "pillar", "cabinet", "table")
-_GLUE = "a an and boxes buildings floor ground has light moving next room sky street the under walls with".split()
+_GLUE = ("a", "an", "and", "boxes", "buildings", "floor", "ground", "has", "light", "moving", "next", "room", "sky", "street",
+         "the", "under", "walls", "with")
 
 
 def vocabulary() -> list[str]:

@@ -25,6 +25,8 @@ HELD_OUT = 1_000_000
 Difficulty = Literal["standard", "hard"]
 Colour = tuple[float, ...]
 _INF = 1e3
+_LIVELY = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+_WALL = ("flat", "flat", "stripes", "checker", "dots", "blotches", "gradient", "bricks", "tiles")
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +163,10 @@ class _Builder:
             doors.append((rng.uniform(lowest, highest), rng.uniform(1.25, 1.6)))
         finishes = []
         for _ in plans:
-            wall = rng.choice(("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "beige", "white", "grey"))
+            wall = rng.choice((*_LIVELY, "beige", "white", "grey"))
             floor = rng.choice([c for c in words.COLOURS if c not in (wall, "pink", "white")])
             finishes.append((
-                self.finish(wall, ("flat", "flat", "stripes", "checker", "dots", "blotches", "gradient", "bricks", "tiles"),
-                            1.0, soft=True, extent=(0.0, -height)),
+                self.finish(wall, _WALL, 1.0, soft=True, extent=(0.0, -height)),
                 self.finish(floor, ("flat", "checker", "stripes", "blotches", "tiles", "tiles"), 1.0, soft=True),
                 self.finish(rng.choice(("white", "white", "beige", "grey")), ("flat",), 1.0),
             ))
@@ -177,7 +178,8 @@ class _Builder:
             light, room = lights[i], (x0, x1, -height, 0.0, z0, z1)
             half = thick / 2
             self.box((x0 - half, 0, z0 - half), (x1 + half, thick, z1 + half), floor, light, around=room)
-            self.box((x0 - half, -height - thick, z0 - half), (x1 + half, -height, z1 + half), ceiling, light, around=room)
+            self.box((x0 - half, -height - thick, z0 - half), (x1 + half, -height, z1 + half), ceiling, light,
+                     around=room)
             self.box((x0 - half, -height, z0 - thick), (x1 + half, 0, z0), wall, light, around=room)
             self.box((x0 - half, -height, z1), (x1 + half, 0, z1 + thick), wall, light, around=room)
             self.areas.append((x0, z0, x1, z1))
@@ -209,8 +211,8 @@ class _Builder:
         low, high = min(a[1], b[1]) - 0.2, max(a[3], b[3]) + 0.2
         left, right = at - wide / 2, at + wide / 2
         for z0, z1, y1 in ((low, left, 0.0), (right, high, 0.0), (left, right, top)):
-            self.box((x0, -height, z0), (x1, y1, z1), frame, light[0], sides={0: (finish[0], light[0], a), 1: (finish[1], light[1], b)},
-                     ceiling=height)
+            self.box((x0, -height, z0), (x1, y1, z1), frame, light[0],
+                     sides={0: (finish[0], light[0], a), 1: (finish[1], light[1], b)}, ceiling=height)
         for x, lit in ((x0, light[0]), (x1, light[1])):
             for z in (left - 0.12, right):
                 self.box((x - 0.03, top - 0.12, z), (x + 0.03, 0, z + 0.12), frame, lit)
@@ -232,8 +234,8 @@ class _Builder:
             mid, up = rng.uniform(low + wide / 2 + 0.4, high - wide / 2 - 0.4), -rng.uniform(1.45, 1.7)
             finish = self.panel(wide, tall, mid - wide / 2, up - tall / 2)
             near, far = sorted((at, at + 0.05 * inward))
-            corners = {0: ((near, far), (mid - wide / 2, mid + wide / 2)), 2: ((mid - wide / 2, mid + wide / 2), (near, far))}
-            (xa, xb), (za, zb) = corners[axis]
+            deep, along = (near, far), (mid - wide / 2, mid + wide / 2)
+            (xa, xb), (za, zb) = (deep, along) if axis == 0 else (along, deep)
             self.box((xa, up - tall / 2, za), (xb, up + tall / 2, zb), finish, light)
 
     def panel(self, wide: float, tall: float, u: float, v: float) -> _Finish:
@@ -297,7 +299,8 @@ class _Builder:
                 continue
             x, z = spot
             y = -side / 2 - 0.02 - (reach if axis == 1 else 0)
-            finish = self.finish(rng.choice([c for c in words.COLOURS if c != "dark"]), ("flat", "stripes", "checker", "dots"), 0.8)
+            colour = rng.choice([c for c in words.COLOURS if c != "dark"])
+            finish = self.finish(colour, ("flat", "stripes", "checker", "dots"), 0.8)
             amplitude = [0.0, 0.0, 0.0]
             amplitude[axis] = reach
             low, high = (x - side / 2, y - side / 2, z - side / 2), (x + side / 2, y + side / 2, z + side / 2)
@@ -314,7 +317,8 @@ class _Builder:
         for _ in range(10):
             x, z = rng.uniform(x0 + w / 2, x1 - w / 2), rng.uniform(z0 + d / 2, z1 - d / 2)
             if against:
-                x, z = rng.choice(((x0 + w / 2 + 0.06, z), (x1 - w / 2 - 0.06, z), (x, z0 + d / 2 + 0.06), (x, z1 - d / 2 - 0.06)))
+                left, right, front, back = x0 + w / 2 + 0.06, x1 - w / 2 - 0.06, z0 + d / 2 + 0.06, z1 - d / 2 - 0.06
+                x, z = rng.choice(((left, z), (right, z), (x, front), (x, back)))
             apart = 0.35
             if all(x + w / 2 + apart < a or x - w / 2 - apart > c or z + d / 2 + apart < b or z - d / 2 - apart > e
                    for a, b, c, e in self.taken):
@@ -331,8 +335,8 @@ class _Builder:
         tint, strength, ambient = words.LIGHTS[words.SKY_LIGHT[sky]]
         sun = (rng.choice((-1, 1)) * rng.uniform(25, 60), -60.0, rng.choice((-1, 1)) * rng.uniform(25, 50))
         light = _Light(sun, 0.0, tuple(0.62 * strength * c for c in tint), tuple((ambient + 0.05) * c for c in tint))
-        ground = self.finish(rng.choice(("grey", "beige", "green", "brown", "teal", "orange")), ("flat", "blotches", "tiles", "checker"),
-                             1.6, soft=True)
+        ground = self.finish(rng.choice(("grey", "beige", "green", "brown", "teal", "orange")),
+                             ("flat", "blotches", "tiles", "checker"), 1.6, soft=True)
         self.box((-40, 0, -40), (40, 0.2, 40), ground, light)
         half = rng.uniform(3.4, 5.0)
         around = (-_INF, _INF, -_INF, 0.0, -_INF, _INF)
@@ -342,7 +346,7 @@ class _Builder:
             while z < 12:
                 long = rng.uniform(4.0, 7.5)
                 tall, deep = rng.uniform(3.0, 8.0), rng.uniform(4.0, 7.0)
-                name = rng.choice(("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink", "beige", "white", "brown"))
+                name = rng.choice((*_LIVELY, "beige", "white", "brown"))
                 back = rng.uniform(0, 0.8)
                 x0, x1 = sorted((side * (half + back), side * (half + back + deep)))
                 walls = self.facade(name) if rng.random() < 0.6 else self.finish(
@@ -371,7 +375,8 @@ class _Builder:
 
     def facade(self, name: str) -> _Finish:
         rng = self.rng
-        glass = ((0.25, 0.36, 0.52), (0.55, 0.74, 0.9)) if rng.random() < 0.6 else ((0.32, 0.28, 0.3), (0.98, 0.84, 0.5))
+        day, evening = ((0.25, 0.36, 0.52), (0.55, 0.74, 0.9)), ((0.32, 0.28, 0.3), (0.98, 0.84, 0.5))
+        glass = day if rng.random() < 0.6 else evening
         period = (rng.uniform(1.5, 2.2), rng.uniform(1.6, 2.1))
         return _Finish("windows", _added(words.shade(name, rng), *glass), period, rng.uniform(0.42, 0.55), name)
 
@@ -379,7 +384,7 @@ class _Builder:
 
     def finish(self, colour: str, families: tuple[str, ...], scale: float, *, soft: bool = False,
                extent: tuple[float, float] = (0.0, 1.0)) -> _Finish:
-        """A pattern of a named colour with a second one beside it; `soft`: nearer tones; a gradient runs over `extent`."""
+        """A pattern of a named colour and a second one; `soft`: nearer tones; a gradient runs over `extent`."""
         rng = self.rng
         family = rng.choice(families)
         base = words.shade(colour, rng)
@@ -405,7 +410,8 @@ class _Builder:
             colours = _added(joint, base, tuple(0.72 * a for a in base))
             return _Finish(family, colours, period, duty, f"{colour} {words.PATTERNS[family]}")
         colours = _added(base, other, base)
-        return _Finish(family, colours, period, duty, colour if family == "flat" else f"{colour} {words.PATTERNS[family]}")
+        name = colour if family == "flat" else f"{colour} {words.PATTERNS[family]}"
+        return _Finish(family, colours, period, duty, name)
 
     def lamp(self, name: str, plan, height: float) -> _Light:
         rng = self.rng
@@ -417,8 +423,8 @@ class _Builder:
 
     def box(self, low, high, finish: _Finish, light: _Light, *, around=None, sides=None, ceiling=0.0,
             motion=(0.0, 0.0, 0.0, 1.0, 0.0)) -> None:
-        """One box. `around` (x0, x1, y0, y1, z0, z1): where its surroundings darken its faces; `sides`: other finishes for its two
-        x faces, each with its light and its room."""
+        """One box. `around` (x0, x1, y0, y1, z0, z1): where its surroundings darken its faces; `sides`: other finishes
+        for its two x faces, each with its light and its room."""
         self.boxes.append((tuple(map(float, low)), tuple(map(float, high))))
         self.motion.append(tuple(map(float, motion)))
         moves = any(motion[:3])

@@ -141,7 +141,7 @@ def _corners(bounds: Tensor, axis: int, side: int) -> Tensor:
 
 
 def _trace(eyes: _Eyes, planes: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (`_FAR`: none) and face id (-1: none) as floats."""
+    """Nearest face along every pixel's centre ray: z-depth `[f,h,w]` (`_FAR`: none), face id (-1: none), as floats."""
     height, width = eyes.size
     x = torch.arange(width, device=planes.device, dtype=torch.float32)
     y = torch.arange(height, device=planes.device, dtype=torch.float32)
@@ -173,7 +173,7 @@ def _trace(eyes: _Eyes, planes: Tensor, windows: Tensor) -> tuple[Tensor, Tensor
 
 
 def _planes(eyes: _Eyes, bounds: Tensor) -> Tensor:
-    """Of each face, seen from the eye: its plane's offset, its middle along u and v, half its width along them: [5,F,K]."""
+    """Of each face, from the eye: its plane's offset, its middle along u and v, half widths: [5,F,K]."""
     relative = bounds - eyes.origin[:, None, None]
     middle, half = relative.mean(2), (relative[:, :, 1] - relative[:, :, 0]) / 2
     u, v = ([SPANS[k // 2][i] for k in range(6)] for i in (0, 1))
@@ -184,7 +184,7 @@ def _planes(eyes: _Eyes, bounds: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Hits:
-    """A flat list of places where rays end, all `[n]`: `x y` in pixels, `t` z-depth, `face` (-1: sky), `frame` of the block
+    """Places `[n]` where rays end, `x y` in pixels, `t` z-depth, `face` (-1: sky), `frame` of the block
     (None where there is one). First every pixel's centre, then four rays for each pixel `edge` that shows several
     surfaces."""
 

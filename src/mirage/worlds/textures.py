@@ -20,7 +20,7 @@ def pattern(family: str, x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, duty: Ten
 
 
 def _pulse(x: Tensor, w: Tensor, duty: Tensor | float) -> Tensor:
-    """Mean over [x - w/2, x + w/2] of the step that is 1 on the first `duty` of each period: its integral's difference."""
+    """Mean over [x - w/2, x + w/2] of the step that is 1 on the first `duty` of each period."""
     a, b = x - 0.5 * w, x + 0.5 * w
     fa, fb = a.floor(), b.floor()
     high, low = (b - fb).clamp_(max=duty), (a - fa).clamp_(max=duty)
@@ -75,7 +75,7 @@ def _tiles(x, y, wx, wy, duty):
 
 
 def _blocks(x, y, row, wx, wy, duty):
-    """Rows of blocks between joints; the second weight is each block's own tone, which fades before it could flicker."""
+    """Rows of blocks between joints; the second weight is each block's own tone, which fades before it flickers."""
     inside = _pulse(x, wx, 1 - duty) * _pulse(y, wy, 1 - duty * 1.5)
     tone = torch.frac((x.floor() * 0.7548777 + row * 0.5698403).abs())
     return inside, inside * torch.lerp(tone, torch.full_like(tone, 0.5), torch.maximum(wx, wy).mul(2).clamp_(0, 1))

@@ -44,8 +44,8 @@ SKIES = {  # horizon, zenith, cloud colours, amount of cloud
 }
 SKY_LIGHT = {"clear": "bright", "cloudy": "cool", "sunset": "warm"}
 THINGS = ("box", "pillar", "cabinet", "table")
-_GLUE = ("a", "an", "and", "boxes", "buildings", "floor", "ground", "has", "light", "moving", "next", "room", "sky", "street",
-         "the", "under", "walls", "with")
+_GLUE = ("a", "an", "and", "boxes", "buildings", "floor", "ground", "has", "light", "moving", "next", "room", "sky",
+         "street", "the", "under", "walls", "with")
 
 
 def vocabulary() -> list[str]:

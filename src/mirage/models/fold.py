@@ -9,18 +9,23 @@ It is the same sum. CPU libraries are several times faster at it, most of all wi
 whose past is all zeros, needs only the last third. Weights, names and configuration stay those of diffusers.
 """
 
+from typing import TypeVar, cast
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
 from einops import rearrange
 from torch import Tensor, nn
 
+Part = TypeVar("Part", bound=nn.Module)
+
 
 class FoldedCausalConv3d(WanCausalConv3d):
     """`WanCausalConv3d` with time folded into channels. Same input, same output up to rounding."""
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
-        left, _, top, _, past, _ = self._padding  # the same on both sides in space, causal in time
+        # the same padding on both sides in space, all of it before in time
+        left, _, top, _, past, _ = cast(tuple[int, ...], self._padding)
         if cache_x is not None and past > 0:
             x = torch.cat([cache_x.to(x.device), x], dim=2)
             past -= cache_x.shape[2]
@@ -42,7 +47,7 @@ class FoldedCausalConv3d(WanCausalConv3d):
         return rearrange(out, "(b t) o h w -> b o t h w", b=batch)
 
 
-def fold_time(module: nn.Module) -> nn.Module:
+def fold_time(module: Part) -> Part:
     """Let every causal convolution of `module` run folded, in place; returns it. State and names do not change."""
     for part in module.modules():
         if type(part) is WanCausalConv3d:

@@ -26,7 +26,7 @@ class MiniConfig:
     """Sizes of a whole world model. The defaults are the bundled one's; `TINY` is for tests."""
 
     # autoencoder
-    base_dim: int = 16
+    base_dim: int = 24
     decoder_base_dim: int = 24
     channels: int = 16
     dim_mult: tuple[int, ...] = (1, 4, 4)

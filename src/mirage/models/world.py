@@ -37,6 +37,7 @@ from mirage.models import flow
 from mirage.models.codec import StreamDecoder, StreamEncoder
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.fold import fold_time
 from mirage.models.transformer import MemoryBranch, predict
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
@@ -119,14 +120,18 @@ class WorldModel(DiffusionPipeline):
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> Tensor:
         """[1,L,D] of fixed length L, zero beyond the prompt's own length, as Wan was trained."""
+        ids, known = self.tokenize(prompt)
+        text = self.text_encoder(ids, known).last_hidden_state
+        return text.masked_fill(known[..., None] == 0, 0)
+
+    def tokenize(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """Token ids and which of them are the prompt's own, each [1,L]."""
         clean = " ".join(html.unescape(html.unescape(prompt)).split())
-        tokens = self.tokenizer(
+        tokens: Any = self.tokenizer(
             [clean], padding="max_length", max_length=self._setting("text_length"), truncation=True, return_tensors="pt"
         )
-        ids, known = tokens["input_ids"], tokens["attention_mask"]
         device = self._execution_device
-        text = self.text_encoder(ids.to(device), known.to(device)).last_hidden_state
-        return text.masked_fill(known.to(device)[..., None] == 0, 0)
+        return tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
 
     @torch.no_grad()
     def denoise(
@@ -237,6 +242,8 @@ def load_world_model(
             missing = _missing(part, stored[name])
             if missing:
                 raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
+    if torch.device(device or "cpu").type == "cpu":
+        fold_time(world.vae)
     return world.to(device or "cpu").eval()
 
 

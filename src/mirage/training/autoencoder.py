@@ -12,6 +12,7 @@ Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -44,7 +45,8 @@ class AutoencoderTask:
         self.vae, self.config = vae, config
         paths = clip_paths(config.clips)
         self.train, self.test = paths[: -config.held_out], paths[-config.held_out :]
-        self.stride = vae.config.scale_factor_spatial
+        its: Any = vae.config
+        self.stride: int = its.scale_factor_spatial
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         shared = torch.Generator().manual_seed(step)  # every process draws the same shape, so none waits for another
@@ -118,6 +120,7 @@ def start_from_images(vae: AutoencoderKLWan) -> None:
             if name.endswith("time_conv"):
                 identity = torch.eye(part.in_channels)
                 part.weight[:, :, -1, 0, 0] = identity.repeat(part.out_channels // part.in_channels, 1)
+                assert part.bias is not None
                 part.bias.zero_()
 
 

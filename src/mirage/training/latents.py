@@ -49,7 +49,7 @@ def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
     rgb = clip.rgb.float() / 255
     latents = world.encode(rgb)
     images = torch.cat([world.encode(frame[None]) for frame in rgb[::4]])
-    depth = clip.depth.resized(tuple(latents.shape[-2:]))
+    depth = clip.depth.resized((latents.shape[-2], latents.shape[-1]))
     return {
         "latents": latents.half(),
         "images": images.half(),

@@ -3,18 +3,22 @@
     walk/
       frames/000.png 001.png ...     or the pictures in the folder itself, or one video (.mp4, .mkv, .webm, .mov)
       cameras.npz                    c2w [F,4,4] and intrinsics [F,4]; or cameras.txt (RealEstate10K, TUM), cameras.json
+      known.npz                      optional: mask [T,h,w], what the memory knew of each view before it was made
 """
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.files import replacing
 from mirage.formats.cameras import load_cameras, save_cameras
 from mirage.formats.image import load_image, save_image
+from mirage.formats.source import read_npz
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
 
@@ -24,11 +28,13 @@ CAMERAS = ("cameras.npz", "cameras.txt", "cameras.json")
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """`frames` uint8 [F,3,H,W], `camera` [F] as commanded, and the name of the folder they came from."""
+    """`frames` uint8 [F,3,H,W], `camera` [F] as commanded, the name of the folder they came from, and `coverage`: the
+    share of the target cells that the memory filled, None where the folder does not tell."""
 
     name: str
     frames: Tensor
     camera: Camera
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.camera):
@@ -48,7 +54,7 @@ def load_rollout(folder: str | os.PathLike[str]) -> Rollout:
     found = [folder / name for name in CAMERAS if (folder / name).is_file()]
     if not found:
         raise InputError(f"{folder} has no cameras; expected one of {', '.join(CAMERAS)}")
-    return Rollout(folder.name, load_frames(folder), load_cameras(found[0]))
+    return Rollout(folder.name, load_frames(folder), load_cameras(found[0]), _coverage(folder / "known.npz"))
 
 
 def load_frames(folder: str | os.PathLike[str]) -> Tensor:
@@ -67,9 +73,15 @@ def load_frames(folder: str | os.PathLike[str]) -> Tensor:
     return torch.stack(frames)
 
 
-def save_rollout(folder: str | os.PathLike[str], frames: Tensor, camera: Camera) -> None:
-    """Write frames [F,3,H,W] in [0, 1] and cameras [F] so that `load_rollout` and other people's tools read them."""
+def save_rollout(folder: str | os.PathLike[str], frames: Tensor, camera: Camera, *,
+                 known: Tensor | None = None) -> None:
+    """Write frames [F,3,H,W] in [0, 1], cameras [F] and what the memory knew, bool [T,h,w], so that `load_rollout`
+    reads them."""
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if known is not None:
+        with replacing(folder / "known.npz") as beside, beside.open("wb") as file:
+            np.savez_compressed(file, mask=known.cpu().numpy())
     save_frames(folder / "frames", frames)
     save_cameras(folder / "cameras.npz", camera, format="npz")
 
@@ -84,3 +96,12 @@ def save_frames(folder: str | os.PathLike[str], frames: Tensor) -> None:
     for path in folder.glob("*.png"):
         if path.name not in kept:
             path.unlink()
+
+
+def _coverage(path: Path) -> float | None:
+    if not path.is_file():
+        return None
+    arrays = read_npz(path, accepts="an .npz with a bool mask [T,h,w]")
+    if "mask" not in arrays or arrays["mask"].ndim != 3 or arrays["mask"].size == 0:
+        raise InputError(f"{path} has the arrays {sorted(arrays)[:8]}; expected a bool mask [T,h,w]")
+    return float((arrays["mask"] != 0).mean())

@@ -1,0 +1,306 @@
+"""Does it remember? Scores of a rollout's returns to where it has been, on commanded poses. `F`: frames, `P`: pairs.
+
+After R2M-Bench (arXiv 2608.27328). Raw similarity on return is won by a camera that never moves, so the score of a
+return is set against two others of the same video: pairs just as far apart in time that show different places (base),
+and neighbours in time (short), which are as alike as this video can be.
+
+    MemoryGain = s(revisit) - s(base)    DynamicRange = s(short) - s(base)    NMR = mean MemoryGain / mean DynamicRange
+
+Beside it, always: MIND's mirror test, the closed loop, coverage, and two controls that remember nothing.
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.evaluation.folder import Rollout, load_rollout
+from mirage.evaluation.lpips import Lpips
+from mirage.evaluation.metrics import psnr, ssim
+from mirage.evaluation.report import Summary, markdown_table
+from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.formats.image import save_image
+from mirage.formats.picture import contact_sheet
+from mirage.geometry.camera import Camera
+from mirage.geometry.pose import rotation_angle
+
+Score = Callable[[Tensor, Tensor], Sequence[float]]
+"""Two stacks [P,3,H,W] in [0, 1] -> one number per pair, larger is more alike; NaN where it has no meaning."""
+
+APPEARANCE, GEOMETRY = "appearance", "local geometry (ours: ORB + RANSAC)"
+LEAST_RANGE = 1e-8
+
+
+@dataclass(frozen=True)
+class RevisitOptions:
+    """`rollouts`: folders as `folder.load_rollout` reads them. `metres`: of one world unit, because the thresholds are
+    in metres. `lpips`: folder with its weights; `geometry`: local matches too (scikit-image)."""
+
+    rollouts: tuple[Path, ...]
+    out: Path
+    metres: float = 1.0
+    max_pairs: int = 100
+    geometry: bool = True
+    lpips: Path | None = None
+    seed: int = 0
+
+
+def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+    """Score every folder, write results.json, report.md and contact sheets to `options.out`; returns the summary."""
+    if not options.rollouts:
+        raise InputError("no rollout folders were given; expected at least one")
+    families = score_families(geometry=options.geometry, lpips=options.lpips)
+
+    def work(source: Path) -> Callable[[Path], dict[str, Any]]:
+        def score(folder: Path) -> dict[str, Any]:
+            rollout = load_rollout(source)
+            result = score_rollout(rollout, families, metres=options.metres, max_pairs=options.max_pairs,
+                                   seed=options.seed)
+            rows = {"rollout": rollout.frames, **controls(rollout.frames)}
+            save_image(folder / "sheet.png", contact_sheet({name: f.float() / 255 for name, f in rows.items()},
+                                                           title=rollout.name))
+            return result
+
+        return score
+
+    names = [path.resolve().name for path in options.rollouts]
+    if len(set(names)) != len(names):
+        names = [f"{number:03d}-{name}" for number, name in enumerate(names)]
+    tasks = [Task(name, work(path)) for name, path in zip(names, options.rollouts, strict=True)]
+    outcome = run_tasks(tasks, options.out, options={
+        **vars(options), "rollouts": None, "out": None, "lpips": str(options.lpips)}, progress=progress)
+    summary = summarise(list(outcome.results.values()))
+    return write_results(options.out, outcome, summary, title="Revisits", tables={"Memory": revisit_table(summary)})
+
+
+def score_rollout(rollout: Rollout, families: Mapping[str, Mapping[str, Score]], *, metres: float = 1.0,
+                  max_pairs: int = 100, seed: int = 0) -> dict[str, Any]:
+    """MemoryGain and DynamicRange per metric, the mirror test and the closed loop, for the rollout and its controls."""
+    pairs = revisit_pairs(rollout.camera, metres=metres, max_pairs=max_pairs, seed=seed)
+    systems = {"rollout": rollout.frames, **controls(rollout.frames)}
+    return {
+        "frames": len(rollout.frames),
+        "pairs": {"revisit": len(pairs.revisit), "base": len(pairs.base), "short": len(pairs.short)},
+        "coverage": rollout.coverage,
+        "systems": {
+            name: {
+                "gain": {family: {metric: memory_gain(frames, pairs, score) for metric, score in metrics.items()}
+                         for family, metrics in families.items()},
+                **mirror(frames, rollout.camera), **closed_loop(frames, rollout.camera),
+            }
+            for name, frames in systems.items()
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Frame numbers (earlier, later): returns, the same span of time without a return, and neighbours in time."""
+
+    revisit: tuple[tuple[int, int], ...]
+    base: tuple[tuple[int, int], ...]
+    short: tuple[tuple[int, int], ...]
+
+
+def revisit_pairs(camera: Camera, *, metres: float = 1.0, max_pairs: int = 100, seed: int = 0) -> Pairs:
+    """R2M's pairs on the commanded path [F].
+
+    Revisit: places within tau_p and headings within tau_r, at least max(0.2 F, 10) frames apart; for each later frame
+    the best earlier one. tau_p: twice the 95th percentile of a step, held in 0.1..1 m; tau_r: the same, in 1..5 degrees.
+    Base: per revisit one pair that is none, of nearly the same gap, with both ends farther than max(10, F/20) from both
+    ends of the revisit (our reading of "outside the endpoints"). Short: gaps of 2 to max(6, 0.02 F) frames.
+    `max_pairs` revisits are kept, spread evenly. A path without a return, or too short for a base, gives no pairs of
+    that kind.
+    """
+    count = len(camera)
+    rng = random.Random(seed)
+    place, heading = camera.center.double() * metres, _yaw(camera)
+    away = torch.cdist(place, place)
+    turned = ((heading[:, None] - heading + 180) % 360 - 180).abs()
+    near, facing = _threshold(away, 0.1, 1.0), _threshold(turned, 1.0, 5.0)
+    same = (away <= near) & (turned <= facing)
+    gap = torch.arange(count)[:, None] - torch.arange(count)  # [later, earlier]
+    candidate = same & (gap >= max(0.2 * count, 10))
+    cost = torch.where(candidate, away / near + turned / facing, torch.inf)
+    revisit = [(int(cost[j].argmin()), j) for j in range(count) if candidate[j].any()]
+    if len(revisit) > max_pairs:
+        revisit = [revisit[round(k * (len(revisit) - 1) / (max_pairs - 1))] for k in range(max_pairs)]
+    base = [pair for pair in (_base(i, j, same.numpy(), rng) for i, j in revisit) if pair]
+    longest = max(6, count // 50)
+    short = [(i, i + step) for i in range(count) for step in range(2, longest + 1) if i + step < count]
+    chosen = rng.sample(short, min(len(short), 100, max(20, len(revisit))))
+    return Pairs(tuple(revisit), tuple(base), tuple(sorted(chosen)))
+
+
+def memory_gain(frames: Tensor, pairs: Pairs, score: Score) -> dict[str, float | None]:
+    """{"revisit", "base", "short"}: mean scores; "gain" and "range" as defined above. None where there are no pairs."""
+    revisit, base, short = (Summary.of(_scored(frames, kind, score)).mean
+                            for kind in (pairs.revisit, pairs.base, pairs.short))
+    return {"revisit": revisit, "base": base, "short": short,
+            "gain": None if revisit is None or base is None else revisit - base,
+            "range": None if short is None or base is None else short - base}
+
+
+def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Over rollouts, per system: gain and NMR of every metric (the ratio of means over rollouts whose range is not
+    nothing), the mean of each family's metrics, and the mean of the families."""
+    return {"systems": {name: _summary_of([r["systems"][name] for r in results])
+                        for name in (results[0]["systems"] if results else ())},
+            "coverage": Summary.of(r["coverage"] for r in results), "n": len(results)}
+
+
+def revisit_table(summary: Mapping[str, Any]) -> str:
+    """One row per system."""
+    rows = []
+    for name, system in summary["systems"].items():
+        metrics = {f"NMR {metric}": entry["nmr"] for family in system["families"].values()
+                   for metric, entry in family["metrics"].items()}
+        rows.append({"system": name, "NMR": system["nmr"], **metrics, "mirror PSNR": system["mirror_psnr"],
+                     "PSNR_C": system["psnr_c"], "SSIM_C": system["ssim_c"]})
+    table = markdown_table(rows)
+    covered = summary["coverage"]
+    return table + f"\nCoverage by the memory: {'unknown' if covered.mean is None else f'{covered.mean:.1%}'}; " \
+                   f"{summary['n']} rollouts; SSIM: Gaussian 11x11.\n"
+
+
+def score_families(*, geometry: bool = True,
+                   lpips: str | os.PathLike[str] | None = None) -> dict[str, dict[str, Score]]:
+    """What needs no weights, and LPIPS when its folder is named (missing weights are an `InputError`)."""
+    appearance: dict[str, Score] = {"psnr": lambda a, b: psnr(a, b).tolist(), "ssim": lambda a, b: ssim(a, b).tolist()}
+    if lpips is not None:
+        net = Lpips.load(lpips)
+        appearance["-lpips"] = lambda a, b: (-net(a, b)).tolist()
+    families = {APPEARANCE: appearance}
+    if geometry:
+        _scikit_image()
+        families[GEOMETRY] = {"matches": lambda a, b: [local_matches(x, y)[0] for x, y in zip(a, b, strict=True)],
+                              "inliers": lambda a, b: [local_matches(x, y)[1] for x, y in zip(a, b, strict=True)]}
+    return families
+
+
+def controls(frames: Tensor) -> dict[str, Tensor]:
+    """Two videos [F,3,H,W] that remember nothing, made from this one. "repeat last": from the middle on its last frame
+    stands still. "copy first": the first frame, F times; on a closed loop its PSNR is perfect."""
+    middle = (len(frames) - 1) // 2
+    held = torch.cat([frames[: middle + 1], frames[middle : middle + 1].expand(len(frames) - middle - 1, -1, -1, -1)])
+    return {"repeat last": held, "copy first": frames[:1].expand_as(frames)}
+
+
+def mirror(frames: Tensor, camera: Camera) -> dict[str, float | None]:
+    """MIND's mirror test on a path that comes back the way it went: the first half against the second, reversed."""
+    count = len(frames) // 2
+    if count == 0 or not _mirrored(camera):
+        return {"mirror_psnr": None, "mirror_ssim": None}
+    pairs = [(i, len(frames) - 1 - i) for i in range(count)]
+    return {f"mirror_{name}": Summary.of(_scored(frames, pairs, score)).mean
+            for name, score in score_families(geometry=False)[APPEARANCE].items()}
+
+
+def closed_loop(frames: Tensor, camera: Camera) -> dict[str, float | None]:
+    """The last frame against the first (Spatia's PSNR_C, SSIM_C), where the path ends in the pose it began with."""
+    if len(frames) < 2 or not _close(camera[-1:], camera[:1]):
+        return {"psnr_c": None, "ssim_c": None}
+    last, first = frames[-1:].float() / 255, frames[:1].float() / 255
+    return {"psnr_c": float(psnr(last, first)), "ssim_c": float(ssim(last, first))}
+
+
+def local_matches(image: Tensor, other: Tensor, *, keypoints: int = 400) -> tuple[float, float]:
+    """Of two images [3,H,W]: the share of ORB key points that find a mutual match, and the share of key points whose
+    match also fits one epipolar geometry (RANSAC). Ours: R2M uses SuperPoint and LightGlue. No key points: NaN."""
+    feature, measure, transform = _scikit_image()
+    found = []
+    for picture in (image, other):
+        orb = feature.ORB(n_keypoints=keypoints, fast_threshold=0.02)
+        try:
+            orb.detect_and_extract(picture.double().mean(0).numpy())
+        except RuntimeError:  # scikit-image's way of saying that the picture has no corner at all
+            return math.nan, math.nan
+        found.append((orb.keypoints[:, ::-1], orb.descriptors))
+    (points, first), (others, second) = found
+    fewest = min(len(points), len(others))
+    matched = feature.match_descriptors(first, second, cross_check=True, max_ratio=0.85)
+    if len(matched) < 8:
+        return len(matched) / fewest, 0.0
+    _, inliers = measure.ransac((points[matched[:, 0]], others[matched[:, 1]]), transform.FundamentalMatrixTransform,
+                                min_samples=8, residual_threshold=1.0, max_trials=200, rng=0)
+    return len(matched) / fewest, float(np.sum(inliers)) / fewest if inliers is not None else 0.0
+
+
+# -- helpers ------------------------------------------------------------------------------------------------------
+
+
+def _summary_of(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    families = {}
+    for family, metrics in systems[0]["gain"].items():
+        entries = {}
+        for metric in metrics:
+            gains = [s["gain"][family][metric] for s in systems]
+            told = [g for g in gains if g["gain"] is not None and (g["range"] or 0.0) > LEAST_RANGE]
+            gain, span = Summary.of(g["gain"] for g in gains), Summary.of(g["range"] for g in told)
+            ratio = sum(g["gain"] for g in told) / sum(g["range"] for g in told) if told else None
+            entries[metric] = {"gain": gain, "range": span, "nmr": ratio}
+        families[family] = {"metrics": entries, "nmr": Summary.of(e["nmr"] for e in entries.values()).mean}
+    rest = {name: Summary.of(s[name] for s in systems) for name in ("mirror_psnr", "mirror_ssim", "psnr_c", "ssim_c")}
+    return {"families": families, "nmr": Summary.of(f["nmr"] for f in families.values()).mean, **rest}
+
+
+def _scored(frames: Tensor, pairs: Sequence[tuple[int, int]], score: Score, *, block: int = 16) -> list[float]:
+    """Block by block: a pair of 704x1280 pictures is 20 MB as floats."""
+    values: list[float] = []
+    for start in range(0, len(pairs), block):
+        earlier, later = torch.tensor(pairs[start : start + block]).unbind(1)
+        values += score(frames[earlier].float() / 255, frames[later].float() / 255)
+    return values
+
+
+def _base(i: int, j: int, same: np.ndarray, rng: random.Random) -> tuple[int, int] | None:
+    count = len(same)
+    span, away = j - i, max(10, count // 20)
+    slack = max(10, round(0.3 * span))
+    at = np.arange(count)
+    free = (np.abs(at - i) > away) & (np.abs(at - j) > away)
+    gap = at - at[:, None]  # [earlier, later]
+    options = np.argwhere(free & free[:, None] & (gap > 0) & (np.abs(gap - span) <= slack) & ~same)
+    if not len(options):
+        return None
+    earlier, later = options[rng.randrange(len(options))]
+    return int(earlier), int(later)
+
+
+def _threshold(distance: Tensor, low: float, high: float) -> float:
+    steps = distance.diagonal(offset=1)
+    return float(torch.clamp(2 * torch.quantile(steps, 0.95), low, high)) if len(steps) else low
+
+
+def _yaw(camera: Camera) -> Tensor:
+    """Heading [F] in degrees about the first camera's vertical."""
+    forward = camera.to(torch.float64).relative_to(camera[0].to(torch.float64)).c2w[:, :3, 2]
+    return torch.rad2deg(torch.atan2(forward[:, 0], forward[:, 2]))
+
+
+def _mirrored(camera: Camera) -> bool:
+    return _close(Camera(camera.c2w.flip(0), camera.intrinsics), camera)
+
+
+def _close(a: Camera, b: Camera) -> bool:
+    """Within 1 % of the path's reach (or 1 mm) and 1 degree."""
+    reach = float((b.center - b.center[:1]).norm(dim=-1).amax())
+    apart = float((a.center - b.center).norm(dim=-1).amax())
+    turned = rotation_angle(a.c2w[:, :3, :3].transpose(-1, -2) @ b.c2w[:, :3, :3]).amax()
+    return apart <= max(0.01 * reach, 1e-3) and float(turned) <= 1.0
+
+
+def _scikit_image() -> tuple[Any, Any, Any]:
+    try:
+        from skimage import feature, measure, transform  # optional, and slow to import
+    except ImportError as error:
+        raise InputError("local matches need scikit-image; install mirage[eval], or ask for appearance only") from error
+    return feature, measure, transform

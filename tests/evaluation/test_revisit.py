@@ -1,0 +1,133 @@
+"""Revisits: the pairs are what they claim, what remembers wins, and what only stands still does not."""
+
+import pytest
+import torch
+
+from mirage.errors import InputError
+from mirage.evaluation.folder import Rollout, save_rollout
+from mirage.evaluation.revisit import (
+    APPEARANCE,
+    GEOMETRY,
+    RevisitOptions,
+    closed_loop,
+    controls,
+    local_matches,
+    memory_gain,
+    mirror,
+    revisit_pairs,
+    run_revisit,
+    score_families,
+    score_rollout,
+    summarise,
+)
+from mirage.geometry.camera import Camera
+from mirage.geometry.trajectory import dolly, pan, there_and_back
+from mirage.worlds import World
+
+FRAMES, SIZE = 61, (48, 64)
+
+
+@pytest.fixture(scope="module")
+def walk() -> Rollout:
+    """A true walk there and back: it remembers perfectly."""
+    world = World.sample(11)
+    path = world.path("pan_and_return", FRAMES, seed=1)
+    return Rollout("walk", (world.render(path, SIZE).rgb * 255).round().to(torch.uint8), path)
+
+
+@pytest.fixture(scope="module")
+def forgetful(walk: Rollout) -> Rollout:
+    """The same way out; on the way back another world's pictures."""
+    other = (World.sample(12).render(walk.camera, SIZE).rgb * 255).round().to(torch.uint8)
+    middle = (FRAMES - 1) // 2
+    return Rollout("forgetful", torch.cat([walk.frames[: middle + 1], other[middle + 1 :]]), walk.camera)
+
+
+def test_pairs_are_returns_spans_and_neighbours(walk: Rollout) -> None:
+    pairs = revisit_pairs(walk.camera)
+    assert pairs.revisit
+    assert pairs.base
+    headings = walk.camera.c2w[:, :3, 2]
+    for i, j in pairs.revisit:
+        assert j - i >= 0.2 * FRAMES
+        assert torch.rad2deg(torch.acos((headings[i] * headings[j]).sum().clamp(-1, 1))) <= 5
+    returns = set(pairs.revisit)
+    spans = {j - i for i, j in pairs.revisit}
+    for a, b in pairs.base:
+        assert (a, b) not in returns
+        assert min(abs(b - a - span) - max(10, round(0.3 * span)) for span in spans) <= 0
+    assert all(2 <= b - a <= 6 for a, b in pairs.short)
+    assert pairs == revisit_pairs(walk.camera)
+    assert pairs.base != revisit_pairs(walk.camera, seed=1).base
+    assert len(revisit_pairs(walk.camera, max_pairs=5).revisit) == 5
+
+
+def test_a_path_that_never_returns_has_no_revisits_and_no_gain(walk: Rollout) -> None:
+    away = dolly(Camera.looking(), FRAMES, distance=30)
+    pairs = revisit_pairs(away)
+    assert pairs.revisit == pairs.base == ()
+    gain = memory_gain(walk.frames, pairs, score_families(geometry=False)[APPEARANCE]["psnr"])
+    assert gain["gain"] is None
+    assert gain["short"] is not None
+    # The thresholds are in metres: the same path in other units has the same pairs.
+    path = there_and_back(dolly(Camera.looking(), 31, distance=3))
+    in_centimetres = there_and_back(dolly(Camera.looking(), 31, distance=300))
+    assert revisit_pairs(in_centimetres, metres=0.01) == revisit_pairs(path)
+
+
+def test_memory_wins_and_the_controls_lose_although_a_still_picture_has_the_best_closed_loop(walk, forgetful) -> None:
+    families = score_families(geometry=False)
+    remembers, forgets = (summarise([score_rollout(r, families)])["systems"] for r in (walk, forgetful))
+    assert remembers["rollout"]["nmr"] > 0.9
+    assert remembers["rollout"]["nmr"] > forgets["rollout"]["nmr"] + 0.5
+    still, held = forgets["copy first"], forgets["repeat last"]
+    assert still["psnr_c"].mean == 100 > forgets["rollout"]["psnr_c"].mean
+    for control in (still, held):  # nothing to remember: no range, or no gain
+        assert control["nmr"] is None or control["nmr"] < remembers["rollout"]["nmr"] - 0.5
+
+
+def test_mirror_and_closed_loop_only_where_the_path_says_so(walk: Rollout, forgetful: Rollout) -> None:
+    assert mirror(walk.frames, walk.camera)["mirror_psnr"] == 100
+    assert 0 < mirror(forgetful.frames, forgetful.camera)["mirror_psnr"] < 30
+    one_way = pan(Camera.looking(), FRAMES, degrees=60)
+    assert mirror(walk.frames, one_way) == {"mirror_psnr": None, "mirror_ssim": None}
+    assert closed_loop(walk.frames, one_way) == {"psnr_c": None, "ssim_c": None}
+    assert closed_loop(walk.frames, walk.camera)["ssim_c"] == pytest.approx(1)
+
+
+def test_controls_have_the_rollouts_length_and_its_frames(walk: Rollout) -> None:
+    made = controls(walk.frames)
+    assert all(frames.shape == walk.frames.shape for frames in made.values())
+    assert torch.equal(made["repeat last"][: FRAMES // 2], walk.frames[: FRAMES // 2])
+    assert torch.equal(made["repeat last"][-1], walk.frames[(FRAMES - 1) // 2])
+    assert torch.equal(made["copy first"][-1], walk.frames[0])
+
+
+def test_local_matches_tell_the_same_place_from_another() -> None:
+    world = World.sample(11)
+    path = pan(world.path("walk", 1)[0], 2, degrees=4)
+    here, nearby = world.render(path, (120, 160)).rgb
+    other = World.sample(12).render(path[:1], (120, 160)).rgb[0]
+    same, near, far = local_matches(here, here), local_matches(here, nearby), local_matches(here, other)
+    assert same[0] == same[1] == 1
+    assert same[1] > near[1] > far[1]
+    assert local_matches(torch.zeros(3, 64, 64), here)[0] != local_matches(torch.zeros(3, 64, 64), here)[0]  # NaN
+
+
+def test_a_run_over_folders_tells_gain_coverage_and_failures(tmp_path, walk: Rollout) -> None:
+    save_rollout(tmp_path / "good", walk.pictures(), walk.camera, known=torch.tensor([[[True, False]]]))
+    (tmp_path / "bad").mkdir()
+    options = RevisitOptions((tmp_path / "good", tmp_path / "bad"), tmp_path / "out", geometry=False)
+    content = run_revisit(options)
+    assert content["systems"]["rollout"]["nmr"] > 0.9
+    assert content["coverage"]["mean"] == 0.5
+    assert list(content["failures"]) == ["bad"]
+    assert (tmp_path / "out" / "good" / "sheet.png").is_file()
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "copy first" in report
+    assert "50.0%" in report
+    assert GEOMETRY not in report
+    with pytest.raises(InputError, match="weights missing"):
+        run_revisit(RevisitOptions((tmp_path / "good",), tmp_path / "lpips", lpips=tmp_path))
+    with pytest.raises(InputError, match="no rollout"):
+        run_revisit(RevisitOptions((), tmp_path / "none"))

@@ -1,4 +1,4 @@
-"""The scale lock finds the true scale through outliers, refuses what it cannot know, and keeps a drifting walk closed."""
+"""The scale lock finds the true scale through outliers, refuses what it cannot know, and closes a drifting walk."""
 
 import math
 
@@ -33,7 +33,7 @@ def spoiled(z: Tensor, share: float, seed: int, *, one_sided: bool) -> Tensor:
 
 
 @given(st.floats(0.05, 20), st.integers(0, 2**31), st.floats(0, 0.4), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_scale_is_exact_under_outliers(scale, seed, share, one_sided):
     z = random_depth(seed)
     found = align(DepthMap(z / scale), DepthMap(spoiled(z, share, seed + 1, one_sided=one_sided)))
@@ -44,7 +44,7 @@ def test_scale_is_exact_under_outliers(scale, seed, share, one_sided):
 
 
 @given(st.floats(0.2, 5), st.floats(-0.3, 3), st.integers(0, 2**31), st.floats(0, 0.4), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_scale_and_shift_are_exact_under_outliers(scale, shift, seed, share, one_sided):
     z = random_depth(seed) + 0.5
     found = align(DepthMap((z - shift * 0.5) / scale), DepthMap(spoiled(z, share, seed + 1, one_sided=one_sided)),
@@ -52,6 +52,15 @@ def test_scale_and_shift_are_exact_under_outliers(scale, shift, seed, share, one
     assert found.accepted
     assert found.scale == pytest.approx(scale, rel=1e-4)
     assert found.shift == pytest.approx(shift * 0.5, abs=1e-3)
+
+
+def test_depth_measured_off_centre_is_compared_there():
+    """A floor, measured everywhere at the near side of its cells: alike, once one says where it was measured."""
+    rows = (torch.arange(24, dtype=torch.float64) + 0.5) / 24 + 1
+    floor, near = ((5 / (rows + shift / 24))[None, :, None].expand(1, 24, 16) for shift in (0.0, 0.4))
+    offset = torch.tensor([0.0, 0.4]).view(1, 2, 1, 1).expand(1, 2, 24, 16)
+    assert align(DepthMap(floor), DepthMap(near)).scale < 0.99
+    assert align(DepthMap(floor), DepthMap(near), offset=offset).scale == pytest.approx(1, abs=1e-6)
 
 
 def test_noise_is_averaged():
@@ -126,7 +135,8 @@ def walk_with_drift(*, lock: bool, drift: float = 0.02, chunks: int = 20, noise:
         jitter = torch.exp(noise * torch.randn(true.shape, generator=generator))
         depth = DepthMap(true * (1 + drift) ** chunk * jitter)
         if lock:
-            depth = align(depth, memory.read(camera, GRID).depth).depth
+            readout = memory.read(camera, GRID)
+            depth = align(depth, readout.depth, offset=readout.offset).depth
         wrong.append((depth.z / true).log().median().abs().item())
         memory.write(torch.zeros(3, 1, *GRID), depth, camera)
     position = memory.points.position
@@ -139,11 +149,11 @@ def walk_with_drift(*, lock: bool, drift: float = 0.02, chunks: int = 20, noise:
 def test_a_drifting_depth_source_closes_its_loop():
     locked, free = walk_with_drift(lock=True), walk_with_drift(lock=False)
     assert free["return"] > 0.3
-    assert locked["return"] < free["return"] / 5
+    assert locked["return"] < 0.01
     assert locked["points"] < free["points"] / 5
 
 
 def test_drift_towards_the_eye_shows_in_the_view_and_the_lock_takes_it_out():
-    locked, free = walk_with_drift(lock=True, drift=-0.02), walk_with_drift(lock=False, drift=-0.02)
+    locked, free = (walk_with_drift(lock=lock, drift=-0.04, chunks=10) for lock in (True, False))
     assert free["view"] > 0.1
     assert locked["view"] < free["view"] / 5

@@ -55,12 +55,12 @@ def test_floats_are_metres(tmp_path: Path) -> None:
 
 
 def test_real_depth(data_dir: Path) -> None:
-    for file, size in [("rgbd_7scenes/frame-000000.depth.png", (480, 640)), ("rgbd_slambook/ch5/depth/1.pgm", (480, 640))]:
-        depth = load_depth(data_dir / file, size=size)
-        assert depth.z.shape == size
+    for file in ("rgbd_7scenes/frame-000000.depth.png", "rgbd_slambook/ch5/depth/1.pgm"):
+        depth = load_depth(data_dir / file, size=(480, 640))
+        assert depth.z.shape == (480, 640)
         assert 0.6 < depth.valid.float().mean() < 1
         known = depth.z[depth.valid]
-        assert 0.3 < known.min()
+        assert known.min() > 0.3
         assert known.max() < 12
 
 
@@ -117,10 +117,11 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, suffix: str, at: int,
     data = bytearray(file.read_bytes())
     data[at % len(data)] = value
     file.write_bytes(data[: len(data) - max(0, cut - 20)])
+    message = ""
     try:
         depth = load_depth(file)
-    except InputError as error:
-        assert "\n" not in str(error)
-    else:
         assert depth.valid.any()
         assert (depth.z > 0).all()
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message

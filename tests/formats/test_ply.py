@@ -12,6 +12,8 @@ from torch.testing import assert_close
 from mirage.errors import InputError
 from mirage.formats.ply import Points, load_ply, save_ply
 
+HEAD = b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 30), st.booleans(), st.lists(
@@ -33,13 +35,11 @@ def test_round_trip(tmp_path: Path, count: int, coloured: bool, kinds: list[torc
 
 
 def test_the_bytes_are_what_the_format_says(tmp_path: Path) -> None:
-    save_ply(tmp_path / "a.ply", Points(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[4, 5, 6]], dtype=torch.uint8)))
+    colours = torch.tensor([[4, 5, 6]], dtype=torch.uint8)
+    save_ply(tmp_path / "a.ply", Points(torch.tensor([[1.0, 2.0, 3.0]]), colours))
     assert (tmp_path / "a.ply").read_bytes() == (
-        b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
-        b"property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n" + struct.pack("<3f3B", 1, 2, 3, 4, 5, 6))
-
-
-HEAD = b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+        HEAD + b"property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
+        + struct.pack("<3f3B", 1, 2, 3, 4, 5, 6))
 
 
 @pytest.mark.parametrize(("content", "words"), [

@@ -1,4 +1,4 @@
-"""Video: what is written is what is read, an interrupted run leaves a playable film, and a failed one leaves nothing."""
+"""Video: what is written is what is read; an interrupted run leaves a playable film, a failed one leaves nothing."""
 
 import errno
 import os
@@ -97,7 +97,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
-        with pytest.raises(InputError, match="cannot write"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video:
+        with pytest.raises(InputError, match="cannot write"), \
+                VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video:  # noqa: PT012
             for _ in range(20):
                 video.write(torch.rand(4, 3, 64, 64))
     finally:

@@ -1,8 +1,8 @@
 """Real Kinect frames: depth, pose and intrinsics read with the right conventions carry one frame onto another.
 
-7-Scenes, frames 4 and 60 apart: the depth of frame B takes each of its pixels to frame A; the colours found there must
-match B far better than A as it stands does, by the factors measured when the data were chosen (8.0 against 19.8, and 28.1
-against 53.2 of 255). Read as world-to-camera the warp is worse than doing nothing.
+7-Scenes, frames 4 and 60 apart: the depth of frame B takes each of its pixels to frame A; the colours found there
+must match B far better than A as it stands does, by the factors measured when the data were chosen (8.0 against 19.8,
+and 28.1 against 53.2 of 255). Read as world-to-camera the warp is worse than doing nothing.
 """
 
 from pathlib import Path
@@ -41,7 +41,8 @@ def compare(image_a: torch.Tensor, image_b: torch.Tensor, depth: DepthMap, a: Ca
         return grid_sample(image[None], at[None, None] * 2 - 1, align_corners=False)[0, :, 0]
 
     target = colours(image_b, here)
-    return ((colours(image_a, there) - target).abs().mean().item(), (colours(image_a, here) - target).abs().mean().item())
+    carried, still = colours(image_a, there) - target, colours(image_a, here) - target
+    return carried.abs().mean().item(), still.abs().mean().item()
 
 
 @pytest.mark.parametrize(("gap", "warped", "identity"), [(4, 8.0, 19.8), (60, 28.1, 53.2)])
@@ -76,8 +77,9 @@ def test_tum_poses_and_pgm_depth(data_dir: Path) -> None:
     cameras = load_cameras(folder / "pose.txt", intrinsics=intrinsics)
     pairs = []
     for i in range(4):
-        images = [load_image(folder / f"color/{n + 1}.png") * 255 for n in (i, i + 1)]
-        pairs.append(compare(images[0], images[1], load_depth(folder / f"depth/{i + 2}.pgm"), cameras[i], cameras[i + 1]))
+        a, b = (load_image(folder / f"color/{n + 1}.png") * 255 for n in (i, i + 1))
+        depth = load_depth(folder / f"depth/{i + 2}.pgm")
+        pairs.append(compare(a, b, depth, cameras[i], cameras[i + 1]))
     carried, still = torch.tensor(pairs).mean(0).tolist()
     print(f"slambook: carried {carried:.1f}, as it stands {still:.1f}")
     assert carried < 0.6 * still

@@ -34,7 +34,7 @@ def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = 
               for label, frames in rows.items()}
     heights = {label: max(1, round(width * frames.shape[2] / frames.shape[3])) for label, frames in rows.items()}
     head = MARGIN + (TEXT + 2 * GAP if title else 0)
-    line = TEXT + GAP
+    line = TEXT + GAP + 2
     tall = head + sum(line + heights[label] + SMALL + 2 * GAP + MARGIN // 2 for label in rows) + MARGIN // 2
     wide = 2 * MARGIN + columns * (width + GAP) - GAP
     sheet = Image.new("RGB", (wide, tall), PAPER)

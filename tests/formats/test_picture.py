@@ -69,7 +69,8 @@ def test_a_map_of_higher_and_lower() -> None:
 def test_maps_of_little() -> None:
     path = pan(Camera.looking(), 20)
     for points, camera in [(torch.zeros(0, 3), None), (torch.zeros(0, 3), path),
-                           (torch.full((4, 3), torch.nan), path[0]), (torch.zeros(1, 3), path), (torch.randn(1000, 3), path)]:
+                           (torch.full((4, 3), torch.nan), path[0]), (torch.zeros(1, 3), path),
+                           (torch.randn(1000, 3), path)]:
         image = top_down_map(points, camera=camera, side=120)
         assert image.shape == (3, 120, 120)
         assert torch.isfinite(image).all()

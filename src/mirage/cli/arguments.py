@@ -1,0 +1,210 @@
+"""All that can be typed after `mirage`: one frozen dataclass per subcommand, with units and defaults in its docstrings,
+which are the help. Imports nothing but tyro, so help and mistakes are answered at once.
+
+Defaults that a model or a file decides are None here, and their help says who decides.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+
+def _unset(metavar: str, meaning: str):
+    """An option that may be left out: how its value is written, and what leaving it out means."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {meaning})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every subcommand takes."""
+
+    json: bool = False
+    """Print a machine-readable last line on stdout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(Common):
+    """One image and a camera path become a video that remembers.
+
+    Beside the video V.mp4 it leaves V.sheet.png (a contact sheet) and V.receipt.json (versions, seed, seconds per
+    stage, memory per chunk). Ctrl-C keeps a playable video of the chunks that are done.
+    """
+
+    image: Annotated[Path | None, _unset("FILE", "needed unless --world is given")] = None
+    """The first frame: PNG, JPEG, WebP, TIFF; cut about its centre to the model's aspect and resized."""
+    trajectory: Annotated[str, arg(metavar="FILE|PRESET|KEYS")]
+    """Where the camera goes, one video frame per pose, from the image's own pose on. A file (RealEstate10K or TUM text,
+    npz, MotionCtrl or nerfstudio json, a COLMAP folder); a preset (orbit, dolly, pan, push_in, there_and_back,
+    pan_and_return); or keys with frame counts ("w 31, right 10"; w s a d move, left right up down turn)."""
+    out: Annotated[Path, arg(metavar="FILE")]
+    """The video: .mp4, .mov or .mkv (H.264)."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
+    prompt: Annotated[str | None, _unset("TEXT", "none, or the saved world's")] = None
+    """What unseen places should look like."""
+    depth: Annotated[Path | None, _unset("FILE", "the model's own estimate")] = None
+    """Depth of the image: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world."""
+    fov: Annotated[float | None, _unset("DEGREES", "that of the trajectory file, else 65")] = None
+    """Horizontal field of view of the image, before it is cut."""
+    convention: Annotated[Literal["c2w", "w2c"] | None, _unset("{c2w,w2c}", "what the file's format means")] = None
+    """What a trajectory file's matrices are, where its format does not say or says it wrong."""
+    frames: Annotated[int | None, _unset("N", "one per pose of a file, 49 of a preset")] = None
+    """Video frames, 1 + 4k (5, 9, 13, ...). A path without --frames is cut to the next lower such number."""
+    resample: bool = False
+    """Spread the whole path over --frames, instead of its beginning."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    guidance_scale: float = 1.0
+    """Classifier-free guidance: 1 is none, higher follows the prompt more and takes twice the time."""
+    seed: Annotated[int | None, _unset("N", "0, or the saved world's")] = None
+    """Same seed, same video, bit for bit, on the same machine."""
+    memory: Literal["latent", "none"] = "latent"
+    """latent: a spatial memory of latents; none: forget all but the last frames."""
+    memory_budget: Annotated[str | None, _unset("SIZE", "it grows as it must")] = None
+    """Most bytes that the memory may take, such as 8MiB or 200KB."""
+    fps: float = 16.0
+    """Frames per second of the video."""
+    world: Annotated[Path | None, _unset("FILE", "a new world")] = None
+    """Continue a saved world where its walk ended; the video then begins after the pose where it stood."""
+    save_world: Annotated[Path | None, _unset("FILE", "not saved")] = None
+    """Save the world as it is after the walk (.safetensors)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraFile(Common):
+    """Look at a camera file, or convert it.
+
+    Poses are camera-to-world with OpenCV axes (x right, y down, z forward) here; files of other conventions are turned.
+    """
+
+    path: Annotated[Positional[Path], arg(metavar="FILE")]
+    """RealEstate10K or TUM text, npz, MotionCtrl or nerfstudio json, or a folder (COLMAP text, 7-Scenes)."""
+    convention: Annotated[Literal["c2w", "w2c"] | None, _unset("{c2w,w2c}", "what the format means")] = None
+    """What the file's matrices are, where its format does not say or says it wrong."""
+    out: Annotated[Path | None, _unset("PATH", "nothing is written")] = None
+    """Where to write the converted path: a file, or a folder for colmap."""
+    format: Annotated[Literal["re10k", "npz", "tum", "motionctrl", "colmap", "nerfstudio"] | None,
+                      _unset("{re10k,npz,tum,motionctrl,colmap,nerfstudio}", "needed with --out")] = None
+    """How to write it."""
+    size: Annotated[tuple[int, int] | None, _unset("H W", "needed by colmap and nerfstudio")] = None
+    """Height and width of the images in pixels."""
+    frames: Annotated[int | None, _unset("N", "as many as the file has")] = None
+    """Resample the path to this many poses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect(Common):
+    """What a saved world holds: points, bytes, extent, frames, coverage; and a map from above (PNG)."""
+
+    world: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A world file (.safetensors)."""
+    map: Annotated[Path | None, _unset("FILE", "WORLD.map.png beside the world")] = None
+    """Where to draw the map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """Write a saved world for other programs: points as PLY, the camera path for COLMAP or nerfstudio."""
+
+    world: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A world file (.safetensors)."""
+    ply: Annotated[Path | None, _unset("FILE", "no points are written")] = None
+    """Points with colours, as binary PLY."""
+    cameras: Annotated[Path | None, _unset("PATH", "no cameras are written")] = None
+    """Cameras of the latent frames in the memory: a file, or a folder for colmap."""
+    format: Literal["colmap", "nerfstudio", "re10k", "npz", "tum"] = "colmap"
+    """How to write the cameras."""
+    size: Annotated[tuple[int, int], arg(metavar="H W")] = (192, 256)
+    """Height and width in pixels of the images that colmap and nerfstudio will see."""
+    model: Annotated[str | None, _unset("NAME|FOLDER|HUB-ID", "false colours, from the features alone")] = None
+    """The model that made the world: its decoder gives the points their true colours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchMemory(Common):
+    """Speed of the memory's read and write against the published algorithm, one thread; hole share; a plot."""
+
+    points: Annotated[tuple[int, ...], arg(metavar="N [N ...]")] = (31_680, 316_800, 3_168_000)
+    """Numbers of points in the memory."""
+    repeats: int = 7
+    """Timed turns of each contender; medians are compared."""
+    plot: Annotated[Path | None, _unset("FILE", "no plot")] = None
+    """Draw read time over points (PNG)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Common):
+    """Train by a recipe of mirage.training.recipes; a run that was killed goes on from its checkpoint."""
+
+    recipe: Annotated[str, arg(metavar="NAME")]
+    """Which recipe, such as mini_autoencoder."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Home of the runs: each recipe has its folder there, and finds there what earlier ones made."""
+    processes: int = 1
+    """Processes of one thread each that average their gradients."""
+    steps: Annotated[int | None, _unset("N", "the recipe's")] = None
+    """Training steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Common):
+    """A walk there and back in a procedural world, with memory and without, and the truth, on one sheet.
+
+    The world is one that no model was trained on. Leaves the sheet and the videos in a folder.
+    """
+
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/demo")
+    """Where to put them."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Which model; see generate."""
+    chunks: int = 3
+    """Length of the walk in chunks of the model."""
+    walk: Literal["there_and_back", "pan_and_return", "orbit", "approach"] = "there_and_back"
+    """Kind of walk; all end where they began."""
+    seed: int = 7
+    """Which held-out world (0 to 999,999), and the noise."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+
+
+COMMANDS: dict[type[Common], str] = {
+    Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", BenchMemory: "bench_memory",
+    Train: "train", Demo: "demo",
+}
+"""Which module of `mirage.cli` does it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """Measure speed and size on this machine."""
+
+    what: OmitSubcommandPrefixes[Annotated[BenchMemory, subcommand("memory")] | Annotated[None, tyro.conf.Suppress]]
+
+
+_Typed = (
+    Annotated[Generate, subcommand("generate")]
+    | Annotated[CameraFile, subcommand("camera")]
+    | Annotated[Inspect, subcommand("inspect")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[_Bench, subcommand("bench")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Demo, subcommand("demo")]
+)
+
+
+def parse(argv: Sequence[str]) -> Common:
+    """The request that was typed. Leaves by `SystemExit` after help and version (0) and on a mistake (2), said on
+    stderr."""
+    if list(argv) == ["--version"]:
+        print(f"mirage {version('mirage')}")
+        sys.exit(0)
+    words = "Video world models that remember. `mirage SUBCOMMAND --help` shows units and defaults."
+    typed: Any = tyro.cli(_Typed, prog="mirage", description=words, args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
+                          config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes))
+    return typed.what if isinstance(typed, _Bench) else typed

@@ -1,0 +1,55 @@
+"""`mirage bench memory`: how fast the memory reads and writes, as a table, a plot or JSON."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mirage.cli.arguments import BenchMemory
+from mirage.cli.terminal import Result
+from mirage.errors import InputError
+from mirage.files import check_writable
+from mirage.formats.image import save_image
+from mirage.formats.picture import plot_lines
+from mirage.memory import bench
+
+
+def run(asked: BenchMemory) -> Result:
+    """Measure, print a table, draw the plot that was asked for."""
+    if not asked.points or min(asked.points) < 1 or asked.repeats < 1:
+        raise InputError(f"--points {asked.points} --repeats {asked.repeats}: expected numbers above 0")
+    if asked.plot is not None:
+        check_writable(asked.plot)
+    measured = bench.run(asked.points, repeats=asked.repeats)
+    console = Console()
+    for name in ("read", "write"):
+        console.print(_table(name, measured[name]))
+    console.print("share of holes in seen surface when twice as close: "
+                  + ", ".join(f"{name} {share:.1%}" for name, share in measured["hole_share_2x"].items()))
+    if asked.plot is not None:
+        save_image(asked.plot, _plot(measured["read"]))
+        print(f"wrote {asked.plot}")
+    return Result(measured)
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{name}, one thread, medians")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else
+                        f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    return table
+
+
+def _plot(rows: list[dict[str, Any]]):
+    """Milliseconds over points, one line per backend and one for the published algorithm."""
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        points, ms = lines.setdefault(row["backend"], ([], []))
+        points.append(row["points"])
+        ms.append(row["ms"])
+    first = rows[0]["backend"]
+    mine = [row for row in rows if row["backend"] == first]
+    lines["published algorithm"] = ([row["points"] for row in mine], [row["published_ms"] for row in mine])
+    return plot_lines(lines, x="points in the memory", y="ms per read of 9 cameras", log=True)

@@ -1,0 +1,96 @@
+"""`mirage demo`: a walk there and back in a procedural world that no model was trained on, with memory, without, and as
+it truly is; on one sheet, with the PSNR of the return. `F` video frames, `H W` pixels."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirage.cli.arguments import Demo
+from mirage.cli.generate import chunk_report, peak_memory, walk
+from mirage.cli.terminal import Result
+from mirage.errors import InputError
+from mirage.evaluation.metrics import psnr
+from mirage.files import check_writable
+from mirage.formats.image import save_image
+from mirage.formats.picture import contact_sheet
+from mirage.formats.receipt import versions, write_receipt
+from mirage.formats.video import VideoWriter
+from mirage.memory.protocol import NoMemory
+from mirage.models.world import load_world_model
+from mirage.rollout import Session
+from mirage.rollout.session import Settings
+from mirage.worlds import HELD_OUT, World
+
+BACK = 8
+"""Frames at the end of the walk that count as the return."""
+
+
+def run(asked: Demo) -> Result:
+    """Two walks and the truth, as videos, a sheet and a receipt in a folder."""
+    if not 0 <= asked.seed < HELD_OUT:
+        raise InputError(f"--seed {asked.seed}: held-out worlds have seeds from 0 to {HELD_OUT - 1:,}")
+    if asked.chunks < 1 or (asked.steps is not None and asked.steps < 1):
+        raise InputError(f"--chunks {asked.chunks} --steps {asked.steps}: expected numbers above 0")
+    if asked.out.exists() and not asked.out.is_dir():
+        raise InputError(f"--out {asked.out} is a file; expected a folder")
+    started = time.perf_counter()
+    model = load_world_model(asked.model)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    check_writable(asked.out / "demo.png")
+
+    scene = World.sample(asked.seed)
+    path = scene.path(asked.walk, 1 + asked.chunks * (model.chunk_frames - 1), seed=asked.seed)
+    truth = scene.render(path, model.size).rgb
+    print(f"world {asked.seed}, {len(path)} frames: {scene.caption}")
+    with VideoWriter(asked.out / "truth.mp4") as video:
+        video.write(truth)
+
+    walks: dict[str, Tensor] = {}
+    reports: dict[str, Any] = {}
+    for name, memory in (("with memory", None), ("without memory", NoMemory(model.channels))):
+        session = Session(model, truth[0], camera=path[0], prompt=scene.caption, memory=memory, seed=asked.seed,
+                          settings=Settings(steps=asked.steps))
+        walks[name], reports[name] = _walked(session, path, asked.out / f"{name.replace(' ', '_')}.mp4", name)
+        reports[name]["return_psnr"] = float(psnr(walks[name][-BACK:], truth[-BACK:]).mean())
+        print(f"{name:>14}: {reports[name]['return_psnr']:.2f} dB on return, {reports[name]['seconds']:.1f} s, "
+              f"memory {reports[name]['memory_bytes'] / 2**20:.2f} MiB")
+
+    save_image(asked.out / "demo.png", _sheet(truth, walks, reports, scene.caption))
+    seconds = time.perf_counter() - started
+    summary = {"folder": str(asked.out), "seed": asked.seed, "frames": len(path), "seconds": seconds,
+               "peak_memory_bytes": peak_memory(),
+               "return_psnr": {name: report["return_psnr"] for name, report in reports.items()}}
+    write_receipt(asked.out / "receipt.json", {**summary, "command": sys.argv[1:], "versions": versions(),
+                                               "model": asked.model, "caption": scene.caption, "walks": reports})
+    print(f"wrote {asked.out}/demo.png, three videos and receipt.json in {seconds:.0f} s")
+    return Result(summary)
+
+
+def _walked(session: Session, path, out: Path, name: str) -> tuple[Tensor, dict[str, Any]]:
+    """All frames [F,3,H,W] of a walk, its video written on the way, and its report."""
+    started = time.perf_counter()
+    frames, chunks = [], []
+    with VideoWriter(out) as video:
+        for chunk in walk(session, path, what=name):
+            video.write(chunk.frames)
+            frames.append(chunk.frames)
+            chunks.append(chunk_report(chunk))
+    return torch.cat(frames), {"seconds": time.perf_counter() - started, "points": len(session.memory),
+                               "memory_bytes": session.memory.nbytes, "chunks": chunks}
+
+
+def _sheet(truth: Tensor, walks: dict[str, Tensor], reports: dict[str, Any], caption: str) -> Tensor:
+    """Rows truth, with, without; columns from the start over the farthest point to the return."""
+    last = len(truth) - 1
+    columns = torch.linspace(0, last, 7).round().long()
+    words = ["start", *(f"frame {i}" for i in columns[1:3].tolist()), f"frame {last // 2}: far away",
+             *(f"frame {i}" for i in columns[4:6].tolist())]
+    captions = {"truth": [*words, "return"]}
+    for name, report in reports.items():
+        captions[name] = [*words, f"return: {report['return_psnr']:.1f} dB"]
+    rows = {"truth": truth[columns], **{name: frames[columns] for name, frames in walks.items()}}
+    return contact_sheet(rows, columns=7, captions=captions, title=caption[:110], width=176)

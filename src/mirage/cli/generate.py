@@ -1,0 +1,241 @@
+"""`mirage generate`: one image and a camera path become a video, a contact sheet beside it, and a receipt.
+
+Everything that can be refused is looked at before the model is loaded; chunks go into the video as they are made.
+`F` video frames, `H W` pixels.
+"""
+
+import dataclasses
+import math
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirage.cli.arguments import Generate
+from mirage.cli.terminal import Result, progress
+from mirage.errors import InputError
+from mirage.files import check_writable
+from mirage.formats.depth import load_depth
+from mirage.formats.image import fit_image, load_image, save_image
+from mirage.formats.picture import contact_sheet
+from mirage.formats.receipt import versions, write_receipt
+from mirage.formats.trajectories import load_trajectory, square_pixels
+from mirage.formats.video import VideoWriter
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.memory import MemoryPolicy
+from mirage.memory.protocol import NoMemory
+from mirage.models.world import WorldModel, load_world_model
+from mirage.rollout import Chunk, Session
+from mirage.rollout.schedule import STRIDE, whole_frames, windows
+from mirage.rollout.session import Settings
+
+FIELD_OF_VIEW = 65.0
+PICTURES = 8  # on the contact sheet
+
+
+def run(asked: Generate) -> Result:
+    """Walk, and leave the video with what belongs to it."""
+    started = time.perf_counter()
+    _check(asked)
+    sheet, receipt = beside(asked.out, ".sheet.png"), beside(asked.out, ".receipt.json")
+    for output in (asked.out, sheet, receipt, *([asked.save_world] if asked.save_world else [])):
+        check_writable(output)
+    video = VideoWriter(asked.out, fps=asked.fps)
+    start = None if asked.world else _start(asked)
+    world = load_world_model(asked.model)
+    loaded = time.perf_counter()
+    session, path, first = _continued(asked, world) if start is None else _begun(asked, start, world)
+    begun = time.perf_counter()
+
+    chunks: list[dict[str, Any]] = []
+    shown: list[Tensor] = []
+    total = len(path) - (first is None)
+    chosen = set(torch.linspace(0, total - 1, min(PICTURES, total)).round().long().tolist())
+    stopped = False
+    with video:
+        try:
+            for chunk in walk(session, path):
+                frames = chunk.frames
+                if first is not None and not video.frames:
+                    frames = torch.cat([first[None], frames[1:]])  # what was given is not shown as the model saw it
+                shown += [frame for number, frame in enumerate(frames, start=video.frames) if number in chosen]
+                video.write(frames)
+                chunks.append(chunk_report(chunk))
+        except KeyboardInterrupt:
+            if not video.frames:
+                raise
+            stopped = True
+
+    numbers = [str(number) for number in sorted(chosen) if number < video.frames]
+    save_image(sheet, contact_sheet({session.prompt or asked.out.name: torch.stack(shown)}, columns=PICTURES,
+                                    captions={session.prompt or asked.out.name: numbers}))
+    if asked.save_world and not stopped:
+        session.save(asked.save_world)
+    ended = time.perf_counter()
+    write_receipt(receipt, {
+        "command": sys.argv[1:], "versions": versions(), "model": asked.model, "seed": session.seed,
+        "prompt": session.prompt, "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
+        "memory_budget": asked.memory_budget, "size": list(world.size), "frames": video.frames, "fps": asked.fps,
+        "stopped": stopped, "peak_memory_bytes": peak_memory(),
+        "seconds": {"load": loaded - started, "begin": begun - loaded, "walk": ended - begun, "total": ended - started},
+        "chunks": chunks,
+    })
+    print(f"wrote {asked.out}: {video.frames} frames in {len(chunks)} chunks, {ended - started:.1f} s, memory "
+          f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB")
+    print(f"      {sheet} and {receipt}" + (f"; the world is in {asked.save_world}" if asked.save_world else ""))
+    if stopped:
+        print(f"mirage: stopped after {video.frames} of {total} frames; {asked.out} holds them", file=sys.stderr)
+    summary = {"video": str(asked.out), "sheet": str(sheet), "receipt": str(receipt), "frames": video.frames,
+               "chunks": len(chunks), "seed": session.seed, "seconds": ended - started,
+               "points": len(session.memory), "memory_bytes": session.memory.nbytes,
+               "peak_memory_bytes": peak_memory(), "stopped": stopped}
+    return Result(summary, 130 if stopped else 0)
+
+
+def walk(session: Session, path: Camera, *, what: str = "walking") -> Iterator[Chunk]:
+    """`session.follow(path)` with a progress bar."""
+    count = len(list(windows(len(path), session.world.chunk_frames)))
+    steps = session.settings.steps or session.world.default_steps
+    with progress(what, total=count) as show:
+        done = 0
+
+        def step(number: int, latents: Tensor) -> None:
+            show(done + 0.9 * (number + 1) / steps, f"chunk {done + 1} of {count}")
+
+        for chunk in session.follow(path, callback=step):
+            yield chunk
+            done += 1
+            show(done, f"chunk {min(done + 1, count)} of {count}")
+
+
+def chunk_report(chunk: Chunk) -> dict[str, Any]:
+    """What a receipt tells of a chunk; plain and finite."""
+    fit = chunk.alignment
+    lock = None if fit is None else {name: value if math.isfinite(value) else None for name, value in (
+        ("scale", fit.scale), ("shift", fit.shift), ("residual", fit.residual), ("overlap", fit.overlap))}
+    return {"index": chunk.index, "frames": len(chunk.camera), "seconds": dict(chunk.timings),
+            "points": chunk.memory_points, "points_added": chunk.points_added, "memory_bytes": chunk.memory_bytes,
+            "known": float(chunk.readout.mask.float().mean()), "references": chunk.references,
+            "scale_lock": lock and {**lock, "accepted": fit and fit.accepted, "reason": fit and fit.reason}}
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def beside(out: Path, ending: str) -> Path:
+    """walk.mp4 -> walk.sheet.png."""
+    return out.with_name(out.stem + ending)
+
+
+def parse_bytes(text: str) -> int:
+    """A number of bytes from "8MiB", "200 KB" or "65536"."""
+    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", text.lower())
+    if not found or found[2] not in units or float(found[1]) <= 0:
+        raise InputError(f"a memory budget is a size above 0 such as 8MiB or 200KB, got {text!r}")
+    return int(float(found[1]) * units[found[2]])
+
+
+# -- what was asked for ---------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """A new world's beginning: image [3,H,W] with the path [F] as seen through all of it, and its depth if known."""
+
+    image: Tensor
+    path: Camera
+    depth: DepthMap | None
+
+
+def _check(asked: Generate) -> None:
+    """Choices that exclude each other or cannot be."""
+    if (asked.image is None) == (asked.world is None):
+        raise InputError("generate begins with --image FILE or goes on with --world FILE: one of the two is needed")
+    for name in ("depth", "fov", "memory_budget"):
+        if asked.world is not None and getattr(asked, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for a new world; a saved one (--world) has its own")
+    if asked.memory == "none":
+        for name in ("memory_budget", "world", "save_world"):
+            if getattr(asked, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} is about a memory, and --memory none has none")
+    if asked.frames is not None and (asked.frames < 1 + STRIDE or whole_frames(asked.frames) != asked.frames):
+        raise InputError(f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...); the next lower is "
+                         f"{max(whole_frames(max(asked.frames, 1)), 1 + STRIDE)}")
+    if asked.steps is not None and not 1 <= asked.steps <= 1000:
+        raise InputError(f"--steps {asked.steps}: expected 1 to 1000")
+    if asked.fov is not None and not 1 <= asked.fov <= 170:
+        raise InputError(f"--fov {asked.fov}: a field of view is 1 to 170 degrees")
+    if not math.isfinite(asked.guidance_scale):
+        raise InputError(f"--guidance-scale {asked.guidance_scale}: expected a finite number, 1 for none")
+    if asked.seed is not None and not -(2**63) <= asked.seed < 2**63:
+        raise InputError(f"--seed {asked.seed}: expected a number of 64 bits")
+
+
+def _start(asked: Generate) -> _Start:
+    assert asked.image is not None
+    image = load_image(asked.image)
+    height, width = image.shape[-2:]
+    camera = Camera.looking(horizontal_fov=asked.fov or FIELD_OF_VIEW, aspect=width / height)
+    path = square_pixels(_path(asked, camera), (height, width))
+    if asked.fov is not None:
+        path = path.with_intrinsics(camera.intrinsics)
+    return _Start(image, path, load_depth(asked.depth, size=(height, width)) if asked.depth else None)
+
+
+def _path(asked: Generate, camera: Camera) -> Camera:
+    """The path [1 + 4k] from where `camera` stands."""
+    path = load_trajectory(asked.trajectory, start=camera, frames=asked.frames, resample=asked.resample,
+                           convention=asked.convention)
+    whole = whole_frames(len(path))
+    if whole < 1 + STRIDE:
+        raise InputError(f"the path {asked.trajectory!r} has {len(path)} poses; a walk needs at least {1 + STRIDE} "
+                         "(--frames with --resample makes more)")
+    if whole < len(path):
+        print(f"the path has {len(path)} poses and the video the first {whole} of them: 1 + 4k frames")
+    return path[:whole]
+
+
+def _begun(asked: Generate, start: _Start, world: WorldModel) -> tuple[Session, Camera, Tensor | None]:
+    """A new session, its path, and the image as the video's first frame."""
+    image, path = fit_image(start.image, start.path, world.size)
+    policy = MemoryPolicy(max_bytes=parse_bytes(asked.memory_budget)) if asked.memory_budget else None
+    session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
+                      depth=start.depth and _cut(start.depth, world.size),
+                      memory=NoMemory(world.channels) if asked.memory == "none" else None,
+                      settings=Settings(steps=asked.steps, guidance_scale=asked.guidance_scale))
+    return session, path, image
+
+
+def _continued(asked: Generate, world: WorldModel) -> tuple[Session, Camera, Tensor | None]:
+    """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
+    assert asked.world is not None
+    session = Session.load(asked.world, world)
+    path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
+    if asked.prompt is not None:
+        session.prompt = asked.prompt
+    if asked.seed is not None:
+        session.seed = asked.seed
+    session.settings = dataclasses.replace(session.settings, guidance_scale=asked.guidance_scale,
+                                           steps=asked.steps or session.settings.steps)
+    return session, path, None
+
+
+def _cut(depth: DepthMap, size: tuple[int, int]) -> DepthMap:
+    """The part of a depth map [H,W] that `fit_image` keeps of its image: the middle, at the aspect of `size`."""
+    height, width = depth.shape
+    scale = min(height / size[0], width / size[1])
+    cut_height, cut_width = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (height - cut_height) // 2, (width - cut_width) // 2
+    rows, columns = slice(top, top + cut_height), slice(left, left + cut_width)
+    return DepthMap(depth.z[rows, columns], depth.valid[rows, columns])

@@ -1,0 +1,23 @@
+"""`mirage train`: run a recipe; what is done already is not done again."""
+
+import time
+
+from mirage.cli.arguments import Train
+from mirage.cli.terminal import Result
+from mirage.errors import InputError
+from mirage.training import run as training
+
+
+def run(asked: Train) -> Result:
+    """Train in `asked.out`; the loop itself tells how it goes, on stderr."""
+    if asked.processes < 1:
+        raise InputError(f"--processes {asked.processes}: expected 1 or more")
+    if asked.steps is not None and asked.steps < 1:
+        raise InputError(f"--steps {asked.steps}: expected 1 or more")
+    if asked.out.exists() and not asked.out.is_dir():
+        raise InputError(f"--out {asked.out} is a file; expected a folder")
+    started = time.perf_counter()
+    training.run(asked.recipe, asked.out, processes=asked.processes, steps=asked.steps)
+    seconds = time.perf_counter() - started
+    print(f"{asked.recipe} is done, in {asked.out}, after {seconds:.0f} s")
+    return Result({"recipe": asked.recipe, "home": str(asked.out), "seconds": seconds})

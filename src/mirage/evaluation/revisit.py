@@ -114,7 +114,7 @@ def revisit_pairs(camera: Camera, *, metres: float = 1.0, max_pairs: int = 100, 
     """R2M's pairs on the commanded path [F].
 
     Revisit: places within tau_p and headings within tau_r, at least max(0.2 F, 10) frames apart; for each later frame
-    the best earlier one. tau_p: twice the 95th percentile of a step, held in 0.1..1 m; tau_r: the same, in 1..5 degrees.
+    the best earlier one. tau_p: twice the 95th percentile of a step, held in 0.1..1 m; tau_r: so too, in 1..5 degrees.
     Base: per revisit one pair that is none, of nearly the same gap, with both ends farther than max(10, F/20) from both
     ends of the revisit (our reading of "outside the endpoints"). Short: gaps of 2 to max(6, 0.02 F) frames.
     `max_pairs` revisits are kept, spread evenly. A path without a return, or too short for a base, gives no pairs of

@@ -1,0 +1,383 @@
+"""Held-out procedural worlds, where the truth is known: what does a walk keep, chunk by chunk, and on return?
+
+`F` video frames, `T` latent frames after the first (latent k covers frames 4k-3..4k), `H W` pixels, `h w` latent grid.
+Every memory walks the same paths in the same worlds from the same first image; the true views stand beside it, and:
+    controls    a picture that never changes; a walk that stops half-way (they remember nothing)
+    ceiling     the true video through the autoencoder: nothing that is decoded can score more
+    seen        pixels that, by the truth, an earlier chunk's views showed: the same pixels for every memory
+    return      the end of the path, where it is the pose it began in
+"""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from einops import repeat
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.evaluation.metrics import depth_errors, psnr, ssim
+from mirage.evaluation.report import Summary, markdown_table
+from mirage.evaluation.revisit import (
+    APPEARANCE,
+    LEAST_RANGE,
+    closed_loop,
+    controls,
+    memory_gain,
+    revisit_pairs,
+    score_families,
+)
+from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.formats.image import save_image
+from mirage.formats.picture import contact_sheet
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.pose import rotation_angle
+from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
+from mirage.memory.protocol import NoMemory, SpatialMemory
+from mirage.models.world import WorldModel
+from mirage.rollout.schedule import STRIDE
+from mirage.rollout.session import Session, Settings
+from mirage.worlds import HELD_OUT, World
+
+CEILING = "autoencoder"
+BASELINE = "none"
+_SEEDS = 1000  # worlds per seed of an evaluation, so that two seeds share none
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """`worlds` scenes from `seed`, one path kind after the other, `chunks` chunks each. `model` names what is measured,
+    for the record; `size` (H, W) and `chunk_frames` are the model's."""
+
+    out: Path
+    worlds: int = 20
+    chunks: int = 4
+    seed: int = 0
+    memories: tuple[str, ...] = ("latent", "rgb", "frames", "none")
+    kinds: tuple[str, ...] = ("there_and_back", "orbit", "pan_and_return")
+    size: tuple[int, int] = (192, 256)
+    chunk_frames: int = 33
+    moving: bool = False
+    model: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A walk as it truly is: `frames` [F,3,H,W] in [0, 1], `depth` [1+T,H,W] of frames 0, 4, 8, ..., `path` [F]."""
+
+    seed: int
+    kind: str
+    caption: str
+    frames: Tensor
+    depth: DepthMap
+    path: Camera
+
+    @classmethod
+    def sample(cls, seed: int, kind: str, *, frames: int, size: tuple[int, int], moving: bool = False) -> "Scene":
+        """The scene of a held-out seed."""
+        if not 0 <= seed < HELD_OUT:
+            raise InputError(f"evaluation worlds have seeds 0 to {HELD_OUT - 1}, never trained on; got {seed}")
+        world = World.sample(seed, moving=moving)
+        path = world.path(kind, frames, seed=seed)
+        view = world.render(path, size)
+        return cls(seed, kind, world.caption, view.rgb, view.depth[::STRIDE], path)
+
+
+class Step(Protocol):
+    """What is looked at of a `rollout.Chunk`."""
+
+    @property
+    def frames(self) -> Tensor: ...
+    @property
+    def readout(self) -> Readout: ...
+    @property
+    def depth(self) -> DepthMap: ...
+    @property
+    def memory_bytes(self) -> int: ...
+
+
+class Walker(Protocol):
+    """A `rollout.Session`, or a stand-in."""
+
+    def follow(self, path: Camera) -> Iterable[Step]: ...
+
+
+MakeSession = Callable[[str, Scene], Walker]
+"""The name of a memory and a scene -> a session that stands at the scene's first camera."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison: how its memory is made and what else differs. Nothing else does."""
+
+    memory: Callable[[WorldModel], SpatialMemory]
+    lock: bool = True
+    filter: bool = True
+    true_first_depth: bool = False
+
+
+def _latent(**choices: Any) -> Callable[[WorldModel], SpatialMemory]:
+    return lambda world: LatentSpatialMemory(world.channels, policy=MemoryPolicy(**choices))
+
+
+VARIANTS: dict[str, Variant] = {
+    "latent": Variant(_latent()),
+    "none": Variant(lambda world: NoMemory(world.channels)),
+    "latent, no lock": Variant(_latent(), lock=False),
+    "latent, no gate": Variant(_latent(admit="all")),
+    "latent, no filter": Variant(_latent(), filter=False),
+    "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
+    "latent, int8": Variant(_latent(features="int8")),
+    "latent, true first depth": Variant(_latent(), true_first_depth=True),
+}
+"""Memories and ablations by the name that a person types; the first two and the baselines are the comparison."""
+
+
+def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | None = None,
+                  variants: Mapping[str, Variant] = VARIANTS,
+                  progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+    """`evaluate_synthetic` for a world model, at its own size and chunk length."""
+    unknown = [name for name in options.memories if name not in variants]
+    if unknown:
+        raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
+
+    def make(name: str, scene: Scene) -> Session:
+        variant = variants[name]
+        return Session(world, scene.frames[0], camera=scene.path[0], prompt=scene.caption,
+                       depth=scene.depth[0] if variant.true_first_depth else None, memory=variant.memory(world),
+                       settings=Settings(steps=steps, lock=variant.lock, filter=variant.filter), seed=scene.seed)
+
+    def through(frames: Tensor) -> Tensor:
+        return world.decode(world.encode(frames)).float().cpu()
+
+    options = replace(options, size=world.size, chunk_frames=world.chunk_frames,
+                      model=f"{options.model} steps={steps or world.default_steps}")
+    return evaluate_synthetic(make, options, codec=through, progress=progress)
+
+
+def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
+                       codec: Callable[[Tensor], Tensor] | None = None,
+                       progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+    """Walk every world with every memory; writes results.json, report.md and a contact sheet per world.
+
+    Returns {"return": {MEMORY: {psnr, ssim, n, spread}}, "seen": {... and by_chunk}, "controls": {NAME: {...}},
+    "ceiling": {...}, "depth_absrel_by_chunk": {MEMORY: [...]}, "coverage_by_chunk", "memory_bytes_by_chunk",
+    "nmr": {MEMORY: ...}, "gain_over_none": {MEMORY: paired difference on return}, "tasks", "failures"}.
+    `codec`: frames [F,3,H,W] -> the same through the autoencoder.
+    """
+    _check(options)
+    frames = 1 + options.chunks * (options.chunk_frames - 1)
+
+    def work(seed: int, kind: str) -> Callable[[Path], dict[str, Any]]:
+        def walk(folder: Path) -> dict[str, Any]:
+            scene = Scene.sample(seed, kind, frames=frames, size=options.size, moving=options.moving)
+            return score_scene(scene, make_session, options.memories, chunk_frames=options.chunk_frames, codec=codec,
+                               folder=folder)
+
+        return walk
+
+    tasks = []
+    for number in range(options.worlds):
+        seed, kind = options.seed * _SEEDS + number, options.kinds[number % len(options.kinds)]
+        tasks.append(Task(f"world-{seed:06d}-{kind}", work(seed, kind)))
+    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds")}
+    outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
+    summary = summarise(list(outcome.results.values()), options.memories)
+    return write_results(options.out, outcome, summary, title="Synthetic worlds",
+                         tables={"Return and seen regions": synthetic_table(summary),
+                                 "By chunk": _chunk_table(summary)})
+
+
+def score_scene(scene: Scene, make_session: MakeSession, memories: Sequence[str], *, chunk_frames: int,
+                codec: Callable[[Tensor], Tensor] | None = None, folder: Path | None = None) -> dict[str, Any]:
+    """Every memory's walk through one scene, the controls (made from the first memory's walk) and the ceiling."""
+    walks = {name: list(make_session(name, scene).follow(scene.path)) for name in memories}
+    videos = {name: torch.cat([chunk.frames.float().cpu() for chunk in chunks]) for name, chunks in walks.items()}
+    for name, video in videos.items():
+        if video.shape != scene.frames.shape:
+            raise ValueError(f"{name} made frames {list(video.shape)} of a walk of {list(scene.frames.shape)}")
+    mask = walks[memories[0]][0].readout.mask
+    seen = seen_pixels(scene, (mask.shape[-2], mask.shape[-1]), chunk_frames=chunk_frames)
+    others = dict(controls(videos[memories[0]]))
+    if codec is not None:
+        others[CEILING] = codec(scene.frames)
+    if folder is not None:
+        rows = {"true": scene.frames, **videos, **others}
+        save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
+    scores = {name: {**score_video(scene, video, seen, chunk_frames=chunk_frames), **_state(scene, walks[name])}
+              for name, video in videos.items()}
+    return {"seed": scene.seed, "kind": scene.kind, "caption": scene.caption, "seen": float(seen.float().mean()),
+            "memories": scores,
+            "others": {name: score_video(scene, video, seen, chunk_frames=chunk_frames)
+                       for name, video in others.items()}}
+
+
+def score_video(scene: Scene, video: Tensor, seen: Tensor, *, chunk_frames: int) -> dict[str, Any]:
+    """A video [F,3,H,W] against the true one; `seen` [F-1,H,W] as `seen_pixels` has it."""
+    new = chunk_frames - 1
+    quality = psnr(video, scene.frames)[1:]
+    seen_psnr, seen_ssim = psnr(video[1:], scene.frames[1:], mask=seen), ssim(video[1:], scene.frames[1:], mask=seen)
+    back = returned(scene.path)
+    pairs = revisit_pairs(scene.path)
+    quantised = (video * 255).round().to(torch.uint8)
+    return {
+        "return_psnr": Summary.of(psnr(video[back], scene.frames[back]).tolist()).mean,
+        "return_ssim": Summary.of(ssim(video[back], scene.frames[back]).tolist()).mean,
+        "psnr": Summary.of(quality.tolist()).mean,
+        "seen_psnr": Summary.of(seen_psnr.tolist()).mean,
+        "seen_ssim": Summary.of(seen_ssim.tolist()).mean,
+        "psnr_by_chunk": [Summary.of(part.tolist()).mean for part in quality.split(new)],
+        "seen_psnr_by_chunk": [Summary.of(part.tolist()).mean for part in seen_psnr.split(new)],
+        "gain": {name: memory_gain(quantised, pairs, score)
+                 for name, score in score_families(geometry=False)[APPEARANCE].items()},
+        **closed_loop(quantised, scene.path),
+    }
+
+
+def returned(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> Tensor:
+    """Numbers of those of the last latent's frames that stand in the pose of frame 0; none on a path that does not
+    come back."""
+    last = torch.arange(max(1, len(path) - STRIDE), len(path))
+    apart = (path.center[last] - path.center[0]).norm(dim=-1)
+    turned = rotation_angle(path.c2w[0, :3, :3].T @ path.c2w[last, :3, :3])
+    return last[(apart <= metres) & (turned <= degrees)]
+
+
+def seen_pixels(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
+    """bool [F-1,H,W] for frames 1..: shown by a true view of an earlier chunk (or by the first image), occlusion
+    included; judged per cell of the latent `grid` with true depth and poses."""
+    stations = scene.path[::STRIDE]
+    depth = scene.depth.resized(grid)
+    memory = LatentSpatialMemory(1)
+    memory.write(torch.zeros(1, 1, *grid), depth[:1], stations[:1])
+    masks = []
+    per_chunk = (chunk_frames - 1) // STRIDE
+    for start in range(1, len(stations), per_chunk):
+        part = slice(start, start + per_chunk)
+        masks.append(memory.read(stations[part], grid).mask)
+        memory.write(torch.zeros(len(stations[part]), 1, *grid), depth[part], stations[part])
+    return _upsampled(torch.cat(masks), scene)
+
+
+def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> dict[str, Any]:
+    """Means over worlds with their spread; see `evaluate_synthetic`."""
+    if not results:
+        return {"return": {}, "seen": {}, "controls": {}, "ceiling": {}, "depth_absrel_by_chunk": {},
+                "coverage_by_chunk": {}, "memory_bytes_by_chunk": {}, "nmr": {}, "gain_over_none": {}}
+    own = {name: [r["memories"][name] for r in results] for name in memories}
+    others = {name: [r["others"][name] for r in results] for name in results[0]["others"]}
+    told = {name: {"return": _pair(rows, "return"), "seen": _pair(rows, "seen"), "nmr": _nmr(rows),
+                   "psnr_c": Summary.of(row["psnr_c"] for row in rows).mean} for name, rows in others.items()}
+    return {
+        "return": {name: _pair(rows, "return") for name, rows in own.items()},
+        "seen": {name: {**_pair(rows, "seen"), "by_chunk": _by_chunk(rows, "seen_psnr_by_chunk")}
+                 for name, rows in own.items()},
+        "controls": {name: entry for name, entry in told.items() if name != CEILING},
+        "ceiling": told.get(CEILING, {}),
+        "nmr": {name: _nmr(rows) for name, rows in own.items()},
+        "gain_over_none": {name: _difference(rows, own[BASELINE]) for name, rows in own.items()
+                           if BASELINE in own and name != BASELINE},
+        **{f"{key}_by_chunk": {name: _by_chunk(rows, f"{key}_by_chunk") for name, rows in own.items()}
+           for key in ("depth_absrel", "coverage", "memory_bytes", "psnr")},
+    }
+
+
+def synthetic_table(summary: Mapping[str, Any]) -> str:
+    """One row per memory, control and ceiling."""
+    rows = [{"memory": name, **_columns(summary["return"][name], summary["seen"][name]), "NMR": summary["nmr"][name],
+             "over none, dB": _as_summary(summary["gain_over_none"].get(name))} for name in summary["return"]]
+    rest = {f"control: {name}": entry for name, entry in summary["controls"].items()}
+    if summary["ceiling"]:
+        rest["ceiling: " + CEILING] = summary["ceiling"]
+    rows += [{"memory": name, **_columns(entry["return"], entry["seen"]), "NMR": entry["nmr"]}
+             for name, entry in rest.items()]
+    return markdown_table(rows)
+
+
+# -- helpers ------------------------------------------------------------------------------------------------------
+
+
+def _state(scene: Scene, chunks: Sequence[Step]) -> dict[str, Any]:
+    """What the memory knew and how good the walk's own depth was, chunk by chunk."""
+    absrel, at = [], 0
+    for chunk in chunks:
+        count = len(chunk.readout.mask)
+        depth = chunk.depth[len(chunk.depth) - count :]
+        true = scene.depth[1 + at : 1 + at + count].resized((depth.shape[-2], depth.shape[-1]))
+        absrel.append(depth_errors(depth.to("cpu"), true).absrel)
+        at += count
+    return {"depth_absrel_by_chunk": absrel,
+            "coverage_by_chunk": [float(chunk.readout.mask.float().mean()) for chunk in chunks],
+            "memory_bytes_by_chunk": [chunk.memory_bytes for chunk in chunks]}
+
+
+def _upsampled(mask: Tensor, scene: Scene) -> Tensor:
+    """Latent cells [T,h,w] -> pixels of their four frames [4T,H,W]."""
+    height, width = scene.frames.shape[-2:]
+    rows = torch.arange(height) * mask.shape[-2] // height
+    columns = torch.arange(width) * mask.shape[-1] // width
+    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=STRIDE)
+
+
+def _pair(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
+    quality = Summary.of(row[f"{what}_psnr"] for row in rows)
+    return {"psnr": quality.mean, "ssim": Summary.of(row[f"{what}_ssim"] for row in rows).mean, "n": quality.n,
+            "spread": quality.spread}
+
+
+def _by_chunk(rows: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
+    return [Summary.of(values).mean for values in zip(*(row[key] for row in rows), strict=True)]
+
+
+def _nmr(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean over PSNR and SSIM of the ratio of means over worlds."""
+    ratios = []
+    for metric in rows[0]["gain"]:
+        told = [row["gain"][metric] for row in rows if (row["gain"][metric]["range"] or 0.0) > LEAST_RANGE
+                and row["gain"][metric]["gain"] is not None]
+        ratios.append(sum(g["gain"] for g in told) / sum(g["range"] for g in told) if told else None)
+    return Summary.of(ratios).mean
+
+
+def _difference(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], *,
+                draws: int = 2000) -> dict[str, Any]:
+    """World by world on return, in dB: mean, spread, n, and the 95 % interval of the mean (bootstrap over worlds)."""
+    values = [a["return_psnr"] - b["return_psnr"] for a, b in zip(rows, baseline, strict=True)
+              if a["return_psnr"] is not None and b["return_psnr"] is not None]
+    if not values:
+        return {**asdict(Summary.of([])), "low": None, "high": None}
+    rng = random.Random(0)
+    means = sorted(sum(rng.choices(values, k=len(values))) / len(values) for _ in range(draws))
+    return {**asdict(Summary.of(values)), "low": means[draws // 40], "high": means[-draws // 40]}
+
+
+def _columns(back: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    return {"return PSNR": _as_summary(back), "return SSIM": back["ssim"], "seen PSNR": _as_summary(seen),
+            "seen SSIM": seen["ssim"], "n": back["n"]}
+
+
+def _as_summary(entry: Mapping[str, Any] | None) -> Summary | None:
+    return None if entry is None else Summary(entry.get("psnr", entry.get("mean")), entry["spread"], entry["n"])
+
+
+def _chunk_table(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for name in summary["return"]:
+        for key, label in (("seen", "seen PSNR"), ("coverage_by_chunk", "coverage"),
+                           ("depth_absrel_by_chunk", "depth AbsRel")):
+            values = summary["seen"][name]["by_chunk"] if key == "seen" else summary[key][name]
+            rows.append({"memory": name, "what": label, **{f"chunk {i}": v for i, v in enumerate(values, start=1)}})
+    return markdown_table(rows, columns=None if rows else ["memory"])
+
+
+def _check(options: SyntheticOptions) -> None:
+    if not 1 <= options.worlds <= _SEEDS or not 0 <= options.seed * _SEEDS < HELD_OUT:
+        raise InputError(f"an evaluation has 1 to {_SEEDS} worlds and a seed of 0 to {HELD_OUT // _SEEDS - 1}, "
+                         f"got {options.worlds} worlds and seed {options.seed}")
+    if options.chunks < 1 or not options.memories:
+        raise InputError(f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "
+                         f"{len(options.memories)} memories")

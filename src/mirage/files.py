@@ -7,6 +7,7 @@ Also the one place that tells a person why a path cannot be written.
 """
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it over `target` when the block ends well, remove it otherwise.
 
     The temporary name keeps the suffix, so that writers which go by suffix work. Raises `InputError` where the folder
-    does not exist or cannot be written, or where `target` is a folder.
+    does not exist, cannot be written or is full, or where `target` is a folder.
     """
     target = Path(target)
     check_writable(target)
@@ -35,6 +36,10 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(mask)
         beside.chmod(0o666 & ~mask)  # mkstemp makes private files; the result has the permissions of any other file
         beside.replace(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -46,6 +46,7 @@ class Settings:
     references         how many earlier views the denoiser is shown
     preceding          how many clean latents before the chunk's first one
     lock               fit each new depth to the memory's own where both see
+    max_residual       median relative difference above which such a fit is not believed
     filter             keep what moves out of the memory
     history            latent frames kept to look back at
     """
@@ -55,6 +56,7 @@ class Settings:
     references: int = 2
     preceding: int = 2
     lock: bool = True
+    max_residual: float = 0.2
     filter: bool = True
     history: int = 96
 
@@ -179,7 +181,7 @@ class Session:
         with _timed(timings, "depth"):
             depth, alignment = self.estimate(latents, new, first=False), None
             if self.settings.lock:
-                alignment = align(depth, to=seen.depth)
+                alignment = align(depth, to=seen.depth, offset=seen.offset, max_residual=self.settings.max_residual)
                 depth = alignment.depth
         with _timed(timings, "write"):
             keep = self._keep(latents, depth, new, seen)

@@ -1,0 +1,137 @@
+"""A session on a tiny random model: the loop, its order, its memory of itself."""
+
+import pytest
+import torch
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.trajectory import PRESETS, pan
+from mirage.memory import LatentSpatialMemory, MemoryPolicy
+from mirage.memory.protocol import NoMemory
+from mirage.models.tiny import tiny_world
+from mirage.rollout import Session
+
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return tiny_world()
+
+
+@pytest.fixture
+def image():
+    return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def wall(latents, camera, *, first):
+    """Every view sees a wall two units away: a depth estimator that any random model can be given."""
+    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
+
+
+def begin(world, image, **choices):
+    return Session(world, image, camera=Camera.looking(aspect=1.5), **{"depth": wall, "seed": 3, **choices})
+
+
+def test_frames_cameras_and_latents_of_a_walk_fit_together(world, image):
+    session = begin(world, image)
+    path = PRESETS["there_and_back"](session.camera, 25)
+    chunks = list(session.follow(path))
+    assert sum(len(chunk.frames) for chunk in chunks) == 25
+    assert sum(len(chunk.latents) for chunk in chunks) == 7
+    cameras = torch.cat([chunk.camera.c2w for chunk in chunks])
+    assert torch.equal(cameras, path.c2w)
+    assert torch.equal(torch.cat([chunk.latent_camera.c2w for chunk in chunks]), path.c2w[4::4])
+    assert [chunk.index for chunk in chunks] == [0, 1, 2]
+
+
+def test_chunks_decode_to_one_stream_without_a_seam(world, image):
+    session = begin(world, image)
+    chunks = list(session.follow(pan(session.camera, 17)))
+    together = world.decode(torch.cat([chunk.latents for chunk in chunks]))
+    apart = torch.cat([chunk.frames for chunk in chunks])
+    torch.testing.assert_close(apart, together, atol=1e-5, rtol=0)
+
+
+def test_the_first_frame_is_the_image_and_is_written_once(world, image):
+    session = begin(world, image)
+    assert len(session.memory) == 4 * 6
+    chunk = session.step(pan(session.camera, 9)[1:])
+    torch.testing.assert_close(chunk.latents[:1], world.encode(image[None]))
+    still = begin(world, image)
+    still.step(Camera.concatenate([still.camera[None]] * 8))
+    assert len(still.memory) == 4 * 6  # the same view again adds nothing
+
+
+def test_same_seed_same_walk_and_another_seed_another(world, image):
+    path = pan(Camera.looking(aspect=1.5), 9)
+    walks = [torch.cat([c.latents for c in begin(world, image, seed=seed).follow(path)]) for seed in (5, 5, 6)]
+    assert torch.equal(walks[0], walks[1])
+    assert not torch.equal(walks[0], walks[2])
+
+
+def test_a_snapshot_comes_back_to_the_same_future_and_costs_the_walk_nothing(world, image):
+    path = pan(Camera.looking(aspect=1.5), 25)
+    plain = torch.cat([c.frames for c in begin(world, image).follow(path)])
+    session = begin(world, image)
+    first = session.step(path[1:9])
+    moment = session.snapshot()
+    astray = session.step(PRESETS["dolly"](session.camera, 9)[1:])
+    session.restore(moment)
+    rest = [session.step(path[9:17]), session.step(path[17:25])]
+    assert not torch.equal(astray.readout.index, rest[0].readout.index)
+    torch.testing.assert_close(torch.cat([first.frames, *(c.frames for c in rest)]), plain, atol=1e-6, rtol=0)
+
+
+def test_without_a_memory_every_view_is_a_hole(world, image):
+    session = begin(world, image, memory=NoMemory(world.channels))
+    chunk = session.step(pan(session.camera, 9)[1:])
+    assert not chunk.readout.mask.any()
+    assert chunk.memory_points == chunk.memory_bytes == 0
+    assert chunk.references == []
+
+
+def test_what_was_seen_is_known_on_return(world, image):
+    session = begin(world, image)
+    chunks = list(session.follow(PRESETS["there_and_back"](session.camera, 17)))
+    assert chunks[-1].readout.mask[-1].float().mean() > 0.95
+
+
+def test_a_scale_that_drifts_is_locked_to_the_memory(world, image):
+    def drifting(latents, camera, *, first):
+        return wall(latents, camera, first=first).scaled(1.0 if first else 1.2)
+
+    session = begin(world, image, depth=drifting)
+    chunk = session.step(Camera.concatenate([session.camera[None]] * 8))
+    assert chunk.alignment is not None
+    assert chunk.alignment.scale == pytest.approx(1 / 1.2, rel=0.01)
+    assert chunk.depth.z.median() == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_budget_holds_at_every_step(world, image):
+    row = begin(world, image).memory.nbytes
+    budget = max(row, 60_000)
+    memory = LatentSpatialMemory(world.channels, policy=MemoryPolicy(max_bytes=budget))
+    session = begin(world, image, memory=memory)
+    for chunk in session.follow(pan(session.camera, 41, degrees=180.0)):
+        assert chunk.memory_bytes <= budget
+
+
+def test_a_given_depth_map_places_the_image(world, image):
+    session = begin(world, image, depth=DepthMap(torch.full(SIZE, 3.0)))
+    assert session.memory.points.position[:, 2].unique().tolist() == [3.0]
+
+
+@pytest.mark.parametrize("poses", [0, 3, 12, 16])
+def test_a_step_of_another_length_is_refused(world, image, poses):
+    session = begin(world, image)
+    with pytest.raises(InputError, match="4k poses"):
+        session.step(Camera.concatenate([session.camera[None]] * poses) if poses else pan(session.camera, 1)[1:])
+
+
+def test_a_path_from_elsewhere_is_refused(world, image):
+    session = begin(world, image)
+    moved = pan(session.camera, 9).moved(torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    with pytest.raises(InputError, match="does not begin"):
+        list(session.follow(moved))

@@ -1,5 +1,7 @@
 """Laws of the cut: every frame once, neighbours share one latent."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def test_windows_cover_every_frame_exactly_once(latents, chunk):
     new = [0, *(frame for window in cut for frame in range(window.start + 1, window.stop))]
     assert new == list(range(frames))
     assert all((window.stop - window.start - 1) % 4 == 0 for window in cut)
-    assert all(before.stop - 1 == after.start for before, after in zip(cut, cut[1:], strict=False))
+    assert all(before.stop - 1 == after.start for before, after in pairwise(cut))
 
 
 @given(st.integers(1, 10_000))

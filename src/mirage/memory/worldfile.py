@@ -117,8 +117,8 @@ def _check_header(header: dict[str, str], path: Path) -> None:
 
 def _check_memory(tensors: dict[str, Tensor], meta: dict[str, Any], source: str) -> None:
     """All that a memory takes for granted: names, shapes, dtypes, finite numbers, indices that point somewhere."""
-    _require(isinstance(meta, dict) and meta.keys() == {"channels", "policy", "dtype"} and meta["dtype"] in _DTYPES, source,
-             "does not say its channels, policy and dtype")
+    complete = isinstance(meta, dict) and meta.keys() == {"channels", "policy", "dtype"} and meta["dtype"] in _DTYPES
+    _require(complete, source, "does not say its channels, policy and dtype")
     channels = meta["channels"]
     _require(type(channels) is int and 0 < channels <= 2**16, source, f"claims {channels!r} channels")
     try:
@@ -152,7 +152,7 @@ def _check_memory(tensors: dict[str, Tensor], meta: dict[str, Any], source: str)
 def _digest(tensor: Tensor) -> str:
     """Of dtype, shape and bytes."""
     digest = hashlib.blake2b(f"{tensor.dtype} {list(tensor.shape)}".encode(), digest_size=16)
-    digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

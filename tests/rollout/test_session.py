@@ -135,3 +135,29 @@ def test_a_path_from_elsewhere_is_refused(world, image):
     moved = pan(session.camera, 9).moved(torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
     with pytest.raises(InputError, match="does not begin"):
         list(session.follow(moved))
+
+
+def test_a_saved_walk_goes_on_as_it_would_have(world, image, tmp_path):
+    path = pan(Camera.looking(aspect=1.5), 33)
+    session = begin(world, image, prompt="a red room")
+    list(session.follow(path[:17]))
+    session.save(tmp_path / "world.safetensors")
+    loaded = Session.load(tmp_path / "world.safetensors", world, depth=wall)
+    assert loaded.prompt == "a red room"
+    here, there = session.step(path[17:25]), loaded.step(path[17:25])
+    assert torch.equal(here.latents, there.latents)
+    assert torch.equal(here.readout.index, there.readout.index)
+    assert here.frames.shape == there.frames.shape
+    assert (here.frames[-4:] - there.frames[-4:]).abs().mean() < 0.02
+
+
+def test_a_world_file_of_another_model_is_refused(world, image, tmp_path):
+    begin(world, image).save(tmp_path / "world.safetensors")
+    with pytest.raises(InputError, match="48 channels"):
+        Session.load(tmp_path / "world.safetensors", tiny_world(channels=16))
+
+
+def test_a_walk_without_a_memory_is_not_saved(world, image, tmp_path):
+    with pytest.raises(InputError, match="NoMemory"):
+        begin(world, image, memory=NoMemory(48)).save(tmp_path / "world.safetensors")
+    assert not list(tmp_path.iterdir())

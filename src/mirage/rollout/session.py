@@ -9,10 +9,12 @@
 `F` video frames, `T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels. Poses are camera-to-world.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -21,15 +23,18 @@ from torch import Tensor
 from mirage.conditioning import build_condition
 from mirage.depth.align import align
 from mirage.errors import InputError
-from mirage.geometry.camera import Camera
+from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.protocol import SpatialMemory
 from mirage.memory.references import choose_references
+from mirage.memory.worldfile import load_world, save_world
 from mirage.models.world import WorldModel
 from mirage.rollout.chunk import Chunk, Tape
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
+
+_LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 
 
 class DepthEstimator(Protocol):
@@ -216,6 +221,56 @@ class Session:
         memory, self.history, self.camera, self.index, self._tape, self.prompt = snapshot
         self.memory.restore(memory)
 
+    # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """The world file: memory, what was seen last, where the walk stands. Whole or not at all."""
+        if not isinstance(self.memory, LatentSpatialMemory):
+            raise InputError(f"a world file holds a latent memory, this session has {type(self.memory).__name__}")
+        past = self.history
+        tensors = {
+            "latents": past.latents,
+            "depth": past.depth.z,
+            "valid": past.depth.valid,
+            "c2w": past.camera.c2w,
+            "intrinsics": past.camera.intrinsics,
+            "number": past.number,
+        }
+        extra = {"prompt": self.prompt, "seed": self.seed, "index": self.index, "settings": asdict(self.settings)}
+        save_world(path, self.memory, extra_tensors=tensors, extra=extra)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        world: WorldModel,
+        *,
+        depth: DepthEstimator | None = None,
+        settings: Settings | None = None,
+    ) -> "Session":
+        """Go on from a world file, with the model that made it or one of the same latents.
+
+        `settings`: other choices than the saved ones. The video goes on too: the decoder is shown the last few latents
+        first, so the first new frames match those that came before.
+        """
+        memory, tensors, extra = load_world(path, device=world.transformer.device)
+        if memory.channels != world.channels:
+            raise InputError(f"{path} holds latents of {memory.channels} channels, the model has {world.channels}")
+        history = _history(tensors, extra, Path(path))
+        session = cls.__new__(cls)
+        session._begin(
+            world,
+            prompt=str(extra["prompt"]),
+            estimate=depth or _head(world),
+            settings=settings or Settings(**extra["settings"]),
+            seed=int(extra["seed"]),
+            memory=memory,
+        )
+        session.history, session.camera, session.index = history, history.camera[-1], int(extra["index"])
+        session._image = history.latents[:1]
+        session._tape = Tape(world, history.latents[-_LEAD_IN:]) if session.index else None
+        return session
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _advance(self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, **report: Any) -> Chunk:
@@ -252,6 +307,18 @@ def _head(world: WorldModel) -> DepthEstimator:
         return world.depth(latents, camera, first=first)
 
     return estimate
+
+
+def _history(tensors: dict[str, Tensor], extra: dict[str, Any], path: Path) -> History:
+    """What a world file holds beside its memory, looked at before it is believed."""
+    expected = {"latents", "depth", "valid", "c2w", "intrinsics", "number"}
+    if tensors.keys() != expected or extra.keys() != {"prompt", "seed", "index", "settings"}:
+        raise InputError(f"{path} holds a memory but no session: expected {', '.join(sorted(expected))} beside it")
+    count, grid = len(tensors["latents"]), tensors["latents"].shape[-2:]
+    if tensors["depth"].shape != (count, *grid) or tensors["number"].shape != (count,) or count == 0:
+        raise InputError(f"{path}: its {count} latents, their depth and their numbers do not fit together")
+    camera = check_cameras(Camera(tensors["c2w"], tensors["intrinsics"]), source=str(path))
+    return History(tensors["latents"], DepthMap(tensors["depth"], tensors["valid"]), camera, tensors["number"])
 
 
 def _but_first(readout: Any) -> Any:

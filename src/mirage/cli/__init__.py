@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if not sys.warnoptions:
                 warnings.simplefilter("ignore")  # the libraries' remarks to their own users; python -W shows them
             result = importlib.import_module(f"mirage.cli.{COMMANDS[type(asked)]}").run(asked)
-    except KeyboardInterrupt:
-        return _failed("stopped before anything was finished; nothing was written", 130)
+    except KeyboardInterrupt as stop:
+        return _failed(str(stop) or "stopped", 130)
     except InputError as error:
         return _failed(str(error), 2)
     except OSError as error:

@@ -139,6 +139,44 @@ class BenchMemory(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluateSynthetic(Common):
+    """Walks in held-out procedural worlds, where the truth is known: PSNR and SSIM of what was seen and on return."""
+
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/synthetic")
+    """Results, one folder per world; run again to go on where it stopped."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Which model; see generate."""
+    worlds: int = 20
+    """How many worlds."""
+    chunks: int = 4
+    """Length of each walk in chunks of the model."""
+    seed: int = 0
+    """Which worlds: 1,000 per seed, 0 to 999, never trained on."""
+    memories: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: all)")] = ()
+    """What is compared: latent, none, and their variants ("latent, no gate")."""
+    moving: bool = False
+    """Worlds with boxes that move."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRevisit(Common):
+    """How much of a place is left when the camera comes back, for rollouts of any system: memory gain and NMR."""
+
+    rollouts: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER [FOLDER ...]")]
+    """Folders with frames (or one video) and cameras (npz, txt or json)."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/revisit")
+    """Results, one folder per rollout; run again to go on where it stopped."""
+    metres: float = 1.0
+    """Metres of one world unit of the cameras: the thresholds are in metres."""
+    lpips: Annotated[Path | None, _unset("FOLDER", "without LPIPS")] = None
+    """LPIPS weights."""
+    seed: int = 0
+    """Of the choice of frame pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train(Common):
     """Train by a recipe of mirage.training.recipes; a run that was killed goes on from its checkpoint."""
 
@@ -175,7 +213,7 @@ class Demo(Common):
 
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", BenchMemory: "bench_memory",
-    Train: "train", Demo: "demo",
+    EvaluateSynthetic: "evaluate", EvaluateRevisit: "evaluate", Train: "train", Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
 
@@ -187,12 +225,22 @@ class _Bench:
     what: OmitSubcommandPrefixes[Annotated[BenchMemory, subcommand("memory")] | Annotated[None, tyro.conf.Suppress]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Evaluate:
+    """Make the tables: on procedural worlds, or on anybody's rollouts."""
+
+    what: OmitSubcommandPrefixes[
+        Annotated[EvaluateSynthetic, subcommand("synthetic")] | Annotated[EvaluateRevisit, subcommand("revisit")]
+    ]
+
+
 _Typed = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[CameraFile, subcommand("camera")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]
     | Annotated[_Bench, subcommand("bench")]
+    | Annotated[_Evaluate, subcommand("evaluate")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Demo, subcommand("demo")]
 )
@@ -207,4 +255,5 @@ def parse(argv: Sequence[str]) -> Common:
     words = "Video world models that remember. `mirage SUBCOMMAND --help` shows units and defaults."
     typed: Any = tyro.cli(_Typed, prog="mirage", description=words, args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
                           config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes))
-    return typed.what if isinstance(typed, _Bench) else typed
+    request: Any = typed.what if isinstance(typed, _Bench | _Evaluate) else typed
+    return request

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mirage.cli.arguments import Demo
-from mirage.cli.generate import chunk_report, peak_memory, walk
-from mirage.cli.terminal import Result
+from mirage.cli.generate import chunk_report, walk
+from mirage.cli.terminal import Result, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
+from mirage.evaluation.synthetic import returned
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
@@ -24,9 +25,6 @@ from mirage.models.world import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.session import Settings
 from mirage.worlds import HELD_OUT, World
-
-BACK = 8
-"""Frames at the end of the walk that count as the return."""
 
 
 def run(asked: Demo) -> Result:
@@ -44,7 +42,7 @@ def run(asked: Demo) -> Result:
 
     scene = World.sample(asked.seed)
     path = scene.path(asked.walk, 1 + asked.chunks * (model.chunk_frames - 1), seed=asked.seed)
-    truth = scene.render(path, model.size).rgb
+    truth, back = scene.render(path, model.size).rgb, returned(path)
     print(f"world {asked.seed}, {len(path)} frames: {scene.caption}")
     with VideoWriter(asked.out / "truth.mp4") as video:
         video.write(truth)
@@ -55,7 +53,7 @@ def run(asked: Demo) -> Result:
         session = Session(model, truth[0], camera=path[0], prompt=scene.caption, memory=memory, seed=asked.seed,
                           settings=Settings(steps=asked.steps))
         walks[name], reports[name] = _walked(session, path, asked.out / f"{name.replace(' ', '_')}.mp4", name)
-        reports[name]["return_psnr"] = float(psnr(walks[name][-BACK:], truth[-BACK:]).mean())
+        reports[name]["return_psnr"] = float(psnr(walks[name][back], truth[back]).mean())
         print(f"{name:>14}: {reports[name]['return_psnr']:.2f} dB on return, {reports[name]['seconds']:.1f} s, "
               f"memory {reports[name]['memory_bytes'] / 2**20:.2f} MiB")
 

@@ -7,19 +7,17 @@ Everything that can be refused is looked at before the model is loaded; chunks g
 import dataclasses
 import math
 import re
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mirage.cli.arguments import Generate
-from mirage.cli.terminal import Result, progress
+from mirage.cli.terminal import Result, beside, peak_memory, progress
 from mirage.errors import InputError
 from mirage.files import check_writable
 from mirage.formats.depth import load_depth
@@ -71,7 +69,7 @@ def run(asked: Generate) -> Result:
                 chunks.append(chunk_report(chunk))
         except KeyboardInterrupt:
             if not video.frames:
-                raise
+                raise KeyboardInterrupt("stopped before the first chunk was done; nothing was written") from None
             stopped = True
 
     numbers = [str(number) for number in sorted(chosen) if number < video.frames]
@@ -125,17 +123,6 @@ def chunk_report(chunk: Chunk) -> dict[str, Any]:
             "points": chunk.memory_points, "points_added": chunk.points_added, "memory_bytes": chunk.memory_bytes,
             "known": float(chunk.readout.mask.float().mean()), "references": chunk.references,
             "scale_lock": lock and {**lock, "accepted": fit and fit.accepted, "reason": fit and fit.reason}}
-
-
-def peak_memory() -> int:
-    """Most bytes of memory that this process ever held."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def beside(out: Path, ending: str) -> Path:
-    """walk.mp4 -> walk.sheet.png."""
-    return out.with_name(out.stem + ending)
 
 
 def parse_bytes(text: str) -> int:

@@ -4,10 +4,12 @@
         show(33, "chunk 1 of 3")
 """
 
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -34,3 +36,14 @@ def progress(what: str, *, total: float) -> Iterator[Callable[[float, str], None
     with bar:
         task = bar.add_task(what, total=total, words="")
         yield lambda done, words: bar.update(task, completed=done, words=words)
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process ever held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def beside(out: Path, ending: str) -> Path:
+    """walk.mp4 -> walk.sheet.png."""
+    return out.with_name(out.stem + ending)

@@ -12,14 +12,14 @@ won lies clearly behind them (it shines through the gaps of a surface in front).
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.memory.points import Cloud
-from mirage.memory.zbuffer import Hits, projection, zbuffer
+from mirage.memory.zbuffer import Backend, Hits, backend_for, zbuffer
 
 SHARE = 0.6
 """Half the side of a splat, in footprints. 0.5 leaves seams, 0.75 swells silhouettes (docs/results.md)."""
@@ -29,46 +29,43 @@ BEHIND = 0.9
 """A winner is covered by a neighbour whose depth is less than this share of its own."""
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """`index` [T,h,w] (-1: none), `depth` [T,h,w] (inf: none), `offset` [T,2,h,w] in cells, within [-1/2, 1/2]."""
-
-    index: Tensor
-    depth: Tensor
-    offset: Tensor
-
-
 def see(cloud: Cloud, footprint: Tensor, camera: Camera, grid: tuple[int, int], *, front: float, fill: bool,
-        within: tuple[Tensor, Tensor] | None = None) -> Seen:
+        within: tuple[Tensor, Tensor] | None = None, backend: Backend | None = None) -> Hits:
     """What each cell sees: the exact winners and, with `fill`, what the splats of their neighbours add.
 
     `footprint` [N]: the side of the cell that each point came from, in world units. `within`: (low, high) [T,h,w],
-    as in `zbuffer`; a splat that fills a cell obeys that cell's bounds.
+    as in `zbuffer`; a splat that fills a cell obeys that cell's bounds. The offset of a point that fills a cell is held
+    at the edge of that cell.
     """
-    margin = REACH if fill else 0
-    edged = None if within is None else (_replicated(within[0], margin), _replicated(within[1], margin))
-    hits = zbuffer(cloud, camera, grid, front=front, margin=margin, within=edged)
-    u, v = _landings(cloud, camera, grid, margin, hits)
     if not fill:
-        return Seen(hits.index, hits.depth, _offset(u, v))
-    return _filled(hits, u, v, footprint, camera, grid, front, within)
+        return zbuffer(cloud, camera, grid, front=front, within=within, backend=backend)
+    edged = None if within is None else (_replicated(within[0]), _replicated(within[1]))
+    exact = zbuffer(cloud, camera, grid, front=front, margin=REACH, within=edged, backend=backend)
+    focal = (camera.intrinsics[:, :2].abs() * camera.intrinsics.new_tensor([grid[1], grid[0]])).float()
+    if backend_for(cloud.device, backend) == "numba":
+        from mirage.memory.footprint_numba import spread_numba
+        return spread_numba(exact, footprint, focal, front, within)
+    return spread_torch(exact, footprint, focal, front, within)
 
 
-def _filled(hits: Hits, u: Tensor, v: Tensor, footprint: Tensor, camera: Camera, grid: tuple[int, int], front: float,
-            within: tuple[Tensor, Tensor] | None) -> Seen:
-    (h, w), side = grid, 2 * REACH + 1
+def spread_torch(exact: Hits, footprint: Tensor, focal: Tensor, front: float,
+                 within: tuple[Tensor, Tensor] | None) -> Hits:
+    """The definition. `exact`: winners with REACH cells around the grid; `focal` [T,2]: cells per unit of slope.
+
+    A splat covers a cell if the cell's centre lies in it. Of the splats that cover a cell the same rule decides as
+    in `zbuffer`: nearest if `front` is 0, else nearest to the centre among those of the front surface; lower id.
+    """
+    t, row, column = _uncertain(exact.depth).unbind(-1)
+    h, w = (n - 2 * REACH for n in exact.depth.shape[-2:])
     inner = (..., slice(REACH, REACH + h), slice(REACH, REACH + w))
-    index, depth, offset = hits.index[inner].clone(), hits.depth[inner].clone(), _offset(u, v)[inner].contiguous()
-    nearest = -torch.nn.functional.max_pool2d(-hits.depth[:, None], side, stride=1)[:, 0]
-    t, row, column = (nearest < BEHIND * depth).nonzero().unbind(-1)
+    index, depth, offset = (part[inner].clone() for part in (exact.index, exact.depth, exact.offset))
 
-    steps = torch.arange(side, device=t.device)
-    wide = w + 2 * REACH
-    neighbour = ((t * (h + 2 * REACH) + row) * wide + column)[:, None] + (steps[:, None] * wide + steps).flatten()
-    z, point = hits.depth.flatten()[neighbour], hits.index.flatten()[neighbour]
-    aside = u.flatten()[neighbour] - (column[:, None] + REACH + 0.5)
-    below = v.flatten()[neighbour] - (row[:, None] + REACH + 0.5)
-    focal = camera.intrinsics[:, :2].to(z).abs() * z.new_tensor([w, h])
+    step = torch.arange(2 * REACH + 1, device=t.device)
+    down, right = (part.flatten() for part in torch.meshgrid(step, step, indexing="ij"))
+    where = (t[:, None], row[:, None] + down, column[:, None] + right)
+    z, point = exact.depth[where], exact.index[where]
+    aside = exact.offset[:, 0][where] + (right - REACH)
+    below = exact.offset[:, 1][where] + (down - REACH)
     size = SHARE * footprint[point.clamp_min(0)] / z
     covers = (aside.abs() <= size * focal[t, 0, None]) & (below.abs() <= size * focal[t, 1, None])
     covers &= z < BEHIND * depth[t, row, column][:, None]
@@ -84,30 +81,16 @@ def _filled(hits: Hits, u: Tensor, v: Tensor, footprint: Tensor, camera: Camera,
     changed = (best[:, 0] < math.inf).nonzero()[:, 0]
     at = t[changed], row[changed], column[changed]
     index[at], depth[at] = chosen[changed, 0], z.gather(1, place)[changed, 0]
-    shift = torch.stack([aside.gather(1, place), below.gather(1, place)], dim=1)[changed, :, 0]
-    offset.movedim(1, -1)[at] = shift.clamp(-0.5, 0.5)
-    return Seen(index, depth, offset)
+    shift = torch.cat([aside.gather(1, place), below.gather(1, place)], dim=1)[changed]
+    rearrange(offset, "t c h w -> t h w c")[at] = shift.clamp(-0.5, 0.5)
+    return Hits(index, depth, offset)
 
 
-def _landings(cloud: Cloud, camera: Camera, grid: tuple[int, int], margin: int, hits: Hits) -> tuple[Tensor, Tensor]:
-    """Column and row, in cells, where the winners fell [T,h,w]; NaN where none won."""
-    matrix = projection(camera, grid, margin).to(cloud.device)[..., None, None]
-    flat = hits.index.flatten().clamp_min(0)
-    if not len(cloud.x):
-        return torch.full_like(hits.depth, math.nan), torch.full_like(hits.depth, math.nan)
-    x, y, z = (axis[flat].view_as(hits.index) for axis in (cloud.x, cloud.y, cloud.z))
-    across, down = (x * matrix[:, i, 0] + y * matrix[:, i, 1] + z * matrix[:, i, 2] + matrix[:, i, 3] for i in (0, 1))
-    inverse = torch.where(hits.index >= 0, 1 / hits.depth, math.nan)
-    return across * inverse, down * inverse
+def _uncertain(depth: Tensor) -> Tensor:
+    """Cells (t, row, column) [K,3] of the inner grid with a winner around them that lies clearly before their own."""
+    nearest = -torch.nn.functional.max_pool2d(-depth[:, None], 2 * REACH + 1, stride=1)[:, 0]
+    return (nearest < BEHIND * depth[:, REACH:-REACH, REACH:-REACH]).nonzero()
 
 
-def _offset(u: Tensor, v: Tensor) -> Tensor:
-    """[T,2,h,w]: from the centre of each cell to where its winner fell; 0 where none won."""
-    h, w = u.shape[-2:]
-    columns = torch.arange(w, device=u.device, dtype=u.dtype) + 0.5
-    rows = torch.arange(h, device=u.device, dtype=u.dtype)[:, None] + 0.5
-    return torch.stack([u - columns, v - rows], dim=1).nan_to_num(0.0)
-
-
-def _replicated(bound: Tensor, margin: int) -> Tensor:
-    return torch.nn.functional.pad(bound[:, None], (margin,) * 4, mode="replicate")[:, 0]
+def _replicated(bound: Tensor) -> Tensor:
+    return torch.nn.functional.pad(bound[:, None], (REACH,) * 4, mode="replicate")[:, 0]

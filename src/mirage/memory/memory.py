@@ -21,11 +21,12 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
-from mirage.memory.footprint import Seen, see
-from mirage.memory.points import PAGE, PointColumns, Points, tile_order
+from mirage.memory.footprint import see
+from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.readout import Readout
 from mirage.memory.table import History, Snapshot, Table
+from mirage.memory.zbuffer import Backend, Hits
 
 _WITNESSES = 48
 """Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
@@ -70,20 +71,21 @@ class LatentSpatialMemory:
         admitted = depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)
         return sum(self._write_frame(latents[t], depth.z[t], admitted[t], camera[t:t + 1]) for t in range(len(latents)))
 
-    def read(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Readout:
-        """What the cameras [T] see of the memory, on an h x w grid. An empty memory is all holes."""
+    def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
+        """What the cameras [T] see of the memory, on an h x w grid. An empty memory is all holes.
+
+        `backend`: one twin of the z-buffer by name; all give the same readout.
+        """
         if len(camera.shape) != 1:
             raise InputError(f"a read takes cameras [T], got {list(camera.shape)}; index one camera as camera[None]")
-        seen = self._see(camera, grid, front=self.policy.front)
+        seen = self._see(camera, grid, front=self.policy.front, backend=backend)
         mask = seen.index >= 0
-        known = mask.flatten().nonzero()[:, 0]
-        rows = seen.index.flatten()[known]
-        latents = torch.zeros(mask.numel(), self.channels, dtype=self.dtype, device=self.device)
-        latents[known] = self._points.features(rows, self.dtype)
-        frame = torch.full((mask.numel(),), -1, dtype=torch.int32, device=self.device)
-        frame[known] = self._points.rows["frame"][rows]
+        holes = (~mask).flatten().nonzero()[:, 0]
+        rows = seen.index.flatten().clamp_min(0)
+        latents, frame = self._points.show(rows, self.dtype)
+        latents[holes], frame[holes] = 0, -1
         if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
-            self._touch(rows)
+            self._touch(seen.index[mask])
         h, w = grid
         return Readout(latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w), mask=mask,
                        depth=DepthMap(seen.depth, mask), index=seen.index, frame=frame.view_as(seen.index),
@@ -149,6 +151,11 @@ class LatentSpatialMemory:
                             self._points.rows["frame"], self._points.rows["footprint"])
 
     @property
+    def cloud(self) -> Cloud:
+        """The positions as `zbuffer` takes them, pages and boxes included; good until the next write."""
+        return self._points.cloud
+
+    @property
     def frames_written(self) -> int:
         """Latent frames written so far; the next one gets this number."""
         return int(self._log["index"][-1]) + 1 if len(self._log) else 0
@@ -186,13 +193,18 @@ class LatentSpatialMemory:
             self._evict(len(self) + len(fresh) - int(self._room))
             fresh, replaced = self._unknown(z, camera, cells, footprint)
 
-        position = camera.unproject(cell_centers(grid, device=self.device), z[None])[0].flatten(0, 1)[cells]
-        feature = rearrange(latents, "c h w -> (h w) c").to(self.device)[cells]
-        if len(replaced[0]):
-            rows, chosen = replaced
-            self._points.replace(rows, position[chosen], feature[chosen], frame, footprint[chosen])
+        position = camera.unproject(cell_centers(grid, device=self.device), z[None])[0].flatten(0, 1)
+        feature = rearrange(latents.to(self.device), "c h w -> (h w) c").contiguous()
+
+        def columns(places: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
+            at = cells[places]
+            return position.index_select(0, at), feature.index_select(0, at), frame, footprint[places]
+
+        rows, replacing = replaced
+        if len(rows):
+            self._points.replace(rows, *columns(replacing))
         if len(fresh):
-            self._points.append(position[fresh], feature[fresh], frame, footprint[fresh])
+            self._points.append(*columns(fresh))
         return len(fresh)
 
     def _unknown(self, z: Tensor, camera: Camera, cells: Tensor,
@@ -218,9 +230,9 @@ class LatentSpatialMemory:
         return fresh.nonzero()[:, 0], (rows, first)
 
     def _see(self, camera: Camera, grid: tuple[int, int], *, front: float,
-             within: tuple[Tensor, Tensor] | None = None) -> Seen:
-        return see(self._points.cloud, self._points.rows["footprint"], camera.to(self.device), grid, front=front,
-                   fill=self.policy.splat == "footprint", within=within)
+             within: tuple[Tensor, Tensor] | None = None, backend: Backend | None = None) -> Hits:
+        return see(self.cloud, self._points.rows["footprint"], camera.to(self.device), grid, front=front,
+                   fill=self.policy.splat == "footprint", within=within, backend=backend)
 
     def _log_camera(self, camera: Camera) -> int:
         frame = self.frames_written
@@ -269,8 +281,11 @@ class LatentSpatialMemory:
             raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
         if keep is not None and keep.shape != depth.shape:
             raise InputError(f"keep has the shape of the depth {list(depth.shape)}, got {list(keep.shape)}")
-        if not torch.isfinite(latents).all():
+        largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
+        if not math.isfinite(largest):
             raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
+        if self.policy.features == "float16" and largest > 65504:
+            raise InputError(f"the latents reach {largest:g} and float16 ends at 65504; use features=\"float32\"")
         if math.prod(depth.shape[-2:]) > self._room:
             raise InputError(f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
                              f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget")

@@ -77,7 +77,8 @@ class Points:
         rows = {axis: column(dtype=torch.float32) for axis in "xyz"}
         rows |= {"feature": column(channels, dtype=kinds[features]), "frame": column(dtype=torch.int32),
                  "footprint": column(dtype=torch.float32)}
-        if features == "int8":
+        self._quantised = features == "int8"
+        if self._quantised:
             rows["scale"] = column(dtype=torch.float16)
         boxes = {"low": column(3, dtype=torch.float32), "high": column(3, dtype=torch.float32),
                  "read": column(dtype=torch.int64)}
@@ -107,7 +108,13 @@ class Points:
     def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """Features [k,C] of `rows` [k], as floats."""
         found = self.rows["feature"].index_select(0, rows).to(dtype)
-        return found * self.rows["scale"][rows, None].to(dtype) if "scale" in self.rows.names else found
+        return found.mul_(self.rows["scale"].index_select(0, rows).to(dtype)[:, None]) if self._quantised else found
+
+    def show(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Features [k,C] and frames [k] of `rows` [k]; zeros from an empty store."""
+        if not len(self):
+            return rows.new_zeros(len(rows), self.rows["feature"].shape[1], dtype=dtype), rows.int()
+        return self.features(rows, dtype), self.rows["frame"].index_select(0, rows)
 
     def append(self, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> None:
         """Add points: position [k,3], feature [k,C], footprint [k]."""
@@ -154,12 +161,10 @@ class Points:
         x, y, z = position.float().unbind(-1)
         frames = torch.full_like(x, frame, dtype=torch.int32)
         columns = {"x": x, "y": y, "z": z, "frame": frames, "footprint": footprint}
-        if "scale" in self.rows.names:
+        if self._quantised:
             scale = (feature.float().abs().amax(-1) / 127).half()
             steps = feature.float() / scale.float().clamp_min(2.0**-24)[:, None]
             return columns | {"scale": scale, "feature": steps.round().clamp(-127, 127).to(torch.int8)}
-        if self.rows["feature"].dtype == torch.float16:
-            feature = feature.clamp(-65504, 65504)
         return columns | {"feature": feature}
 
     def _measure(self, pages: Tensor) -> None:

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from mirage.errors import InputError
 from mirage.evaluation import worldscore as ws
+from mirage.evaluation.walk import Walk
 from mirage.evaluation.worldscore_aspects import (
     BOUNDS,
     DYNAMIC,
@@ -126,12 +127,15 @@ def test_a_run_writes_the_official_layout_and_reads_official_scores(dataset, tmp
     def generate(image, path, prompts):
         assert image.shape == (3, *SIZE)
         assert len(prompts) == 2
-        return ws.Generated(image.expand(len(path), -1, -1, -1), seconds=1.25)
+        depth = DepthMap(torch.full((3, 8, 12), 2.0))
+        return Walk(image.expand(len(path), -1, -1, -1), seconds=1.25, depth=depth)
 
     options = ws.WorldScoreOptions(dataset, tmp_path / "out", size=SIZE, frames=5, speed=0.5)
     content = ws.run_worldscore(options, generate)
     assert not content["failures"]
     assert content["official"]["static"] is None
+    assert content["ours"]["motion_magnitude"]["mean"] > 0
+    assert content["ours"]["reprojection_error"]["n"] == 1
     folder = tmp_path / "out" / "worldscore_output" / "static" / "photorealistic" / "indoor" / "kitchen" / "a"
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert names == {*(f"frames/{i:03d}.png" for i in range(9)), "videos/output.mp4", "input_image.png",

@@ -27,6 +27,7 @@ from mirage.errors import InputError
 from mirage.evaluation.folder import save_frames
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_json, write_results
+from mirage.evaluation.walk import Generate, Walk
 from mirage.evaluation.worldscore_aspects import (
     BOUNDS,
     DYNAMIC,
@@ -42,7 +43,7 @@ from mirage.formats.image import fit_image, load_image, save_image
 from mirage.formats.video import VideoWriter
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
+from mirage.rollout.schedule import STRIDE
 
 Movement = Literal["static", "dynamic"]
 MOVES = ("push_in", "pull_out", "move_left", "move_right", "orbit_left", "orbit_right", "pan_left", "pan_right",
@@ -167,19 +168,6 @@ class WorldScoreOptions:
     limit: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Generated:
-    """What a model made of one instance: video [N,3,H,W] in [0, 1], wall seconds, and its own depth [N,H,W] if any."""
-
-    video: Tensor
-    seconds: float
-    depth: DepthMap | None = None
-
-
-Generate = Callable[[Tensor, Camera, Sequence[str]], Generated]
-"""(image [3,H,W], path [N], one prompt per move) -> the video along that path."""
-
-
 def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
                    progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
     """Generate every instance into the official layout; score what needs no weights, and everything that an official
@@ -191,7 +179,7 @@ def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
             path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=options.size)
             image, _ = fit_image(load_image(instance.image), path[0], options.size)
             made = generate(image, path, instance.prompts)
-            write_instance(options.out, instance, made.video, path, image=image, frames=options.frames,
+            write_instance(options.out, instance, made.frames, path, image=image, frames=options.frames,
                            speed=options.speed, seconds=made.seconds, fps=options.fps)
             return {"moves": list(instance.moves), "seconds": made.seconds, **_weightless(made, path)}
 
@@ -305,13 +293,16 @@ def _task_name(instance: Instance) -> str:
                     for part in instance.folder.parts)
 
 
-def _weightless(made: Generated, path: Camera) -> dict[str, Any]:
-    smooth = motion_smoothness_proxy(made.video)
+def _weightless(made: Walk, path: Camera) -> dict[str, Any]:
+    """From the walk's own depth, which stands at every fourth frame on the latent grid."""
+    smooth = motion_smoothness_proxy(made.frames)
     known: dict[str, Any] = {"smoothness_mse": smooth["mse"], "smoothness_ssim": smooth["ssim"]}
     if made.depth is not None:
-        flow, _ = induced_flow(made.depth, path)
-        known |= {"reprojection_error": reprojection_error(made.depth, path),
-                  "motion_magnitude": motion_magnitude(flow)}
+        stations = path[::STRIDE]
+        pixels = made.frames.shape[-1] / made.depth.shape[-1]  # per latent cell
+        flow, _ = induced_flow(made.depth, stations)
+        known |= {"reprojection_error": reprojection_error(made.depth, stations, cell=1) * pixels / 8,
+                  "motion_magnitude": motion_magnitude(flow) * pixels / STRIDE}
     return known
 
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_the_first_frame_is_the_picture(walk, place):
 
 def test_the_receipt_adds_up(walk):
     code, told, _, _ = walk("--trajectory", "w 16", "--out", "walk.mp4", "--seed", "5")
-    receipt = json.loads(open("walk.receipt.json").read())
+    receipt = json.loads(Path("walk.receipt.json").read_text())
     chunks = receipt["chunks"]
     assert (code, receipt["seed"], receipt["frames"]) == (0, 5, 17)
     assert sum(chunk["frames"] for chunk in chunks) == 17
@@ -94,7 +95,7 @@ def test_same_seed_same_video_bit_for_bit(walk):
     files = []
     for name, seed in (("a.mp4", "1"), ("b.mp4", "1"), ("c.mp4", "2")):
         walk("--trajectory", "pan", "--frames", "9", "--out", name, "--seed", seed)
-        files.append(open(name, "rb").read())
+        files.append(Path(name).read_bytes())
     assert files[0] == files[1]
     assert files[0] != files[2]
 
@@ -107,7 +108,7 @@ def test_without_memory_nothing_is_remembered(walk):
 def test_a_budget_is_kept_in_every_chunk(walk):
     code, _, _, _ = walk("--trajectory", "w 8, right 24", "--out", "w.mp4", "--memory-budget", "64KiB")
     assert code == 0
-    chunks = json.loads(open("w.receipt.json").read())["chunks"]
+    chunks = json.loads(Path("w.receipt.json").read_text())["chunks"]
     assert all(chunk["memory_bytes"] <= 64 * 1024 for chunk in chunks)
 
 
@@ -176,7 +177,8 @@ def test_camera_tells_and_converts(place, capsys, tmp_path):
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["frames"] == 16
     assert told["turn"] == pytest.approx(20, abs=1e-3)
-    assert main(["camera", str(place / "path.txt"), "--out", "model", "--format", "colmap", "--size", "480", "640"]) == 0
+    argv = ["camera", str(place / "path.txt"), "--out", "model", "--format", "colmap", "--size", "480", "640"]
+    assert main(argv) == 0
     back = load_cameras("model")
     torch.testing.assert_close(back.c2w, load_cameras(place / "path.txt").c2w, atol=1e-5, rtol=0)
 

@@ -13,10 +13,7 @@ def run(asked: EvaluateSynthetic | EvaluateRevisit) -> Result:
     """Run what is not done yet, then print the report of all."""
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
-    if isinstance(asked, EvaluateSynthetic):
-        results = _synthetic(asked)
-    else:
-        results = _revisit(asked)
+    results = _synthetic(asked) if isinstance(asked, EvaluateSynthetic) else _revisit(asked)
     failures = results["failures"]
     print((asked.out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {asked.out}/results.json, report.md and a folder per task")

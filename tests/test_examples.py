@@ -1,0 +1,43 @@
+"""Every example runs, as it is, with a tiny random model where it needs one."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mirage.formats.image import load_image
+from mirage.formats.video import load_video
+from mirage.models.tiny import tiny_world
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def call(name, *argv):
+        monkeypatch.setattr(sys, "argv", [name, *argv])
+        return runpy.run_path(str(EXAMPLES / name))
+
+    return call
+
+
+def test_every_example_is_tried_here():
+    tried = Path(__file__).read_text()
+    assert all(path.name in tried for path in EXAMPLES.glob("*.py"))
+
+
+def test_hello_memory(run):
+    left = run("00_hello_memory.py")
+    known = left["readout"].mask.float().mean((1, 2))
+    assert known[0] > 0.99  # where it was written, all is known
+    assert known[3] < known[2] < known[1] < 1  # the further it turns the less
+    assert load_image("hello_memory.png").shape[0] == 3
+
+
+def test_first_world(run, tmp_path):
+    tiny_world().save_pretrained(tmp_path / "tiny")
+    run("01_first_world.py", str(tmp_path / "tiny"), "walk.mp4")
+    assert len(load_video("walk.mp4")) == 25

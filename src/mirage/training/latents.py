@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -51,9 +52,9 @@ def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
     images = torch.cat([world.encode(frame[None]) for frame in rgb[::4]])
     depth = clip.depth.resized((latents.shape[-2], latents.shape[-1]))
     return {
-        "latents": latents.half(),
-        "images": images.half(),
-        "depth": depth.z.half(),
+        "latents": latents.half().contiguous(),
+        "images": images.half().contiguous(),
+        "depth": depth.z.half().contiguous(),
         "valid": depth.valid,
         "c2w": clip.camera.c2w[::4].contiguous(),
         "intrinsics": clip.camera.intrinsics[0].contiguous(),
@@ -64,6 +65,8 @@ def load_latent_clip(path: Path) -> LatentClip:
     with safe_open(path, framework="pt") as file:
         held = {key: file.get_tensor(key) for key in file.keys()}
         caption = (file.metadata() or {}).get("caption", "")
+    if not held.keys() >= {"latents", "images", "depth", "valid", "c2w", "intrinsics"}:
+        raise InputError(f"{path} is no latent clip; it holds {', '.join(sorted(held))}")
     return LatentClip(
         held["latents"].float(),
         held["images"].float(),

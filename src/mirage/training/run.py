@@ -68,10 +68,9 @@ def _work(recipe: Recipe, home: Path, folder: Path) -> None:
                 mean, std = measure_latents(vae, recipe.config.clips)
                 (folder / STATISTICS).write_text(json.dumps({"latents_mean": mean, "latents_std": std}))
         case DenoiserRecipe():
-            world = assembled(home).train()
-            fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe)
+            fit(DenoiserTask(assembled(home), recipe.config), recipe.schedule, folder, recipe=recipe)
         case DepthHeadRecipe():
-            fit(DepthHeadTask(assembled(home).train(), recipe.config), recipe.schedule, folder, recipe=recipe)
+            fit(DepthHeadTask(assembled(home), recipe.config), recipe.schedule, folder, recipe=recipe)
         case ExportRecipe():
             assembled(home).to(torch.float16).save_pretrained(recipe.folder, safe_serialization=True)
         case _:

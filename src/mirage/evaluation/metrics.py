@@ -5,7 +5,9 @@ Images are [*,3,H,W] in [0, 1]; scores keep the leading axes. SSIM has several c
 agree (see `SSIM_CONVENTIONS`), so every table names the one it uses; ours is "gaussian".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -34,11 +36,12 @@ def psnr(image: Tensor, reference: Tensor, *, mask: Tensor | None = None) -> Ten
 
     `mask` bool [*,H,W]: only there. An image without one pixel in its mask has no score: NaN, which a table leaves out.
     """
-    _check_pair(image, reference)
-    square = (image.double() - reference.double()).square().mean(dim=-3)
-    counted = torch.ones_like(square, dtype=torch.bool) if mask is None else mask
-    error = (square * counted).sum(dim=(-1, -2)) / counted.sum(dim=(-1, -2))
-    return (-10 * torch.log10(error.clamp_min(10 ** (-PSNR_LIMIT / 10)))).float()
+    def score(a: Tensor, b: Tensor, counted: Tensor) -> Tensor:
+        square = (a.double() - b.double()).square().mean(dim=1)
+        error = (square * counted).sum(dim=(-1, -2)) / counted.sum(dim=(-1, -2))
+        return -10 * torch.log10(error.clamp_min(10 ** (-PSNR_LIMIT / 10)))
+
+    return _by_blocks(score, image, reference, mask)
 
 
 def ssim(image: Tensor, reference: Tensor, *, window: SsimWindow = "gaussian", mask: Tensor | None = None) -> Tensor:
@@ -46,16 +49,20 @@ def ssim(image: Tensor, reference: Tensor, *, window: SsimWindow = "gaussian", m
 
     `mask` bool [*,H,W]: windows whose centre lies there; NaN without any.
     """
-    return _ssim(image.double(), reference.double(), window, mask)
+    if window not in ("gaussian", "uniform"):
+        raise InputError(f"an SSIM window is gaussian or uniform, got {window!r}")
+    size = 11 if window == "gaussian" else 7
+    if min(image.shape[-2:]) < size:
+        raise InputError(f"SSIM with a {size}x{size} window needs images as large, got {list(image.shape[-2:])}")
+    return _by_blocks(partial(_ssim, window=window), image, reference, mask)
 
 
 def ssim_by_convention(image: Tensor, reference: Tensor) -> dict[str, Tensor]:
     """The same pair under every name of `SSIM_CONVENTIONS`: what a published figure may have meant."""
-    image, reference = image.double(), reference.double()
     small = [interpolate(x.reshape(-1, *x.shape[-3:]), (64, 64), mode="bilinear").reshape(*x.shape[:-2], 64, 64) * 2 - 1
              for x in (image, reference)]
-    return {"gaussian": _ssim(image, reference, "gaussian"), "uniform": _ssim(image, reference, "uniform"),
-            "small": _ssim(small[0], small[1], "gaussian")}
+    return {"gaussian": ssim(image, reference), "uniform": ssim(image, reference, window="uniform"),
+            "small": ssim(small[0], small[1])}
 
 
 def hue_distance(images: Tensor, references: Tensor, *, bins: int = 36) -> Tensor:
@@ -169,16 +176,24 @@ def median_scaled(predicted: DepthMap, true: DepthMap) -> DepthMap:
 # -- helpers ------------------------------------------------------------------------------------------------------
 
 
-def _ssim(image: Tensor, reference: Tensor, window: SsimWindow, mask: Tensor | None = None) -> Tensor:
+def _by_blocks(score: Callable[[Tensor, Tensor, Tensor], Tensor], image: Tensor, reference: Tensor,
+               mask: Tensor | None, *, block: int = 8) -> Tensor:
+    """score([n,3,H,W], [n,3,H,W], bool [n,H,W]) -> [n], over all leading axes: a long video in double precision does
+    not fit into memory at once."""
     _check_pair(image, reference)
-    if window not in ("gaussian", "uniform"):
-        raise InputError(f"an SSIM window is gaussian or uniform, got {window!r}")
-    taps, spread = (_gaussian_taps(), 1.0) if window == "gaussian" else (torch.full((7,), 1 / 7), 49 / 48)
-    size = len(taps)
-    if min(image.shape[-2:]) < size:
-        raise InputError(f"SSIM with a {size}x{size} window needs images as large, got {list(image.shape[-2:])}")
-    taps = taps.to(image)
-    x, y = (rearrange(t.reshape(-1, *t.shape[-3:]), "b c h w -> (b c) 1 h w") for t in (image, reference))
+    lead, size = image.shape[:-3], image.shape[-2:]
+    counted = torch.ones(size, dtype=torch.bool, device=image.device) if mask is None else mask
+    stacks = (image.reshape(-1, 3, *size), reference.reshape(-1, 3, *size),
+              counted.expand(*lead, *size).reshape(-1, *size))
+    parts = [score(*part) for part in zip(*(stack.split(block) for stack in stacks), strict=True)]
+    return torch.cat([*parts, image.new_zeros(0)]).float().reshape(lead)
+
+
+def _ssim(image: Tensor, reference: Tensor, counted: Tensor, *, window: SsimWindow) -> Tensor:
+    """[n,3,H,W] -> [n]."""
+    taps, spread = (_gaussian_taps(), 1.0) if window == "gaussian" else (torch.full((7,), 1 / 7, dtype=torch.float64), 49 / 48)
+    taps = taps.to(image.device, torch.float64)
+    x, y = (rearrange(t.double(), "n c h w -> (n c) 1 h w") for t in (image, reference))
 
     def mean(values: Tensor) -> Tensor:
         return conv2d(conv2d(values, taps[None, None, :, None]), taps[None, None, None, :])
@@ -187,10 +202,10 @@ def _ssim(image: Tensor, reference: Tensor, window: SsimWindow, mask: Tensor | N
     vx, vy, vxy = (spread * v for v in (mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my))
     c1, c2 = 0.01**2, 0.03**2
     score = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    score = rearrange(score, "(b c) 1 h w -> b c h w", c=3).mean(1).reshape(*image.shape[:-3], *score.shape[-2:])
-    edge = size // 2
-    counted = torch.ones_like(score, dtype=torch.bool) if mask is None else mask[..., edge:-edge, edge:-edge]
-    return ((score * counted).sum(dim=(-1, -2)) / counted.sum(dim=(-1, -2))).float()
+    score = rearrange(score, "(n c) 1 h w -> n c h w", c=3).mean(1)
+    edge = len(taps) // 2
+    counted = counted[:, edge:-edge, edge:-edge]
+    return (score * counted).sum(dim=(-1, -2)) / counted.sum(dim=(-1, -2))
 
 
 def _gaussian_taps() -> Tensor:

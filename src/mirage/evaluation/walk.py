@@ -1,4 +1,4 @@
-"""One image and a path become a video to be measured. `F`: frames, `T` latent frames, `h w` latent grid, `H W` pixels."""
+"""One image and a path become a video to be measured. `F` frames, `T` latent frames, `h w` latent grid, `H W` size."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from mirage.rollout.session import Session, Settings
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """`frames` [F,3,H,W] in [0, 1]; wall `seconds`; `known` bool [T,h,w], what the memory knew of latent frames 1, 2, ..
-    before they were made; `depth` [1+T,h,w], the walk's own, of frames 0, 4, 8, .. A foreign model has neither."""
+    """`frames` [F,3,H,W] in [0, 1]; wall `seconds`; `known` bool [T,h,w], what the memory knew of latent frames 1.. when
+    they were not made yet; `depth` [1+T,h,w], the walk's own, of frames 0, 4, ... A foreign model has neither."""
 
     frames: Tensor
     seconds: float

@@ -20,7 +20,7 @@ from mirage.geometry.trajectory import dolly, pan
 CELL = 4  # pixels per memory cell
 SIZE, GRID = (192, 256), (48, 64)
 
-room = World.sample(seed=12)
+room = World.sample(seed=5)
 first = room.path("still_look", frames=1)[0]
 views = Camera.concatenate([pan(first, 4, degrees=24), dolly(first, 3, distance=0.6)[1:]])
 

@@ -1,16 +1,19 @@
 """Every example runs, as it is, with a tiny random model where it needs one."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from mirage.formats.image import load_image
+from mirage.formats.image import load_image, save_image
 from mirage.formats.video import load_video
 from mirage.models.tiny import tiny_world
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture
@@ -41,3 +44,15 @@ def test_first_world(run, tmp_path):
     tiny_world().save_pretrained(tmp_path / "tiny")
     run("01_first_world.py", str(tmp_path / "tiny"), "walk.mp4")
     assert len(load_video("walk.mp4")) == 25
+
+
+def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny_world().save_pretrained("tiny")
+    save_image("photo.jpg", torch.rand(3, 96, 144))
+    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert found is not None
+    code = found[1].replace('"mini"', '"tiny"').replace("frames=97", "frames=9")
+    exec(compile(code, "README.md", "exec"), {})
+    assert "[9, 3, 64, 96]" in capsys.readouterr().out
+    assert Path("here.safetensors").is_file()

@@ -18,13 +18,13 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.visibility import Sight, sight
 
-_CHANGED = 0.8
+_CHANGED = 0.7
 """Difference from all that surrounds the landing, in standard deviations of the chunk's latents, that is a change."""
 _NOISE = 6.0
 """A change is also this many times the median difference: latents of one surface differ from frame to frame."""
-_ALIKE, _JUMP = 0.6, 0.05
+_ALIKE, _JUMP = 0.9, 0.05
 """Neighbours continue each other if they differ less, in standard deviations and in relative depth."""
-_GROWTH = 2
+_GROWTH = 3
 """Rounds of growth, a cell and two frames each: more loses still cells faster than it finds moving ones."""
 
 

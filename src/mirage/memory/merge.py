@@ -41,7 +41,7 @@ def merge(a: LatentSpatialMemory, b: LatentSpatialMemory) -> LatentSpatialMemory
 
 
 def _known(position: Tensor, size: Tensor, among: Tensor, among_size: Tensor, ratio: float) -> Tensor:
-    """Which points [N] of `size` have one `among` others [M] in their cube or next to it, at most `ratio` times coarser.
+    """Which points [N] of `size` have one `among` others [M] in their cube or beside it, at most `ratio` times coarser.
 
     Cubes are powers of two wide, so that points of like size share a lattice; each level is one sorted search.
     """

@@ -18,8 +18,8 @@ from mirage.rollout.session import Session, Settings
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """`frames` [F,3,H,W] in [0, 1]; wall `seconds`; `known` bool [T,h,w], what the memory knew of latent frames 1.. when
-    they were not made yet; `depth` [1+T,h,w], the walk's own, of frames 0, 4, ... A foreign model has neither."""
+    """`frames` [F,3,H,W] in [0, 1]; wall `seconds`; `known` bool [T,h,w], what the memory knew of latent frames 1..
+    beforehand; `depth` [1+T,h,w], the walk's own, of frames 0, 4, ... A foreign model has neither."""
 
     frames: Tensor
     seconds: float

@@ -28,9 +28,9 @@ class DepthMap:
         if self.z.ndim < 2 or not self.z.is_floating_point():
             raise InputError(f"depth is floating point [*,H,W], got {self.z.dtype} {list(self.z.shape)}")
         sane = torch.isfinite(self.z) & (self.z > 0)
+        if self.valid is not None and self.valid.shape != self.z.shape:
+            raise InputError(f"depth {list(self.z.shape)} and its mask {list(self.valid.shape)} differ in shape")
         valid = sane if self.valid is None else self.valid.bool() & sane
-        if valid.shape != self.z.shape:
-            raise InputError(f"depth {list(self.z.shape)} and its mask {list(valid.shape)} differ in shape")
         object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "z", torch.where(valid, self.z, torch.ones_like(self.z)))
 

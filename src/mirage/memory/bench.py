@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.geometry.pose import look_at
+from mirage.geometry.pose import exp_rotation, look_at, make_pose, rotation_about
 from mirage.geometry.trajectory import dolly
 from mirage.memory.memory import LatentSpatialMemory
 from mirage.memory.points import PAGE
@@ -31,6 +31,7 @@ from mirage.memory.zbuffer import NEAR, Backend, projection, visible_pages
 
 GRID, CHANNELS, CHUNK = (44, 80), 48, 9
 POINTS = (31_680, 316_800, 3_168_000)
+LENS = torch.tensor([62.5 / GRID[1], 62.5 / GRID[0], 0.5, 0.5])
 PAPER = MemoryPolicy(admit="all", splat="cell", front=0.0)
 """What the published memory does, by our code: like for like."""
 
@@ -167,8 +168,7 @@ def wander(frames: int, *, speed: float = 0.02) -> Camera:
     heading = 1.7 * s + 0.9 * torch.sin(0.61 * s)
     ahead = torch.stack([torch.sin(heading), 0.15 * torch.sin(0.9 * s), torch.cos(heading)], dim=-1)
     pose = torch.stack([look_at(p, p + a) for p, a in zip(position, ahead, strict=True)]).float()
-    focal = 62.5
-    return Camera(pose, torch.tensor([focal / GRID[1], focal / GRID[0], 0.5, 0.5]).expand(frames, 4))
+    return Camera(pose, LENS.expand(frames, 4))
 
 
 def room_depth(camera: Camera, grid: tuple[int, int] = GRID) -> DepthMap:
@@ -195,6 +195,39 @@ def _boxes() -> list[tuple[Tensor, Tensor]]:
         centre = torch.stack([4.4 * torch.sin(angle), 1.5 - size[1], 3.5 * torch.cos(angle)])
         boxes.append((centre - size, centre + size))
     return boxes
+
+
+def there_and_back(frames: int) -> Camera:
+    """Three metres forward through the room with a look to both sides, and back the same way: [frames]."""
+    half = frames // 2 + 1
+    s = torch.linspace(0, 1, half)
+    position = torch.stack([0.8 * torch.sin(3 * s), 0 * s, 3 * s - 2.2], dim=-1)
+    there = Camera(make_pose(rotation_about("y", 25 * torch.sin(2 * torch.pi * s)), position), LENS.expand(half, 4))
+    return there[[min(i, frames - i) for i in range(frames)]]
+
+
+def noisy_walk(memory: LatentSpatialMemory, *, chunks: int, chunk: int = CHUNK, noise: float = 0.01) -> None:
+    """Write a walk there and back; depth is off by `noise` per frame and half of it per cell."""
+    generator = torch.Generator().manual_seed(0)
+    path = there_and_back(chunks * chunk)
+    for i in range(chunks):
+        camera = path[i * chunk:(i + 1) * chunk]
+        z = room_depth(camera).z
+        z = z * (1 + noise * torch.randn(chunk, 1, 1, generator=generator))
+        z = z * (1 + noise / 2 * torch.randn(z.shape, generator=generator))
+        memory.write(torch.zeros(chunk, memory.channels, *GRID), DepthMap(z), camera)
+
+
+def wrong_share(memory: LatentSpatialMemory, frames: int) -> float:
+    """Of the cells known to 24 held-out views near the walk of `frames`, the share whose depth is over 5 % off."""
+    generator = torch.Generator().manual_seed(7)
+    path = there_and_back(frames)[torch.linspace(0, frames // 2, 24).long()]
+    turn = exp_rotation(0.05 * torch.randn(24, 3, generator=generator))
+    place = path.center + 0.1 * torch.randn(24, 3, generator=generator)
+    views = Camera(make_pose(path.c2w[:, :3, :3] @ turn, place), path.intrinsics)
+    readout = memory.read(views, GRID)
+    off = (readout.depth.z / room_depth(views).z - 1).abs() > 0.05
+    return (off & readout.mask).sum().item() / readout.mask.sum().item()
 
 
 def filled(n: int, *, policy: MemoryPolicy = PAPER) -> tuple[LatentSpatialMemory, PublishedCloud]:

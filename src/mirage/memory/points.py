@@ -38,10 +38,11 @@ class Cloud:
 
     @classmethod
     def of(cls, position: Tensor) -> "Cloud":
-        """From positions [N,3]; a point's id is its row."""
+        """From positions [N,3]; a point's id is its row. A position that is not finite is no point."""
         pages = -(-len(position) // PAGE)
         padded = position.new_full((pages * PAGE, 3), torch.nan, dtype=torch.float32)
-        padded[:len(position)] = position
+        finite = torch.isfinite(position).all(-1)
+        padded[:len(position)] = torch.where(finite[:, None], position.float(), torch.nan)
         x, y, z = (column.contiguous() for column in padded.unbind(-1))
         blocks = rearrange(padded, "(m p) c -> m p c", p=PAGE)
         return cls(x, y, z, blocks.nan_to_num(torch.inf).amin(1), blocks.nan_to_num(-torch.inf).amax(1))

@@ -191,7 +191,7 @@ def _by_blocks(score: Callable[[Tensor, Tensor, Tensor], Tensor], image: Tensor,
 
 def _ssim(image: Tensor, reference: Tensor, counted: Tensor, *, window: SsimWindow) -> Tensor:
     """[n,3,H,W] -> [n]."""
-    taps, spread = (_gaussian_taps(), 1.0) if window == "gaussian" else (torch.ones(7, dtype=torch.float64) / 7, 49 / 48)
+    taps, spread = (_gaussian_taps(), 1.0) if window == "gaussian" else (torch.ones(7).double() / 7, 49 / 48)
     taps = taps.to(image.device)
     x, y = (rearrange(t.double(), "n c h w -> (n c) 1 h w") for t in (image, reference))
 

@@ -97,7 +97,7 @@ def test_a_crop_sees_the_same_world(seed, left, top, right, bottom):
     camera = some_camera(seed)
     uv = cell_centers((5, 7), dtype=torch.float64).flatten(0, 1)
     z = torch.full((35,), 3.0, dtype=torch.float64)
-    inside = uv * torch.tensor([right - left, bottom - top]) + torch.tensor([left, top])
+    inside = uv * uv.new_tensor([right - left, bottom - top]) + uv.new_tensor([left, top])
     torch.testing.assert_close(camera.cropped(left, top, right, bottom).unproject(uv, z), camera.unproject(inside, z))
 
 

@@ -10,6 +10,7 @@ nets or prompts.
 """
 
 import math
+import os
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -96,6 +97,19 @@ class LatentSpatialMemory:
         return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
 
     # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a world file: whole or not at all. See worldfile.py."""
+        from mirage.memory.worldfile import save_world  # which imports this file
+
+        save_world(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> "LatentSpatialMemory":
+        """The memory of a world file; `InputError` says what is wrong with one that is damaged."""
+        from mirage.memory.worldfile import load_world
+
+        return load_world(path, device=device)[0]
 
     def clear(self) -> None:
         """Forget everything. Snapshots stay valid."""
@@ -267,8 +281,7 @@ class LatentSpatialMemory:
 
     def _touch(self, rows: Tensor) -> None:
         pages = torch.unique(rows // PAGE)
-        clock = self._points.pages["read"].amax() + 1 if self._points.pages.n else 0
-        self._points.pages.put(pages, read=torch.full_like(pages, int(clock)))
+        self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     # -- what is accepted -------------------------------------------------------------------------------------------
 

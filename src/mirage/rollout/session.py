@@ -52,17 +52,17 @@ class Settings:
     preceding          how many clean latents before the chunk's first one
     lock               fit each new depth to the memory's own where both see
     max_residual       median relative difference above which such a fit is not believed
-    filter             keep what moves out of the memory
+    filter             keep what moves out of the memory; for worlds in which something does
     history            latent frames kept to look back at
     """
 
     steps: int | None = None
     guidance_scale: float = 1.0
     references: int = 2
-    preceding: int = 2
+    preceding: int = 1
     lock: bool = True
     max_residual: float = 0.2
-    filter: bool = True
+    filter: bool = False
     history: int = 96
 
 
@@ -118,7 +118,7 @@ class Session:
         self.camera = camera
         self.index = 0
         self.history = History(latents, known[None], camera[None], torch.zeros(1, dtype=torch.long))
-        self.memory.write(latents, known[None], camera[None], keep=self._keep(latents, known[None], camera[None], None))
+        self.memory.write(latents, known[None], camera[None])
 
     def _begin(
         self,
@@ -189,7 +189,7 @@ class Session:
                 alignment = align(depth, to=seen.depth, offset=seen.offset, max_residual=self.settings.max_residual)
                 depth = alignment.depth
         with _timed(timings, "write"):
-            keep = self._keep(latents, depth, new, seen)
+            keep = self._keep(latents, depth, new, seen.depth)
             added = self.memory.write(latents, depth, new, keep=keep)
         return self._advance(
             latents,
@@ -293,8 +293,9 @@ class Session:
             **report,
         )
 
-    def _keep(self, latents: Tensor, depth: DepthMap, camera: Camera, readout: Any) -> Tensor:
-        return depth.valid
+    def _keep(self, latents: Tensor, depth: DepthMap, camera: Camera, remembered: DepthMap) -> Tensor | None:
+        """Cells that may enter the memory; None: all with valid depth."""
+        return static(latents, depth, camera, remembered=remembered) if self.settings.filter else None
 
     def _negative(self, condition: Any) -> Any:
         if self.settings.guidance_scale == 1.0:

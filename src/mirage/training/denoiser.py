@@ -41,7 +41,7 @@ class DenoiserConfig:
     fresh: float = 0.35
     no_memory: float = 0.2
     no_text: float = 0.12
-    max_preceding: int = 2
+    max_preceding: int = 1
     max_references: int = 2
     latent_noise: float = 0.15
     depth_noise: float = 0.02

@@ -100,14 +100,14 @@ def mini_denoiser(home: Path) -> DenoiserRecipe:
     return DenoiserRecipe(
         DenoiserConfig(latents=home / "latents"),
         Schedule(
-            steps=2400,
-            warmup=100,
-            muon_lr=0.01,
+            steps=1100,
+            warmup=40,
+            muon_lr=0.007,
             adamw_lr=1e-3,
             adamw=r"patch_embedding|proj_out\.|shared|detail",
-            cooldown=0.5,
-            average=0.997,
-            evaluate_every=300,
+            cooldown=0.8,
+            average=0.995,
+            evaluate_every=200,
         ),
     )
 

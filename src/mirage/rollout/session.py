@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mirage.conditioning import build_condition
 from mirage.depth.align import align
+from mirage.depth.static import static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap

@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Real test data: `MIRAGE_DATA`, else ../shared/data beside the checkout. Skipped, with the reason, where absent."""
+    """Real test data: `MIRAGE_DATA`, else ../shared/data beside the checkout. Skipped, and said why, where absent."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("MIRAGE_DATA", beside))
     if not folder.is_dir():

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from mirage.models.autoencode import decode, encode
+from mirage.models.autoencode import AutoencoderKLWan, decode, encode
 from mirage.training.clips import clip_paths
 
 

@@ -26,6 +26,7 @@ from mirage.memory.footprint import see
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.readout import Readout
+from mirage.memory.references import choose_references
 from mirage.memory.table import History, Snapshot, Table
 from mirage.memory.zbuffer import Backend, Hits
 
@@ -91,6 +92,11 @@ class LatentSpatialMemory:
         return Readout(latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w), mask=mask,
                        depth=DepthMap(seen.depth, mask), index=seen.index, frame=frame.view_as(seen.index),
                        offset=seen.offset)
+
+    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
+                   count: int) -> list[int]:
+        """Those of the past frames that together see the most of what is known; see `choose_references`."""
+        return choose_references(readout, camera, history, depth, count=count)
 
     def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""

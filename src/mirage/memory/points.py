@@ -74,7 +74,8 @@ class Points:
         def column(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.empty(0, *shape, dtype=dtype, device=device)
 
-        kinds = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
+        kinds = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8,
+                 "uint8": torch.uint8}
         rows = {axis: column(dtype=torch.float32) for axis in "xyz"}
         rows |= {"feature": column(channels, dtype=kinds[features]), "frame": column(dtype=torch.int32),
                  "footprint": column(dtype=torch.float32)}
@@ -106,6 +107,11 @@ class Points:
         x, y, z = (self.rows.buffer(axis, full) for axis in "xyz")
         return Cloud(x, y, z, self.pages["low"], self.pages["high"])
 
+    @property
+    def clock(self) -> int:
+        """When a page was last read, in reads."""
+        return int(self.pages["read"].amax()) if self.pages.n else 0
+
     def features(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """Features [k,C] of `rows` [k], as floats."""
         found = self.rows["feature"].index_select(0, rows).to(dtype)
@@ -123,7 +129,7 @@ class Points:
         self.rows.append(**self._columns(position, feature, frame, footprint))
         pages = -(-self.rows.n // PAGE)
         empty = torch.zeros(pages - self.pages.n, 3, device=self.rows.device)
-        self.pages.append(low=empty, high=empty, read=empty[:, 0].long())
+        self.pages.append(low=empty, high=empty, read=empty[:, 0].long() + self.clock)  # as good as just read
         self._measure(torch.arange(first, pages, device=self.rows.device))
 
     def replace(self, rows: Tensor, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> None:

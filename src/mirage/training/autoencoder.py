@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
 from mirage.training.clips import clip_paths
+from mirage.training.draws import draw
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class AutoencoderTask:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         shared = torch.Generator().manual_seed(step)  # every process draws the same shape, so none waits for another
-        frames, crop, batch = self.config.mix[_draw(len(self.config.mix), shared)]
-        shift = [_draw(self.stride, generator) for _ in range(2)]
+        frames, crop, batch = self.config.mix[draw(len(self.config.mix), shared)]
+        shift = [draw(self.stride, generator) for _ in range(2)]
         wide = torch.stack([self._crop(frames, crop + self.stride, generator) for _ in range(batch)]) * 2 - 1
         x1 = wide[..., :crop, :crop]
         x2 = wide[..., shift[0] : shift[0] + crop, shift[1] : shift[1] + crop]
@@ -59,7 +60,7 @@ class AutoencoderTask:
         variance = z2.detach().var(dim=(0, 2, 3, 4), keepdim=True) + 1e-4
         equivariance = ((moved - z2[..., :-1, :-1]).square() / variance).mean()
         source, target = (
-            (moved, x2[..., : crop - self.stride, : crop - self.stride]) if _draw(2, generator) else (z2, x2)
+            (moved, x2[..., : crop - self.stride, : crop - self.stride]) if draw(2, generator) else (z2, x2)
         )
         noise = torch.randn(source.shape, generator=generator) * self.config.noise
         error = decode(self.vae, source + noise) - target
@@ -89,12 +90,12 @@ class AutoencoderTask:
 
     def _crop(self, frames: int, size: int, generator: torch.Generator) -> Tensor:
         """[3,F,size,size] in [0, 1] from a random place of a random clip, mirrored half of the time."""
-        with safe_open(self.train[_draw(len(self.train), generator)], framework="pt") as file:
+        with safe_open(self.train[draw(len(self.train), generator)], framework="pt") as file:
             rgb = file.get_slice("rgb")
             count, _, height, width = rgb.get_shape()
-            t, y, x = (_draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
+            t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
             crop = rgb[t : t + frames, :, y : y + size, x : x + size].float() / 255
-        return (crop.flip(-1) if _draw(2, generator) else crop).transpose(0, 1)
+        return (crop.flip(-1) if draw(2, generator) else crop).transpose(0, 1)
 
 
 def shifted(z: Tensor, down: float, right: float) -> Tensor:
@@ -133,7 +134,3 @@ def measure_latents(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> t
         latents.append(encode(vae, rgb))
     flat = torch.cat(latents).transpose(0, 1).flatten(1)
     return flat.mean(1).tolist(), flat.std(1).tolist()
-
-
-def _draw(n: int, generator: torch.Generator) -> int:
-    return int(torch.randint(n, (), generator=generator))

@@ -26,6 +26,7 @@ from mirage.models.condition import Condition
 from mirage.models.transformer import predict
 from mirage.models.world import WorldModel
 from mirage.training.clips import clip_paths
+from mirage.training.draws import chance, draw
 from mirage.training.latents import LatentClip, load_latent_clip
 
 
@@ -69,10 +70,10 @@ class DenoiserTask:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         shared = torch.Generator().manual_seed(step)  # one shape for all processes, so none waits for another
-        preceding = _draw(self.config.max_preceding + 1, shared)
-        references = _draw(self.config.max_references + 1, shared)
+        preceding = draw(self.config.max_preceding + 1, shared)
+        references = draw(self.config.max_references + 1, shared)
         pairs = [
-            self._sample(self.train[_draw(len(self.train), generator)], preceding, references, generator)
+            self._sample(self.train[draw(len(self.train), generator)], preceding, references, generator)
             for _ in range(self.config.batch)
         ]
         condition = batched([c for c, _ in pairs])
@@ -108,8 +109,8 @@ class DenoiserTask:
     ) -> tuple[Condition, Tensor]:
         """A chunk of a clip: its condition [B=1] and its clean latents [C,T,h,w]."""
         config = self.config
-        start = _draw(len(clip.latents) - config.frames + 1, generator)
-        fresh = augment and _chance(config.fresh, generator)
+        start = draw(len(clip.latents) - config.frames + 1, generator)
+        fresh = augment and chance(config.fresh, generator)
         past = slice(start, start + 1) if fresh else slice(0, start + 1)
         known = clip.images[past] if fresh else clip.latents[past]
         depth, camera = clip.depth[past], clip.camera[past]
@@ -120,12 +121,12 @@ class DenoiserTask:
             depth = noisy_depth(depth, config.depth_noise, generator)
         memory = LatentSpatialMemory(known.shape[1])
         grid = (known.shape[-2], known.shape[-1])
-        if not (augment and _chance(config.no_memory, generator)):
+        if not (augment and chance(config.no_memory, generator)):
             memory.write(known, depth, camera)
         readout = memory.read(chunk, grid)
         history = _last(known, 1 + preceding)
         chosen = self._references(known, depth, camera, chunk, readout, references, generator)
-        prompt = "" if augment and _chance(config.no_text, generator) else clip.caption
+        prompt = "" if augment and chance(config.no_text, generator) else clip.caption
         text = self._text(prompt)
         condition = build_condition(readout, chunk, history=history, references=chosen, text=text)
         return condition, clip.latents[start : start + config.frames].transpose(0, 1)
@@ -144,7 +145,7 @@ class DenoiserTask:
         needs (an empty memory, a short past), views drawn at random fill up."""
         chosen = choose_references(readout, chunk, camera, depth, count=count) if count else []
         while len(chosen) < count:
-            chosen.append(_draw(len(known), generator))
+            chosen.append(draw(len(known), generator))
         return known[sorted(chosen)]
 
     def _text(self, prompt: str) -> Tensor:
@@ -165,11 +166,3 @@ def _last(known: Tensor, count: int) -> Tensor:
     """The last `count` of [n,C,h,w]; the oldest repeats where there are fewer."""
     missing = count - len(known)
     return known[-count:] if missing <= 0 else torch.cat([known[:1].expand(missing, -1, -1, -1), known])
-
-
-def _draw(n: int, generator: torch.Generator) -> int:
-    return int(torch.randint(n, (), generator=generator))
-
-
-def _chance(share: float, generator: torch.Generator) -> bool:
-    return bool(torch.rand((), generator=generator) < share)

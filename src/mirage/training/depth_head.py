@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mirage.models.depth_head import cell_slopes
 from mirage.models.world import WorldModel
 from mirage.training.clips import clip_paths
+from mirage.training.draws import draw
 from mirage.training.latents import LatentClip, load_latent_clip
 
 
@@ -74,14 +75,10 @@ class DepthHeadTask:
         }
 
     def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        clip: LatentClip = self.train[_draw(len(self.train), generator)]
-        t, single = _draw(len(clip.latents), generator), bool(_draw(2, generator))
+        clip: LatentClip = self.train[draw(len(self.train), generator)]
+        t, single = draw(len(clip.latents), generator), bool(draw(2, generator))
         latents = (clip.images if single else clip.latents)[t]
         level = self.config.noise * torch.rand((), generator=generator)
         latents = latents + level * torch.randn(latents.shape, generator=generator)
         slopes = cell_slopes(clip.camera[t], (latents.shape[-2], latents.shape[-1]))
         return latents, slopes, torch.tensor(single), clip.depth.z[t], clip.depth.valid[t]
-
-
-def _draw(n: int, generator: torch.Generator) -> int:
-    return int(torch.randint(n, (), generator=generator))

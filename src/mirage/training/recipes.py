@@ -100,7 +100,7 @@ def mini_denoiser(home: Path) -> DenoiserRecipe:
     return DenoiserRecipe(
         DenoiserConfig(latents=home / "latents"),
         Schedule(
-            steps=1100,
+            steps=800,
             warmup=40,
             muon_lr=0.007,
             adamw_lr=1e-3,

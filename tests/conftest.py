@@ -1,6 +1,7 @@
 """Shared fixtures: real data, one thread, no downloads."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+# a runner started in the background ignores Ctrl-C, and so would the tests that press it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def mini_denoiser(home: Path) -> DenoiserRecipe:
     return DenoiserRecipe(
         DenoiserConfig(latents=home / "latents"),
         Schedule(
-            steps=800,
+            steps=730,
             warmup=40,
             muon_lr=0.007,
             adamw_lr=1e-3,
@@ -116,7 +116,7 @@ def mini_depth_head(home: Path) -> DepthHeadRecipe:
     """Depth from latents."""
     return DepthHeadRecipe(
         DepthHeadConfig(latents=home / "latents"),
-        Schedule(steps=600, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=200),
+        Schedule(steps=400, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=200),
     )
 
 

@@ -30,6 +30,8 @@ from mirage.memory.references import choose_references
 from mirage.memory.table import History, Snapshot, Table
 from mirage.memory.zbuffer import Backend, Hits
 
+Columns = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Points as `Points.append` takes them: position [k,3], feature [k,C], frame [k], footprint [k]."""
 _WITNESSES = 48
 """Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
 
@@ -70,8 +72,23 @@ class LatentSpatialMemory:
         that replaces a coarser one is not counted as added.
         """
         self._check_write(latents, depth, camera, keep)
-        admitted = depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)
-        return sum(self._write_frame(latents[t], depth.z[t], admitted[t], camera[t:t + 1]) for t in range(len(latents)))
+        camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
+        admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
+        columns = self._lifted(latents, z, camera)
+        order = tile_order((z.shape[-2], z.shape[-1])).to(self.device)
+        if self.policy.admit == "all" and self.policy.max_bytes is None:  # all frames at once: nobody asks, nobody goes
+            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
+            cells = cells[admitted.flatten()[cells]]
+            self._log_cameras(camera)
+            self._points.append(*_rows(columns, cells))
+            return len(cells)
+        hw, added = len(order), 0
+        band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
+        for t in range(len(z)):
+            frame = tuple(column[t * hw:(t + 1) * hw] for column in columns)
+            added += self._write_frame(frame, order[admitted[t].flatten()[order]], camera[t:t + 1],
+                                       (band[0][t:t + 1], band[1][t:t + 1]))
+        return added
 
     def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
         """What the cameras [T] see of the memory, on an h x w grid. An empty memory is all holes.
@@ -200,44 +217,40 @@ class LatentSpatialMemory:
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
-    def _write_frame(self, latents: Tensor, z: Tensor, admitted: Tensor, camera: Camera) -> int:
+    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera) -> Columns:
+        """Every cell of T frames as a point: position, feature, frame and footprint, each [T*h*w, ...]."""
         grid = (z.shape[-2], z.shape[-1])
-        camera, z, admitted = camera.to(self.device, torch.float32), z.to(self.device).float(), admitted.to(self.device)
-        frame = self._log_camera(camera)
-        cells = tile_order(grid).to(self.device)
-        cells = cells[admitted.flatten()[cells]]
-        footprint = z.flatten()[cells] / (camera.intrinsics[0, :2] * z.new_tensor([grid[1], grid[0]])).min()
+        position = camera.unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
+        focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)  # cells per unit of slope
+        frame = self.frames_written + torch.arange(len(z), dtype=torch.int32, device=self.device)
+        return (position.flatten(0, 2), self._points.rows_of(latents.to(self.device)),
+                frame.repeat_interleave(math.prod(grid)), (z / focal[:, None, None]).flatten())
 
-        fresh, replaced = self._unknown(z, camera, cells, footprint)
+    def _write_frame(self, columns: Columns, cells: Tensor, camera: Camera, band: tuple[Tensor, Tensor]) -> int:
+        """One frame, as `columns` [h*w, ...] of which `cells` [k] may enter. `band` (low, high) [1,h,w]: the depths
+        that are the same surface."""
+        self._log_cameras(camera)
+        footprint = columns[-1][cells]
+        fresh, replaced = self._unknown(camera, cells, footprint, band)
         while len(self) + len(fresh) > self._room:  # what is evicted may have been known, and is new again
             self._evict(len(self) + len(fresh) - int(self._room))
-            fresh, replaced = self._unknown(z, camera, cells, footprint)
-
-        position = camera.unproject(cell_centers(grid, device=self.device), z[None])[0].flatten(0, 1)
-        feature = rearrange(latents.to(self.device), "c h w -> (h w) c").contiguous()
-
-        def columns(places: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
-            at = cells[places]
-            return position.index_select(0, at), feature.index_select(0, at), frame, footprint[places]
-
+            fresh, replaced = self._unknown(camera, cells, footprint, band)
         rows, replacing = replaced
         if len(rows):
-            self._points.replace(rows, *columns(replacing))
+            self._points.replace(rows, *_rows(columns, cells[replacing]))
         if len(fresh):
-            self._points.append(*columns(fresh))
+            self._points.append(*_rows(columns, cells[fresh]))
         return len(fresh)
 
-    def _unknown(self, z: Tensor, camera: Camera, cells: Tensor,
-                 footprint: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _unknown(self, camera: Camera, cells: Tensor, footprint: Tensor,
+                 band: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The write gate. Of `cells` [k], which enter as new points (places in `cells`), and which replace which rows
         (rows, places). A cell is known if any point in it lies at its depth, in front or hidden: so a view that is
         written again adds nothing even where something stands before it."""
         everything, nothing = torch.arange(len(cells), device=cells.device), cells.new_empty(0)
         if self.policy.admit == "all" or not len(self):
             return everything, (nothing, nothing)
-        tolerance = self.policy.tolerance
-        seen = self._see(camera, (z.shape[-2], z.shape[-1]), front=math.inf,
-                         within=(z[None] * (1 - tolerance), z[None] * (1 + tolerance)))
+        seen = self._see(camera, (band[0].shape[-2], band[0].shape[-1]), front=math.inf, within=band)
         row = seen.index.flatten()[cells]
         stored = self._points.rows["footprint"][row.clamp_min(0)]
         coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
@@ -254,14 +267,13 @@ class LatentSpatialMemory:
         return see(self.cloud, self._points.rows["footprint"], camera.to(self.device), grid, front=front,
                    fill=self.policy.splat == "footprint", within=within, backend=backend)
 
-    def _log_camera(self, camera: Camera) -> int:
-        frame = self.frames_written
-        if len(self._log) == self._log.limit:
+    def _log_cameras(self, camera: Camera) -> None:
+        first = self.frames_written
+        if self._log.limit is not None and len(self._log) + len(camera) > self._log.limit:
             newest = {name: self._log[name][len(self._log) // 2:].clone() for name in self._log.names}
             self._log.truncate(0)
             self._log.append(**newest)
-        self._log.append(index=torch.tensor([frame]), c2w=camera.c2w, intrinsics=camera.intrinsics)
-        return frame
+        self._log.append(index=torch.arange(first, first + len(camera)), c2w=camera.c2w, intrinsics=camera.intrinsics)
 
     # -- what goes when the budget is full --------------------------------------------------------------------------
 
@@ -308,3 +320,8 @@ class LatentSpatialMemory:
         if math.prod(depth.shape[-2:]) > self._room:
             raise InputError(f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
                              f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget")
+
+
+def _rows(columns: Columns, rows: Tensor) -> Columns:
+    position, feature, frame, footprint = (column.index_select(0, rows) for column in columns)
+    return position, feature, frame, footprint

@@ -123,8 +123,13 @@ class Points:
             return rows.new_zeros(len(rows), self.rows["feature"].shape[1], dtype=dtype), rows.int()
         return self.features(rows, dtype), self.rows["frame"].index_select(0, rows)
 
-    def append(self, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> None:
-        """Add points: position [k,3], feature [k,C], footprint [k]."""
+    def rows_of(self, latents: Tensor) -> Tensor:
+        """Latents [T,C,h,w] as rows [T*h*w,C], in the kind that is kept where that needs no scale."""
+        kept = latents if self._quantised else latents.to(self.rows["feature"].dtype)
+        return rearrange(kept, "t c h w -> (t h w) c")
+
+    def append(self, position: Tensor, feature: Tensor, frame: int | Tensor, footprint: Tensor) -> None:
+        """Add points: position [k,3], feature [k,C], frame [k] or one for all, footprint [k]."""
         first = self.rows.n // PAGE
         self.rows.append(**self._columns(position, feature, frame, footprint))
         pages = -(-self.rows.n // PAGE)
@@ -132,7 +137,7 @@ class Points:
         self.pages.append(low=empty, high=empty, read=empty[:, 0].long() + self.clock)  # as good as just read
         self._measure(torch.arange(first, pages, device=self.rows.device))
 
-    def replace(self, rows: Tensor, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> None:
+    def replace(self, rows: Tensor, position: Tensor, feature: Tensor, frame: int | Tensor, footprint: Tensor) -> None:
         """Overwrite the points at `rows` [k]."""
         self.rows.put(rows, **self._columns(position, feature, frame, footprint))
         self._measure(torch.unique(rows // PAGE))
@@ -164,9 +169,10 @@ class Points:
         self.pages.append(low=empty, high=empty, read=columns["read"])
         self._measure(torch.arange(self.pages.n, device=self.rows.device))
 
-    def _columns(self, position: Tensor, feature: Tensor, frame: int, footprint: Tensor) -> dict[str, Tensor]:
+    def _columns(self, position: Tensor, feature: Tensor, frame: int | Tensor,
+                 footprint: Tensor) -> dict[str, Tensor]:
         x, y, z = position.float().unbind(-1)
-        frames = torch.full_like(x, frame, dtype=torch.int32)
+        frames = torch.as_tensor(frame, dtype=torch.int32, device=x.device).expand(len(x))
         columns = {"x": x, "y": y, "z": z, "frame": frames, "footprint": footprint}
         if self._quantised:
             scale = (feature.float().abs().amax(-1) / 127).half()
@@ -176,11 +182,15 @@ class Points:
 
     def _measure(self, pages: Tensor) -> None:
         """Box `pages` [k] anew."""
-        rows = pages[:, None] * PAGE + torch.arange(PAGE, device=pages.device)
-        rows = rows.clamp_max(self.rows.n - 1)
-        corners = torch.stack([self.rows[axis][rows] for axis in "xyz"], dim=-1)
-        if len(pages):
-            self.pages.put(pages, low=corners.amin(1), high=corners.amax(1))
+        if not len(pages):
+            return
+        n, full, boxes = self.rows.n, self.pages.n * PAGE, []
+        for axis in "xyz":
+            column = self.rows.buffer(axis, full)
+            column[n:] = column[n - 1]  # the last page is measured whole
+            boxes.append(column.view(-1, PAGE).index_select(0, pages).aminmax(dim=1))
+        low, high = (torch.stack(bounds, dim=-1) for bounds in zip(*boxes, strict=True))
+        self.pages.put(pages, low=low, high=high)
 
 
 @lru_cache(maxsize=16)

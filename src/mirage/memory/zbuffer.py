@@ -178,12 +178,13 @@ def visible_pages(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: flo
     across, down, ahead = matrix.unbind(1)
     limit = torch.zeros_like(ahead)
     limit[:, 3] = near
-    planes = torch.stack([across, w * ahead - across, down, h * ahead - down, ahead - limit], dim=1)
-    normal, shift = planes[..., :3].flatten(0, 1), planes[..., 3].flatten()
-    center, half = (cloud.high + cloud.low) / 2, (cloud.high - cloud.low) / 2
-    slack = 1e-5 * (center.abs() + half)
-    inside = center @ normal.T + (half + slack) @ normal.abs().T + (shift + 1e-5 * shift.abs()) >= 0
-    return inside.view(len(center), len(matrix), 5).all(-1).T
+    planes = torch.stack([across, w * ahead - across, down, h * ahead - down, ahead - limit]).flatten(0, 1)
+    normal, shift = planes[:, :3], planes[:, 3:]
+    slack = 1e-5 * torch.maximum(cloud.low.abs(), cloud.high.abs())
+    # the corner of each box that lies furthest inside each plane
+    inside = torch.addmm(shift + 1e-5 * shift.abs(), normal.clamp_min(0), (cloud.high + slack).T)
+    inside.addmm_(normal.clamp_max(0), (cloud.low - slack).T)
+    return inside.view(5, len(matrix), -1).amin(0) >= 0
 
 
 def _numba():

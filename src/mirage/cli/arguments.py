@@ -64,8 +64,9 @@ class Generate(Common):
     """Classifier-free guidance: 1 is none, higher follows the prompt more and takes twice the time."""
     seed: Annotated[int | None, _unset("N", "0, or the saved world's")] = None
     """Same seed, same video, bit for bit, on the same machine."""
-    memory: Literal["latent", "none"] = "latent"
-    """latent: a spatial memory of latents; none: forget all but the last frames."""
+    memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
+    """latent: a spatial memory of latents; none: forget all but the last frames. To compare with: rgb, a cloud of every
+    pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry."""
     memory_budget: Annotated[str | None, _unset("SIZE", "it grows as it must")] = None
     """Most bytes that the memory may take, such as 8MiB or 200KB."""
     fps: float = 16.0
@@ -139,6 +140,29 @@ class BenchMemory(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchEfficiency(Common):
+    """Seconds per new frame and bytes of memory, stage by stage and chunk by chunk: latent memory against pixels."""
+
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Which model; see generate."""
+    memories: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ("latent", "rgb")
+    """What is compared: the first with each of the others. latent, rgb, rgb-voxel, frames, none."""
+    chunks: int = 5
+    """Measured chunks; one more is walked first."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    seed: int = 0
+    """Which procedural world."""
+    real_scale: bool = False
+    """Also 704x1280 with the sizes of Wan2.2-TI2V-5B: memory read and write, and its autoencoder for one picture with
+    random weights (minutes on a CPU, 4 GB)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of that autoencoder."""
+    plot: Annotated[Path | None, _unset("FILE", "no plot")] = None
+    """Draw seconds per frame and MiB over chunks (PNG)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateSynthetic(Common):
     """Walks in held-out procedural worlds, where the truth is known: PSNR and SSIM of what was seen and on return."""
 
@@ -153,7 +177,7 @@ class EvaluateSynthetic(Common):
     seed: int = 0
     """Which worlds: 1,000 per seed, 0 to 999, never trained on."""
     memories: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: all)")] = ()
-    """What is compared: latent, none, and their variants ("latent, no gate")."""
+    """What is compared: latent, rgb, rgb-voxel, frames, none, and variants ("latent, no gate")."""
     moving: bool = False
     """Worlds with boxes that move."""
     steps: Annotated[int | None, _unset("N", "the model's own")] = None
@@ -174,6 +198,22 @@ class EvaluateRevisit(Common):
     """LPIPS weights."""
     seed: int = 0
     """Of the choice of frame pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateReal(Common):
+    """Real frames with true depth and pose (7-Scenes): lift one, look from another, compare; latent and rgb memory."""
+
+    frames: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """frame-000000.color.jpg, .depth.png, .pose.txt, ... and camera-intrinsics.txt."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/real")
+    """Results, one folder per pair of frames; run again to go on where it stopped."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Whose autoencoder; see generate."""
+    gaps: Annotated[tuple[int, ...], arg(metavar="N [N ...]")] = (4, 20, 60)
+    """How many frames apart the two of a pair are, by their numbers."""
+    pairs: int = 8
+    """Pairs per gap, spread over the sequence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +253,8 @@ class Demo(Common):
 
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", BenchMemory: "bench_memory",
-    EvaluateSynthetic: "evaluate", EvaluateRevisit: "evaluate", Train: "train", Demo: "demo",
+    BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate", EvaluateRevisit: "evaluate",
+    EvaluateReal: "evaluate", Train: "train", Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
 
@@ -222,15 +263,19 @@ COMMANDS: dict[type[Common], str] = {
 class _Bench:
     """Measure speed and size on this machine."""
 
-    what: OmitSubcommandPrefixes[Annotated[BenchMemory, subcommand("memory")] | Annotated[None, tyro.conf.Suppress]]
+    what: OmitSubcommandPrefixes[
+        Annotated[BenchMemory, subcommand("memory")] | Annotated[BenchEfficiency, subcommand("efficiency")]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluate:
-    """Make the tables: on procedural worlds, or on anybody's rollouts."""
+    """Make the tables: on procedural worlds, on real frames, or on anybody's rollouts."""
 
     what: OmitSubcommandPrefixes[
-        Annotated[EvaluateSynthetic, subcommand("synthetic")] | Annotated[EvaluateRevisit, subcommand("revisit")]
+        Annotated[EvaluateSynthetic, subcommand("synthetic")]
+        | Annotated[EvaluateRevisit, subcommand("revisit")]
+        | Annotated[EvaluateReal, subcommand("real")]
     ]
 
 

@@ -1,19 +1,25 @@
-"""`mirage evaluate synthetic | revisit`: a folder per task, resumable; tables and JSON; exit code 1 if any failed."""
+"""`mirage evaluate synthetic | revisit | real`: a folder per task, resumable; exit code 1 if any task failed."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from mirage.cli.arguments import EvaluateRevisit, EvaluateSynthetic
+from mirage.cli.arguments import EvaluateReal, EvaluateRevisit, EvaluateSynthetic
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 
 
-def run(asked: EvaluateSynthetic | EvaluateRevisit) -> Result:
+def run(asked: EvaluateSynthetic | EvaluateRevisit | EvaluateReal) -> Result:
     """Run what is not done yet, then print the report of all."""
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
-    results = _synthetic(asked) if isinstance(asked, EvaluateSynthetic) else _revisit(asked)
+    match asked:
+        case EvaluateSynthetic():
+            results = _synthetic(asked)
+        case EvaluateRevisit():
+            results = _revisit(asked)
+        case EvaluateReal():
+            results = _real(asked)
     failures = results["failures"]
     print((asked.out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {asked.out}/results.json, report.md and a folder per task")
@@ -42,3 +48,15 @@ def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:
                                      metres=asked.metres, lpips=asked.lpips, seed=asked.seed)
     with progress("evaluating", total=len(asked.rollouts)) as show:
         return revisit.run_revisit(options, progress=lambda name, number, of: show(number - 1, name))
+
+
+def _real(asked: EvaluateReal) -> dict[str, Any]:
+    from mirage.evaluation import scenes7
+    from mirage.models.world import load_world_model
+
+    options = scenes7.RealOptions(frames=asked.frames, out=asked.out, gaps=asked.gaps, pairs=asked.pairs,
+                                  model=asked.model)
+    scenes7.check(options)
+    world = load_world_model(asked.model)
+    with progress("evaluating", total=len(asked.gaps) * asked.pairs) as show:
+        return scenes7.run_real(world, options, progress=lambda name, number, of: show(number - 1, name))

@@ -20,7 +20,7 @@ from mirage.cli.arguments import Generate
 from mirage.cli.terminal import Result, beside, peak_memory, progress
 from mirage.errors import InputError
 from mirage.files import check_writable
-from mirage.formats.depth import load_depth
+from mirage.formats.depth import cut_depth, load_depth
 from mirage.formats.image import fit_image, load_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
@@ -29,9 +29,9 @@ from mirage.formats.video import VideoWriter
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
-from mirage.memory.protocol import NoMemory
 from mirage.models.world import WorldModel, load_world_model
 from mirage.rollout import Chunk, Session
+from mirage.rollout.memories import make_memory
 from mirage.rollout.schedule import STRIDE, whole_frames, windows
 from mirage.rollout.session import Settings
 
@@ -152,10 +152,10 @@ def _check(asked: Generate) -> None:
     for name in ("depth", "fov", "memory_budget"):
         if asked.world is not None and getattr(asked, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for a new world; a saved one (--world) has its own")
-    if asked.memory == "none":
+    if asked.memory != "latent":
         for name in ("memory_budget", "world", "save_world"):
             if getattr(asked, name) is not None:
-                raise InputError(f"--{name.replace('_', '-')} is about a memory, and --memory none has none")
+                raise InputError(f"--{name.replace('_', '-')} is about a latent memory, not --memory {asked.memory}")
     if asked.frames is not None and (asked.frames < 1 + STRIDE or whole_frames(asked.frames) != asked.frames):
         raise InputError(f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...); the next lower is "
                          f"{max(whole_frames(max(asked.frames, 1)), 1 + STRIDE)}")
@@ -198,8 +198,8 @@ def _begun(asked: Generate, start: _Start, world: WorldModel) -> tuple[Session, 
     image, path = fit_image(start.image, start.path, world.size)
     policy = MemoryPolicy(max_bytes=parse_bytes(asked.memory_budget)) if asked.memory_budget else None
     session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
-                      depth=start.depth and _cut(start.depth, world.size),
-                      memory=NoMemory(world.channels) if asked.memory == "none" else None,
+                      depth=start.depth and cut_depth(start.depth, world.size),
+                      memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
                       settings=Settings(steps=asked.steps, guidance_scale=asked.guidance_scale))
     return session, path, image
 
@@ -216,13 +216,3 @@ def _continued(asked: Generate, world: WorldModel) -> tuple[Session, Camera, Ten
     session.settings = dataclasses.replace(session.settings, guidance_scale=asked.guidance_scale,
                                            steps=asked.steps or session.settings.steps)
     return session, path, None
-
-
-def _cut(depth: DepthMap, size: tuple[int, int]) -> DepthMap:
-    """The part of a depth map [H,W] that `fit_image` keeps of its image: the middle, at the aspect of `size`."""
-    height, width = depth.shape
-    scale = min(height / size[0], width / size[1])
-    cut_height, cut_width = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-    top, left = (height - cut_height) // 2, (width - cut_width) // 2
-    rows, columns = slice(top, top + cut_height), slice(left, left + cut_width)
-    return DepthMap(depth.z[rows, columns], depth.valid[rows, columns])

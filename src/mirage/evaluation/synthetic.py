@@ -37,8 +37,9 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import rotation_angle
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
-from mirage.memory.protocol import NoMemory, SpatialMemory
+from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
+from mirage.rollout.memories import MEMORIES, latent_memory
 from mirage.rollout.schedule import STRIDE
 from mirage.rollout.session import Session, Settings
 from mirage.worlds import HELD_OUT, World
@@ -116,25 +117,24 @@ class Variant:
 
     memory: Callable[[WorldModel], SpatialMemory]
     lock: bool = True
-    filter: bool = True
+    filter: bool = False
     true_first_depth: bool = False
 
 
 def _latent(**choices: Any) -> Callable[[WorldModel], SpatialMemory]:
-    return lambda world: LatentSpatialMemory(world.channels, policy=MemoryPolicy(**choices))
+    return lambda world: latent_memory(world, MemoryPolicy(**choices))
 
 
 VARIANTS: dict[str, Variant] = {
-    "latent": Variant(_latent()),
-    "none": Variant(lambda world: NoMemory(world.channels)),
+    **{name: Variant(memory) for name, memory in MEMORIES.items()},
     "latent, no lock": Variant(_latent(), lock=False),
     "latent, no gate": Variant(_latent(admit="all")),
-    "latent, no filter": Variant(_latent(), filter=False),
+    "latent, filter": Variant(_latent(), filter=True),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
     "latent, true first depth": Variant(_latent(), true_first_depth=True),
 }
-"""Memories and ablations by the name that a person types; the first two and the baselines are the comparison."""
+"""Memories and ablations by the name that a person types; the first five are the comparison."""
 
 
 def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | None = None,

@@ -51,6 +51,16 @@ def load_depth(path: str | os.PathLike[str], *, unit: float | None = None,
     return depth
 
 
+def cut_depth(depth: DepthMap, size: tuple[int, int]) -> DepthMap:
+    """The part of a depth map [H,W] that `fit_image` keeps of its image: the middle, at the aspect of `size`."""
+    height, width = depth.shape
+    scale = min(height / size[0], width / size[1])
+    cut_height, cut_width = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (height - cut_height) // 2, (width - cut_width) // 2
+    rows, columns = slice(top, top + cut_height), slice(left, left + cut_width)
+    return DepthMap(depth.z[rows, columns], depth.valid[rows, columns])
+
+
 def _stored(path: Path) -> np.ndarray:
     match path.suffix.lower():
         case ".npy":

@@ -51,15 +51,15 @@ def _known(position: Tensor, size: Tensor, among: Tensor, among_size: Tensor, ra
     for one in level.unique().tolist():
         here = (level == one).nonzero()[:, 0]
         fine = among[among_size <= ratio * 2.0**one]
-        lattice = _keys((fine / 2.0**one).floor().long()).unique()
+        lattice = cube_keys((fine / 2.0**one).floor().long()).unique()
         if len(lattice):
-            wanted = _keys((position[here] / 2.0**one).floor().long()[:, None] + steps)
+            wanted = cube_keys((position[here] / 2.0**one).floor().long()[:, None] + steps)
             place = torch.searchsorted(lattice, wanted).clamp_max(len(lattice) - 1)
             known[here] = (lattice[place] == wanted).any(1)
     return known
 
 
-def _keys(cube: Tensor) -> Tensor:
+def cube_keys(cube: Tensor) -> Tensor:
     """One number for a cube [*,3]: 21 bits each, which is a lattice of two million cubes a side before it wraps."""
     x, y, z = (cube & (2**21 - 1)).unbind(-1)
     return (x << 42) | (y << 21) | z

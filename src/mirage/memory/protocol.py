@@ -2,7 +2,6 @@
 
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from mirage.geometry.camera import Camera
@@ -16,6 +15,12 @@ class SpatialMemory(Protocol):
     def write(self, latents: Tensor, depth: DepthMap, camera: Camera, *, keep: Tensor | None = None) -> int: ...
 
     def read(self, camera: Camera, grid: tuple[int, int]) -> Readout: ...
+
+    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
+                   count: int) -> list[int]:
+        """Up to `count` of the past frames `history` [J], with depth [J,h,w], that a denoiser should look at while it
+        draws what `camera` [T] sees; `readout` is what this memory showed to them."""
+        ...
 
     def snapshot(self) -> Any: ...
 
@@ -41,16 +46,12 @@ class NoMemory:
 
     def read(self, camera: Camera, grid: tuple[int, int]) -> Readout:
         """All holes."""
-        shape = (len(camera), *grid)
-        nothing = torch.zeros(shape, dtype=torch.bool)
-        return Readout(
-            latents=torch.zeros(len(camera), self.channels, *grid),
-            mask=nothing,
-            depth=DepthMap(torch.ones(shape), nothing),
-            index=torch.full(shape, -1),
-            frame=torch.full(shape, -1, dtype=torch.int32),
-            offset=torch.zeros(len(camera), 2, *grid),
-        )
+        return Readout.holes(len(camera), self.channels, grid)
+
+    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
+                   count: int) -> list[int]:
+        """None."""
+        return []
 
     def snapshot(self) -> None:
         """Nothing to keep."""

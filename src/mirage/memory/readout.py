@@ -28,6 +28,20 @@ class Readout:
     frame: Tensor
     offset: Tensor
 
+    @classmethod
+    def holes(cls, cameras: int, channels: int, grid: tuple[int, int]) -> "Readout":
+        """Nothing is known."""
+        shape = (cameras, *grid)
+        nothing = torch.zeros(shape, dtype=torch.bool)
+        return cls(
+            latents=torch.zeros(cameras, channels, *grid),
+            mask=nothing,
+            depth=DepthMap(torch.ones(shape), nothing),
+            index=torch.full(shape, -1),
+            frame=torch.full(shape, -1, dtype=torch.int32),
+            offset=torch.zeros(cameras, 2, *grid),
+        )
+
     def votes(self, frames: int) -> Tensor:
         """How many cells each of the first `frames` written frames won: [T, frames] i64."""
         flat = self.frame.flatten(1).long()

@@ -40,6 +40,25 @@ def choose_references(readout: Readout, camera: Camera, history: Camera, depth: 
     return _greedy(seen, count)
 
 
+def choose_by_overlap(camera: Camera, history: Camera, depth: DepthMap, *, count: int = 4) -> list[int]:
+    """As `choose_references` for a memory without geometry: by what the views have in common, whatever stands in them.
+
+    The targets' views are sampled at three depths around the median of `depth` [J,h,w], from which only this scale is
+    taken. A past frame counts for a sample in its view that lies at most twice as far from it as from the target, and
+    at least half as far: else it shows the place at another size, if at all.
+    """
+    if not len(history) or not depth.valid.any():
+        return []
+    grid = (6, 8)
+    near = depth.z[depth.valid].median() / 2
+    z = (near * near.new_tensor([1.0, 2.0, 4.0]))[:, None, None].expand(len(camera), 3, *grid)
+    uv = cell_centers(grid, device=z.device).expand(*z.shape, 2)
+    points = camera.to(z.device, z.dtype).unproject(uv, z).flatten(0, -2)
+    there, ahead = history.to(z.device, z.dtype).project(points)
+    ratio = ahead / z.flatten()
+    return _greedy((ratio >= 0.5) & (ratio <= 2) & ((there >= 0) & (there <= 1)).all(-1), count)
+
+
 def known_points(readout: Readout, camera: Camera, *, samples: int = _SAMPLES) -> Tensor:
     """World positions [N,3] of at most `samples` known cells of a readout, spread evenly over them."""
     h, w = readout.mask.shape[-2:]

@@ -48,6 +48,8 @@ class Chunk:
         """[F,3,H,W] in [0, 1]; decoded at the first asking, as one stream with the chunks before, so without a seam."""
         started = time.perf_counter()
         frames = self.tape.frames()
+        if frames.is_cuda:
+            torch.cuda.synchronize()
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
 

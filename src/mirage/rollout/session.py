@@ -28,7 +28,6 @@ from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.protocol import SpatialMemory
-from mirage.memory.references import choose_references
 from mirage.memory.worldfile import load_world, save_world
 from mirage.models.world import WorldModel
 from mirage.rollout.chunk import Chunk, Tape
@@ -164,7 +163,9 @@ class Session:
             readout = self.memory.read(views, grid)
         with _timed(timings, "condition"):
             past = self.history
-            chosen = choose_references(readout, views, past.camera, past.depth, count=self.settings.references)
+            chosen = self.memory.references(
+                readout, views, past.camera, past.depth, count=self.settings.references
+            )
             condition = build_condition(
                 readout,
                 views,
@@ -339,4 +340,6 @@ def _but_first(readout: Any) -> Any:
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
+    if torch.cuda.is_initialized():  # what was asked of a GPU is counted where it was asked
+        torch.cuda.synchronize()
     timings[stage] = time.perf_counter() - started

@@ -1,0 +1,310 @@
+"""Where the time of a walk goes and what its memory holds: the efficiency figure, stage by stage and chunk by chunk.
+
+`T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels. Seconds are of wall time; on a GPU every stage
+waits for the work it asked for. The stages of a chunk:
+
+    project   the z-buffer and the gather; of an rgb memory, the z-buffer and the colours
+    encode    what an rgb memory drew, through the encoder (0 for others)
+    condition references and the condition
+    denoise, depth
+    decode    new latents to pixels. Counted once: an rgb memory must, and what it decoded can be shown
+    lift      filter and write, without the decoding
+
+`conditioning` is the way from the last chunk's latents to the next one's condition: project + encode + condition, and
+for an rgb memory decode + lift too, since it cannot condition without them. `memory` is what a memory adds to a chunk
+that is shown anyway: project + encode + condition + lift.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median, quantiles
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.formats.picture import plot_lines
+from mirage.geometry.camera import Camera
+from mirage.memory import LatentSpatialMemory, MemoryPolicy, bench
+from mirage.memory.rgb import RGBPointMemory
+from mirage.models.world import WorldModel
+from mirage.rollout.memories import make_memory
+from mirage.rollout.session import Session, Settings
+from mirage.worlds import World
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STAGES = ("project", "encode", "condition", "denoise", "depth", "decode", "lift")
+STEPS = (40, 20, 8, 4)
+PUBLISHED = 10.57
+"""arXiv 2606.09828: end to end, "up to", one H100, 40 steps, against an RGB pipeline that is not named."""
+LEAST = 15
+"""Bytes of a coloured point: three positions of four bytes, three colours of one. What a read needs beside is extra."""
+_STRIDE = 16  # pixels per cell of the real scale
+
+
+def run_efficiency(world: WorldModel, *, memories: Sequence[str] = ("latent", "rgb"), chunks: int = 5,
+                   steps: int | None = None, seed: int = 0,
+                   progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+    """Real sessions along one path there and back in a procedural world, the memories taking turns chunk by chunk.
+
+    One chunk more is walked first and not counted. Returns {"stages": {MEMORY: {STAGE: {median, q1, q3}}} in seconds
+    per new frame, "chunks": {MEMORY: [seconds of each stage and of all, points, cache_bytes, ...]}, "steps": as
+    `decomposition` has it, "setting", "environment"}.
+    """
+    if chunks < 1 or not memories or (steps is not None and steps < 1):
+        raise InputError("efficiency is measured over at least one chunk, one memory and one step, got "
+                         f"{chunks} chunks, {len(memories)} memories and {steps} steps")
+    steps = steps or world.default_steps
+    scene = World.sample(seed)
+    new = world.chunk_frames - 1
+    path = scene.path("there_and_back", 1 + (chunks + 1) * new, seed=seed)
+    image = scene.render(path[:1], world.size).rgb[0]
+    walks = {name: _Walk(name, world, image, path[0], scene.caption, steps) for name in memories}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in memories}
+    for number in range(chunks + 1):
+        for name, walk in walks.items():
+            if progress is not None:
+                progress(f"chunk {number} of {chunks}, {name}", number, chunks + 1)
+            row = walk.step(path[1 + number * new : 1 + (number + 1) * new])
+            if number:
+                rows[name].append({"chunk": number, **row})
+    measured = (*STAGES, "conditioning", "memory", "end_to_end")
+    return {
+        "stages": {name: {stage: _spread([row[stage] / new for row in taken]) for stage in measured}
+                   for name, taken in rows.items()},
+        "chunks": rows,
+        "steps": decomposition(rows, steps=steps),
+        "setting": {"size": list(world.size), "new_frames_per_chunk": new, "steps": steps,
+                    "unit": "seconds per new frame in stages, per chunk in chunks"},
+        "environment": environment(world.vae.device),
+    }
+
+
+class _Walk:
+    """A session and what its memory's codec took."""
+
+    def __init__(self, name: str, world: WorldModel, image: Tensor, camera: Camera, prompt: str, steps: int) -> None:
+        memory = make_memory(name, world)
+        self.encoding, self.decoding = _Stopwatch(world.vae.device), _Stopwatch(world.vae.device)
+        self.decodes = isinstance(memory, RGBPointMemory)
+        if isinstance(memory, RGBPointMemory):
+            memory.encode = self.encoding.timing(memory.encode)
+            memory.decode = self.decoding.timing(memory.decode)
+        self.session = Session(world, image, camera=camera, prompt=prompt, memory=memory,
+                               settings=Settings(steps=steps))
+
+    def step(self, camera: Camera) -> dict[str, Any]:
+        """The next chunk: seconds by stage, and what the memory holds after it."""
+        self.encoding.seconds = self.decoding.seconds = 0.0
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
+        chunk = self.session.step(camera)
+        if not self.decodes:
+            _ = chunk.frames
+        took = chunk.timings
+        row = {
+            "project": took["read"] - self.encoding.seconds, "encode": self.encoding.seconds,
+            "condition": took["condition"], "denoise": took["denoise"], "depth": took["depth"],
+            "decode": self.decoding.seconds if self.decodes else took["decode"],
+            "lift": took["write"] - self.decoding.seconds,
+        }
+        read = row["project"] + row["encode"] + row["condition"]
+        peak = {"device_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_initialized() else {}
+        return {**row, "conditioning": read + (row["decode"] + row["lift"] if self.decodes else 0.0),
+                "memory": read + row["lift"], "end_to_end": sum(row.values()), "points": chunk.memory_points,
+                "cache_bytes": chunk.memory_bytes, **peak}
+
+
+def decomposition(rows: Mapping[str, Sequence[Mapping[str, Any]]], *, steps: int) -> list[dict[str, Any]]:
+    """End-to-end seconds per chunk of every memory as the denoising steps fall, and how many times faster the first is.
+
+    Denoising is common to all, so with a memory's other stages R and the time S of one step a chunk takes R + n S; S is
+    the median over all chunks that were measured, at `steps` steps. The last row has no steps at all: what remains is
+    the most that the first memory can gain here. "steps_for_published": the n at which the gain is `PUBLISHED`.
+    """
+    one = median(row["denoise"] / steps for taken in rows.values() for row in taken)
+    rest = {name: median(row["end_to_end"] - row["denoise"] for row in taken) for name, taken in rows.items()}
+    first = next(iter(rest))
+    table: list[dict[str, Any]] = []
+    for n in (*STEPS, 0):
+        whole = {name: seconds + n * one for name, seconds in rest.items()}
+        table.append({"steps": n, "denoise_s": n * one, **{f"{name} s": seconds for name, seconds in whole.items()},
+                      **{f"over {name}": seconds / whole[first] for name, seconds in whole.items() if name != first}})
+    for name in rest:
+        if name != first:
+            left = rest[name] - PUBLISHED * rest[first]
+            table[-1][f"steps_for_published over {name}"] = left / ((PUBLISHED - 1) * one) if left >= 0 else None
+    return table
+
+
+def figure(result: Mapping[str, Any]) -> Tensor:
+    """Seconds per new frame and MiB of cache over chunks, one above the other -> [3,H,W]."""
+    new = result["setting"]["new_frames_per_chunk"]
+    lines: dict[str, dict[str, tuple[list[float], list[float]]]] = {"seconds": {}, "cache": {}}
+    for name, rows in result["chunks"].items():
+        number = [row["chunk"] for row in rows]
+        lines["seconds"][name] = number, [row["end_to_end"] / new for row in rows]
+        lines["seconds"][f"{name}, conditioning only"] = number, [row["conditioning"] / new for row in rows]
+        if rows[-1]["cache_bytes"]:
+            lines["cache"][name] = number, [row["cache_bytes"] / 2**20 for row in rows]
+    return torch.cat([plot_lines(lines["seconds"], x="chunk", y="seconds per new frame", log=True),
+                      plot_lines(lines["cache"], x="chunk", y="cache, MiB", log=True)], dim=1)
+
+
+# -- the real scale ------------------------------------------------------------------------------------------------
+
+
+def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor], *, chunks: int = 50,
+                   grid: tuple[int, int] = bench.GRID, stride: int = _STRIDE, channels: int = bench.CHANNELS,
+                   repeats: int = 3, merged: Sequence[float] = (0.01, 0.02, 0.05),
+                   progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+    """Memory read and write in a room at the size of Wan2.2-TI2V-5B: 704x1280, 44x80 cells, 48 channels, chunks of nine
+    latents of which eight are new; and the codec of an rgb memory for one picture.
+
+    `decode`, `encode`: one latent that stands for one frame [1,C,h,w] <-> one frame [1,3,H,W], such as those of
+    `models.wan22.random_autoencoder`; each is called once (speed does not depend on the weights).
+
+    latent: seconds of read and write at chunk 1 .. `chunks`, measured. rgb: lift of eight frames and rendering of nine
+    views, measured in chunk 1, when the cloud is smallest; decoding extrapolated from one picture to 8 x 4 pictures
+    (a later latent is four frames and its convolutions see three, so this is the least it can take); encoding from one
+    picture to nine. memory: bytes per frame of a walk of `chunks` chunks there and back, against rgb keeping each of
+    these frames at `LEAST` bytes per point, and against clouds merged in cubes.
+    """
+    size = (grid[0] * stride, grid[1] * stride)
+
+    def tell(what: str, number: int) -> None:
+        if progress is not None:
+            progress(what, number, 4)
+
+    tell("one picture through the codec", 0)
+    latent, frame = torch.randn(1, channels, *grid), torch.rand(1, 3, *size)
+    decode_s, encode_s = _seconds(lambda: decode(latent)), _seconds(lambda: encode(frame))
+    tell("latent memory", 1)
+    rows = _latent_rows(chunks, grid, channels, repeats)
+    tell("rgb memory", 2)
+    lift_s, render_s, points, nbytes = _rgb_chunk(grid, size, repeats)
+    tell("bytes", 3)
+    rgb = {"decode_picture_s": decode_s, "encode_picture_s": encode_s, "decode_s": 32 * decode_s,
+           "encode_s": bench.CHUNK * encode_s, "lift_s": lift_s, "render_s": render_s, "points": points,
+           "cache_bytes": nbytes,
+           "rule": "decode = 8 latents x 4 frames x one picture (a lower bound); encode = 9 x one picture; "
+                   "lift and render measured"}
+    rgb["conditioning_s"] = rgb["decode_s"] + rgb["encode_s"] + lift_s + render_s
+    read = median(row["read_s"] for row in rows)
+    return {
+        "setting": {"size": list(size), "grid": list(grid), "channels": channels, "latents_per_chunk": bench.CHUNK},
+        "latent": rows,
+        "rgb": rgb,
+        "conditioning_ratio": rgb["conditioning_s"] / read,
+        "conditioning_ratio_without_codec": (lift_s + render_s) / read,
+        "memory_ratio": (lift_s + render_s + rgb["encode_s"]) / (read + median(row["write_s"] for row in rows)),
+        "memory": _bytes(chunks, grid, size, channels, merged),
+        "environment": environment(torch.device("cpu")),
+    }
+
+
+def _latent_rows(chunks: int, grid: tuple[int, int], channels: int, repeats: int) -> list[dict[str, Any]]:
+    """A walk there and back by the default policy, chunk by chunk: the first is not counted."""
+    memory = LatentSpatialMemory(channels)
+    generator = torch.Generator().manual_seed(0)
+    path = bench.there_and_back((chunks + 1) * bench.CHUNK)
+    rows = []
+    for number in range(chunks + 1):
+        camera = path[number * bench.CHUNK : (number + 1) * bench.CHUNK]
+        latents, depth = torch.randn(len(camera), channels, *grid, generator=generator), bench.room_depth(camera, grid)
+        read = median(_seconds(lambda camera=camera: memory.read(camera, grid)) for _ in range(repeats))
+        write = _seconds(lambda latents=latents, depth=depth, camera=camera: memory.write(latents, depth, camera))
+        if number:
+            rows.append({"chunk": number, "read_s": read, "write_s": write, "points": len(memory),
+                         "cache_bytes": memory.nbytes})
+    return rows
+
+
+def _rgb_chunk(grid: tuple[int, int], size: tuple[int, int], repeats: int) -> tuple[float, float, int, int]:
+    """Lift of eight frames, rendering of nine views at full resolution: seconds; points and bytes of the cloud."""
+    memory = _pixels(size)
+    camera = bench.there_and_back(20 * bench.CHUNK)[: bench.CHUNK]
+    depth, nothing = bench.room_depth(camera, grid), torch.zeros(bench.CHUNK, 1, 1, 1)
+    memory.write(nothing[:1], depth[:1], camera[:1])
+    lift = _seconds(lambda: memory.write(nothing[1:], depth[1:], camera[1:]))
+    memory.render(camera[:1])
+    render = median(_seconds(lambda: memory.render(camera)) for _ in range(repeats))
+    return lift, render, len(memory), memory.nbytes
+
+
+def _bytes(chunks: int, grid: tuple[int, int], size: tuple[int, int], channels: int,
+           merged: Sequence[float]) -> list[dict[str, Any]]:
+    """Bytes per frame of the walk `bench.noisy_walk`, by policy; and of merged clouds of ten frames along it."""
+    frames = chunks * bench.CHUNK
+    every = LEAST * size[0] * size[1]
+    rows: list[dict[str, Any]] = [{"memory": "rgb, every pixel", "bytes_per_frame": float(every), "fewer": 1.0}]
+    if grid == bench.GRID:
+        for name, policy in (("latent", MemoryPolicy()), ("latent, int8", MemoryPolicy(features="int8")),
+                             ("latent, no gate", MemoryPolicy(admit="all"))):
+            memory = LatentSpatialMemory(channels, policy=policy)
+            bench.noisy_walk(memory, chunks=chunks)
+            rows.append({"memory": name, "bytes_per_frame": memory.nbytes / frames,
+                         "fewer": every * frames / memory.nbytes, "points": len(memory)})
+    camera = bench.there_and_back(frames)[torch.linspace(0, frames // 2, min(10, frames)).long()]
+    for voxel in merged:
+        cloud = _pixels(size, voxel=voxel)
+        for t in range(len(camera)):
+            cloud.write(torch.zeros(1, 1, 1, 1), bench.room_depth(camera[t : t + 1], size), camera[t : t + 1])
+        rows.append({"memory": f"rgb, cubes of {voxel:g}", "bytes_per_frame": LEAST * len(cloud) / frames,
+                     "fewer": every * frames / (LEAST * len(cloud)), "points": len(cloud)})
+    return rows
+
+
+def _pixels(size: tuple[int, int], *, voxel: float | None = None) -> RGBPointMemory:
+    """A cloud whose codec takes no time: only what happens to pixels is looked at."""
+
+    def decode(latents: Tensor, state: None) -> tuple[Tensor, None]:
+        return torch.full((len(latents), 3, *size), 0.5), None
+
+    return RGBPointMemory(1, decode=decode, encode=lambda frames: frames, voxel=voxel)
+
+
+# -- helpers -------------------------------------------------------------------------------------------------------
+
+
+class _Stopwatch:
+    """Seconds spent in the functions it times."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = 0.0
+        self._device = device
+
+    def timing(self, call: Callable[P, R]) -> Callable[P, R]:
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            self._wait()
+            started = time.perf_counter()
+            result = call(*args, **kwargs)
+            self._wait()
+            self.seconds += time.perf_counter() - started
+            return result
+
+        return timed
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return {"median": middle, "q1": low, "q3": high}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the figures depend on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {**bench.environment(), "clock": "wall", "threads": torch.get_num_threads(), "device": name}

@@ -1,0 +1,94 @@
+"""The efficiency figure: its stages add up, its arithmetic is its docstring's, and its bytes are those of the tensors.
+
+No test asks how fast anything is.
+"""
+
+import pytest
+import torch
+
+from mirage.errors import InputError
+from mirage.evaluation.efficiency import LEAST, PUBLISHED, STAGES, decomposition, figure, run_efficiency, run_real_scale
+from mirage.models.tiny import tiny_world
+
+
+@pytest.fixture(scope="module")
+def result():
+    return run_efficiency(tiny_world(size=(32, 64)), memories=("latent", "rgb", "none"), chunks=2, steps=1)
+
+
+def test_stages_of_a_chunk_add_up(result):
+    for name, rows in result["chunks"].items():
+        assert [row["chunk"] for row in rows] == [1, 2]
+        for row in rows:
+            assert all(row[stage] >= 0 for stage in STAGES)
+            assert row["end_to_end"] == pytest.approx(sum(row[stage] for stage in STAGES))
+            both = row["decode"] + row["lift"] if name == "rgb" else 0
+            assert row["conditioning"] == pytest.approx(row["project"] + row["encode"] + row["condition"] + both)
+            assert (row["encode"] > 0) == (name == "rgb")
+            assert row["decode"] > 0
+
+
+def test_the_spread_is_that_of_the_chunks(result):
+    for name, rows in result["chunks"].items():
+        for stage, told in result["stages"][name].items():
+            values = [row[stage] / result["setting"]["new_frames_per_chunk"] for row in rows]
+            assert min(values) <= told["q1"] <= told["median"] <= told["q3"] <= max(values)
+
+
+def test_the_cache_is_what_the_points_need(result):
+    latent, rgb = (result["chunks"][name][-1] for name in ("latent", "rgb"))
+    assert result["chunks"]["none"][-1]["cache_bytes"] == 0
+    assert 32 * 64 < rgb["points"] <= 32 * 64 * 7  # the image, and of two latents of three chunks what has depth
+    assert rgb["cache_bytes"] >= rgb["points"] * LEAST
+    assert latent["cache_bytes"] >= latent["points"] * 2 * 48
+
+
+def test_the_figure_is_a_picture_of_both(result):
+    picture = figure(result)
+    assert picture.shape[0] == 3
+    assert picture.shape[1] > picture.shape[2]
+    assert picture.std() > 0.05
+
+
+def test_fewer_steps_show_more_of_the_memory():
+    def rows(rest: float) -> list[dict[str, float]]:
+        return [{"denoise": 10.0, "end_to_end": 10.0 + rest}]
+
+    table = decomposition({"latent": rows(1.0), "rgb": rows(21.0)}, steps=20)  # half a second a step
+    assert [row["steps"] for row in table] == [40, 20, 8, 4, 0]
+    assert [row["over rgb"] for row in table] == pytest.approx([41 / 21, 31 / 11, 25 / 5, 23 / 3, 21.0])
+    n = table[-1]["steps_for_published over rgb"]
+    assert (21 + n / 2) / (1 + n / 2) == pytest.approx(PUBLISHED)
+    weak = decomposition({"latent": rows(1.0), "rgb": rows(5.0)}, steps=20)
+    assert weak[-1]["steps_for_published over rgb"] is None
+
+
+def test_the_real_scale_in_small():
+    asked = []
+
+    def decode(latent):
+        asked.append(tuple(latent.shape))
+        return torch.zeros(1, 3, 24, 40)
+
+    def encode(frame):
+        asked.append(tuple(frame.shape))
+        return torch.zeros(1, 4, 6, 10)
+
+    real = run_real_scale(decode, encode, chunks=2, grid=(6, 10), stride=4, channels=4, repeats=1, merged=(0.5, 2.0))
+    assert asked == [(1, 4, 6, 10), (1, 3, 24, 40)]
+    assert [row["chunk"] for row in real["latent"]] == [1, 2]
+    rgb = real["rgb"]
+    assert rgb["points"] == 9 * 24 * 40
+    assert rgb["conditioning_s"] == pytest.approx(
+        32 * rgb["decode_picture_s"] + 9 * rgb["encode_picture_s"] + rgb["lift_s"] + rgb["render_s"])
+    every, fine, coarse = real["memory"]
+    assert every["bytes_per_frame"] == LEAST * 24 * 40
+    assert 1 < fine["fewer"] < coarse["fewer"]
+
+
+def test_nothing_to_measure_is_refused():
+    world = tiny_world(size=(32, 64))
+    with pytest.raises(InputError, match="at least one chunk"):
+        run_efficiency(world, chunks=0)
+    with pytest.raises(InputError, match="no memory"):
+        run_efficiency(world, memories=("elephant",))

@@ -53,7 +53,7 @@ class MiniConfig:
     # sampling
     prediction: Literal["flow_prediction", "sample"] = "sample"
     flow_shift: float = 3.0
-    default_steps: int = 8
+    default_steps: int = 4
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
 

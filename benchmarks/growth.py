@@ -1,14 +1,16 @@
 """What grows on a long walk, what goes when a budget is full, and what a return then still finds.
 
-    python benchmarks/growth.py             # prints JSON; a few minutes of one processor
+    python benchmarks/growth.py [growth] [evict] [long]             # JSON; all of it takes many minutes
 
 growth: 50 chunks of 9 frames there and back with 1 % depth noise: points, and wrong cells on held-out views.
 evict: the same budget under each rule; `return`: of the cells of the way back, read before they are written again, the
-    share that is known and right to 5 %. long: 1,000 chunks in a budget: milliseconds per read early and late.
+    share that is known and right to 5 %. long: 1,000 chunks of two frames at 22 x 40 in half a mebibyte, which they fill
+    many times over: milliseconds per read early and late.
 """
 
 import json
 import statistics
+import sys
 import time
 
 import torch
@@ -64,23 +66,24 @@ def _walk(memory: LatentSpatialMemory, path: Camera) -> float:
     return statistics.mean(found)
 
 
-def long_walk(chunks: int = 1000, budget: int = 2**21) -> dict:
+def long_walk(chunks: int = 1000, budget: int = 2**19, grid: tuple[int, int] = (22, 40)) -> dict:
     memory = LatentSpatialMemory(1, policy=MemoryPolicy(max_bytes=budget))
     times, most = [], 0
     path = wander(chunks * 2, speed=0.05)  # two frames a chunk are enough to fill the budget many times
     for i in range(chunks):
         camera = path[2 * i:2 * i + 2]
         start = time.process_time()
-        memory.read(camera, GRID)
+        memory.read(camera, grid)
         times.append(1e3 * (time.process_time() - start))
-        memory.write(torch.zeros(2, 1, *GRID), room_depth(camera), camera)
+        memory.write(torch.zeros(2, 1, *grid), room_depth(camera, grid), camera)
         most = max(most, memory.nbytes)
     early, late = statistics.median(times[100:200]), statistics.median(times[-100:])
-    return {"chunks": chunks, "budget": budget, "most_bytes": most, "points": len(memory),
+    return {"chunks": chunks, "grid": grid, "budget": budget, "most_bytes": most, "points": len(memory),
             "read_ms_100_200": early, "read_ms_last_100": late, "ratio": late / early}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    result = {"growth": growth(), "evict": evicting(), "long": long_walk(), "environment": environment()}
-    print(json.dumps(result, indent=1))
+    parts = {"growth": growth, "evict": evicting, "long": long_walk}
+    result = {name: parts[name]() for name in sys.argv[1:] or parts}
+    print(json.dumps(result | {"environment": environment()}, indent=1))

@@ -40,6 +40,13 @@ def test_hello_memory(run):
     assert load_image("hello_memory.png").shape[0] == 3
 
 
+def test_the_memory_in_a_loop_of_diffusers(run):
+    left = run("02_memory_in_your_loop.py")
+    assert left["change"] < 1e-5  # what is known comes through the loop as it was
+    assert 0.5 < left["known"].mask.float().mean() < 1
+    assert left["added"] < 0.5 * left["known"].mask.numel()  # only what was a hole is new
+
+
 def test_first_world(run, tmp_path):
     tiny_world().save_pretrained(tmp_path / "tiny")
     run("01_first_world.py", str(tmp_path / "tiny"), "walk.mp4")

@@ -144,12 +144,12 @@ def test_a_closer_look_replaces_what_is_coarse():
 # -- a noisy walk there and back -------------------------------------------------------------------------------------
 
 def test_a_noisy_walk_there_and_back_stays_small_and_becomes_less_wrong():
-    """50 chunks of 9 frames; benchmarks/growth.py has the figures of other policies."""
+    """50 chunks of 9 frames, on a quarter of the cells; benchmarks/growth.py has the figures of all, and of others."""
     gated, append = LatentSpatialMemory(1), LatentSpatialMemory(1, policy=PAPER)
     for memory in (gated, append):
-        noisy_walk(memory, chunks=50)
+        noisy_walk(memory, chunks=50, grid=GRID)
     assert len(gated) * 10 <= len(append)
-    assert wrong_share(gated, 450) <= wrong_share(append, 450) / 4
+    assert wrong_share(gated, 450, GRID) <= wrong_share(append, 450, GRID) / 4
 
 
 # -- the budget ------------------------------------------------------------------------------------------------------

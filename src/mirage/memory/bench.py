@@ -206,27 +206,28 @@ def there_and_back(frames: int) -> Camera:
     return there[[min(i, frames - i) for i in range(frames)]]
 
 
-def noisy_walk(memory: LatentSpatialMemory, *, chunks: int, chunk: int = CHUNK, noise: float = 0.01) -> None:
+def noisy_walk(memory: LatentSpatialMemory, *, chunks: int, chunk: int = CHUNK, noise: float = 0.01,
+               grid: tuple[int, int] = GRID) -> None:
     """Write a walk there and back; depth is off by `noise` per frame and half of it per cell."""
     generator = torch.Generator().manual_seed(0)
     path = there_and_back(chunks * chunk)
     for i in range(chunks):
         camera = path[i * chunk:(i + 1) * chunk]
-        z = room_depth(camera).z
+        z = room_depth(camera, grid).z
         z = z * (1 + noise * torch.randn(chunk, 1, 1, generator=generator))
         z = z * (1 + noise / 2 * torch.randn(z.shape, generator=generator))
-        memory.write(torch.zeros(chunk, memory.channels, *GRID), DepthMap(z), camera)
+        memory.write(torch.zeros(chunk, memory.channels, *grid), DepthMap(z), camera)
 
 
-def wrong_share(memory: LatentSpatialMemory, frames: int) -> float:
+def wrong_share(memory: LatentSpatialMemory, frames: int, grid: tuple[int, int] = GRID) -> float:
     """Of the cells known to 24 held-out views near the walk of `frames`, the share whose depth is over 5 % off."""
     generator = torch.Generator().manual_seed(7)
     path = there_and_back(frames)[torch.linspace(0, frames // 2, 24).long()]
     turn = exp_rotation(0.05 * torch.randn(24, 3, generator=generator))
     place = path.center + 0.1 * torch.randn(24, 3, generator=generator)
     views = Camera(make_pose(path.c2w[:, :3, :3] @ turn, place), path.intrinsics)
-    readout = memory.read(views, GRID)
-    off = (readout.depth.z / room_depth(views).z - 1).abs() > 0.05
+    readout = memory.read(views, grid)
+    off = (readout.depth.z / room_depth(views, grid).z - 1).abs() > 0.05
     return (off & readout.mask).sum().item() / readout.mask.sum().item()
 
 

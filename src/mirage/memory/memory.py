@@ -85,8 +85,8 @@ class LatentSpatialMemory:
         hw, added = len(order), 0
         band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
         for t in range(len(z)):
-            frame = tuple(column[t * hw:(t + 1) * hw] for column in columns)
-            added += self._write_frame(frame, order[admitted[t].flatten()[order]], camera[t:t + 1],
+            frame = torch.arange(t * hw, (t + 1) * hw, device=self.device)
+            added += self._write_frame(_rows(columns, frame), order[admitted[t].flatten()[order]], camera[t:t + 1],
                                        (band[0][t:t + 1], band[1][t:t + 1]))
         return added
 
@@ -251,9 +251,11 @@ class LatentSpatialMemory:
         if self.policy.admit == "all" or not len(self):
             return everything, (nothing, nothing)
         seen = self._see(camera, (band[0].shape[-2], band[0].shape[-1]), front=math.inf, within=band)
-        row = seen.index.flatten()[cells]
-        stored = self._points.rows["footprint"][row.clamp_min(0)]
+        row = seen.index.flatten().index_select(0, cells)
+        stored = self._points.rows["footprint"].index_select(0, row.clamp_min(0))
         coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
+        if not len(coarse):
+            return (row < 0).nonzero()[:, 0], (nothing, nothing)
         rows, group = torch.unique(row[coarse], return_inverse=True)
         # several fine cells may see the same coarse point: the first takes its row, the others are new
         first = torch.full_like(rows, len(cells)).scatter_reduce_(0, group, coarse, "amin")

@@ -29,7 +29,8 @@ NEAR = 1e-6
 """Points at or before this z-depth never win. A guard for the division, not a clipping plane."""
 _BLOCK = 186
 """Pages that the torch definition takes at once: 32k points, so that its intermediates stay in the cache."""
-_NOBODY = torch.iinfo(torch.int64).max
+_NOBODY = 0x7F800000FFFFFFFF
+"""The key of a cell without a point: infinitely far, and after every id."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,52 +88,66 @@ def zbuffer_torch(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: 
     """
     h, w = size
     index = torch.full((len(matrix), h * w), -1, dtype=torch.int64, device=cloud.device)
+    room = torch.empty(9, min(_BLOCK, len(cloud.low)) * PAGE, device=cloud.device)  # fresh memory costs more than sums
+    # 0 <= column < w, 0 <= row < h and near < z as differences >= 0: see `_landing`
+    last = torch.nextafter(room.new_tensor([[w], [h]]), room.new_zeros(1))
+    first = torch.nextafter(room.new_tensor(near), room.new_tensor(math.inf))
     for t in range(len(matrix)):
         bounds = within and tuple(bound[t].flatten() for bound in within)
-        landed = (_landing(cloud, matrix[t], size, pages, near, bounds)
-                  for pages in visible[t].nonzero()[:, 0].split(_BLOCK))
         nearest = torch.full((h * w,), math.inf, device=cloud.device)
         best = torch.full((h * w,), _NOBODY, device=cloud.device)
-        if front > 0:
-            landed = list(landed)
-            for cell, z, _, _ in landed:
-                nearest.scatter_reduce_(0, cell, z, "amin")
-        for cell, z, uv, point in landed:
-            rank = z
+        kept = []
+        for pages in visible[t].nonzero()[:, 0].split(_BLOCK):
+            cell, z, uv, place = _landing(cloud, matrix[t], w, pages, last, first, bounds, room)
+            nearest.scatter_reduce_(0, cell, z, "amin")
             if front > 0:
-                surface = _true(z <= nearest.index_select(0, cell) * (1 + front))
-                cell, uv, point = (part.index_select(-1, surface) for part in (cell, uv, point))
-                aside, below = (uv - uv.floor() - 0.5).square()
-                rank = aside + below
-            best.scatter_reduce_(0, cell, rank.view(torch.int32).long() << 32 | point, "amin")
+                kept.append((cell, z, uv, place, pages))
+            else:
+                won = _at_most(z, nearest.index_select(0, cell))
+                cell, z, place = (part.index_select(0, won) for part in (cell, z, place))
+                best.scatter_reduce_(0, cell, _keys(z, place, pages), "amin")
+        for cell, z, uv, place, pages in kept:
+            surface = _at_most(z, nearest.index_select(0, cell) * (1 + front))
+            cell, uv, place = (part.index_select(-1, surface) for part in (cell, uv, place))
+            aside, below = (uv - uv.floor() - 0.5).square()
+            best.scatter_reduce_(0, cell, _keys(aside + below, place, pages), "amin")
         index[t] = torch.where(best == _NOBODY, -1, best & 0xFFFFFFFF)
     return hits(cloud, matrix, index.view(-1, h, w))
 
 
-def _landing(cloud: Cloud, matrix: Tensor, size: tuple[int, int], pages: Tensor, near: float,
-             bounds: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The points of `pages` that fall onto the grid and into its bounds: cell, z, (column, row) [2,k], id; each [k]."""
-    h, w = size
-    x, y, z = (axis.view(-1, PAGE).index_select(0, pages).view(1, -1) for axis in (cloud.x, cloud.y, cloud.z))
-    uv, z = project(x, y, z, matrix)
-    # 0 <= column < w, 0 <= row < h and z > near as one number >= 0: comparisons are the slow part on a processor
-    last = torch.nextafter(uv.new_tensor([[w], [h]]), uv.new_zeros(1))
-    beside, ahead = torch.minimum(uv, last - uv), z - torch.nextafter(z.new_tensor(near), z.new_tensor(math.inf))
-    on_grid = _true(torch.minimum(torch.minimum(beside[0], beside[1]), ahead) >= 0)
-    point = (pages[:, None] * PAGE + torch.arange(PAGE, device=pages.device)).flatten()
-    uv, z, point = (part.index_select(-1, on_grid) for part in (uv, z, point))
+def _keys(rank: Tensor, place: Tensor, pages: Tensor) -> Tensor:
+    """Rank bits above, id below, of the points at `place` [k] in the block of `pages`."""
+    point = (pages * PAGE)[:, None] + torch.arange(PAGE, device=pages.device)
+    return rank.view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(point.flatten().index_select(0, place))
+
+
+def _landing(cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, last: Tensor, first: Tensor,
+             bounds: tuple[Tensor, ...] | None, room: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The points of `pages` that fall onto the grid and into its bounds: cell, z, (column, row) [2,k], and where among
+    the points of `pages` they are; each [k]. `last` [2,1]: the largest column and row on the grid; `first`: the least
+    z; `room` [9,*]: overwritten."""
+    room = room[:, :len(pages) * PAGE]
+    x, y, z = (torch.index_select(axis.view(-1, PAGE), 0, pages, out=room[i].view(-1, PAGE)).view(1, -1)
+               for i, axis in enumerate((cloud.x, cloud.y, cloud.z)))
+    uv, z = project(x, y, z, matrix, room=(room[3:6], room[6:9]))
+    # the least of five differences is >= 0 on the grid: one comparison, since those are the slow part on a processor
+    beside, ahead = torch.sub(last, uv, out=room[6:8]), torch.sub(z, first, out=room[8])
+    inside = torch.minimum(beside, uv, out=beside)
+    inside = torch.minimum(inside[0], inside[1], out=inside[0])
+    place = _at_most(z.new_zeros(()), torch.minimum(inside, ahead, out=ahead))
+    uv, z = uv.index_select(-1, place), z.index_select(0, place)
     column, row = uv.int()  # by floor, since both are >= 0
-    cell = (row * w + column).long()
+    cell = row.mul_(w).add_(column).long()
     if bounds is not None:
         low, high = (bound.index_select(0, cell) for bound in bounds)
-        inside = _true((z >= low) & (z <= high))
-        cell, z, uv, point = (part.index_select(-1, inside) for part in (cell, z, uv, point))
-    return cell, z, uv, point
+        kept = _at_most(torch.maximum(low - z, z - high), z.new_zeros(()))
+        cell, z, uv, place = (part.index_select(-1, kept) for part in (cell, z, uv, place))
+    return cell, z, uv, place
 
 
-def _true(mask: Tensor) -> Tensor:
-    """Where a mask [k] is True. On a processor numpy finds that six times faster than torch."""
-    return mask.nonzero()[:, 0] if mask.is_cuda else torch.from_numpy(np.flatnonzero(mask.numpy()))
+def _at_most(a: Tensor, b: Tensor) -> Tensor:
+    """Where a <= b. On a processor numpy finds that six times faster than torch."""
+    return (a <= b).nonzero()[:, 0] if b.is_cuda else torch.from_numpy(np.flatnonzero(a.numpy() <= b.numpy()))
 
 
 def hits(cloud: Cloud, matrix: Tensor, index: Tensor) -> Hits:
@@ -149,18 +164,21 @@ def hits(cloud: Cloud, matrix: Tensor, index: Tensor) -> Hits:
     return Hits(index, z.view(t, h, w).masked_fill(nobody, math.inf), offset.masked_fill(nobody[:, None], 0.0))
 
 
-def project(x: Tensor, y: Tensor, z: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+def project(x: Tensor, y: Tensor, z: Tensor, matrix: Tensor,
+            room: tuple[Tensor | None, Tensor | None] = (None, None)) -> tuple[Tensor, Tensor]:
     """World coordinates [*,1,k] by matrices [*,3,4] -> (column, row) on the grid [*,2,k], in cells, and z-depth [*,k].
 
-    The twins repeat exactly this sequence of roundings. Behind the camera column and row mean nothing.
+    The twins repeat exactly this sequence of roundings. Behind the camera column and row mean nothing. `room`: two
+    [*,3,k] to work in; the answer lies in the first.
     """
     a, b, c, d = matrix[..., None].unbind(-2)
-    seen = x * a
-    seen += y * b
-    seen += z * c
+    seen, product = torch.mul(x, a, out=room[0]), torch.mul(y, b, out=room[1])
+    seen += product
+    seen += torch.mul(z, c, out=product)
     seen += d
-    ahead = seen[..., 2, :]
-    return seen[..., :2, :] * (1 / ahead)[..., None, :], ahead
+    uv, ahead = seen[..., :2, :], seen[..., 2, :]
+    uv *= torch.reciprocal(ahead)[..., None, :]
+    return uv, ahead
 
 
 def projection(camera: Camera, grid: tuple[int, int], margin: int = 0) -> Tensor:

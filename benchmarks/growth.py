@@ -4,8 +4,8 @@
 
 growth: 50 chunks of 9 frames there and back with 1 % depth noise: points, and wrong cells on held-out views.
 evict: the same budget under each rule; `return`: of the cells of the way back, read before they are written again, the
-    share that is known and right to 5 %. long: 1,000 chunks of two frames at 22 x 40 in half a mebibyte, which they fill
-    many times over: milliseconds per read early and late.
+    share that is known and right to 5 %.
+long: 1,000 chunks of two frames at 22 x 40 in half a mebibyte: milliseconds per read early and late.
 """
 
 import json

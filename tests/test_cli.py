@@ -237,3 +237,20 @@ def test_a_failed_task_is_listed_and_exits_with_1(place, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1])["failures"].keys() == {"given"}
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("memory", ["rgb", "frames"])
+def test_a_walk_with_another_memory(walk, memory):
+    code, told, _, _ = walk("--trajectory", "w 8", "--out", "walk.mp4", "--memory", memory)
+    assert code == 0
+    assert (told["points"] > 0) == (memory == "rgb")
+
+
+def test_bench_efficiency_tells_and_draws(model, tmp_path, capsys):
+    plot = tmp_path / "efficiency.png"
+    assert main(["bench", "efficiency", "--model", model, "--chunks", "1", "--steps", "1", "--json", "--plot",
+                 str(plot)]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(told["stages"]) == {"latent", "rgb"}
+    assert told["peak_memory_bytes"] > 0
+    assert load_image(plot).shape[0] == 3

@@ -91,7 +91,6 @@ def test_the_receipt_adds_up(walk):
     assert {"scale", "residual", "overlap", "accepted"} <= chunks[0]["scale_lock"].keys()
 
 
-@pytest.mark.xfail(reason="known fault: frames repeat to the bit, the file sometimes does not", strict=False)
 def test_same_seed_same_video_bit_for_bit(walk):
     files = []
     for name, seed in (("a.mp4", "1"), ("b.mp4", "1"), ("c.mp4", "2")):

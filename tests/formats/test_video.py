@@ -1,5 +1,6 @@
 """Video: what is written is what is read; an interrupted run leaves a playable film, a failed one leaves nothing."""
 
+import ctypes
 import errno
 import os
 import resource
@@ -47,6 +48,25 @@ def test_h264_keeps_frames_and_colours(tmp_path: Path, suffix: str) -> None:
     with av.open(str(tmp_path / f"a.{suffix}")) as container:
         assert abs(float(container.streams.video[0].average_rate or 0) - 12.5) < 0.01
         assert container.streams.video[0].codec_context.colorspace == 1  # BT.709
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc's mallopt")
+@pytest.mark.parametrize("size", [(64, 96), (130, 230)])
+def test_the_bytes_do_not_depend_on_what_the_memory_held_before(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Fresh memory is filled with another value each time. x264's macroblock tree fails this at both sizes."""
+    noise = torch.rand(9, 3, 12, 16, generator=torch.Generator().manual_seed(1))
+    frames = torch.nn.functional.interpolate(noise, size, mode="nearest")
+    mallopt, fill = ctypes.CDLL(None).mallopt, -6  # M_PERTURB
+    files = set()
+    for value in (0, 60, 128, 255):
+        mallopt(fill, value)
+        try:
+            with VideoWriter(tmp_path / "a.mp4", 8) as video:
+                video.write(frames)
+        finally:
+            mallopt(fill, 0)
+        files.add((tmp_path / "a.mp4").read_bytes())
+    assert len(files) == 1
 
 
 def test_same_frames_same_bytes(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.memory.readout import Readout
+from mirage.memory.rgb import Decode, Encode
+from mirage.models.codec import FRAMES, StreamDecoder
 from mirage.models.condition import Condition
+from mirage.models.world import WorldModel
 
 
 def build_condition(
@@ -52,3 +55,18 @@ def batched(conditions: Sequence[Condition]) -> Condition:
     """Conditions of equal T, P and R as one batch."""
     names = [field.name for field in dataclasses.fields(Condition) if getattr(conditions[0], field.name) is not None]
     return Condition(**{name: torch.cat([getattr(c, name) for c in conditions]) for name in names})
+
+
+def pixel_codec(world: WorldModel) -> tuple[Decode, Encode]:
+    """A model's autoencoder as the two callables of `RGBPointMemory`."""
+
+    def decode(latents: Tensor, state: StreamDecoder | None) -> tuple[Tensor, StreamDecoder]:
+        decoder = world.decoder() if state is None else state.copy()
+        frames = decoder.decode(latents)
+        # the first latent of a stream is one frame; a later one is four, and stands at the last of them
+        return frames[(len(frames) - 1) % FRAMES :: FRAMES], decoder
+
+    def encode(frames: Tensor) -> Tensor:
+        return torch.cat([world.encode(frame[None]) for frame in frames])
+
+    return decode, encode

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from mirage.conditioning import pixel_codec
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
-from mirage.rollout.memories import MEMORIES, codec, make_memory
+from mirage.rollout.memories import MEMORIES, make_memory
 from mirage.rollout.session import Settings
 
 SIZE = (32, 64)
@@ -30,7 +31,7 @@ def wall(latents, camera, *, first):
 
 
 def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(world):
-    decode, encode = codec(world)
+    decode, encode = pixel_codec(world)
     latents = torch.randn(5, world.channels, 2, 4, generator=torch.Generator().manual_seed(0))
     whole = world.decode(latents)[::4]
     first, state = decode(latents[:1], None)

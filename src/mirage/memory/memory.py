@@ -254,12 +254,13 @@ class LatentSpatialMemory:
         row = seen.index.flatten().index_select(0, cells)
         stored = self._points.rows["footprint"].index_select(0, row.clamp_min(0))
         coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
+        far = seen.offset.abs().amax(1).flatten().index_select(0, cells) > self.policy.spacing / 2
+        fresh = (row < 0) | far
         if not len(coarse):
-            return (row < 0).nonzero()[:, 0], (nothing, nothing)
+            return fresh.nonzero()[:, 0], (nothing, nothing)
         rows, group = torch.unique(row[coarse], return_inverse=True)
         # several fine cells may see the same coarse point: the first takes its row, the others are new
         first = torch.full_like(rows, len(cells)).scatter_reduce_(0, group, coarse, "amin")
-        fresh = row < 0
         fresh[coarse] = True
         fresh[first] = False
         return fresh.nonzero()[:, 0], (rows, first)

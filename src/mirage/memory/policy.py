@@ -22,6 +22,9 @@ class MemoryPolicy:
         at that depth, or only something coarser (which it then replaces). "all" stores every cell, as published.
     tolerance: relative difference in depth up to which two points are the same surface. It must exceed the noise of
         the depth source, or noise is stored as new surface.
+    spacing: how near to a cell's centre a stored point must lie for the cell to be known, as the side of a box in
+        cells. 1 is anywhere in the cell: fewest points, and reads off by up to half a cell. With 1/2 a surface ends
+        with up to four points a cell, from views at other phases, and a read finds one within a quarter of a cell.
     resolution_ratio: a stored point whose footprint is more than this many times the new one's is replaced by it.
     features: how features are kept. "int8" has one scale per point.
     splat: "footprint": points have the size of the cell they came from and close the holes between them;
@@ -35,6 +38,7 @@ class MemoryPolicy:
 
     admit: Admit = "unseen"
     tolerance: float = 0.05
+    spacing: float = 0.5
     resolution_ratio: float = 2.0
     features: Features = "float16"
     splat: Splat = "footprint"
@@ -49,6 +53,8 @@ class MemoryPolicy:
                 raise InputError(f"policy {name} is one of {', '.join(get_args(accepted))}, got {value!r}")
         if not 0 < self.tolerance < 1:
             raise InputError(f"policy tolerance is a relative depth difference between 0 and 1, got {self.tolerance}")
+        if not 0 < self.spacing <= 1:
+            raise InputError(f"policy spacing is a share of a cell above 0 and at most 1, got {self.spacing}")
         if not self.resolution_ratio >= 1:
             raise InputError(f"policy resolution_ratio is at least 1, got {self.resolution_ratio}")
         if not 0 <= self.front < 1:

@@ -6,15 +6,12 @@ the same grid and a mask. `T` latent frames, `C` latent channels, `h w` latent g
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
+from mirage.conditioning import pixel_codec
 from mirage.errors import InputError
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.frames import FrameMemory
 from mirage.memory.protocol import NoMemory, SpatialMemory
-from mirage.memory.rgb import Decode, Encode, RGBPointMemory
-from mirage.models.codec import FRAMES, StreamDecoder
+from mirage.memory.rgb import RGBPointMemory
 from mirage.models.world import WorldModel
 
 VOXEL = 0.02
@@ -43,20 +40,5 @@ def latent_memory(world: WorldModel, policy: MemoryPolicy) -> LatentSpatialMemor
 
 def rgb_memory(world: WorldModel, *, voxel: float | None = None) -> RGBPointMemory:
     """Pixels where they were seen, by the model's own autoencoder."""
-    decode, encode = codec(world)
+    decode, encode = pixel_codec(world)
     return RGBPointMemory(world.channels, decode=decode, encode=encode, voxel=voxel, device=world.vae.device)
-
-
-def codec(world: WorldModel) -> tuple[Decode, Encode]:
-    """A model's autoencoder as the two callables of `RGBPointMemory`."""
-
-    def decode(latents: Tensor, state: StreamDecoder | None) -> tuple[Tensor, StreamDecoder]:
-        decoder = world.decoder() if state is None else state.copy()
-        frames = decoder.decode(latents)
-        # the first latent of a stream is one frame; a later one is four, and stands at the last of them
-        return frames[(len(frames) - 1) % FRAMES :: FRAMES], decoder
-
-    def encode(frames: Tensor) -> Tensor:
-        return torch.cat([world.encode(frame[None]) for frame in frames])
-
-    return decode, encode

@@ -2,7 +2,8 @@
 
 What a step sees is what inference will meet. A chunk begins somewhere in a clip; the memory holds the clip up to there,
 written through the same gate with a depth that is off by as much as an estimator's, with latents as imperfect as
-generated ones, and is read from the chunk's cameras by the same code.
+generated ones, and is read from the chunk's cameras by the same code. Part of the samples have the depth head's own
+depth, a memory of pixels, or none, so that the network serves each of the memories that it is compared with.
 
     clip latents   0 1 2 ... s | s+1 ... s+8          memory: 0..s     first: s (clean)     target: s+1..s+8
     fresh start              s | s+1 ... s+8          memory and first: frame s, encoded alone as an image
@@ -16,11 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mirage.conditioning import batched, build_condition
+from mirage.conditioning import batched, build_condition, pixel_codec
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.memory.references import choose_references
+from mirage.memory.rgb import RGBPointMemory
 from mirage.models import flow
 from mirage.models.condition import Condition
 from mirage.models.transformer import predict
@@ -33,7 +35,8 @@ from mirage.training.latents import LatentClip, load_latent_clip
 @dataclass(frozen=True)
 class DenoiserConfig:
     """`batch` chunks a step and process. Shares are probabilities, noises are in units of a latent's deviation or
-    relative depth."""
+    relative depth. `own_depth`: the share of clips whose depth is that of the model's own depth head; `pixels`: the
+    share of memories that hold pixels, which are drawn and encoded again."""
 
     latents: Path
     batch: int = 4
@@ -41,6 +44,8 @@ class DenoiserConfig:
     shift: float = 3.0
     fresh: float = 0.35
     no_memory: float = 0.2
+    pixels: float = 0.0
+    own_depth: float = 0.0
     no_text: float = 0.12
     max_preceding: int = 1
     max_references: int = 2
@@ -118,18 +123,30 @@ class DenoiserTask:
         if augment:
             level = config.latent_noise * torch.rand((), generator=generator)
             known = known + level * torch.randn(known.shape, generator=generator)
-            depth = noisy_depth(depth, config.depth_noise, generator)
-        memory = LatentSpatialMemory(known.shape[1])
-        grid = (known.shape[-2], known.shape[-1])
-        if not (augment and chance(config.no_memory, generator)):
+            if chance(config.own_depth, generator):
+                depth = self.world.depth(known, camera, first=True)
+            else:
+                depth = noisy_depth(depth, config.depth_noise, generator)
+        memory = self._memory(augment, generator)
+        if memory is not None:
             memory.write(known, depth, camera)
-        readout = memory.read(chunk, grid)
+        grid = (known.shape[-2], known.shape[-1])
+        readout = Readout.holes(len(chunk), known.shape[1], grid) if memory is None else memory.read(chunk, grid)
         history = _last(known, 1 + preceding)
         chosen = self._references(known, depth, camera, chunk, readout, references, generator)
         prompt = "" if augment and chance(config.no_text, generator) else clip.caption
         text = self._text(prompt)
         condition = build_condition(readout, chunk, history=history, references=chosen, text=text)
         return condition, clip.latents[start : start + config.frames].transpose(0, 1)
+
+    def _memory(self, augment: bool, generator: torch.Generator) -> LatentSpatialMemory | RGBPointMemory | None:
+        """An empty memory of the kind that this sample has."""
+        if augment and chance(self.config.no_memory, generator):
+            return None
+        if augment and self.config.pixels and chance(self.config.pixels, generator):
+            decode, encode = pixel_codec(self.world)
+            return RGBPointMemory(self.world.channels, decode=decode, encode=encode)
+        return LatentSpatialMemory(self.world.channels)
 
     def _references(
         self,

@@ -1,9 +1,10 @@
 """Recipes: functions that return a whole configuration. A variant is one of them and two lines.
 
-The bundled model is six runs in one folder (`home`), each from what those before it left there:
+The bundled model is seven runs in one folder (`home`), each from what those before it left there:
 
     mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
-                                                                  -> mini_depth_head      then mini_export
+                                                                  -> mini_depth_head
+    -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)      then mini_export
 """
 
 from collections.abc import Callable
@@ -41,10 +42,11 @@ class AutoencoderRecipe:
 
 @dataclass(frozen=True)
 class DenoiserRecipe:
-    """Train transformer, memory branch and text encoder."""
+    """Train transformer, memory branch and text encoder; `start`: the run to begin from, None: fresh weights."""
 
     config: DenoiserConfig
     schedule: Schedule
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,25 @@ def mini_depth_head(home: Path) -> DepthHeadRecipe:
     )
 
 
+def mini_memories(home: Path) -> DenoiserRecipe:
+    """Then with what a rollout gives: the depth head's depth in half of the clips, and other memories among ours."""
+    return DenoiserRecipe(
+        DenoiserConfig(latents=home / "latents", no_memory=0.25, pixels=0.12, own_depth=0.5),
+        Schedule(
+            steps=600,
+            warmup=20,
+            muon_lr=0.004,
+            adamw_lr=6e-4,
+            adamw=r"patch_embedding|proj_out\.|shared|detail",
+            cooldown=1.0,
+            average=0.99,
+            seed=1,
+            evaluate_every=200,
+        ),
+        start=home / "mini_denoiser",
+    )
+
+
 def mini_export(home: Path) -> ExportRecipe:
     """The weights that ship."""
     return ExportRecipe(home / "mini")
@@ -127,5 +148,8 @@ def mini_export(home: Path) -> ExportRecipe:
 
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     recipe.__name__: recipe
-    for recipe in (mini_clips, mini_images, mini_autoencoder, mini_latents, mini_denoiser, mini_depth_head, mini_export)
+    for recipe in (
+        mini_clips, mini_images, mini_autoencoder, mini_latents, mini_denoiser, mini_depth_head, mini_memories,
+        mini_export,
+    )
 }

@@ -68,7 +68,10 @@ def _work(recipe: Recipe, home: Path, folder: Path) -> None:
                 mean, std = measure_latents(vae, recipe.config.clips)
                 (folder / STATISTICS).write_text(json.dumps({"latents_mean": mean, "latents_std": std}))
         case DenoiserRecipe():
-            fit(DenoiserTask(assembled(home), recipe.config), recipe.schedule, folder, recipe=recipe)
+            world = assembled(home)
+            if recipe.start is not None:
+                put_weights(DenoiserTask.modules(world), averaged_weights(recipe.start))
+            fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe)
         case DepthHeadRecipe():
             fit(DepthHeadTask(assembled(home), recipe.config), recipe.schedule, folder, recipe=recipe)
         case ExportRecipe():
@@ -84,7 +87,8 @@ def assembled(home: Path) -> WorldModel:
     put_weights(world.vae, averaged_weights(autoencoder))
     world.vae.register_to_config(**json.loads((autoencoder / STATISTICS).read_text()))
     fold_time(world.vae)
-    parts = {"mini_denoiser": DenoiserTask.modules(world), "mini_depth_head": world.depth_head}
+    denoiser = DenoiserTask.modules(world)
+    parts = {"mini_denoiser": denoiser, "mini_memories": denoiser, "mini_depth_head": world.depth_head}
     for name, module in parts.items():
         if (home / name / "checkpoint.safetensors").is_file():
             put_weights(module, averaged_weights(home / name))

@@ -46,6 +46,16 @@ def test_captions_replace_numbers() -> None:
         contact_sheet(rows, captions={"a": ["one"]})
 
 
+def test_long_titles_and_labels_are_broken_into_lines() -> None:
+    row = torch.rand(2, 3, 8, 12)
+    long = "a room with yellow walls and a blue tiled floor " * 6
+    short = contact_sheet({"a": row}, columns=2, title="t")
+    tall = contact_sheet({"a": row}, columns=2, title=long)
+    taller = contact_sheet({long: row}, columns=2, title=long)
+    assert short.shape[2] == tall.shape[2] == taller.shape[2]
+    assert short.shape[1] + 40 < tall.shape[1] < taller.shape[1] - 40
+
+
 def test_a_map_puts_things_where_they_are() -> None:
     points = torch.tensor([[-1.0, 0, 0], [1.0, 0, 0], [0, 0, 2.0]])
     ink = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])

@@ -91,4 +91,4 @@ def _sheet(truth: Tensor, walks: dict[str, Tensor], reports: dict[str, Any], cap
     for name, report in reports.items():
         captions[name] = [*words, f"return: {report['return_psnr']:.1f} dB"]
     rows = {"truth": truth[columns], **{name: frames[columns] for name, frames in walks.items()}}
-    return contact_sheet(rows, columns=7, captions=captions, title=caption[:110], width=176)
+    return contact_sheet(rows, columns=7, captions=captions, title=caption, width=176)

@@ -26,25 +26,29 @@ def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = 
     """One labelled row per entry, `columns` frames [F,3,H,W] spread evenly from first to last -> [3,H,W].
 
     Frame numbers stand under the pictures; `captions[label]`, as many as pictures shown, replace them. Every picture is
-    `width` pixels wide. Rows may differ in length and in aspect.
+    `width` pixels wide. Rows may differ in length and in aspect. Long titles and labels are broken into lines.
     """
     if not rows or columns < 1 or any(frames.ndim != 4 or len(frames) == 0 for frames in rows.values()):
         raise ValueError("a contact sheet has at least one row of frames [F,3,H,W] and at least one column")
     chosen = {label: torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long().tolist()
               for label, frames in rows.items()}
     heights = {label: max(1, round(width * frames.shape[2] / frames.shape[3])) for label, frames in rows.items()}
-    head = MARGIN + (TEXT + 2 * GAP if title else 0)
-    line = TEXT + GAP + 2
-    tall = head + sum(line + heights[label] + SMALL + 2 * GAP + MARGIN // 2 for label in rows) + MARGIN // 2
     wide = 2 * MARGIN + columns * (width + GAP) - GAP
+    title_lines = _broken(title, _font(TEXT + 2), wide - 2 * MARGIN)
+    label_lines = {label: _broken(label, _font(TEXT), wide - 2 * MARGIN) for label in rows}
+    line = TEXT + GAP + 2
+    head = MARGIN + (len(title_lines) * line + GAP if title else 0)
+    tall = head + MARGIN // 2 + sum(len(label_lines[label]) * line + heights[label] + SMALL + 2 * GAP + MARGIN // 2
+                                    for label in rows)
     sheet = Image.new("RGB", (wide, tall), PAPER)
     draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((MARGIN, MARGIN - 4), title, fill=INK, font=_font(TEXT + 2))
+    for number, words in enumerate(title_lines):
+        draw.text((MARGIN, MARGIN - 4 + number * line), words, fill=INK, font=_font(TEXT + 2))
     top = head
     for label, frames in rows.items():
-        draw.text((MARGIN, top), label, fill=INK, font=_font(TEXT))
-        top += line
+        for words in label_lines[label]:
+            draw.text((MARGIN, top), words, fill=INK, font=_font(TEXT))
+            top += line
         words = (captions or {}).get(label) or [str(index) for index in chosen[label]]
         for column, (index, word) in enumerate(zip(chosen[label], words, strict=True)):
             left = MARGIN + column * (width + GAP)
@@ -106,6 +110,17 @@ def plot_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, 
         axes.legend(frameon=False)
     canvas.draw()
     return _tensor(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+
+def _broken(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken between words; one word that is wider stays whole."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _frame(points: Tensor, centers: Tensor) -> tuple[Tensor, float]:

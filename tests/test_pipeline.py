@@ -1,0 +1,61 @@
+"""`MiragePipeline` is a session under diffusers' call: loaded and saved as a pipeline is, and the same frames."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.trajectory import pan
+from mirage.models.tiny import tiny_world
+from mirage.pipeline import MiragePipeline
+from mirage.rollout import Session
+from mirage.rollout.session import Settings
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory: pytest.TempPathFactory) -> MiragePipeline:
+    folder: Path = tmp_path_factory.mktemp("model")
+    tiny_world().save_pretrained(folder)
+    return MiragePipeline.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
+
+
+PATH = pan(Camera.looking(aspect=1.5), 9)
+
+
+def test_the_call_is_a_session(pipe: MiragePipeline, image: Tensor) -> None:
+    steps: list[int] = []
+    found = pipe(image, PATH, "a red room", num_inference_steps=2,
+                 callback_on_step_end=lambda _, step, timestep, seen: steps.append(step))
+    session = Session(pipe, image, camera=PATH[0], prompt="a red room", settings=Settings(steps=2))
+    frames = torch.cat([chunk.frames for chunk in session.follow(PATH)])
+    assert torch.equal(torch.as_tensor(found.frames), frames)
+    assert len(found.session.memory) == len(session.memory)
+    assert steps == [0, 1] * (len(steps) // 2)
+    assert steps
+
+
+def test_the_seed_comes_from_the_generator(pipe: MiragePipeline, image: Tensor) -> None:
+    def seeded(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.as_tensor(pipe(image, PATH, num_inference_steps=1, generator=generator).frames)
+
+    assert torch.equal(seeded(1), seeded(1))
+    assert not torch.equal(seeded(1), seeded(2))
+
+
+def test_arrays_have_channels_last(pipe: MiragePipeline, image: Tensor) -> None:
+    frames, _ = pipe(image, PATH, num_inference_steps=1, output_type="np")
+    assert frames.shape == (9, 64, 96, 3)
+
+
+def test_a_path_is_a_row_of_cameras(pipe: MiragePipeline, image: Tensor) -> None:
+    with pytest.raises(InputError, match="path"):
+        pipe(image, PATH[0])

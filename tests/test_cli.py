@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mirage.cli import main
+from mirage.evaluation.folder import save_frames
 from mirage.formats.cameras import load_cameras, save_cameras
 from mirage.formats.image import load_image, save_image
 from mirage.formats.ply import load_ply
@@ -222,7 +223,8 @@ def test_evaluate_synthetic_goes_on_where_it_was(model, place, capsys):
 
 
 @pytest.mark.parametrize("words", ["", "generate", "camera", "inspect", "export", "bench", "bench memory", "evaluate",
-                                   "evaluate synthetic", "evaluate revisit", "train", "demo"])
+                                   "evaluate synthetic", "evaluate revisit", "evaluate real", "evaluate re10k",
+                                   "evaluate worldscore", "bench efficiency", "train", "demo"])
 def test_every_subcommand_has_help(words, capsys):
     assert main([*words.split(), "--help"]) == 0
     said = capsys.readouterr()
@@ -237,6 +239,43 @@ def test_a_failed_task_is_listed_and_exits_with_1(place, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out.splitlines()[-1])["failures"].keys() == {"given"}
     assert said.err.count("\n") == 1
+
+
+def test_evaluate_re10k_on_its_own_clips_and_again_on_what_it_made(model, place, capsys):
+    save_frames(place / "path", torch.rand(16, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    argv = ["evaluate", "re10k", str(place), "--frames", "5", "--json"]
+    assert main([*argv, "--model", model, "--steps", "1", "--out", "r"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["scores"]["psnr"]["n"] == told["scores"]["psnr_c"]["n"] == 1
+    assert "no weights" in told["lpips"]
+    assert Path("r/path/sheet.png").is_file()
+    assert main([*argv, "--generated", "r", "--size", *map(str, SIZE), "--out", "again"]) == 0
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert again["scores"]["psnr"] == told["scores"]["psnr"]
+    assert main([*argv, "--generated", "r", "--out", "other"]) == 2
+    assert main([*argv, "--model", model, "--frames", "33", "--out", "long"]) == 1  # the clip has 16 frames
+
+
+def test_evaluate_worldscore_writes_the_official_folders(model, place, capsys):
+    rows = [{"visual_style": "photorealistic", "scene_type": "indoor", "camera_path": ["push_in", "pan_left"],
+             "image": f"WorldScore-Dataset/static/images/room/{name}.png", "prompt_list": ["a", "b", "c"],
+             "style": "photo"} for name in ("there", "missing")]
+    (place / "static" / "images" / "room").mkdir(parents=True)
+    (place / "static" / "static.json").write_text(json.dumps(rows))
+    home = (place / "picture.png").rename(place / "static" / "images" / "room" / "there.png").parents[3]
+    home = home.rename(home.with_name("WorldScore-Dataset"))
+    argv = ["evaluate", "worldscore", str(home), "--model", model, "--frames", "5", "--steps", "1", "--out", "w"]
+    for _ in range(2):  # the second run finds the first one's work
+        assert main([*argv, "--json"]) == 1
+        said = capsys.readouterr()
+        told = json.loads(said.out.splitlines()[-1])
+        assert told["generated"] == 1
+        assert told["failures"].keys() == {"static/photorealistic/indoor/room/missing"}
+        assert said.err.count("\n") == 1
+    made = Path("w/worldscore_output/static/photorealistic/indoor/room/there")
+    assert len(names(made / "frames")) == 9
+    assert names(made) == ["camera_data.json", "frames", "image_data.json", "input_image.png", "time.txt", "videos"]
+    assert main([*argv[:-1], "x", "--frames", "6"]) == 2
 
 
 @pytest.mark.parametrize("memory", ["rgb", "frames"])

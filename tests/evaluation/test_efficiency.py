@@ -7,8 +7,18 @@ import pytest
 import torch
 
 from mirage.errors import InputError
-from mirage.evaluation.efficiency import LEAST, PUBLISHED, STAGES, decomposition, figure, run_efficiency, run_real_scale
+from mirage.evaluation.efficiency import (
+    LEAST,
+    PUBLISHED,
+    STAGES,
+    decomposition,
+    figure,
+    run_efficiency,
+    run_real_scale,
+    speedups,
+)
 from mirage.models.tiny import tiny_world
+from mirage.models.wan22 import random_block
 
 
 @pytest.fixture(scope="module")
@@ -51,39 +61,59 @@ def test_the_figure_is_a_picture_of_both(result):
 
 
 def test_fewer_steps_show_more_of_the_memory():
-    def rows(rest: float) -> list[dict[str, float]]:
-        return [{"denoise": 10.0, "end_to_end": 10.0 + rest}]
-
-    table = decomposition({"latent": rows(1.0), "rgb": rows(21.0)}, steps=20)  # half a second a step
+    table = speedups({"latent": 1.0, "rgb": 21.0}, step=0.5)
     assert [row["steps"] for row in table] == [40, 20, 8, 4, 0]
     assert [row["over rgb"] for row in table] == pytest.approx([41 / 21, 31 / 11, 25 / 5, 23 / 3, 21.0])
     n = table[-1]["steps_for_published over rgb"]
     assert (21 + n / 2) / (1 + n / 2) == pytest.approx(PUBLISHED)
-    weak = decomposition({"latent": rows(1.0), "rgb": rows(5.0)}, steps=20)
-    assert weak[-1]["steps_for_published over rgb"] is None
+    assert speedups({"latent": 1.0, "rgb": 5.0}, step=0.5)[-1]["steps_for_published over rgb"] is None
+
+
+def test_what_memories_share_is_the_same_for_all_however_the_clock_wavered():
+    def row(own: float, shared: float) -> dict[str, float]:
+        return {**dict.fromkeys(STAGES, 0.0), "encode": own, "denoise": shared, "depth": shared, "decode": shared}
+
+    table = decomposition({"latent": [row(1, 2)] * 3, "rgb": [row(3, 2), row(3, 9), row(3, 2)]}, steps=1)
+    assert table[-1]["latent s"] == 2 + 2 + 1
+    assert table[-1]["rgb s"] == 2 + 2 + 3
+    assert table[0]["denoise s"] == 80
 
 
 def test_the_real_scale_in_small():
-    asked = []
+    asked, tokens = [], []
 
-    def decode(latent):
-        asked.append(tuple(latent.shape))
+    def decode(latents):
+        asked.append(tuple(latents.shape))
         return torch.zeros(1, 3, 24, 40)
 
     def encode(frame):
         asked.append(tuple(frame.shape))
         return torch.zeros(1, 4, 6, 10)
 
-    real = run_real_scale(decode, encode, chunks=2, grid=(6, 10), stride=4, channels=4, repeats=1, merged=(0.5, 2.0))
-    assert asked == [(1, 4, 6, 10), (1, 3, 24, 40)]
+    real = run_real_scale(decode, encode, tokens.append, chunks=2, grid=(6, 10), stride=4, channels=4, repeats=1,
+                          merged=(0.5, 2.0))
+    assert asked == [(1, 3, 24, 40), (1, 4, 6, 10), (1, 4, 3, 5), (2, 4, 3, 5)]
+    assert tokens == [12 * 15, 9 * 15]
     assert [row["chunk"] for row in real["latent"]] == [1, 2]
     rgb = real["rgb"]
     assert rgb["points"] == 9 * 24 * 40
-    assert rgb["conditioning_s"] == pytest.approx(
-        32 * rgb["decode_picture_s"] + 9 * rgb["encode_picture_s"] + rgb["lift_s"] + rgb["render_s"])
+    assert rgb["decode_s"] == pytest.approx(8 * rgb["decode_latent_s"])
+    assert rgb["encode_s"] == pytest.approx(9 * rgb["encode_picture_s"])
+    assert rgb["conditioning_s"] == pytest.approx(rgb["decode_s"] + rgb["encode_s"] + rgb["lift_s"] + rgb["render_s"])
+    step = real["denoiser"]["step_s"]
+    assert step == pytest.approx(30 * real["denoiser"]["block_s"] + 15 * real["denoiser"]["branch_block_s"])
+    shown, unseen = (real["steps"][name][-1] for name in ("shown", "unseen"))
+    assert shown["latent s"] - unseen["latent s"] == pytest.approx(rgb["decode_s"])
+    assert shown["rgb s"] == pytest.approx(unseen["rgb s"])
     every, fine, coarse = real["memory"]
     assert every["bytes_per_frame"] == LEAST * 24 * 40
     assert 1 < fine["fewer"] < coarse["fewer"]
+
+
+def test_a_block_of_the_real_denoiser_in_small():
+    run = random_block(dim=48, heads=2, ffn_dim=96, text=4)
+    assert run(6).shape == (1, 6, 48)
+    assert torch.isfinite(run(6)).all()
 
 
 def test_nothing_to_measure_is_refused():

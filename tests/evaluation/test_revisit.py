@@ -80,10 +80,13 @@ def test_memory_wins_and_the_controls_lose_although_a_still_picture_has_the_best
     remembers, forgets = (summarise([score_rollout(r, families)])["systems"] for r in (walk, forgetful))
     assert remembers["rollout"]["nmr"] > 0.9
     assert remembers["rollout"]["nmr"] > forgets["rollout"]["nmr"] + 0.5
-    still, held = forgets["copy first"], forgets["repeat last"]
-    assert still["psnr_c"].mean == 100 > forgets["rollout"]["psnr_c"].mean
-    for control in (still, held):  # nothing to remember: no range, or no gain
-        assert control["nmr"] is None or control["nmr"] < remembers["rollout"]["nmr"] - 0.5
+    gain = remembers["rollout"]["families"][APPEARANCE]["metrics"]["psnr"]["gain"].mean
+    for name in ("copy first", "repeat last"):
+        assert forgets[name]["psnr_c"].mean == 100 > forgets["rollout"]["psnr_c"].mean
+        assert forgets[name]["nmr"] is None
+        assert forgets[name]["families"][APPEARANCE]["metrics"]["psnr"]["gain"].mean == 0 < gain
+    held = forgets["stop half-way"]["nmr"]
+    assert held is None or held < remembers["rollout"]["nmr"] - 0.5
 
 
 def test_mirror_and_closed_loop_only_where_the_path_says_so(walk: Rollout, forgetful: Rollout) -> None:
@@ -98,9 +101,10 @@ def test_mirror_and_closed_loop_only_where_the_path_says_so(walk: Rollout, forge
 def test_controls_have_the_rollouts_length_and_its_frames(walk: Rollout) -> None:
     made = controls(walk.frames)
     assert all(frames.shape == walk.frames.shape for frames in made.values())
-    assert torch.equal(made["repeat last"][: FRAMES // 2], walk.frames[: FRAMES // 2])
-    assert torch.equal(made["repeat last"][-1], walk.frames[(FRAMES - 1) // 2])
+    assert torch.equal(made["stop half-way"][: FRAMES // 2], walk.frames[: FRAMES // 2])
+    assert torch.equal(made["stop half-way"][-1], walk.frames[(FRAMES - 1) // 2])
     assert torch.equal(made["copy first"][-1], walk.frames[0])
+    assert torch.equal(made["repeat last"][0], walk.frames[-1])
 
 
 def test_local_matches_tell_the_same_place_from_another() -> None:

@@ -60,7 +60,7 @@ def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("synthetic")
     options = SyntheticOptions(out, worlds=2, chunks=2, memories=("latent", "none"), size=SIZE, chunk_frames=CHUNK)
     content = evaluate_synthetic(make, options, codec=lambda frames: frames * 0.98)
-    assert (out / "report.md").read_text().count("control: ") == 2
+    assert (out / "report.md").read_text().count("control: ") == 3
     assert len(list(out.glob("world-*/sheet.png"))) == 2
     return content
 
@@ -83,7 +83,9 @@ def test_what_was_put_in_comes_out(results: dict) -> None:
 
 def test_a_still_picture_wins_the_closed_loop_and_loses_where_it_should_have_moved(results: dict) -> None:
     still = results["controls"]["copy first"]
-    assert still["psnr_c"] == 100
+    assert still["psnr_c"] == 100 > results["psnr_c"]["latent"]
+    assert still["nmr"] is None
+    assert still.keys() >= {"psnr", "ssim", "n"}
     assert still["seen"]["psnr"] < results["seen"]["latent"]["psnr"] - 5
     assert results["ceiling"]["seen"]["psnr"] > results["seen"]["latent"]["psnr"]
 

@@ -38,6 +38,6 @@ def test_every_ablation_walks_and_is_measured(world: WorldModel, tmp_path) -> No
     assert content["coverage_by_chunk"]["latent"][0] > content["coverage_by_chunk"]["none"][0] == 0
     assert content["memory_bytes_by_chunk"]["latent, int8"][0] < content["memory_bytes_by_chunk"]["latent"][0]
     assert all(content["return"][name]["psnr"] is not None for name in names)
-    assert set(content["controls"]) == {"repeat last", "copy first"}
+    assert set(content["controls"]) == {"copy first", "repeat last", "stop half-way"}
     with pytest.raises(InputError, match="no memory 'gold'"):
         run_synthetic(world, SyntheticOptions(tmp_path, memories=("gold",)))

@@ -154,10 +154,10 @@ class BenchEfficiency(Common):
     seed: int = 0
     """Which procedural world."""
     real_scale: bool = False
-    """Also 704x1280 with the sizes of Wan2.2-TI2V-5B: memory read and write, and its autoencoder for one picture with
-    random weights (minutes on a CPU, 4 GB)."""
+    """Also 704x1280 with the sizes of Wan2.2-TI2V-5B and random weights: memory read and write, its autoencoder, one of
+    its transformer blocks (ten minutes of one core, 12 GB)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of that autoencoder."""
+    """Of those networks."""
     plot: Annotated[Path | None, _unset("FILE", "no plot")] = None
     """Draw seconds per frame and MiB over chunks (PNG)."""
 
@@ -176,8 +176,10 @@ class EvaluateSynthetic(Common):
     """Length of each walk in chunks of the model."""
     seed: int = 0
     """Which worlds: 1,000 per seed, 0 to 999, never trained on."""
-    memories: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: all)")] = ()
-    """What is compared: latent, rgb, rgb-voxel, frames, none, and variants ("latent, no gate")."""
+    memories: Annotated[tuple[str, ...], _unset("NAME [NAME ...]", "latent rgb frames none")] = ()
+    """What is compared: latent, rgb, rgb-voxel, frames, none; and ablations, each one word in quotes: "latent, no lock"
+    (of scale), "latent, no gate" (of writing), "latent, filter", "latent, no filter" (of what moves), "latent, nearest"
+    (point of a cell), "latent, int8", "latent, true first depth"."""
     moving: bool = False
     """Worlds with boxes that move."""
     steps: Annotated[int | None, _unset("N", "the model's own")] = None
@@ -214,6 +216,79 @@ class EvaluateReal(Common):
     """How many frames apart the two of a pair are, by their numbers."""
     pairs: int = 8
     """Pairs per gap, spread over the sequence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRe10k(Common):
+    """RealEstate10K: the first frame and the true path of each clip, walked out and exactly back; PSNR, SSIM, LPIPS
+    against what the camera saw, the closed loop, and pose errors where a clip's folder has estimated.npz, .txt or
+    .json."""
+
+    clips: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """NAME.txt (RealEstate10K's text) beside NAME.mp4 or a folder NAME of pictures, one frame per line of the text."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/re10k")
+    """Results, one folder per clip; run again to go on where it stopped."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Which model; see generate."""
+    memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
+    """Its memory; see generate."""
+    frames: int = 49
+    """Frames of each clip, the first one included."""
+    start: int = 0
+    """Number of the frame that is given."""
+    stride: int = 1
+    """Every how many frames of a clip."""
+    index: Annotated[Path | None, _unset("FILE", "--start, --stride and --frames decide")] = None
+    """pixelSplat's index (json): which frame is given and which are scored."""
+    scale: float = 1.0
+    """World units of the model per unit of the clips, whose scale is arbitrary."""
+    one_way: bool = False
+    """Do not come back: no closed loop is scored."""
+    limit: Annotated[int | None, _unset("N", "all")] = None
+    """Only the first clips."""
+    generated: Annotated[Path | None, _unset("FOLDER", "the model generates")] = None
+    """Rollouts NAME/ made elsewhere (frames and cameras), scored instead of generating; needs --size."""
+    size: Annotated[tuple[int, int] | None, _unset("H W", "the model's")] = None
+    """Height and width in pixels at which is compared."""
+    lpips: Annotated[Path | None, _unset("FOLDER", "without LPIPS, and the report says so")] = None
+    """LPIPS weights: alexnet*.pth (torchvision's) and alex.pth (the lpips package's)."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    seed: int = 0
+    """Same seed, same videos."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateWorldScore(Common):
+    """WorldScore: make its camera paths, generate, and write the folders that its official evaluator reads.
+
+    Below --out: worldscore_output (the official layout: frames, video, cameras, image data, time), mirage_tasks (what
+    is done, contact sheets), report.md. What needs no weights is scored at once; run it again after the official
+    evaluator, and its evaluation.json files are normalised and averaged here too.
+    """
+
+    dataset: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """WorldScore-Dataset, unpacked: static/static.json, dynamic/dynamic.json and their pictures."""
+    movement: Literal["static", "dynamic"] = "static"
+    """Which half of the data set."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/worldscore")
+    """Results, one folder per instance; run again to go on where it stopped."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Which model; see generate."""
+    memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
+    """Its memory; see generate."""
+    frames: int = 49
+    """Frames per camera move, 1 + 4k, both ends included; the evaluator's own configuration has to say the same."""
+    speed: float = 1.0
+    """World units of a push_in (twice those of a move_left); WorldScore scores translation free of scale."""
+    fps: float = 16.0
+    """Frames per second of the videos."""
+    limit: Annotated[int | None, _unset("N", "all")] = None
+    """Only the first instances."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    seed: int = 0
+    """Same seed, same videos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +329,7 @@ class Demo(Common):
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", BenchMemory: "bench_memory",
     BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate", EvaluateRevisit: "evaluate",
-    EvaluateReal: "evaluate", Train: "train", Demo: "demo",
+    EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate", Train: "train", Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
 
@@ -270,12 +345,14 @@ class _Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluate:
-    """Make the tables: on procedural worlds, on real frames, or on anybody's rollouts."""
+    """Make the tables: on procedural worlds, real frames, RealEstate10K, WorldScore, or anybody's rollouts."""
 
     what: OmitSubcommandPrefixes[
         Annotated[EvaluateSynthetic, subcommand("synthetic")]
         | Annotated[EvaluateRevisit, subcommand("revisit")]
         | Annotated[EvaluateReal, subcommand("real")]
+        | Annotated[EvaluateRe10k, subcommand("re10k")]
+        | Annotated[EvaluateWorldScore, subcommand("worldscore")]
     ]
 
 

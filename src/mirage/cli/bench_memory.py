@@ -52,4 +52,4 @@ def _plot(rows: list[dict[str, Any]]):
     first = rows[0]["backend"]
     mine = [row for row in rows if row["backend"] == first]
     lines["published algorithm"] = ([row["points"] for row in mine], [row["published_ms"] for row in mine])
-    return plot_lines(lines, x="points in the memory", y="ms per read of 9 cameras", log=True)
+    return plot_lines(lines, x="points in the memory", y="ms per read of 9 cameras", log="xy")

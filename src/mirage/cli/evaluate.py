@@ -1,15 +1,19 @@
-"""`mirage evaluate synthetic | revisit | real`: a folder per task, resumable; exit code 1 if any task failed."""
+"""`mirage evaluate synthetic | revisit | real | re10k | worldscore`: a folder per task, resumable; exit code 1 if any
+task failed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mirage.cli.arguments import EvaluateReal, EvaluateRevisit, EvaluateSynthetic
+from mirage.cli.arguments import EvaluateRe10k, EvaluateReal, EvaluateRevisit, EvaluateSynthetic, EvaluateWorldScore
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 
+Evaluate = EvaluateSynthetic | EvaluateRevisit | EvaluateReal | EvaluateRe10k | EvaluateWorldScore
 
-def run(asked: EvaluateSynthetic | EvaluateRevisit | EvaluateReal) -> Result:
+
+def run(asked: Evaluate) -> Result:
     """Run what is not done yet, then print the report of all."""
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
@@ -20,6 +24,10 @@ def run(asked: EvaluateSynthetic | EvaluateRevisit | EvaluateReal) -> Result:
             results = _revisit(asked)
         case EvaluateReal():
             results = _real(asked)
+        case EvaluateRe10k():
+            results = _re10k(asked)
+        case EvaluateWorldScore():
+            results = _worldscore(asked)
     failures = results["failures"]
     print((asked.out / "report.md").read_text(encoding="utf-8"))
     print(f"wrote {asked.out}/results.json, report.md and a folder per task")
@@ -60,3 +68,52 @@ def _real(asked: EvaluateReal) -> dict[str, Any]:
     world = load_world_model(asked.model)
     with progress("evaluating", total=len(asked.gaps) * asked.pairs) as show:
         return scenes7.run_real(world, options, progress=lambda name, number, of: show(number - 1, name))
+
+
+def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
+    from mirage.evaluation import re10k
+    from mirage.models.world import load_world_model
+
+    if asked.generated is not None and asked.size is None:
+        raise InputError("--generated needs --size H W, the size of its pictures")
+    options = re10k.Re10kOptions(
+        clips=asked.clips, out=asked.out, frames=asked.frames, start=asked.start, stride=asked.stride,
+        index=asked.index, scale=asked.scale, loop=not asked.one_way, limit=asked.limit, generated=asked.generated,
+        lpips=asked.lpips, model=_made_by(asked))
+    tasks = re10k.tasks_of(options)
+    generate = None
+    if asked.generated is None:
+        world = load_world_model(asked.model)
+        options, generate = replace(options, size=asked.size or world.size), _generator(world, asked)
+    elif asked.size is not None:
+        options = replace(options, size=asked.size)
+    with progress("evaluating", total=len(tasks)) as show:
+        return re10k.run_re10k(options, generate, progress=lambda name, number, of: show(number - 1, name))
+
+
+def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
+    from mirage.evaluation import worldscore
+    from mirage.models.world import load_world_model
+
+    options = worldscore.WorldScoreOptions(
+        dataset=asked.dataset, out=asked.out, movement=asked.movement, frames=asked.frames, speed=asked.speed,
+        fps=asked.fps, limit=asked.limit, model=_made_by(asked))
+    count = len(worldscore.check(options))
+    world = load_world_model(asked.model)
+    with progress("evaluating", total=count) as show:
+        return worldscore.run_worldscore(replace(options, size=world.size), _generator(world, asked),
+                                         progress=lambda name, number, of: show(number - 1, name))
+
+
+def _generator(world: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
+    from mirage.evaluation import walk
+    from mirage.rollout.memories import make_memory
+    from mirage.rollout.session import Settings
+
+    return walk.generator(world, memory=lambda world: make_memory(asked.memory, world),
+                          settings=Settings(steps=asked.steps), seed=asked.seed)
+
+
+def _made_by(asked: EvaluateRe10k | EvaluateWorldScore) -> str:
+    """What tells one set of results from another, for the record."""
+    return f"{asked.model} memory={asked.memory} steps={asked.steps or 'own'} seed={asked.seed}"

@@ -8,15 +8,17 @@ waits for the work it asked for. The stages of a chunk:
     condition references and the condition
     denoise, depth
     decode    new latents to pixels. Counted once: an rgb memory must, and what it decoded can be shown
-    lift      filter and write, without the decoding
+    static    what moves and may not enter
+    lift      the write, without the decoding
 
 `conditioning` is the way from the last chunk's latents to the next one's condition: project + encode + condition, and
 for an rgb memory decode + lift too, since it cannot condition without them. `memory` is what a memory adds to a chunk
-that is shown anyway: project + encode + condition + lift.
+that is shown anyway: project + encode + condition + static + lift.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median, quantiles
 from typing import Any, ParamSpec, TypeVar
 
@@ -36,10 +38,12 @@ from mirage.worlds import World
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STAGES = ("project", "encode", "condition", "denoise", "depth", "decode", "lift")
+STAGES = ("project", "encode", "condition", "denoise", "depth", "decode", "static", "lift")
+OWN = ("project", "encode", "condition", "static", "lift")
+"""The stages in which memories differ; the others do the same work whatever the memory."""
 STEPS = (40, 20, 8, 4)
 PUBLISHED = 10.57
-"""arXiv 2606.09828: end to end, "up to", one H100, 40 steps, against an RGB pipeline that is not named."""
+"""As published (arXiv 2606.09828): end to end, "up to", one H100, 40 steps, an RGB pipeline that is not named."""
 LEAST = 15
 """Bytes of a coloured point: three positions of four bytes, three colours of one. What a read needs beside is extra."""
 _STRIDE = 16  # pixels per cell of the real scale
@@ -109,101 +113,141 @@ class _Walk:
             "project": took["read"] - self.encoding.seconds, "encode": self.encoding.seconds,
             "condition": took["condition"], "denoise": took["denoise"], "depth": took["depth"],
             "decode": self.decoding.seconds if self.decodes else took["decode"],
-            "lift": took["write"] - self.decoding.seconds,
+            "static": took["static"], "lift": took["write"] - self.decoding.seconds,
         }
         read = row["project"] + row["encode"] + row["condition"]
         peak = {"device_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_initialized() else {}
         return {**row, "conditioning": read + (row["decode"] + row["lift"] if self.decodes else 0.0),
-                "memory": read + row["lift"], "end_to_end": sum(row.values()), "points": chunk.memory_points,
-                "cache_bytes": chunk.memory_bytes, **peak}
+                "memory": sum(row[stage] for stage in OWN), "end_to_end": sum(row.values()),
+                "points": chunk.memory_points, "cache_bytes": chunk.memory_bytes, **peak}
 
 
 def decomposition(rows: Mapping[str, Sequence[Mapping[str, Any]]], *, steps: int) -> list[dict[str, Any]]:
-    """End-to-end seconds per chunk of every memory as the denoising steps fall, and how many times faster the first is.
+    """`speedups` of what was measured, at `steps` steps. What all memories share (a denoising step, depth, decoding) is
+    the median over all their chunks; what is their own is the median over their own."""
+    every = [row for taken in rows.values() for row in taken]
+    shared = median(row["depth"] for row in every) + median(row["decode"] for row in every)
+    rest = {name: shared + median(sum(row[stage] for stage in OWN) for row in taken) for name, taken in rows.items()}
+    return speedups(rest, step=median(row["denoise"] / steps for row in every))
 
-    Denoising is common to all, so with a memory's other stages R and the time S of one step a chunk takes R + n S; S is
-    the median over all chunks that were measured, at `steps` steps. The last row has no steps at all: what remains is
-    the most that the first memory can gain here. "steps_for_published": the n at which the gain is `PUBLISHED`.
+
+def speedups(rest: Mapping[str, float], *, step: float) -> list[dict[str, Any]]:
+    """End-to-end seconds per chunk by memory as the denoising steps fall, and how many times faster the first one is.
+
+    `rest`: seconds per chunk of all stages but denoising; `step`: of one denoising step, which is common to all: a
+    chunk of n steps takes rest + n step. The last row has no steps at all: the most that the first memory can gain.
+    "steps_for_published": the n at which the gain is `PUBLISHED`; None where it never is.
     """
-    one = median(row["denoise"] / steps for taken in rows.values() for row in taken)
-    rest = {name: median(row["end_to_end"] - row["denoise"] for row in taken) for name, taken in rows.items()}
     first = next(iter(rest))
     table: list[dict[str, Any]] = []
     for n in (*STEPS, 0):
-        whole = {name: seconds + n * one for name, seconds in rest.items()}
-        table.append({"steps": n, "denoise_s": n * one, **{f"{name} s": seconds for name, seconds in whole.items()},
+        whole = {name: seconds + n * step for name, seconds in rest.items()}
+        table.append({"steps": n, "denoise s": n * step, **{f"{name} s": seconds for name, seconds in whole.items()},
                       **{f"over {name}": seconds / whole[first] for name, seconds in whole.items() if name != first}})
     for name in rest:
         if name != first:
             left = rest[name] - PUBLISHED * rest[first]
-            table[-1][f"steps_for_published over {name}"] = left / ((PUBLISHED - 1) * one) if left >= 0 else None
+            table[-1][f"steps_for_published over {name}"] = left / ((PUBLISHED - 1) * step) if left >= 0 else None
     return table
 
 
 def figure(result: Mapping[str, Any]) -> Tensor:
-    """Seconds per new frame and MiB of cache over chunks, one above the other -> [3,H,W]."""
+    """Over chunks, one above the other -> [3,H,W]: seconds per new frame, the conditioning's share of them, MiB of
+    cache."""
     new = result["setting"]["new_frames_per_chunk"]
-    lines: dict[str, dict[str, tuple[list[float], list[float]]]] = {"seconds": {}, "cache": {}}
-    for name, rows in result["chunks"].items():
-        number = [row["chunk"] for row in rows]
-        lines["seconds"][name] = number, [row["end_to_end"] / new for row in rows]
-        lines["seconds"][f"{name}, conditioning only"] = number, [row["conditioning"] / new for row in rows]
-        if rows[-1]["cache_bytes"]:
-            lines["cache"][name] = number, [row["cache_bytes"] / 2**20 for row in rows]
-    return torch.cat([plot_lines(lines["seconds"], x="chunk", y="seconds per new frame", log=True),
-                      plot_lines(lines["cache"], x="chunk", y="cache, MiB", log=True)], dim=1)
+
+    def curves(value: Callable[[Mapping[str, Any]], float]) -> dict[str, tuple[list[float], list[float]]]:
+        lines = {name: ([row["chunk"] for row in rows], [value(row) for row in rows])
+                 for name, rows in result["chunks"].items()}
+        return {name: line for name, line in lines.items() if all(line[1])}
+
+    return torch.cat([
+        plot_lines(curves(lambda row: row["end_to_end"] / new), x="chunk", y="s per new frame", title="end to end"),
+        plot_lines(curves(lambda row: row["conditioning"] / new), x="chunk", y="s per new frame", log="y",
+                   title="conditioning: from the last chunk's latents to the next one's condition"),
+        plot_lines(curves(lambda row: row["cache_bytes"] / 2**20), x="chunk", y="MiB", log="y", title="cache"),
+    ], dim=1)
 
 
 # -- the real scale ------------------------------------------------------------------------------------------------
 
 
-def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor], *, chunks: int = 50,
+def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor],
+                   block: Callable[[int], object] | None = None, *, chunks: int = 50,
                    grid: tuple[int, int] = bench.GRID, stride: int = _STRIDE, channels: int = bench.CHANNELS,
                    repeats: int = 3, merged: Sequence[float] = (0.01, 0.02, 0.05),
                    progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
-    """Memory read and write in a room at the size of Wan2.2-TI2V-5B: 704x1280, 44x80 cells, 48 channels, chunks of nine
-    latents of which eight are new; and the codec of an rgb memory for one picture.
+    """Memory, codec and denoiser at the size of Wan2.2-TI2V-5B: 704x1280, 44x80 cells, 48 channels, chunks of nine
+    latents of which eight are new, in a room. Seconds are of processor time, one chunk's unless said otherwise.
 
-    `decode`, `encode`: one latent that stands for one frame [1,C,h,w] <-> one frame [1,3,H,W], such as those of
-    `models.wan22.random_autoencoder`; each is called once (speed does not depend on the weights).
+    `decode`: a stream's first latents [T,C,h,w] -> frames [1 + 4 (T - 1),3,H,W]; `encode`: one frame [1,3,H,W] -> one
+    latent, such as those of `models.wan22.random_autoencoder` (speed does not depend on the weights). `block`: runs one
+    transformer block of the backbone over so many tokens.
 
-    latent: seconds of read and write at chunk 1 .. `chunks`, measured. rgb: lift of eight frames and rendering of nine
-    views, measured in chunk 1, when the cloud is smallest; decoding extrapolated from one picture to 8 x 4 pictures
-    (a later latent is four frames and its convolutions see three, so this is the least it can take); encoding from one
-    picture to nine. memory: bytes per frame of a walk of `chunks` chunks there and back, against rgb keeping each of
-    these frames at `LEAST` bytes per point, and against clouds merged in cubes.
+    latent    read and write at chunk 1 .. `chunks` of a walk there and back, measured.
+    rgb       lift of eight frames and rendering of nine views, measured in chunk 1, when the cloud is smallest.
+              Encoding: one picture measured, times nine. Decoding: a later latent (four frames) measured on half the
+              grid's sides, where it fits into memory, times four; times eight. Its area rule is checked by a picture,
+              which is measured at both sizes ("picture_over_quarter", 4 if the rule holds).
+    denoiser  one block measured over the tokens of a step (nine targets, one preceding frame, two references) and over
+              the targets alone, as the memory branch has them; a step is thirty of the first and fifteen of the second.
+    steps     `speedups`, "shown": every frame is decoded to be looked at; "unseen": nobody looks, so only rgb decodes.
+    memory    bytes per frame of the walk, against rgb keeping each of these frames at `LEAST` bytes per point, and
+              against clouds merged in cubes.
     """
     size = (grid[0] * stride, grid[1] * stride)
 
     def tell(what: str, number: int) -> None:
         if progress is not None:
-            progress(what, number, 4)
+            progress(what, number, 5)
 
-    tell("one picture through the codec", 0)
-    latent, frame = torch.randn(1, channels, *grid), torch.rand(1, 3, *size)
-    decode_s, encode_s = _seconds(lambda: decode(latent)), _seconds(lambda: encode(frame))
-    tell("latent memory", 1)
+    tell("latent memory", 0)
     rows = _latent_rows(chunks, grid, channels, repeats)
-    tell("rgb memory", 2)
-    lift_s, render_s, points, nbytes = _rgb_chunk(grid, size, repeats)
-    tell("bytes", 3)
-    rgb = {"decode_picture_s": decode_s, "encode_picture_s": encode_s, "decode_s": 32 * decode_s,
-           "encode_s": bench.CHUNK * encode_s, "lift_s": lift_s, "render_s": render_s, "points": points,
-           "cache_bytes": nbytes,
-           "rule": "decode = 8 latents x 4 frames x one picture (a lower bound); encode = 9 x one picture; "
-                   "lift and render measured"}
-    rgb["conditioning_s"] = rgb["decode_s"] + rgb["encode_s"] + lift_s + render_s
-    read = median(row["read_s"] for row in rows)
-    return {
-        "setting": {"size": list(size), "grid": list(grid), "channels": channels, "latents_per_chunk": bench.CHUNK},
+    read, write = median(row["read_s"] for row in rows), median(row["write_s"] for row in rows)
+    tell("rgb memory", 1)
+    lift, render, points, nbytes = _rgb_chunk(grid, size, repeats)
+    tell("bytes", 2)
+    memory = _bytes(chunks, grid, size, channels, merged)
+    tell("codec", 3)
+    codec = _codec(decode, encode, grid, size, channels)
+    rgb = {**codec, "lift_s": lift, "render_s": render, "points": points, "cache_bytes": nbytes,
+           "conditioning_s": codec["decode_s"] + codec["encode_s"] + lift + render}
+    result: dict[str, Any] = {
+        "setting": {"size": list(size), "grid": list(grid), "channels": channels, "latents_per_chunk": bench.CHUNK,
+                    "clock": "processor time"},
         "latent": rows,
         "rgb": rgb,
         "conditioning_ratio": rgb["conditioning_s"] / read,
-        "conditioning_ratio_without_codec": (lift_s + render_s) / read,
-        "memory_ratio": (lift_s + render_s + rgb["encode_s"]) / (read + median(row["write_s"] for row in rows)),
-        "memory": _bytes(chunks, grid, size, channels, merged),
+        "conditioning_ratio_without_codec": (lift + render) / read,
+        "memory_ratio": (lift + render + rgb["encode_s"]) / (read + write),
+        "memory": memory,
         "environment": environment(torch.device("cpu")),
     }
+    if block is not None:
+        tell("one transformer block", 4)
+        frame = grid[0] * grid[1] // 4  # tokens: patches of 2x2 cells
+        whole, targets = (_seconds(partial(block, frame * frames)) for frames in (bench.CHUNK + 3, bench.CHUNK))
+        step = 30 * whole + 15 * targets
+        result["denoiser"] = {"block_s": whole, "branch_block_s": targets, "step_s": step}
+        own = {"latent": read + write, "rgb": rgb["encode_s"] + lift + render}
+        result["steps"] = {
+            "shown": speedups({name: rgb["decode_s"] + seconds for name, seconds in own.items()}, step=step),
+            "unseen": speedups({"latent": own["latent"], "rgb": rgb["decode_s"] + own["rgb"]}, step=step),
+        }
+    return result
+
+
+def _codec(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor], grid: tuple[int, int],
+           size: tuple[int, int], channels: int) -> dict[str, float]:
+    """What a chunk takes; see `run_real_scale`. Half sides are rounded to whole cells."""
+    small = (max(1, grid[0] // 2), max(1, grid[1] // 2))
+    area = grid[0] * grid[1] / (small[0] * small[1])
+    encode_s = _seconds(lambda: encode(torch.rand(1, 3, *size)))
+    picture, quarter, both = (_seconds(partial(decode, torch.randn(frames, channels, *cells)))
+                              for frames, cells in ((1, grid), (1, small), (2, small)))
+    return {"encode_picture_s": encode_s, "decode_picture_s": picture, "picture_over_quarter": picture / quarter,
+            "decode_latent_s": area * (both - quarter), "decode_s": 8 * area * (both - quarter),
+            "encode_s": bench.CHUNK * encode_s}
 
 
 def _latent_rows(chunks: int, grid: tuple[int, int], channels: int, repeats: int) -> list[dict[str, Any]]:
@@ -294,9 +338,10 @@ class _Stopwatch:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    """Of processor time: the machine may have other work."""
+    started = time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -4,6 +4,7 @@
       frames/000.png 001.png ...     or the pictures in the folder itself, or one video (.mp4, .mkv, .webm, .mov)
       cameras.npz                    c2w [F,4,4] and intrinsics [F,4]; or cameras.txt (RealEstate10K, TUM), cameras.json
       known.npz                      optional: mask [T,h,w], what the memory knew of each view before it was made
+      estimated.npz (.txt, .json)    optional: cameras that somebody's pose estimator found in the frames
 """
 
 import os
@@ -24,6 +25,7 @@ from mirage.geometry.camera import Camera
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg", ".webp"), (".mp4", ".mkv", ".webm", ".mov")
 CAMERAS = ("cameras.npz", "cameras.txt", "cameras.json")
+ESTIMATES = ("estimated.npz", "estimated.txt", "estimated.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,12 @@ def load_frames(folder: str | os.PathLike[str]) -> Tensor:
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"the pictures of {inside} have several sizes; expected one")
     return torch.stack(frames)
+
+
+def estimated_cameras(folder: str | os.PathLike[str]) -> Camera | None:
+    """The path [F] that a pose estimator found in the frames of a folder, if its file is there."""
+    found = next((Path(folder) / name for name in ESTIMATES if (Path(folder) / name).is_file()), None)
+    return None if found is None else load_cameras(found)
 
 
 def save_rollout(folder: str | os.PathLike[str], frames: Tensor, camera: Camera, *,

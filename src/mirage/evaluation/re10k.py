@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.evaluation.folder import VIDEOS, Rollout, load_frames, load_rollout, save_rollout
+from mirage.evaluation.folder import VIDEOS, Rollout, estimated_cameras, load_frames, load_rollout, save_rollout
 from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import SSIM_CONVENTIONS, pose_errors, psnr, ssim_by_convention
 from mirage.evaluation.report import Summary, markdown_table, published_table, summarised
@@ -34,8 +34,6 @@ from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import make_pose
 from mirage.geometry.trajectory import there_and_back
-
-ESTIMATES = ("estimated.npz", "estimated.txt", "estimated.json")
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,9 @@ def run_re10k(options: Re10kOptions, generate: Generate | None = None, *,
                 save_rollout(folder, walk.frames, path, known=walk.known)
                 made, source = Rollout(task.name, (walk.frames * 255).round().to(torch.uint8), path), folder
             result = score_generated(made.frames, truth, task.scored, lpips=lpips)
-            estimated = next((source / name for name in ESTIMATES if (source / name).is_file()), None)
+            estimated = estimated_cameras(source)
             if estimated is not None:
-                result["poses"] = asdict(pose_errors(load_cameras(estimated), path))
+                result["poses"] = asdict(pose_errors(estimated, path))
             rows = {"true": truth.pictures(), "generated": made.pictures()}
             save_image(folder / "sheet.png", contact_sheet(rows, title=task.name))
             return result
@@ -191,7 +189,7 @@ def re10k_table(summary: Mapping[str, Any]) -> str:
     names = {"psnr": "PSNR", "ssim_gaussian": "SSIM (gaussian)", "ssim_uniform": "SSIM (uniform)",
              "ssim_small": "SSIM (small)", "lpips": "LPIPS",
              "psnr_c": "PSNR_C", "ssim_c": "SSIM_C", "lpips_c": "LPIPS_C",
-             "copy first psnr_c": "PSNR_C, copy first", "repeat last psnr_c": "PSNR_C, repeat last",
+             "copy first psnr_c": "PSNR_C, copy first", "stop half-way psnr_c": "PSNR_C, stop half-way",
              "rotation": "RotErr", "translation_rel": "TransErr", "cammc_rel": "CamMC"}
     row = {label: scores[name] for name, label in names.items() if name in scores}
     notes = [f"- SSIM {name}: {text}" for name, text in summary["ssim"].items()]

@@ -6,7 +6,8 @@ and neighbours in time (short), which are as alike as this video can be.
 
     MemoryGain = s(revisit) - s(base)    DynamicRange = s(short) - s(base)    NMR = mean MemoryGain / mean DynamicRange
 
-Beside it, always: MIND's mirror test, the closed loop, coverage, and two controls that remember nothing.
+Beside it, always: MIND's mirror test, the closed loop, coverage, and controls that remember nothing. A still picture
+closes every loop perfectly; its gain is 0, and without a dynamic range it has no NMR.
 """
 
 import math
@@ -161,14 +162,17 @@ def revisit_table(summary: Mapping[str, Any]) -> str:
     """One row per system."""
     rows = []
     for name, system in summary["systems"].items():
-        metrics = {f"NMR {metric}": entry["nmr"] for family in system["families"].values()
+        metrics = {metric: entry for family in system["families"].values()
                    for metric, entry in family["metrics"].items()}
-        rows.append({"system": name, "NMR": system["nmr"], **metrics, "mirror PSNR": system["mirror_psnr"],
-                     "PSNR_C": system["psnr_c"], "SSIM_C": system["ssim_c"]})
+        rows.append({"system": name, "PSNR_C": system["psnr_c"], "SSIM_C": system["ssim_c"],
+                     "mirror PSNR": system["mirror_psnr"], "NMR": system["nmr"],
+                     **{f"NMR {metric}": entry["nmr"] for metric, entry in metrics.items()},
+                     **{f"gain {metric}": entry["gain"] for metric, entry in metrics.items()},
+                     **{f"range {metric}": entry["range"] for metric, entry in metrics.items()}})
     table = markdown_table(rows)
     covered = summary["coverage"]
     return table + f"\nCoverage by the memory: {'unknown' if covered.mean is None else f'{covered.mean:.1%}'}; " \
-                   f"{summary['n']} rollouts; SSIM: Gaussian 11x11.\n"
+                   f"{summary['n']} rollouts; SSIM: Gaussian 11x11; matches and inliers (ORB, RANSAC) are ours.\n"
 
 
 def score_families(*, geometry: bool = True,
@@ -187,11 +191,12 @@ def score_families(*, geometry: bool = True,
 
 
 def controls(frames: Tensor) -> dict[str, Tensor]:
-    """Two videos [F,3,H,W] that remember nothing, made from this one. "repeat last": from the middle on its last frame
-    stands still. "copy first": the first frame, F times; on a closed loop its PSNR is perfect."""
+    """Videos [F,3,H,W] that remember nothing, made from this one. "copy first", "repeat last": one picture, F times; on
+    a closed loop their PSNR is perfect. "stop half-way": from the middle on nothing moves."""
     middle = (len(frames) - 1) // 2
     held = torch.cat([frames[: middle + 1], frames[middle : middle + 1].expand(len(frames) - middle - 1, -1, -1, -1)])
-    return {"repeat last": held, "copy first": frames[:1].expand_as(frames)}
+    return {"copy first": frames[:1].expand_as(frames), "repeat last": frames[-1:].expand_as(frames),
+            "stop half-way": held}
 
 
 def mirror(frames: Tensor, camera: Camera) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 `F` video frames, `T` latent frames after the first (latent k covers frames 4k-3..4k), `H W` pixels, `h w` latent grid.
 Every memory walks the same paths in the same worlds from the same first image; the true views stand beside it, and:
-    controls    a picture that never changes; a walk that stops half-way (they remember nothing)
+    controls    a picture that never changes (the first one; the walk's last one); a walk that stops half-way
     ceiling     the true video through the autoencoder: nothing that is decoded can score more
     seen        pixels that, by the truth, an earlier chunk's views showed: the same pixels for every memory
     return      the end of the path, where it is the pose it began in
@@ -10,7 +10,7 @@ Every memory walks the same paths in the same worlds from the same first image; 
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,8 +116,7 @@ class Variant:
     """One row of the comparison: how its memory is made and what else differs. Nothing else does."""
 
     memory: Callable[[WorldModel], SpatialMemory]
-    lock: bool = True
-    filter: bool = False
+    settings: Settings = field(default_factory=Settings)
     true_first_depth: bool = False
 
 
@@ -127,9 +126,10 @@ def _latent(**choices: Any) -> Callable[[WorldModel], SpatialMemory]:
 
 VARIANTS: dict[str, Variant] = {
     **{name: Variant(memory) for name, memory in MEMORIES.items()},
-    "latent, no lock": Variant(_latent(), lock=False),
+    "latent, no lock": Variant(_latent(), Settings(lock=False)),
     "latent, no gate": Variant(_latent(admit="all")),
-    "latent, filter": Variant(_latent(), filter=True),
+    "latent, filter": Variant(_latent(), Settings(filter=True)),
+    "latent, no filter": Variant(_latent(), Settings(filter=False)),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
     "latent, true first depth": Variant(_latent(), true_first_depth=True),
@@ -149,7 +149,7 @@ def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | 
         variant = variants[name]
         return Session(world, scene.frames[0], camera=scene.path[0], prompt=scene.caption,
                        depth=scene.depth[0] if variant.true_first_depth else None, memory=variant.memory(world),
-                       settings=Settings(steps=steps, lock=variant.lock, filter=variant.filter), seed=scene.seed)
+                       settings=replace(variant.settings, steps=steps), seed=scene.seed)
 
     def through(frames: Tensor) -> Tensor:
         return world.decode(world.encode(frames)).float().cpu()
@@ -164,9 +164,10 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
                        progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
     """Walk every world with every memory; writes results.json, report.md and a contact sheet per world.
 
-    Returns {"return": {MEMORY: {psnr, ssim, n, spread}}, "seen": {... and by_chunk}, "controls": {NAME: {...}},
-    "ceiling": {...}, "depth_absrel_by_chunk": {MEMORY: [...]}, "coverage_by_chunk", "memory_bytes_by_chunk",
-    "nmr": {MEMORY: ...}, "gain_over_none": {MEMORY: paired difference on return}, "tasks", "failures"}.
+    Returns {"return": {MEMORY: {psnr, ssim, n, spread}}, "seen": {... and by_chunk}, "controls": {NAME: {psnr, ssim, n,
+    spread, all on return; seen, nmr, psnr_c}}, "ceiling": the same, "depth_absrel_by_chunk": {MEMORY: [...]},
+    "coverage_by_chunk", "memory_bytes_by_chunk", "nmr": {MEMORY: ...}, "psnr_c", "gain_over_none": {MEMORY: paired
+    difference on return}, "tasks", "failures"}.
     `codec`: frames [F,3,H,W] -> the same through the autoencoder.
     """
     _check(options)
@@ -267,11 +268,11 @@ def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> 
     """Means over worlds with their spread; see `evaluate_synthetic`."""
     if not results:
         return {"return": {}, "seen": {}, "controls": {}, "ceiling": {}, "depth_absrel_by_chunk": {},
-                "coverage_by_chunk": {}, "memory_bytes_by_chunk": {}, "nmr": {}, "gain_over_none": {}}
+                "coverage_by_chunk": {}, "memory_bytes_by_chunk": {}, "nmr": {}, "psnr_c": {}, "gain_over_none": {}}
     own = {name: [r["memories"][name] for r in results] for name in memories}
     others = {name: [r["others"][name] for r in results] for name in results[0]["others"]}
-    told = {name: {"return": _pair(rows, "return"), "seen": _pair(rows, "seen"), "nmr": _nmr(rows),
-                   "psnr_c": Summary.of(row["psnr_c"] for row in rows).mean} for name, rows in others.items()}
+    told = {name: {**_pair(rows, "return"), "seen": _pair(rows, "seen"), "nmr": _nmr(rows), "psnr_c": _loop(rows)}
+            for name, rows in others.items()}
     return {
         "return": {name: _pair(rows, "return") for name, rows in own.items()},
         "seen": {name: {**_pair(rows, "seen"), "by_chunk": _by_chunk(rows, "seen_psnr_by_chunk")}
@@ -279,6 +280,7 @@ def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> 
         "controls": {name: entry for name, entry in told.items() if name != CEILING},
         "ceiling": told.get(CEILING, {}),
         "nmr": {name: _nmr(rows) for name, rows in own.items()},
+        "psnr_c": {name: _loop(rows) for name, rows in own.items()},
         "gain_over_none": {name: _difference(rows, own[BASELINE]) for name, rows in own.items()
                            if BASELINE in own and name != BASELINE},
         **{f"{key}_by_chunk": {name: _by_chunk(rows, f"{key}_by_chunk") for name, rows in own.items()}
@@ -289,11 +291,12 @@ def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> 
 def synthetic_table(summary: Mapping[str, Any]) -> str:
     """One row per memory, control and ceiling."""
     rows = [{"memory": name, **_columns(summary["return"][name], summary["seen"][name]), "NMR": summary["nmr"][name],
-             "over none, dB": _as_summary(summary["gain_over_none"].get(name))} for name in summary["return"]]
+             "PSNR_C": summary["psnr_c"][name], "over none, dB": _as_summary(summary["gain_over_none"].get(name))}
+            for name in summary["return"]]
     rest = {f"control: {name}": entry for name, entry in summary["controls"].items()}
     if summary["ceiling"]:
         rest["ceiling: " + CEILING] = summary["ceiling"]
-    rows += [{"memory": name, **_columns(entry["return"], entry["seen"]), "NMR": entry["nmr"]}
+    rows += [{"memory": name, **_columns(entry, entry["seen"]), "NMR": entry["nmr"], "PSNR_C": entry["psnr_c"]}
              for name, entry in rest.items()]
     return markdown_table(rows)
 
@@ -341,6 +344,10 @@ def _nmr(rows: Sequence[Mapping[str, Any]]) -> float | None:
                 and row["gain"][metric]["gain"] is not None]
         ratios.append(sum(g["gain"] for g in told) / sum(g["range"] for g in told) if told else None)
     return Summary.of(ratios).mean
+
+
+def _loop(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    return Summary.of(row["psnr_c"] for row in rows).mean
 
 
 def _difference(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], *,

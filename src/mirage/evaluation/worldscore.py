@@ -24,15 +24,17 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.evaluation.folder import save_frames
-from mirage.evaluation.report import Summary, markdown_table
+from mirage.evaluation.folder import estimated_cameras, save_frames
+from mirage.evaluation.report import Summary, markdown_table, published_table
 from mirage.evaluation.runner import Task, run_tasks, write_json, write_results
 from mirage.evaluation.walk import Generate, Walk
 from mirage.evaluation.worldscore_aspects import (
     BOUNDS,
     DYNAMIC,
     STATIC,
+    aepe,
     aggregate,
+    camera_errors,
     induced_flow,
     motion_magnitude,
     motion_smoothness_proxy,
@@ -40,6 +42,7 @@ from mirage.evaluation.worldscore_aspects import (
 )
 from mirage.files import replacing
 from mirage.formats.image import fit_image, load_image, save_image
+from mirage.formats.picture import contact_sheet
 from mirage.formats.video import VideoWriter
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
@@ -50,6 +53,11 @@ MOVES = ("push_in", "pull_out", "move_left", "move_right", "orbit_left", "orbit_
          "fixed")
 TURN = 30.0
 FOCAL = 500.0
+OURS = ("camera_rotation", "camera_translation", "reprojection_error", "aepe", "motion_magnitude", "smoothness_mse",
+        "smoothness_ssim", "seconds")
+"""Scores without weights: of the official formulas where a clip's folder has estimated cameras (degrees; speeds), then
+of the walk's own depth and the cameras asked for (cells of 8 pixels; pixels), and of the frames."""
+_MARGIN = 15  # pixels that WorldScore's AEPE leaves out on every side
 
 # Changes of axes, each its own inverse: of the camera (right of a c2w), and of world and camera (both sides).
 _BLENDER = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
@@ -156,7 +164,7 @@ def write_instance(out: str | os.PathLike[str], instance: Instance, video: Tenso
 class WorldScoreOptions:
     """`frames` per move; `speed`: WorldScore's v in world units (its own value for video models is 1; translation is
     scored free of scale, so it should suit the depth of the scenes); `size` (H, W) of the video; `limit`: only so many
-    instances."""
+    instances; `model` names what is measured, for the record."""
 
     dataset: Path
     out: Path
@@ -166,21 +174,24 @@ class WorldScoreOptions:
     speed: float = 1.0
     fps: float = 16
     limit: int | None = None
+    model: str = ""
 
 
 def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
                    progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
     """Generate every instance into the official layout; score what needs no weights, and everything that an official
     evaluation.json tells. The official evaluator is then run on `out`/worldscore_output."""
-    instances = load_instances(options.dataset, options.movement)[: options.limit]
+    instances = check(options)
 
     def work(instance: Instance) -> Callable[[Path], dict[str, Any]]:
-        def make(_folder: Path) -> dict[str, Any]:
+        def make(folder: Path) -> dict[str, Any]:
             path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=options.size)
             image, _ = fit_image(load_image(instance.image), path[0], options.size)
             made = generate(image, path, instance.prompts)
             write_instance(options.out, instance, made.frames, path, image=image, frames=options.frames,
                            speed=options.speed, seconds=made.seconds, fps=options.fps)
+            title = f"{instance.folder.name}: {', '.join(instance.moves)}"
+            save_image(folder / "sheet.png", contact_sheet({"given": image[None], "made": made.frames}, title=title))
             return {"moves": list(instance.moves), "seconds": made.seconds, **_weightless(made, path)}
 
         return make
@@ -190,12 +201,23 @@ def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
     outcome = run_tasks(tasks, Path(options.out) / "mirage_tasks", options=asked, progress=progress)
     found = list(_evaluations(Path(options.out) / "worldscore_output"))
     official = aggregate(found)
-    ours = {name: Summary.of(r.get(name) for r in outcome.results.values())
-            for name in ("reprojection_error", "motion_magnitude", "smoothness_mse", "smoothness_ssim", "seconds")}
+    rows = [{**outcome.results[_task_name(instance)], **_posed(instance, options)} for instance in instances
+            if _task_name(instance) in outcome.results]
+    ours = {name: Summary.of(row.get(name) for row in rows) for name in OURS}
     summary = {"official": official, "evaluated": len(found), "ours": ours, "generated": len(outcome.results)}
     return write_results(options.out, outcome, summary, title="WorldScore",
                          tables={"Official aspects, normalised": worldscore_table(official),
-                                 "Without weights (ours)": markdown_table([ours])})
+                                 "Without weights (ours)": markdown_table([ours]),
+                                 "As published": published_table("WorldScore")})
+
+
+def check(options: WorldScoreOptions) -> list[Instance]:
+    """The instances that are asked for; `InputError` where the request cannot be met."""
+    if options.frames < 1 + STRIDE or (options.frames - 1) % STRIDE:
+        raise InputError(f"a move has 1 + 4k frames (5, 9, 13, ...), got {options.frames}")
+    if not options.speed > 0 or (options.limit is not None and options.limit < 1):
+        raise InputError(f"a speed above 0 and a limit of at least 1, got {options.speed:g} and {options.limit}")
+    return load_instances(options.dataset, options.movement)[: options.limit]
 
 
 def worldscore_table(official: Mapping[str, Any]) -> str:
@@ -300,10 +322,25 @@ def _weightless(made: Walk, path: Camera) -> dict[str, Any]:
     if made.depth is not None:
         stations = path[::STRIDE]
         pixels = made.frames.shape[-1] / made.depth.shape[-1]  # per latent cell
+        reverse = torch.arange(len(stations) - 1, -1, -1)
         flow, _ = induced_flow(made.depth, stations)
+        back, _ = induced_flow(made.depth[reverse], stations[reverse])
         known |= {"reprojection_error": reprojection_error(made.depth, stations, cell=1) * pixels / 8,
+                  "aepe": aepe(flow, back.flip(0), margin=round(_MARGIN / pixels)) * pixels / STRIDE,
                   "motion_magnitude": motion_magnitude(flow) * pixels / STRIDE}
     return known
+
+
+def _posed(instance: Instance, options: WorldScoreOptions) -> dict[str, float]:
+    """Camera control's raw numbers, where somebody left estimated cameras in the instance's folder."""
+    estimated = estimated_cameras(options.out / "worldscore_output" / instance.folder)
+    if estimated is None:
+        return {}
+    path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=options.size)
+    if len(estimated) != len(path):
+        raise InputError(f"{instance.folder} has {len(estimated)} estimated cameras; expected {len(path)}")
+    rotation, translation = camera_errors(estimated.relative_to(estimated[0]), path, speed=options.speed)
+    return {"camera_rotation": rotation, "camera_translation": translation}
 
 
 def _evaluations(output: Path) -> Iterator[Mapping[str, Any]]:

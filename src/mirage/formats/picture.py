@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,8 +93,8 @@ def top_down_map(points: Tensor, colours: Tensor | None = None, camera: Camera |
 
 
 def plot_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str, title: str = "",
-               size: tuple[int, int] = (480, 800), log: bool = False) -> Tensor:
-    """Curves by name, each (xs, ys), on labelled axes -> [3,H,W]. `log`: both axes logarithmic."""
+               size: tuple[int, int] = (480, 800), log: Literal["", "y", "xy"] = "") -> Tensor:
+    """Curves by name, each (xs, ys), on labelled axes -> [3,H,W]. `log`: which axes are logarithmic."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, needed by few
     from matplotlib.figure import Figure
 
@@ -103,7 +104,10 @@ def plot_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, 
     axes = figure.add_subplot()
     for label, (xs, ys) in lines.items():
         axes.plot(xs, ys, label=label, marker="o", markersize=3, linewidth=1.6)
-    axes.set(xlabel=x, ylabel=y, title=title, **({"xscale": "log", "yscale": "log"} if log else {}))
+    axes.set(xlabel=x, ylabel=y, title=title, **{f"{axis}scale": "log" for axis in log})
+    if "x" not in log and all(float(at).is_integer() for xs, _ in lines.values() for at in xs):
+        ticks: Any = axes.xaxis.get_major_locator()
+        ticks.set_params(integer=True)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(lines) > 1:

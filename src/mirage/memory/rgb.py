@@ -54,6 +54,7 @@ class RGBPointMemory:
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._stream: Any = None
         self._size: tuple[int, int] | None = None
+        self._cubes = torch.empty(0, dtype=torch.int64, device=device)  # that hold a point, ascending; never changed
 
     # -- the two verbs ----------------------------------------------------------------------------------------------
 
@@ -89,12 +90,8 @@ class RGBPointMemory:
         latents = self.encode(filled(pixels, covered))
         a, b = self._size[0] // grid[0], self._size[1] // grid[1]
         mask = reduce(covered.float(), "t (h a) (w b) -> t h w", "mean", a=a, b=b) >= 0.5
-        cells = "t (h a) (w b) -> t h w (a b)"
-        aside = (cell_centers((a, b), device=covered.device) - 0.5).square().sum(-1).flatten()
-        known = rearrange(covered, cells, a=a, b=b)
-        central = torch.where(known, aside, torch.inf).argmin(-1, keepdim=True)
-        index = rearrange(index, cells, a=a, b=b).gather(-1, central)[..., 0].masked_fill(~mask, -1)
-        depth = rearrange(depth, cells, a=a, b=b).gather(-1, central)[..., 0]
+        t, row, column = _central(covered, (a, b))
+        index, depth = index[t, row, column].masked_fill(~mask, -1), depth[t, row, column]
         return Readout(latents=latents * mask[:, None].to(latents.device), mask=mask, depth=DepthMap(depth, mask),
                        index=index, frame=self._frame_of(index),
                        offset=torch.zeros(len(camera), 2, *grid, device=mask.device))
@@ -105,11 +102,12 @@ class RGBPointMemory:
         assert self._size is not None, "nothing was written, so there is no picture size"
         seen = see(self._points.cloud, self._points.rows["footprint"], camera.to(self.device), self._size, front=0.0,
                    fill=True)
-        colours, _ = self._points.show(seen.index.flatten().clamp_min(0), torch.float32)
-        height, width = self._size
-        pixels = rearrange(colours / 255, "(t h w) c -> t c h w", h=height, w=width)
         covered = seen.index >= 0
-        return pixels * covered[:, None], covered, seen.depth, seen.index
+        if not len(self):
+            return torch.zeros(len(camera), 3, *self._size, device=self.device), covered, seen.depth, seen.index
+        colours = self._points.features(seen.index.flatten().clamp_min(0), torch.float32).div_(255)
+        pixels = rearrange(colours, "(t h w) c -> t c h w", h=self._size[0], w=self._size[1])
+        return pixels.masked_fill_(~covered[:, None], 0), covered, seen.depth, seen.index
 
     def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
                    count: int) -> list[int]:
@@ -118,13 +116,13 @@ class RGBPointMemory:
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> tuple[Snapshot, Any, tuple[int, int] | None]:
+    def snapshot(self) -> tuple[Snapshot, Any, tuple[int, int] | None, Tensor]:
         """This moment, to come back to; see `LatentSpatialMemory.snapshot`."""
-        return self._history.snapshot(), self._stream, self._size
+        return self._history.snapshot(), self._stream, self._size, self._cubes
 
-    def restore(self, snapshot: tuple[Snapshot, Any, tuple[int, int] | None]) -> None:
+    def restore(self, snapshot: tuple[Snapshot, Any, tuple[int, int] | None, Tensor]) -> None:
         """Come back to a moment."""
-        moment, self._stream, self._size = snapshot
+        moment, self._stream, self._size, self._cubes = snapshot
         self._history.restore(moment)
 
     def __len__(self) -> int:
@@ -133,7 +131,7 @@ class RGBPointMemory:
     @property
     def nbytes(self) -> int:
         """Bytes allocated for the cloud, used or not; the codec's state, which shows the walk too, is not counted."""
-        return self._log.nbytes + self._points.rows.nbytes + self._points.pages.nbytes
+        return self._log.nbytes + self._points.rows.nbytes + self._points.pages.nbytes + self._cubes.nbytes
 
     @property
     def points(self) -> PointColumns:
@@ -167,22 +165,44 @@ class RGBPointMemory:
                 voxel: float) -> tuple[Tensor, Tensor, Tensor]:
         """The means of what falls into each cube, of the cubes that hold nothing yet. A point is as large as its cube
         at least."""
-        def cubes(points: Tensor) -> Tensor:
-            return cube_keys((points / voxel).floor().long())
-
-        keys, cube = cubes(position).unique(return_inverse=True)
+        keys, cube = cube_keys((position / voxel).floor().long()).unique(return_inverse=True)
         number = torch.bincount(cube, minlength=len(keys))[:, None]
 
         def mean(values: Tensor) -> Tensor:
             return values.new_zeros(len(keys), values.shape[1]).index_add_(0, cube, values) / number
 
-        new = ~torch.isin(keys, cubes(self._points.position))
+        at = torch.searchsorted(self._cubes, keys)
+        new = torch.ones_like(keys, dtype=torch.bool)
+        if len(self._cubes):
+            new = self._cubes[at.clamp_max(len(self._cubes) - 1)] != keys
+        self._cubes = _inserted(self._cubes, keys[new], at[new])
         size = mean(footprint[:, None])[:, 0].clamp_min(voxel)
         return mean(position)[new], mean(colour)[new], size[new]
 
     def _frame_of(self, rows: Tensor) -> Tensor:
         """The written frame that made each of `rows` [*]; -1 of -1."""
         return (torch.searchsorted(self._log["first_row"], rows.contiguous(), right=True) - 1).int()
+
+
+def _inserted(ascending: Tensor, values: Tensor, at: Tensor) -> Tensor:
+    """Ascending values [k] put into ascending [n] before its elements `at` [k], as a new tensor."""
+    at = at + torch.arange(len(at), device=at.device)
+    stays = torch.ones(len(ascending) + len(values), dtype=torch.bool, device=at.device)
+    stays[at] = False
+    both = ascending.new_empty(len(stays))
+    both[at], both[stays] = values, ascending
+    return both
+
+
+def _central(covered: Tensor, cell: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every cell of `cell` (a, b) pixels the covered pixel nearest to its centre: t, row, column, each [T,h,w]."""
+    a, b = cell
+    aside = (cell_centers(cell, device=covered.device) - 0.5).square().sum(-1).flatten()
+    order = aside.argsort(stable=True)
+    ranked = rearrange(covered, "t (h a) (w b) -> t h w (a b)", a=a, b=b).index_select(-1, order)
+    pixel = order[ranked.to(torch.uint8).argmax(-1)]
+    t, row, column = (torch.arange(n, device=covered.device) for n in pixel.shape)
+    return t[:, None, None], row[:, None] * a + pixel // b, column * b + pixel % b
 
 
 def upsampled(depth: DepthMap, size: tuple[int, int], *, tolerance: float = 0.1) -> DepthMap:

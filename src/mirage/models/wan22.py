@@ -1,9 +1,12 @@
-"""The autoencoder of Wan2.2-TI2V-5B with random weights: as slow as the real one, for measuring without a download."""
+"""Parts of Wan2.2-TI2V-5B with random weights: as slow as the real ones, for measuring without a download."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_wan import WanTransformerBlock
+from torch import Tensor
 
 from mirage.models.fold import fold_time
 
@@ -33,3 +36,20 @@ def random_autoencoder(*, dtype: torch.dtype = torch.float32, device: torch.devi
         vae: Any = AutoencoderKLWan(**CONFIG)
     vae = vae.to(device, dtype).eval()
     return fold_time(vae) if vae.device.type == "cpu" else vae
+
+
+def random_block(*, dtype: torch.dtype = torch.float32, dim: int = 3072, heads: int = 24, ffn_dim: int = 14336,
+                 text: int = 512) -> Callable[[int], Tensor]:
+    """One of the backbone's thirty blocks: a call runs it over so many tokens, beside `text` tokens of a prompt."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made: Any = WanTransformerBlock(dim, ffn_dim, heads, "rms_norm_across_heads", cross_attn_norm=True)
+    block = made.to(dtype).eval()
+
+    @torch.no_grad()
+    def run(tokens: int) -> Tensor:
+        hidden = torch.ones(1, tokens, dim, dtype=dtype)
+        turn = torch.ones(1, tokens, 1, dim // heads)
+        return block(hidden, hidden.new_ones(1, text, dim), hidden.new_zeros(1, tokens, 6, dim), (turn, turn))
+
+    return run

@@ -190,8 +190,9 @@ class Session:
             if self.settings.lock:
                 alignment = align(depth, to=seen.depth, offset=seen.offset, max_residual=self.settings.max_residual)
                 depth = alignment.depth
-        with _timed(timings, "write"):
+        with _timed(timings, "static"):
             keep = self._keep(latents, depth, new, seen.depth)
+        with _timed(timings, "write"):
             added = self.memory.write(latents, depth, new, keep=keep)
         return self._advance(
             latents,

@@ -27,8 +27,8 @@ from mirage.memory.points import PAGE, Cloud
 Backend = Literal["torch", "numba", "triton"]
 NEAR = 1e-6
 """Points at or before this z-depth never win. A guard for the division, not a clipping plane."""
-_BLOCK = 512
-"""Pages that the torch definition takes at once: 90k points. Fewer pay more for calls, more for the caches."""
+_BLOCK = 1024
+"""Pages that the torch definition takes at once: 180k points. Fewer pay more for calls, more for the caches."""
 _NOBODY = torch.iinfo(torch.int64).max
 """The id of a cell without a point: after every other."""
 

@@ -102,9 +102,8 @@ class Camera:
     def _directions(self, uv: Tensor, extra: int) -> Tensor:
         expand = (..., *([None] * extra), slice(None))
         local = (uv - self.intrinsics[..., 2:][expand]) / self.intrinsics[..., :2][expand]
-        local = torch.cat([local, torch.ones_like(local[..., :1])], dim=-1)
-        rotation = self.c2w[..., :3, :3][(..., *([None] * extra), slice(None), slice(None))]
-        return (rotation @ local[..., None])[..., 0]
+        right, down, ahead = (self.c2w[..., :3, axis][expand] for axis in range(3))
+        return local[..., :1] * right + local[..., 1:] * down + ahead  # a matmul per point takes three times as long
 
     @property
     def w2c(self) -> Tensor:

@@ -85,9 +85,9 @@ class LatentSpatialMemory:
         hw, added = len(order), 0
         band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
         for t in range(len(z)):
-            frame = torch.arange(t * hw, (t + 1) * hw, device=self.device)
-            added += self._write_frame(_rows(columns, frame), order[admitted[t].flatten()[order]], camera[t:t + 1],
-                                       (band[0][t:t + 1], band[1][t:t + 1]))
+            position, feature, frame, footprint = (column[t * hw:(t + 1) * hw] for column in columns)
+            added += self._write_frame((position, feature, frame, footprint), order[admitted[t].flatten()[order]],
+                                       camera[t:t + 1], (band[0][t:t + 1], band[1][t:t + 1]))
         return added
 
     def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:

@@ -61,7 +61,9 @@ def _camera(x, y, z, pages, matrix, h, w, near, choosing, slack, low, high, inde
     column, row = np.empty(PAGE, np.float32), np.empty(PAGE, np.float32)
     banded = len(low) > 0
     # if choosing: what lies on the front surface as far as it is known, to be chosen from when it is
-    room = len(pages) * PAGE if choosing else 0
+    everything = slack == np.float32(np.inf)
+    best = np.full(len(index) if everything else 0, np.inf, np.float32)
+    room = len(pages) * PAGE if choosing and not everything else 0
     kept, points = np.empty(room, np.uint32), np.empty(room, np.int64)
     depths, offs = np.empty(room, np.float32), np.empty(room, np.float32)
     half, found = np.float32(0.5), 0
@@ -74,17 +76,19 @@ def _camera(x, y, z, pages, matrix, h, w, near, choosing, slack, low, high, inde
             cell, d = np.uint32(cells[i]), ahead[i]
             if banded and not (d >= low[cell] and d <= high[cell]):
                 continue
-            if d < depth[cell]:
-                depth[cell] = d
-                index[cell] = page * PAGE + i
-            elif not (choosing and d <= depth[cell] * slack):
-                continue
             if choosing:
                 aside, below = column[i] - np.floor(column[i]) - half, row[i] - np.floor(row[i]) - half
-                kept[found], points[found], depths[found] = cell, page * PAGE + i, d
-                offs[found] = aside * aside + below * below
-                found += 1
-    if choosing:
+                off = aside * aside + below * below
+                if everything:  # is the front, so nothing has to wait for it
+                    if off < best[cell]:
+                        best[cell], index[cell], depth[cell] = off, page * PAGE + i, d
+                elif d <= depth[cell] * slack:
+                    depth[cell] = min(depth[cell], d)
+                    kept[found], points[found], depths[found], offs[found] = cell, page * PAGE + i, d, off
+                    found += 1
+            elif d < depth[cell]:
+                depth[cell], index[cell] = d, page * PAGE + i
+    if choosing and not everything:
         _choose(kept[:found], points[:found], depths[:found], offs[:found], slack, index, depth)
     _measure(x, y, z, matrix, w, index, offset)
 

@@ -42,7 +42,8 @@ def test_hello_memory(run):
 
 def test_the_memory_in_a_loop_of_diffusers(run):
     left = run("02_memory_in_your_loop.py")
-    assert left["change"] < 1e-5  # what is known comes through the loop as it was
+    change = (left["latents"][:, :, 0] - left["known"].latents) * left["known"].mask[:, None]
+    assert change.abs().max() < 1e-5  # what is known comes through the loop as it was
     assert 0.5 < left["known"].mask.float().mean() < 1
     assert left["added"] < 0.5 * left["known"].mask.numel()  # only what was a hole is new
 

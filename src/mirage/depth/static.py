@@ -1,11 +1,15 @@
 """What may enter the memory: what stands still. A thing that moved would haunt the place where it stood.
 
-`T` latent frames, `C` channels, `h w` latent grid. No model is asked; what moves gives itself away, to frames of the
-same chunk and to what is remembered:
+`T` latent frames, `J` frames to compare with, `C` channels, `h w` latent grid, `N` = h * w cells. No model is asked; what
+moves gives itself away to frames of the same chunk and to earlier ones:
 
-    seen through    another frame, or the memory, saw what lies behind this point: it was not there then
-    changed         another frame sees the surface at this place, but it looks different
-    part of it      a cell that continues such a cell, in the image or in a neighbouring frame, and looks like it
+    seen through    a frame saw what lies behind this point: it was not there then
+    changed         a frame sees the surface at this place, but it looks different
+
+Each is a share of the frames that can tell. A single cell's share is noisy, and a thing that moves by less than its own
+width is seen through at its edges only; so the shares flow between neighbouring cells that look alike and lie at one
+depth, and a thing is judged nearly as a whole. What is usual in a chunk (how far depths of one surface differ, how far
+each channel does) is measured in it. All constants were chosen on worlds 200 to 227; docs/memory.md has the figures.
 
 Somebody with a better eye (a segmenter, a painted video) gives a mask; it is added to what is found here.
 """
@@ -18,99 +22,156 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.visibility import Sight, sight
 
-_CHANGED = 0.7
-"""Difference from all that surrounds the landing, in standard deviations of the chunk's latents, that is a change."""
-_NOISE = 6.0
-"""A change is also this many times the median difference: latents of one surface differ from frame to frame."""
-_ALIKE, _JUMP = 0.9, 0.05
-"""Neighbours continue each other if they differ less, in standard deviations and in relative depth."""
-_GROWTH = 3
-"""Rounds of growth, a cell and two frames each: more loses still cells faster than it finds moving ones."""
+Past = tuple[Tensor, DepthMap, Camera]
+"""Earlier frames: latents [J,C,h,w], depth [J,h,w], camera [J]."""
+
+_SEEN_THROUGH, _CHANGED = 0.012, 1.4
+"""Shares, after they have flowed, that are a motion: of frames; of frames times the difference, in units of `usual`."""
+_MARGIN = 0.03
+"""Depth that is noisier than this must be seen through by as much more."""
+_SIGMAS = 2.5
+"""Noise of the depth, in standard deviations, that two frames are granted before one sees through the other."""
+_ALIKE = 8.0
+"""Difference, in units of `usual`, across which little flows."""
+_ROUNDS = 12
+"""How often shares flow to the next cell."""
+_PAST = 16
+"""Earlier frames that are asked, spread evenly: more add little."""
 
 
-def static(latents: Tensor, depth: DepthMap, camera: Camera, *, remembered: DepthMap | None = None,
+def static(latents: Tensor, depth: DepthMap, camera: Camera, *, past: Past | None = None,
            moving: Tensor | None = None, tolerance: float = 0.05) -> Tensor:
     """Cells [T,h,w] of a chunk that may be written: bool, True where the depth is valid and nothing says it moves.
 
     latents [T,C,h,w], depth [T,h,w], camera [T]: the chunk.
-    remembered: [T,h,w], the depth that the memory shows to these cameras, valid where it knows something.
+    past: earlier frames of the walk; the last one counts like a frame of the chunk, of the others 16 are asked.
     moving: [T,h,w] bool, cells that somebody else knows to move.
-    tolerance: relative depth difference up to which two frames see one surface; above the noise of the depth.
+    tolerance: least relative depth difference that counts; more where the chunk's own depths differ by more.
 
-    One frame alone says nothing about motion. What moves less than a cell within the chunk is not found.
+    One frame alone says nothing about motion. What moves less than a cell is not found.
     """
-    for name, given in (("depth", depth), ("remembered", remembered), ("moving", moving)):
+    for name, given in (("depth", depth), ("moving", moving)):
         if given is not None and given.shape != latents.shape[:1] + latents.shape[2:]:
             raise InputError(f"{name} is [T,h,w] like the latents {list(latents.shape)}, got {list(given.shape)}")
     if camera.shape != latents.shape[:1]:
         raise InputError(f"{len(latents)} latent frames have one camera each, got {list(camera.shape)}")
-    look = latents.float() / latents.float().std((0, 2, 3), keepdim=True).clamp_min(1e-6)
-    camera = camera.to(depth.z.device, depth.z.dtype)
-    origin, direction = camera.rays((depth.shape[-2], depth.shape[-1]))
-    points = (origin[:, None, None] + depth.z[..., None] * direction).flatten(1, 2)
-    sights = [sight(points[t], camera, depth, tolerance=tolerance) for t in range(len(points))]
+    if past is not None and past[0].shape[1:] != latents.shape[1:]:
+        raise InputError(f"earlier latents are [J,C,h,w] like {list(latents.shape)}, got {list(past[0].shape)}")
+    T = len(latents)
+    around, every, views = _together(latents, depth, camera.to(depth.z.device, depth.z.dtype), past)
+    look = around / around[-T - 1:].std((0, 2, 3), keepdim=True).clamp_min(1e-6)
 
-    moves = _seen_through(sights, depth) | _changed(sights, look)
-    if remembered is not None:
-        moves |= remembered.valid & (depth.z < remembered.z * (1 - tolerance))
-    moves = moves if moving is None else moves | moving.to(moves.device)
-    moves &= depth.valid
-    for _ in range(_GROWTH):
-        moves |= _beside(moves, look, depth)
-        moves |= _carried(moves, look, sights)
-        moves &= depth.valid
-    return depth.valid & ~moves
+    places = [t for t in range(len(around) - T, len(around))]
+    origin, direction = views.rays((depth.shape[-2], depth.shape[-1]))
+    points = (origin[:, None, None] + every.z[..., None] * direction).flatten(1, 2)[places]
+    noise = _noise(points, places, views, every)
+    sights = [_others(sight(p, views, every, tolerance=max(tolerance, _SIGMAS * noise)), t)
+              for p, t in zip(points, places, strict=True)]
+    differences = _differences(sights, look, places)
+    on, before = (torch.stack([getattr(told, name) for told in sights]) for name in ("on", "before"))
+    usual = _usual(differences, on)
+
+    changed = (differences / usual[:, None]).mean(2).sqrt()
+    count = on.sum(1)
+    through = before.sum(1) / (before.sum(1) + count + 1)
+    shares = torch.stack([through, (changed * on).sum(1) / (count + 1)]).unflatten(-1, depth.shape[-2:])
+    through, changed = _flowed(shares, _channels(look[places], usual), depth, jump=max(tolerance, 2 * noise))
+    moves = (through > max(_SEEN_THROUGH, noise - _MARGIN)) | (changed > _CHANGED)
+    return depth.valid & ~(moves if moving is None else moves | moving.to(moves.device))
 
 
-def _seen_through(sights: list[Sight], depth: DepthMap) -> Tensor:
-    return torch.stack([told.before.any(0).view(depth.shape[1:]) for told in sights])
+def cells(mask: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A mask of video frames [4T,H,W] (bool, or any number above 0 that moves) as cells [T,h,w] of the latents that stand
+    for four frames each: a cell moves if any of its pixels does in any of them."""
+    if mask.ndim != 3 or len(mask) % 4 or not len(mask):
+        raise InputError(f"a mask of what moves is [4T,H,W], four video frames for a latent, got {list(mask.shape)}")
+    found = torch.nn.functional.adaptive_max_pool2d((mask > 0).float(), grid)
+    return found.unflatten(0, (-1, 4)).amax(1) > 0
 
 
-def _changed(sights: list[Sight], look: Tensor) -> Tensor:
-    """Where at least two other frames see the surface and it looks different there: [T,h,w]. What the four cells around
-    a landing span is no difference, or every edge in a pattern would be one."""
-    T, _, h, w = look.shape
+def _together(latents: Tensor, depth: DepthMap, camera: Camera, past: Past | None) -> tuple[Tensor, DepthMap, Camera]:
+    """Earlier frames, the very last of them, then the chunk."""
+    if past is None or not len(past[0]):
+        return latents.float(), depth, camera
+    n = len(past[0]) - 1
+    some = torch.linspace(0, n - 1, min(_PAST, n)).round().long().tolist() + [n]
+    before, seen, eye = past[0][some].to(latents.device), past[1][some].to(depth.z.device), past[2][some]
+    return (torch.cat([before, latents]).float(),
+            DepthMap(torch.cat([seen.z.to(depth.z.dtype), depth.z]), torch.cat([seen.valid, depth.valid])),
+            Camera.concatenate([eye.to(depth.z.device, depth.z.dtype), camera]))
+
+
+def _noise(points: Tensor, places: list[int], camera: Camera, depth: DepthMap) -> float:
+    """Standard deviation by which depths of one surface differ from frame to frame, relative: from the median, so
+    that neither what moves nor what is hidden counts."""
+    h, w = depth.shape[-2:]
+    found = []
+    for p, t in zip(points, places, strict=True):
+        uv, z = camera.project(p)
+        u, v = uv.nan_to_num(-1, -1, -1).unbind(-1)
+        cell = (v * h).clamp(0, h - 1).long() * w + (u * w).clamp(0, w - 1).long()
+        there, valid = depth.z.flatten(1).gather(1, cell), depth.valid.flatten(1).gather(1, cell)
+        valid &= (z > 0) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1) & depth.valid[t].flatten()
+        valid[t] = False
+        found.append((z / there - 1)[valid])
+    apart = torch.cat(found).abs()
+    return 1.4826 * apart.median().item() if len(apart) else 0.0
+
+
+def _others(told: Sight, t: int) -> Sight:
+    """Without what frame t says of itself."""
+    others = torch.ones_like(told.on)
+    others[t] = False
+    return Sight(told.on & others, told.before & others, told.behind & others, told.uv)
+
+
+def _differences(sights: list[Sight], look: Tensor, places: list[int]) -> Tensor:
+    """Squared difference [T,J,C,N] of each cell from where it lands. What the four cells around a landing span is none,
+    or every edge in a pattern would be one."""
+    h, w = look.shape[-2:]
     low, high = -_corners(-look), _corners(look)
-    differences = look.new_full((T, T, h * w), torch.nan)
-    for t, told in enumerate(sights):
+    found = []
+    for told, t in zip(sights, places, strict=True):
         u, v = told.uv.nan_to_num(0, 0, 0).unbind(-1)
         corner = (v * h + 0.5).clamp(0, h).long() * (w + 1) + (u * w + 0.5).clamp(0, w).long()
-        here = look[t].flatten(1)[None]
-        below, above = (_gathered(bound, corner) for bound in (low, high))
-        away = torch.maximum(below - here, here - above).clamp_min(0).square().mean(1).sqrt()
-        differences[t] = torch.where(told.on, away, torch.nan)
-        differences[t, t] = torch.nan
-    usual = differences.nanmedian().nan_to_num(0.0).item()
-    return ((differences > max(_CHANGED, _NOISE * usual)).sum(1) >= 2).view(T, h, w)
+        here, below, above = look[t].flatten(1)[None], _gathered(low, corner), _gathered(high, corner)
+        found.append(torch.maximum(below - here, here - above).clamp_min(0).square())
+    return torch.stack(found)
 
 
-def _beside(moves: Tensor, look: Tensor, depth: DepthMap) -> Tensor:
-    """Cells whose neighbour moves and which continue it."""
-    found = torch.zeros_like(moves)
-    for axis in (-2, -1):
-        n = moves.shape[axis]
-        first, second = slice(0, n - 1), slice(1, n)
-        one, other = ((..., part, slice(None)) if axis == -2 else (..., part) for part in (first, second))
-        alike = (look[one] - look[other]).square().mean(1).sqrt() < _ALIKE
-        near = (depth.z[one] - depth.z[other]).abs() < _JUMP * torch.maximum(depth.z[one], depth.z[other])
-        found[one] |= moves[other] & alike & near
-        found[other] |= moves[one] & alike & near
-    return found
+def _usual(differences: Tensor, on: Tensor) -> Tensor:
+    """What four fifths of the squared differences of each channel stay below, [C]: channels that change with the view
+    anyway count for little."""
+    told = differences.transpose(2, 3)[on]
+    if not len(told):
+        return differences.new_ones(differences.shape[2])
+    return told.kthvalue(1 + int(0.8 * (len(told) - 1)), dim=0).values + 0.02
 
 
-def _carried(moves: Tensor, look: Tensor, sights: list[Sight]) -> Tensor:
-    """Cells that most of the neighbouring frames, two to either side, which see them, see among what moves."""
-    T, _, h, w = look.shape
-    votes, seen = torch.zeros_like(moves, dtype=torch.int32), torch.zeros_like(moves, dtype=torch.int32)
-    for t, told in enumerate(sights):
-        near = [s for s in range(max(t - 2, 0), min(t + 3, T)) if s != t]
-        u, v = told.uv[near].nan_to_num(0, 0, 0).unbind(-1)
-        cell = (v * h).clamp(0, h - 1).long() * w + (u * w).clamp(0, w - 1).long()
-        there = _gathered(look[near], cell)
-        same = told.on[near] & ((there - look[t].flatten(1)).square().mean(1).sqrt() < _ALIKE)
-        votes[t] = (same & moves[near].flatten(1).gather(1, cell)).sum(0).view(h, w)
-        seen[t] = same.sum(0).view(h, w)
-    return 2 * votes > seen
+def _channels(look: Tensor, usual: Tensor) -> Tensor:
+    return look / (_ALIKE * usual.sqrt())[:, None, None]
+
+
+def _flowed(shares: Tensor, look: Tensor, depth: DepthMap, *, jump: float) -> Tensor:
+    """Shares [K,T,h,w], averaged with the four neighbours again and again, as far as those look alike and continue."""
+    flow = []
+    for axis in (-1, -2):
+        n = depth.shape[axis] - 1
+        (look_a, look_b), (z_a, z_b), (valid_a, valid_b) = (
+            (x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (look, depth.z, depth.valid))
+        apart = (look_a - look_b).square().mean(1) + ((z_a / z_b).log() / jump).square()
+        flow.append((axis, n, torch.exp(-apart) * (valid_a & valid_b)))
+    total = torch.ones_like(depth.z)
+    for axis, n, weight in flow:
+        total.narrow(axis, 0, n).add_(weight)
+        total.narrow(axis, 1, n).add_(weight)
+    for _ in range(_ROUNDS):
+        summed = shares.clone()
+        for axis, n, weight in flow:
+            summed.narrow(axis, 0, n).add_(weight * shares.narrow(axis, 1, n))
+            summed.narrow(axis, 1, n).add_(weight * shares.narrow(axis, 0, n))
+        shares = summed / total
+    return shares
 
 
 def _gathered(values: Tensor, index: Tensor) -> Tensor:

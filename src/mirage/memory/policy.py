@@ -25,7 +25,8 @@ class MemoryPolicy:
     spacing: how near to a cell's centre a stored point must lie for the cell to be known, as the side of a box in
         cells. 1 is anywhere in the cell: fewest points, and reads off by up to half a cell. With 1/2 a surface ends
         with up to four points a cell, from views at other phases, and a read finds one within a quarter of a cell.
-    resolution_ratio: a stored point whose footprint is more than this many times the new one's is replaced by it.
+    resolution_ratio: a stored point whose footprint is more than this many times the new one's is replaced by it;
+        1 keeps the closest view of a surface, 0 the newest.
     features: how features are kept. "int8" has one scale per point.
     splat: "footprint": points have the size of the cell they came from and close the holes between them;
         "cell": a point fills the one cell it falls into, as published.
@@ -55,8 +56,8 @@ class MemoryPolicy:
             raise InputError(f"policy tolerance is a relative depth difference between 0 and 1, got {self.tolerance}")
         if not 0 < self.spacing <= 1:
             raise InputError(f"policy spacing is a share of a cell above 0 and at most 1, got {self.spacing}")
-        if not self.resolution_ratio >= 1:
-            raise InputError(f"policy resolution_ratio is at least 1, got {self.resolution_ratio}")
+        if not self.resolution_ratio >= 0:
+            raise InputError(f"policy resolution_ratio is at least 0, got {self.resolution_ratio}")
         if not 0 <= self.front < 1:
             raise InputError(f"policy front is a relative depth difference from 0 to 1, got {self.front}")
         if self.max_bytes is not None and self.max_bytes <= 0:

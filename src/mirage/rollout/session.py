@@ -22,7 +22,7 @@ from torch import Tensor
 
 from mirage.conditioning import build_condition
 from mirage.depth.align import align
-from mirage.depth.static import static
+from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
@@ -35,6 +35,13 @@ from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
 
 _LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
+
+
+class Segmenter(Protocol):
+    """What moves in the video frames `first`, `first` + 1, ... of the walk (0 is the image): [count,H,W] on any grid,
+    above 0 where something does. `frames()` decodes them, [count,3,H,W] in [0, 1], for those who must look."""
+
+    def __call__(self, first: int, count: int, frames: Callable[[], Tensor]) -> Tensor: ...
 
 
 class DepthEstimator(Protocol):
@@ -73,6 +80,7 @@ class Session:
     camera       of the image, one `Camera` []; the world's frame of reference is this camera's
     depth        of the image, any grid; or an estimator for every chunk; None: the model's own depth head
     memory       any `SpatialMemory`; None: a `LatentSpatialMemory` with `policy`
+    moving       somebody who knows what moves: it stays out of the memory, whatever `settings.filter` says
     seed         same seed, same walk, on the same machine
 
     >>> session = Session(load_world_model("mini"), image, camera=Camera.looking())
@@ -91,6 +99,7 @@ class Session:
         memory: SpatialMemory | None = None,
         policy: MemoryPolicy | None = None,
         settings: Settings | None = None,
+        moving: Segmenter | None = None,
         seed: int = 0,
     ) -> None:
         if image.ndim != 3 or image.shape[0] != 3:
@@ -113,12 +122,15 @@ class Session:
             if memory is not None
             else LatentSpatialMemory(world.channels, policy=policy or MemoryPolicy(), device=latents.device),
         )
+        self.moving = moving
         self._tape: Tape | None = None
         self._image = latents
         self.camera = camera
         self.index = 0
         self.history = History(latents, known[None], camera[None], torch.zeros(1, dtype=torch.long))
-        self.memory.write(latents, known[None], camera[None])
+        keep = self._unmarked(0, 1, grid, lambda: image[None])
+        self._before: tuple[Any, Tensor | None] | None = (self.memory.snapshot(), keep)  # to look at the image again
+        self.memory.write(latents, known[None], camera[None], keep=keep)
 
     def _begin(
         self,
@@ -191,7 +203,9 @@ class Session:
                 alignment = align(depth, to=seen.depth, offset=seen.offset, max_residual=self.settings.max_residual)
                 depth = alignment.depth
         with _timed(timings, "static"):
-            keep = self._keep(latents, depth, new, seen.depth)
+            first = self.index == 0 and self._tape is None
+            tape = Tape(self.world, torch.cat([self._image, latents]) if first else latents, after=self._tape)
+            keep = self._keep(latents, depth, new, lambda: tape.frames()[-len(camera):])
         with _timed(timings, "write"):
             added = self.memory.write(latents, depth, new, keep=keep)
         return self._advance(
@@ -199,6 +213,7 @@ class Session:
             depth,
             camera,
             new,
+            tape=tape,
             readout=seen,
             alignment=alignment,
             points_added=added,
@@ -217,11 +232,11 @@ class Session:
 
     def snapshot(self) -> Any:
         """This moment, to come back to; cheap, and valid for as long as it is held."""
-        return self.memory.snapshot(), self.history, self.camera, self.index, self._tape, self.prompt
+        return self.memory.snapshot(), self.history, self.camera, self.index, self._tape, self.prompt, self._before
 
     def restore(self, snapshot: Any) -> None:
         """Come back to a moment. What follows is what would have followed then."""
-        memory, self.history, self.camera, self.index, self._tape, self.prompt = snapshot
+        memory, self.history, self.camera, self.index, self._tape, self.prompt, self._before = snapshot
         self.memory.restore(memory)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
@@ -250,6 +265,7 @@ class Session:
         *,
         depth: DepthEstimator | None = None,
         settings: Settings | None = None,
+        moving: Segmenter | None = None,
     ) -> "Session":
         """Go on from a world file, with the model that made it or one of the same latents.
 
@@ -271,6 +287,7 @@ class Session:
         )
         session.history, session.camera, session.index = history, history.camera[-1], int(extra["index"])
         session._image = history.latents[:1]
+        session.moving, session._before = moving, None
         session._tape = Tape(world, history.latents[-_LEAD_IN:]) if session.index else None
         return session
 
@@ -279,26 +296,44 @@ class Session:
     def _advance(self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, **report: Any) -> Chunk:
         self.history = self.history.added(latents, depth, views, limit=self.settings.history)
         first = self.index == 0 and self._tape is None
-        stream = torch.cat([self._image, latents]) if first else latents
-        self._tape = Tape(self.world, stream, after=self._tape)
         frames = Camera.concatenate([self.camera[None], camera.to(self.camera.c2w)]) if first else camera
+        self._tape = report["tape"]
         self.camera = views[-1]
         self.index += 1
         return Chunk(
             index=self.index - 1,
-            latents=stream,
+            latents=torch.cat([self._image, latents]) if first else latents,
             camera=frames,
             latent_camera=views,
             depth=depth,
             memory_points=len(self.memory),
             memory_bytes=self.memory.nbytes,
-            tape=self._tape,
             **report,
         )
 
-    def _keep(self, latents: Tensor, depth: DepthMap, camera: Camera, remembered: DepthMap) -> Tensor | None:
-        """Cells that may enter the memory; None: all with valid depth."""
-        return static(latents, depth, camera, remembered=remembered) if self.settings.filter else None
+    def _keep(self, latents: Tensor, depth: DepthMap, camera: Camera, frames: Callable[[], Tensor]) -> Tensor | None:
+        """Cells that may enter the memory; None: all with valid depth. The first chunk also tells what of the image
+        moved, which then leaves again."""
+        past, grid = self.history, (latents.shape[-2], latents.shape[-1])
+        keep = self._unmarked(STRIDE * int(past.number[-1]) + 1, STRIDE * len(latents), grid, frames)
+        if not self.settings.filter:
+            return keep
+        before = past.latents, past.depth, past.camera
+        if self._before is not None:
+            empty, image_keep = self._before
+            self.memory.restore(empty)
+            self.memory.write(*before, keep=_both(static(*before, past=(latents, depth, camera)), image_keep))
+            self._before = None
+        return _both(static(latents, depth, camera, past=before), keep)
+
+    def _unmarked(self, first: int, count: int, grid: tuple[int, int], frames: Callable[[], Tensor]) -> Tensor | None:
+        """Cells that the segmenter does not mark; None without one."""
+        if self.moving is None:
+            return None
+        mask = self.moving(first, count, frames)
+        if mask.ndim != 3 or len(mask) != count:
+            raise InputError(f"a mask of {count} video frames is [{count},H,W], got {list(mask.shape)}")
+        return ~cells(mask, grid)
 
     def _negative(self, condition: Any) -> Any:
         if self.settings.guidance_scale == 1.0:
@@ -323,6 +358,10 @@ def _history(tensors: dict[str, Tensor], extra: dict[str, Any], path: Path) -> H
         raise InputError(f"{path}: its {count} latents, their depth and their numbers do not fit together")
     camera = check_cameras(Camera(tensors["c2w"], tensors["intrinsics"]), source=str(path))
     return History(tensors["latents"], DepthMap(tensors["depth"], tensors["valid"]), camera, tensors["number"])
+
+
+def _both(keep: Tensor, also: Tensor | None) -> Tensor:
+    return keep if also is None else keep & also.to(keep.device)
 
 
 def _but_first(readout: Any) -> Any:

@@ -2,8 +2,8 @@
 
     python benchmarks/features.py [OUT]         # a table; 12 walks, half a minute of one core each
 
-Walks there and back and up to a thing and back, 3 chunks, in held-out worlds 7000 to 7003. A stored point is replaced by
-a new one where its footprint is more than `ratio` times the new one's: if twice as coarse, if coarser, always.
+Walks there and back and up to a thing and back, 3 chunks, in held-out worlds 7000 to 7003. A stored point is replaced
+by a new one if it is more than `ratio` times as coarse: if twice as coarse, if coarser, always.
 """
 
 import sys

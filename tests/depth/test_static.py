@@ -4,13 +4,14 @@ import pytest
 import torch
 from einops import reduce
 
-from mirage.depth.static import static
+from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly
 from mirage.memory import LatentSpatialMemory
 from mirage.worlds import World
+from mirage.worlds.path import KINDS
 
 GRID = (24, 32)
 CAMERA = Camera.looking(horizontal_fov=65, aspect=4 / 3)
@@ -40,11 +41,14 @@ def test_a_passing_box_is_kept_out_and_leaves_no_ghost():
     assert back.mask.float().mean() > 0.95
 
 
-def test_what_the_memory_saw_behind_it_gives_a_still_frame_away():
+def test_what_earlier_frames_saw_behind_it_gives_a_still_frame_away():
     latents, depth, moves = passing_box(frames=1)
     assert static(latents, depth, CAMERA[None]).all()  # nothing to compare with
-    keep = static(latents, depth, CAMERA[None], remembered=DepthMap(torch.full((1, *GRID), 4.0)))
+    empty = 0.3 * torch.rand(3, *GRID, generator=torch.Generator().manual_seed(0))[None]
+    past = empty.repeat(2, 1, 1, 1), DepthMap(torch.full((2, *GRID), 4.0)), Camera.concatenate([CAMERA[None]] * 2)
+    keep = static(latents, depth, CAMERA[None], past=past)
     assert not (keep & moves).any()
+    assert keep.sum() > 0.97 * (~moves).sum()
 
 
 def test_a_still_room_enters_whole_and_its_sky_does_not():
@@ -66,23 +70,42 @@ def test_a_mask_from_outside_is_obeyed():
         static(latents, depth, CAMERA[None], moving=moves[:, :5])
 
 
-def test_moving_boxes_of_procedural_worlds_are_kept_out():
-    """A floor, over three worlds."""
-    found = lost = moving = still = 0
-    for seed in (0, 3, 21):
-        world = World.sample(seed, moving=True)
-        kind = ("walk", "orbit", "pan_and_return", "approach", "still_look", "there_and_back")[seed % 6]
-        camera, time = world.path(kind, 97, seed=seed)[:68:4], torch.arange(0, 68, 4.0)
+def test_a_mask_of_pixels_holds_for_every_cell_and_latent_that_it_touches():
+    mask = torch.zeros(8, 48, 64)
+    mask[5, 10, 7] = 255
+    found = cells(mask, GRID)
+    assert found.shape == (2, *GRID)
+    assert found.nonzero().tolist() == [[1, 5, 3]]
+    with pytest.raises(InputError, match="4T"):
+        cells(mask[:7], GRID)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_moving_boxes_of_held_out_worlds_are_kept_out_and_leave_no_ghost(noise):
+    """Worlds on which nothing was chosen; the autoencoder's latents and more worlds: benchmarks/static.py."""
+    found = lost = moving = still = ghosts = unfiltered = 0
+    for seed in (301, 309, 318):
+        world, generator = World.sample(seed, moving=True), torch.Generator().manual_seed(seed)
+        camera, time = world.path(KINDS[seed % 6], 97, seed=seed)[::4], torch.arange(0, 97, 4.0)
         view = world.render(camera, (96, 128), time=time)
         latents = reduce(view.rgb, "t c (h a) (w b) -> t c h w", "mean", h=GRID[0], w=GRID[1])
         share = reduce(view.moving.float(), "t (h a) (w b) -> t h w", "mean", h=GRID[0], w=GRID[1])
-        depth, memory = view.depth.resized(GRID), LatentSpatialMemory(3)
-        for part in (slice(0, 9), slice(9, 17)):
-            remembered = memory.read(camera[part], GRID).depth
-            keep = static(latents[part], depth[part], camera[part], remembered=remembered)
-            memory.write(latents[part], depth[part], camera[part], keep=keep)
-            moves, stands = share[part] >= 0.5, (share[part] == 0) & depth.valid[part]
+        true = view.depth.resized(GRID)
+        each = 1 + noise * torch.randn(len(share), 1, 1, generator=generator)
+        depth = DepthMap(true.z * each * (1 + noise / 2 * torch.randn(true.shape, generator=generator)), true.valid)
+        memories = LatentSpatialMemory(1), LatentSpatialMemory(1)
+        for part in (slice(0, 9), slice(9, 17), slice(17, 25)):
+            past = (latents[:part.start], depth[:part.start], camera[:part.start]) if part.start else None
+            seen = [memory.read(camera[part], GRID) for memory in memories]
+            keep = static(latents[part], depth[part], camera[part], past=past)
+            memories[0].write(share[part, None], depth[part], camera[part], keep=keep)
+            memories[1].write(share[part, None], depth[part], camera[part])
+            moves, stands = (share[part] >= 0.5) & depth.valid[part], (share[part] == 0) & depth.valid[part]
             found, moving = found + int((moves & ~keep).sum()), moving + int(moves.sum())
             lost, still = lost + int((stands & ~keep).sum()), still + int(stands.sum())
-    assert found > 0.85 * moving
-    assert lost < 0.05 * still
+            ghost, plain = (int((told.mask & (told.latents[:, 0] >= 0.5)
+                                 & ((told.depth.z / true.z[part] - 1).abs() > 0.1)).sum()) for told in seen)
+            ghosts, unfiltered = ghosts + ghost, unfiltered + plain
+    assert found >= 0.9 * moving
+    assert lost <= 0.05 * still
+    assert ghosts < unfiltered / 10

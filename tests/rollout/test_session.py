@@ -11,6 +11,7 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.protocol import NoMemory
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
+from mirage.rollout.session import Settings
 
 SIZE = (64, 96)
 
@@ -107,6 +108,37 @@ def test_a_scale_that_drifts_is_locked_to_the_memory(world, image):
     assert chunk.alignment is not None
     assert chunk.alignment.scale == pytest.approx(1 / 1.2, rel=0.01)
     assert chunk.depth.z.median() == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_a_segmenter_marks_never_enters(world, image):
+    asked = []
+
+    def left_half(first, count, frames):
+        asked.append((first, count, frames().shape))
+        mask = torch.zeros(count, 8, 12)
+        mask[..., :6] = 1
+        return mask
+
+    session = begin(world, image, moving=left_half)
+    session.step(Camera.concatenate([session.camera[None]] * 8))
+    session.step(Camera.concatenate([session.camera[None]] * 4))
+    assert asked == [(0, 1, (1, 3, *SIZE)), (1, 8, (8, 3, *SIZE)), (9, 4, (4, 3, *SIZE))]
+    assert len(session.memory) == 4 * 3
+    assert (session.memory.points.position[:, 0] > 0).all()
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_what_stood_in_the_image_and_went_leaves_the_memory(world, image, filtered):
+    def passing(latents, camera, *, first):
+        depth = wall(latents, camera, first=first)
+        if first:
+            depth.z[0, 1:3, 2:4] = 1.0
+        return depth
+
+    session = begin(world, image, depth=passing, settings=Settings(filter=filtered))
+    assert (session.memory.points.position[:, 2] < 1.5).sum() == 4
+    session.step(Camera.concatenate([session.camera[None]] * 16))
+    assert (session.memory.points.position[:, 2] < 1.5).any() == (not filtered)
 
 
 def test_a_budget_holds_at_every_step(world, image):

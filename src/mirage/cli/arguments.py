@@ -69,6 +69,10 @@ class Generate(Common):
     pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry."""
     memory_budget: Annotated[str | None, _unset("SIZE", "it grows as it must")] = None
     """Most bytes that the memory may take, such as 8MiB or 200KB."""
+    static_filter: bool = False
+    """Keep what moves out of the memory, found from depth and latents alone; for worlds in which something does."""
+    static_mask: Annotated[Path | None, _unset("FILE", "no mask")] = None
+    """A video of what moves, white on black, a frame for each frame of the walk: it stays out of the memory."""
     fps: float = 16.0
     """Frames per second of the video."""
     world: Annotated[Path | None, _unset("FILE", "a new world")] = None

@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from mirage.formats.image import fit_image, load_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.trajectories import load_trajectory, square_pixels
-from mirage.formats.video import VideoWriter
+from mirage.formats.video import VideoWriter, load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
@@ -33,7 +33,7 @@ from mirage.models.world import WorldModel, load_world_model
 from mirage.rollout import Chunk, Session
 from mirage.rollout.memories import make_memory
 from mirage.rollout.schedule import STRIDE, whole_frames, windows
-from mirage.rollout.session import Settings
+from mirage.rollout.session import Segmenter, Settings
 
 FIELD_OF_VIEW = 65.0
 PICTURES = 8  # on the contact sheet
@@ -138,11 +138,13 @@ def parse_bytes(text: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Start:
-    """A new world's beginning: image [3,H,W] with the path [F] as seen through all of it, and its depth if known."""
+    """A new world's beginning: image [3,H,W] with the path [F] as seen through all of it, its depth and what moves, if
+    known."""
 
     image: Tensor
     path: Camera
     depth: DepthMap | None
+    moving: Segmenter | None
 
 
 def _check(asked: Generate) -> None:
@@ -177,7 +179,22 @@ def _start(asked: Generate) -> _Start:
     path = square_pixels(_path(asked, camera), (height, width))
     if asked.fov is not None:
         path = path.with_intrinsics(camera.intrinsics)
-    return _Start(image, path, load_depth(asked.depth, size=(height, width)) if asked.depth else None)
+    depth = load_depth(asked.depth, size=(height, width)) if asked.depth else None
+    return _Start(image, path, depth, _painted(asked, frames=len(path), first=0))
+
+
+def _painted(asked: Generate, *, frames: int, first: int) -> Segmenter | None:
+    """The mask video, whose first frame belongs to frame `first` of the walk."""
+    if asked.static_mask is None:
+        return None
+    mask = load_video(asked.static_mask).float().mean(1) > 127  # [F,H,W]
+    if len(mask) < frames:
+        raise InputError(f"--static-mask {asked.static_mask} has {len(mask)} frames, and the walk needs {frames}")
+
+    def moving(begin: int, count: int, frames: Callable[[], Tensor]) -> Tensor:
+        return mask[begin - first:][:count]
+
+    return moving
 
 
 def _path(asked: Generate, camera: Camera) -> Camera:
@@ -200,7 +217,8 @@ def _begun(asked: Generate, start: _Start, world: WorldModel) -> tuple[Session, 
     session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
                       depth=start.depth and cut_depth(start.depth, world.size),
                       memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
-                      settings=Settings(steps=asked.steps, guidance_scale=asked.guidance_scale))
+                      settings=Settings(steps=asked.steps, guidance_scale=asked.guidance_scale,
+                                        filter=asked.static_filter), moving=start.moving)
     return session, path, image
 
 
@@ -209,10 +227,12 @@ def _continued(asked: Generate, world: WorldModel) -> tuple[Session, Camera, Ten
     assert asked.world is not None
     session = Session.load(asked.world, world)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
+    session.moving = _painted(asked, frames=len(path) - 1, first=STRIDE * int(session.history.number[-1]) + 1)
     if asked.prompt is not None:
         session.prompt = asked.prompt
     if asked.seed is not None:
         session.seed = asked.seed
     session.settings = dataclasses.replace(session.settings, guidance_scale=asked.guidance_scale,
-                                           steps=asked.steps or session.settings.steps)
+                                           steps=asked.steps or session.settings.steps,
+                                           filter=asked.static_filter or session.settings.filter)
     return session, path, None

@@ -1,7 +1,7 @@
 """What may enter the memory: what stands still. A thing that moved would haunt the place where it stood.
 
-`T` latent frames, `J` frames to compare with, `C` channels, `h w` latent grid, `N` = h * w cells. No model is asked; what
-moves gives itself away to frames of the same chunk and to earlier ones:
+`T` latent frames, `J` frames to compare with, `C` channels, `h w` latent grid, `N` = h * w cells. No model is asked;
+what moves gives itself away to frames of the same chunk and to earlier ones:
 
     seen through    a frame saw what lies behind this point: it was not there then
     changed         a frame sees the surface at this place, but it looks different
@@ -74,19 +74,21 @@ def static(latents: Tensor, depth: DepthMap, camera: Camera, *, past: Past | Non
     changed = (differences / usual[:, None]).mean(2).sqrt()
     count = on.sum(1)
     through = before.sum(1) / (before.sum(1) + count + 1)
-    shares = torch.stack([through, (changed * on).sum(1) / (count + 1)]).unflatten(-1, depth.shape[-2:])
-    through, changed = _flowed(shares, _channels(look[places], usual), depth, jump=max(tolerance, 2 * noise))
+    shares = torch.stack([through, (changed * on).sum(1) / (count + 1)])
+    shares = shares.unflatten(-1, (depth.shape[-2], depth.shape[-1]))
+    look = look[places] / (_ALIKE * usual.sqrt())[:, None, None]
+    through, changed = _flowed(shares, look, depth, jump=max(tolerance, 2 * noise))
     moves = (through > max(_SEEN_THROUGH, noise - _MARGIN)) | (changed > _CHANGED)
     return depth.valid & ~(moves if moving is None else moves | moving.to(moves.device))
 
 
-def cells(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A mask of video frames [4T,H,W] (bool, or any number above 0 that moves) as cells [T,h,w] of the latents that stand
-    for four frames each: a cell moves if any of its pixels does in any of them."""
-    if mask.ndim != 3 or len(mask) % 4 or not len(mask):
-        raise InputError(f"a mask of what moves is [4T,H,W], four video frames for a latent, got {list(mask.shape)}")
+def cells(mask: Tensor, grid: tuple[int, int], *, frames: int = 4) -> Tensor:
+    """A mask of video frames [frames*T,H,W], above 0 where something moves, as cells [T,h,w] of latents that stand for
+    so many `frames` each: a cell moves if any of its pixels does in any of them."""
+    if mask.ndim != 3 or len(mask) % frames:
+        raise InputError(f"a mask of what moves is [{frames}T,H,W] for T latents, got {list(mask.shape)}")
     found = torch.nn.functional.adaptive_max_pool2d((mask > 0).float(), grid)
-    return found.unflatten(0, (-1, 4)).amax(1) > 0
+    return found.unflatten(0, (-1, frames)).amax(1) > 0
 
 
 def _together(latents: Tensor, depth: DepthMap, camera: Camera, past: Past | None) -> tuple[Tensor, DepthMap, Camera]:
@@ -94,7 +96,7 @@ def _together(latents: Tensor, depth: DepthMap, camera: Camera, past: Past | Non
     if past is None or not len(past[0]):
         return latents.float(), depth, camera
     n = len(past[0]) - 1
-    some = torch.linspace(0, n - 1, min(_PAST, n)).round().long().tolist() + [n]
+    some = [*torch.linspace(0, n - 1, min(_PAST, n)).round().long().tolist(), n]
     before, seen, eye = past[0][some].to(latents.device), past[1][some].to(depth.z.device), past[2][some]
     return (torch.cat([before, latents]).float(),
             DepthMap(torch.cat([seen.z.to(depth.z.dtype), depth.z]), torch.cat([seen.valid, depth.valid])),
@@ -146,10 +148,6 @@ def _usual(differences: Tensor, on: Tensor) -> Tensor:
     if not len(told):
         return differences.new_ones(differences.shape[2])
     return told.kthvalue(1 + int(0.8 * (len(told) - 1)), dim=0).values + 0.02
-
-
-def _channels(look: Tensor, usual: Tensor) -> Tensor:
-    return look / (_ALIKE * usual.sqrt())[:, None, None]
 
 
 def _flowed(shares: Tensor, look: Tensor, depth: DepthMap, *, jump: float) -> Tensor:

@@ -316,15 +316,17 @@ class Session:
         moved, which then leaves again."""
         past, grid = self.history, (latents.shape[-2], latents.shape[-1])
         keep = self._unmarked(STRIDE * int(past.number[-1]) + 1, STRIDE * len(latents), grid, frames)
+        image, self._before = self._before, None
         if not self.settings.filter:
             return keep
-        before = past.latents, past.depth, past.camera
-        if self._before is not None:
-            empty, image_keep = self._before
-            self.memory.restore(empty)
-            self.memory.write(*before, keep=_both(static(*before, past=(latents, depth, camera)), image_keep))
-            self._before = None
-        return _both(static(latents, depth, camera, past=before), keep)
+        if image is None:
+            return _both(static(latents, depth, camera, past=(past.latents, past.depth, past.camera)), keep)
+        empty, image_keep = image
+        both = past.added(latents, depth, camera, limit=1 + len(latents))
+        still = static(both.latents, both.depth, both.camera)
+        self.memory.restore(empty)
+        self.memory.write(past.latents, past.depth, past.camera, keep=_both(still[:1], image_keep))
+        return _both(still[1:], keep)
 
     def _unmarked(self, first: int, count: int, grid: tuple[int, int], frames: Callable[[], Tensor]) -> Tensor | None:
         """Cells that the segmenter does not mark; None without one."""
@@ -333,7 +335,7 @@ class Session:
         mask = self.moving(first, count, frames)
         if mask.ndim != 3 or len(mask) != count:
             raise InputError(f"a mask of {count} video frames is [{count},H,W], got {list(mask.shape)}")
-        return ~cells(mask, grid)
+        return ~cells(mask, grid, frames=1 if count == 1 else STRIDE)
 
     def _negative(self, condition: Any) -> Any:
         if self.settings.guidance_scale == 1.0:

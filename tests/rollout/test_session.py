@@ -137,7 +137,7 @@ def test_what_stood_in_the_image_and_went_leaves_the_memory(world, image, filter
 
     session = begin(world, image, depth=passing, settings=Settings(filter=filtered))
     assert (session.memory.points.position[:, 2] < 1.5).sum() == 4
-    session.step(Camera.concatenate([session.camera[None]] * 16))
+    session.step(Camera.concatenate([session.camera[None]] * 8))
     assert (session.memory.points.position[:, 2] < 1.5).any() == (not filtered)
 
 

@@ -180,19 +180,19 @@ def _start(asked: Generate) -> _Start:
     if asked.fov is not None:
         path = path.with_intrinsics(camera.intrinsics)
     depth = load_depth(asked.depth, size=(height, width)) if asked.depth else None
-    return _Start(image, path, depth, _painted(asked, frames=len(path), first=0))
+    return _Start(image, path, depth, _painted(asked, frames=len(path), start=0))
 
 
-def _painted(asked: Generate, *, frames: int, first: int) -> Segmenter | None:
-    """The mask video, whose first frame belongs to frame `first` of the walk."""
+def _painted(asked: Generate, *, frames: int, start: int) -> Segmenter | None:
+    """The mask video, whose first frame belongs to frame `start` of the walk."""
     if asked.static_mask is None:
         return None
     mask = load_video(asked.static_mask).float().mean(1) > 127  # [F,H,W]
     if len(mask) < frames:
         raise InputError(f"--static-mask {asked.static_mask} has {len(mask)} frames, and the walk needs {frames}")
 
-    def moving(begin: int, count: int, frames: Callable[[], Tensor]) -> Tensor:
-        return mask[begin - first:][:count]
+    def moving(first: int, count: int, frames: Callable[[], Tensor]) -> Tensor:
+        return mask[first - start:][:count]
 
     return moving
 
@@ -227,7 +227,7 @@ def _continued(asked: Generate, world: WorldModel) -> tuple[Session, Camera, Ten
     assert asked.world is not None
     session = Session.load(asked.world, world)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
-    session.moving = _painted(asked, frames=len(path) - 1, first=STRIDE * int(session.history.number[-1]) + 1)
+    session.moving = _painted(asked, frames=len(path) - 1, start=STRIDE * int(session.history.number[-1]) + 1)
     if asked.prompt is not None:
         session.prompt = asked.prompt
     if asked.seed is not None:

@@ -43,6 +43,19 @@ def build_condition(
     )
 
 
+def as_published(condition: Condition, before: Tensor, constant: Tensor | None) -> Condition:
+    """The condition with what only branches in the published layout see.
+
+    before       [P,C,h,w] readout latents of the memory, from where the preceding frames were seen
+    constant     [T+P,C,h,w] latents of the encoded constant video (`WorldModel.constant`), or None
+    """
+    return dataclasses.replace(
+        condition,
+        preceding_memory=rearrange(before, "p c h w -> 1 c p h w"),
+        constant=None if constant is None else rearrange(constant, "t c h w -> 1 c t h w"),
+    )
+
+
 def plucker(camera: Camera, grid: tuple[int, int]) -> Tensor:
     """Plucker coordinates (unit direction, moment) of every cell's ray, in the frame of the first camera: [T,6,h,w]."""
     origin, direction = camera.relative_to(camera[0]).rays(grid)

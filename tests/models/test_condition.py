@@ -39,6 +39,7 @@ def test_wrong_shapes_are_named() -> None:
         "preceding": good.references[:, :3],
         "references": good.references[..., :2],
         "text": good.text[:1],
+        "preceding_memory": good.memory,
         "constant": good.mask,
     }
     for name, value in wrong.items():
@@ -66,7 +67,9 @@ def test_without_text_repeats_the_empty_prompt_over_the_batch() -> None:
 
 
 def test_to_moves_every_field() -> None:
-    good = replace(condition(), constant=torch.ones(2, 4, 3, 5, 6))
+    good = replace(
+        condition(), preceding_memory=torch.ones(2, 4, 0, 5, 6), constant=torch.ones(2, 4, 3, 5, 6)
+    )
     half = good.to(dtype=torch.bfloat16)
     assert all(value.dtype == torch.bfloat16 for value in vars(half).values())
     assert torch.equal(condition().to("cpu").memory, condition().memory)

@@ -30,7 +30,10 @@ class Condition:
     preceding   [B,C,P,h,w]  clean latents just before `first`, oldest first; P may be 0
     references  [B,C,R,h,w]  clean latents of earlier views that overlap with the targets, oldest first; R may be 0
     text        [B,L,D]      encoded prompt, zero beyond its length
-    constant    [B,C,T,h,w]  only for branches in the published layout: latents of the encoded constant video
+
+    Only for branches in the published layout, whose side blocks see the preceding frames too:
+    preceding_memory  [B,C,P,h,w]    readout latents from where the preceding frames were seen, 0 where unknown
+    constant          [B,C,T+P,h,w]  latents of the encoded constant video
     """
 
     memory: Tensor
@@ -41,6 +44,7 @@ class Condition:
     preceding: Tensor
     references: Tensor
     text: Tensor
+    preceding_memory: Tensor | None = None
     constant: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -55,12 +59,14 @@ class Condition:
             "preceding": (b, c, None, h, w),
             "references": (b, c, None, h, w),
             "text": (b, None, None),
-            "constant": (b, c, t, h, w),
+            "preceding_memory": (b, c, self.preceding.shape[2], h, w) if self.preceding.ndim == 5 else (),
+            "constant": (b, c, t + self.preceding.shape[2], h, w) if self.preceding.ndim == 5 else (),
         }
         for name, shape in wanted.items():
-            if name == "constant" and self.constant is None:
+            value: Tensor | None = getattr(self, name)
+            if value is None and name in ("preceding_memory", "constant"):
                 continue
-            value: Tensor = getattr(self, name)
+            assert value is not None, name
             if value.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
                 accepted = ",".join("*" if n is None else str(n) for n in shape)
                 raise InputError(
@@ -82,7 +88,14 @@ class Condition:
     def without_memory(self) -> Condition:
         """Nothing remembered: mask, memory and offset 0. Rays stay, for the camera moves all the same."""
         zeros = torch.zeros_like
-        return replace(self, memory=zeros(self.memory), mask=zeros(self.mask), offset=zeros(self.offset))
+        before = None if self.preceding_memory is None else zeros(self.preceding_memory)
+        return replace(
+            self,
+            memory=zeros(self.memory),
+            mask=zeros(self.mask),
+            offset=zeros(self.offset),
+            preceding_memory=before,
+        )
 
     def without_text(self, empty_text: Tensor) -> Condition:
         """The encoded empty prompt, [1 or B,L,D], in place of the text."""

@@ -15,6 +15,7 @@ Wan2.2-TI2V.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -33,6 +34,8 @@ Rotary = tuple[Tensor, Tensor]  # cos, sin, each [1,N,1,head_dim]
 ROTARY_BASE = 10000.0  # fixed in Wan
 REFERENCE_GAP = 16  # rotary steps left free before frame 0, so that references are read as views, not as history
 TIMESTEPS = 1000.0  # timestep = 1000 * sigma
+PUBLISHED: dict[str, Callable[[int], int]] = {"published": lambda channels: channels, "published_hole": lambda _: 1}
+"""Inputs of branches in the published layout: how many channels they have beside the C of the readout."""
 FEW_ROWS = 64  # below about this many rows a matrix product may take another kernel, with other rounding
 
 
@@ -47,8 +50,8 @@ def predict(
 
     latents [B,C,T,h,w] noisy targets, the clean first frame already in its place; timestep [B,T] in [0, 1000], 0 for
     clean frames. References and preceding frames stand beside the targets as tokens with timestep 0, in the order
-    [reference | target | preceding] and at their own rotary positions: targets 0..T-1, preceding -P..-1, references
-    -16-R..-17. Hints touch target tokens only. Without references and preceding frames and with a fresh branch (or
+    [reference | target | preceding] and at the rotary positions of `token_rotary`. Hints touch target tokens, and in
+    the published layout the preceding ones too. Without references and preceding frames and with a fresh branch (or
     none) this is the stock forward with a timestep per token.
     """
     its: Any = transformer.config
@@ -71,25 +74,27 @@ def predict(
     temb = repeat(temb[:, ::copies], "b t d -> b (t n) d", n=cells)
     modulation = repeat(modulation[:, ::copies], "b t (six d) -> b (t n) six d", n=cells, six=6)
 
-    positions = torch.cat([torch.arange(-REFERENCE_GAP - r, -REFERENCE_GAP), torch.arange(frames), torch.arange(-p, 0)])
-    rotary = rotary_at(transformer, positions, (height // patch_h, width // patch_w), latents.device)
+    published = branch is not None and branch.published
+    counts, grid = (r, frames, p), (height // patch_h, width // patch_w)
+    rotary = token_rotary(transformer, counts, grid, latents.device, published=published)
 
     beside = torch.cat([condition.references, latents, condition.preceding], dim=2) if r or p else latents
     hidden = rearrange(transformer.patch_embedding(beside), "b d t h w -> b (t h w) d").contiguous()
 
     start, stop = r * cells, (r + frames) * cells
+    hinted = hidden.shape[1] if published else stop  # hints are for the tokens start..hinted
     hints: dict[int, Tensor] = {}
     detail = None
     if branch is not None:
-        own = (rotary[0][:, start:stop], rotary[1][:, start:stop])
-        found = branch(hidden[:, start:stop], text, modulation[:, start:stop], own, latents, timestep, condition)
+        own = (rotary[0][:, start:hinted], rotary[1][:, start:hinted])
+        found = branch(hidden[:, start:hinted], text, modulation[:, start:hinted], own, latents, timestep, condition)
         hints = dict(zip(branch.layers, found.layers, strict=True))
         detail = found.detail
 
     for index, block in enumerate(transformer.blocks):
         hidden = _run(transformer, block, hidden, text, modulation, rotary)
         if index in hints:
-            hidden = hidden + F.pad(hints[index], (0, 0, start, p * cells))
+            hidden = hidden + F.pad(hints[index], (0, 0, start, hidden.shape[1] - hinted))
 
     hidden, temb = hidden[:, start:stop], temb[:, start:stop]
     shift, scale = (transformer.scale_shift_table.unsqueeze(0).to(temb.device) + temb.unsqueeze(2)).unbind(2)
@@ -113,8 +118,11 @@ class MemoryBranch(ModelMixin, ConfigMixin):
     """Side blocks over the memory's readout, giving hints to chosen layers of a Wan transformer. Saved by itself.
 
     layers           backbone layers after which a hint is added, ascending
-    inputs           "readout_mask": C readout latents, 1 mask, then 2 offset and 6 ray channels if chosen;
-                     "published": C readout latents and C latents of an encoded constant video (`Condition.constant`)
+    inputs           what the side blocks see, and with it how tokens lie (`token_rotary`):
+                     "readout_mask": C readout latents, 1 mask, then 2 offset and 6 ray channels if chosen;
+                     "published": C readout latents and C latents of an encoded constant video (`Condition.constant`),
+                     as released with the paper; "published_hole": C readout latents and 1 channel that is 1 where
+                     there are none, its code's other choice. Both see the preceding frames behind the targets.
     detail_channels  > 0: a small convolutional path at latent resolution, added to the output. A backbone with coarse
                      patches can then copy remembered detail, which would not fit through its tokens. 0 for Wan2.2.
     The remaining fields are the backbone's own; `from_transformer` copies them.
@@ -143,12 +151,15 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         detail_channels: int = 0,
     ) -> None:
         super().__init__()
-        if inputs not in ("readout_mask", "published"):
-            raise InputError(f"branch inputs are {inputs!r}; accepted: 'readout_mask', 'published'")
+        if inputs not in ("readout_mask", *PUBLISHED):
+            raise InputError(f"branch inputs are {inputs!r}; accepted: {', '.join(('readout_mask', *PUBLISHED))}")
         if not layers or list(layers) != sorted(set(layers)):
             raise InputError(f"branch layers are {list(layers)}; accepted: one or more, ascending, each once")
         dim = num_attention_heads * attention_head_dim
-        seen = 2 * channels if inputs == "published" else channels + 1 + 2 * use_offset + 6 * use_rays
+        if inputs in PUBLISHED:
+            seen = channels + PUBLISHED[inputs](channels)
+        else:
+            seen = channels + 1 + 2 * use_offset + 6 * use_rays
         self.patch_embedding = nn.Conv3d(seen, dim, kernel_size=patch_size, stride=patch_size)
         self.blocks = nn.ModuleList(
             HintBlock(
@@ -161,6 +172,11 @@ class MemoryBranch(ModelMixin, ConfigMixin):
             self.detail = DetailPath(2 * channels + 2 + 2 * use_offset, detail_channels, channels)
         self.layers, self.inputs, self.use_offset, self.use_rays = tuple(layers), inputs, use_offset, use_rays
         self.gradient_checkpointing = False
+
+    @property
+    def published(self) -> bool:
+        """Whether tokens lie as in the published code, and the preceding frames are seen and hinted too."""
+        return self.inputs in PUBLISHED
 
     @classmethod
     def from_transformer(
@@ -216,7 +232,8 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         timestep: Tensor,
         condition: Condition,
     ) -> Hints:
-        """Hints for the chosen layers, from the target tokens hidden [B,N,d] as they enter the backbone.
+        """Hints for the chosen layers, from the target tokens hidden [B,N,d] as they enter the backbone; in the
+        published layout, from the target and the preceding ones.
 
         text [B,L,d] and modulation [B,N,6,d] as embedded by the backbone; latents and timestep as in `predict`.
         """
@@ -234,10 +251,17 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         return Hints(tuple(hints), detail)
 
     def _inputs(self, condition: Condition) -> Tensor:
-        if self.inputs == "published":
+        if self.published:
+            scene = condition.memory
+            if condition.preceding.shape[2]:
+                if condition.preceding_memory is None:
+                    raise InputError("condition has no preceding_memory; a branch in the published layout needs it")
+                scene = torch.cat([scene, condition.preceding_memory], dim=2)
+            if self.inputs == "published_hole":
+                return torch.cat([scene, (scene == 0).all(dim=1, keepdim=True).to(scene.dtype)], dim=1)
             if condition.constant is None:
                 raise InputError("condition has no constant video; a branch in the published layout needs one")
-            return torch.cat([condition.memory, condition.constant], dim=1)
+            return torch.cat([scene, condition.constant], dim=1)
         parts = [condition.memory, condition.mask]
         parts += [condition.offset] * self.use_offset + [condition.rays] * self.use_rays
         return torch.cat(parts, dim=1)
@@ -285,8 +309,36 @@ class DetailPath(nn.Module):
         return rearrange(out, "(b t) c h w -> b c t h w", b=seen.shape[0])
 
 
+def token_rotary(
+    transformer: WanTransformer3DModel,
+    counts: tuple[int, int, int],
+    grid: tuple[int, int],
+    device: torch.device,
+    *,
+    published: bool,
+) -> Rotary:
+    """Rotary of all tokens, for counts (R, T, P) of [reference | target | preceding] frames on a grid of tokens.
+
+    ours        targets 0..T-1, preceding -P..-1 where they were, references -16-R..-17
+    published   targets 0..T-1, preceding T..T+P-1 behind them, references -R..-1 and a picture's height further down
+                (microsoft/LatentSpatialMemory, model_fn_wan_video)
+    """
+    r, t, p = counts
+    if not published:
+        references = torch.arange(-REFERENCE_GAP - r, -REFERENCE_GAP)
+        return rotary_at(transformer, torch.cat([references, torch.arange(t), torch.arange(-p, 0)]), grid, device)
+    references = rotary_at(transformer, torch.arange(-r, 0), grid, device, first_row=grid[0])
+    others = rotary_at(transformer, torch.arange(t + p), grid, device)
+    return torch.cat([references[0], others[0]], dim=1), torch.cat([references[1], others[1]], dim=1)
+
+
 def rotary_at(
-    transformer: WanTransformer3DModel, positions: Tensor, grid: tuple[int, int], device: torch.device
+    transformer: WanTransformer3DModel,
+    positions: Tensor,
+    grid: tuple[int, int],
+    device: torch.device,
+    *,
+    first_row: int = 0,
 ) -> Rotary:
     """Rotary cos and sin, each [1, T*h*w, 1, head_dim], of frames at integer positions [T] on a grid of tokens.
 
@@ -294,7 +346,7 @@ def rotary_at(
     """
     rope = transformer.rope
     t, (h, w) = len(positions), grid
-    axes = ((positions, rope.t_dim), (torch.arange(h), rope.h_dim), (torch.arange(w), rope.w_dim))
+    axes = ((positions, rope.t_dim), (torch.arange(first_row, first_row + h), rope.h_dim), (torch.arange(w), rope.w_dim))
     angles = []
     for where, dim in axes:
         frequency = 1.0 / ROTARY_BASE ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)

@@ -34,7 +34,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
-from mirage.models.codec import StreamDecoder, StreamEncoder
+from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fold import fold_time
@@ -98,6 +98,7 @@ class WorldModel(DiffusionPipeline):
             default_steps=default_steps,
             text_length=text_length,
         )
+        self._constants: dict[tuple[int, int], Tensor] = {}
 
     # -- verbs ------------------------------------------------------------------------------------------------------
 
@@ -172,6 +173,22 @@ class WorldModel(DiffusionPipeline):
         latents = latents.to(head.device, head.dtype)
         single = torch.arange(len(latents), device=head.device) == (0 if first else -1)
         return head.depth(latents, camera.to(head.device), single)
+
+    @torch.no_grad()
+    def constant(self, frames: int, grid: tuple[int, int]) -> Tensor | None:
+        """Latents [frames,C,h,w] of an all-white video, as a branch with "published" inputs sees them; else None.
+
+        Encoded once per grid: ask for the longest that will be needed. The autoencoder is causal, so a shorter one is
+        its beginning.
+        """
+        if self.memory_branch is None or self.memory_branch.inputs != "published":
+            return None
+        known = self._constants.get(grid)
+        if known is None or len(known) < frames:
+            size = (grid[0] * self.stride, grid[1] * self.stride)
+            white = torch.ones(()).expand(1 + FRAMES * (frames - 1), 3, *size)
+            known = self._constants[grid] = self.encode(white)
+        return known[:frames]
 
     # -- sizes ------------------------------------------------------------------------------------------------------
 

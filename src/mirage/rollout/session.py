@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mirage.conditioning import build_condition
+from mirage.conditioning import as_published, build_condition
 from mirage.depth.align import align
 from mirage.depth.static import cells, static
 from mirage.errors import InputError
@@ -29,6 +29,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.protocol import SpatialMemory
 from mirage.memory.worldfile import load_world, save_world
+from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
 from mirage.rollout.chunk import Chunk, Tape
 from mirage.rollout.history import History
@@ -185,6 +186,8 @@ class Session:
                 references=past.latents[sorted(chosen)],
                 text=self._text,
             )
+            if self.world.memory_branch is not None and self.world.memory_branch.published:
+                condition = self._as_published(condition, grid)
         with _timed(timings, "denoise"):
             generator = torch.Generator().manual_seed(hash((self.seed, self.index)) % 2**63)
             latents = self.world.denoise(
@@ -336,6 +339,16 @@ class Session:
         if mask.ndim != 3 or len(mask) != count:
             raise InputError(f"a mask of {count} video frames is [{count},H,W], got {list(mask.shape)}")
         return ~cells(mask, grid, frames=1 if count == 1 else STRIDE)
+
+    def _as_published(self, condition: Condition, grid: tuple[int, int]) -> Condition:
+        """With the memory as it is now, seen from the preceding frames: so the published training data have it."""
+        count = condition.preceding.shape[2]
+        before = condition.preceding[0].transpose(0, 1)  # nothing, where there are none
+        if count:
+            before = self.memory.read(self.history.camera[-1 - count : -1], grid).latents
+        longest = 1 + (self.world.chunk_frames - 1) // STRIDE + self.settings.preceding
+        constant = self.world.constant(longest, grid)
+        return as_published(condition, before, None if constant is None else constant[: condition.frames + count])
 
     def _negative(self, condition: Any) -> Any:
         if self.settings.guidance_scale == 1.0:

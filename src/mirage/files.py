@@ -9,6 +9,7 @@ Also the one place that tells a person why a path cannot be written.
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,32 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def making(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a new folder beside `target` to fill; rename it to `target` when the block ends well, remove it otherwise.
+
+    Raises `InputError` where `target` is there already (an empty folder may be), or the disk is full.
+    """
+    target = Path(target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target} is there already; expected a new folder")
+    if not target.resolve().parent.is_dir() or not os.access(target.resolve().parent, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {target}: no folder {target.parent} to write in")
+    beside = Path(tempfile.mkdtemp(dir=target.resolve().parent, prefix=f".{target.name}-"))
+    try:
+        yield beside
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o777 & ~mask)
+        beside.replace(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def check_writable(target: Path) -> None:

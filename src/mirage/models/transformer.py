@@ -346,7 +346,8 @@ def rotary_at(
     """
     rope = transformer.rope
     t, (h, w) = len(positions), grid
-    axes = ((positions, rope.t_dim), (torch.arange(first_row, first_row + h), rope.h_dim), (torch.arange(w), rope.w_dim))
+    rows = torch.arange(first_row, first_row + h)
+    axes = ((positions, rope.t_dim), (rows, rope.h_dim), (torch.arange(w), rope.w_dim))
     angles = []
     for where, dim in axes:
         frequency = 1.0 / ROTARY_BASE ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)

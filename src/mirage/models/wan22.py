@@ -1,6 +1,11 @@
-"""Parts of Wan2.2-TI2V-5B with random weights: as slow as the real ones, for measuring without a download."""
+"""Wan2.2-TI2V-5B as published: the sizes of its networks, and what its weight files do not say.
 
+Also parts of it with random weights: as slow as the real ones, for measuring without a download.
+"""
+
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +15,21 @@ from torch import Tensor
 
 from mirage.models.fold import fold_time
 
-CONFIG: dict[str, Any] = {
+LATENTS_MEAN = [
+    -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
+    0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+    -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
+    -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667,
+]  # fmt: skip
+LATENTS_STD = [
+    0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
+    0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+    0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
+    0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
+]  # fmt: skip
+"""Of each latent channel, over the videos that Wan2.2 was trained on; its latents are normalised by them."""
+
+VAE: dict[str, Any] = {
     "base_dim": 160,
     "decoder_base_dim": 256,
     "z_dim": 48,
@@ -23,17 +42,72 @@ CONFIG: dict[str, Any] = {
     "patch_size": 2,
     "scale_factor_spatial": 16,
     "scale_factor_temporal": 4,
-    "latents_mean": [0.0] * 48,
-    "latents_std": [1.0] * 48,
+    "latents_mean": LATENTS_MEAN,
+    "latents_std": LATENTS_STD,
 }
-"""As published with the model (vae/config.json), but for the statistics of its latents."""
+TRANSFORMER: dict[str, Any] = {
+    "patch_size": [1, 2, 2],
+    "num_attention_heads": 24,
+    "attention_head_dim": 128,
+    "in_channels": 48,
+    "out_channels": 48,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 14336,
+    "num_layers": 30,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "eps": 1e-6,
+    "rope_max_seq_len": 1024,
+}
+TEXT_ENCODER: dict[str, Any] = {
+    "vocab_size": 256384,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "feed_forward_proj": "gated-gelu",
+    "layer_norm_epsilon": 1e-6,
+    "dropout_rate": 0.1,
+}
+SCHEDULER: dict[str, Any] = {
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "num_train_timesteps": 1000,
+    "flow_shift": 5.0,
+}
+INDEX: dict[str, Any] = {
+    "_class_name": "WanPipeline",
+    "boundary_ratio": None,
+    "expand_timesteps": True,
+    "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+    "text_encoder": ["transformers", "UMT5EncoderModel"],
+    "tokenizer": ["transformers", "T5TokenizerFast"],
+    "transformer": ["diffusers", "WanTransformer3DModel"],
+    "transformer_2": [None, None],
+    "vae": ["diffusers", "AutoencoderKLWan"],
+}
+"""model_index.json of the folder in diffusers layout."""
+
+
+def write_configs(folder: Path) -> None:
+    """The configurations of a folder in diffusers layout, and nothing else: enough for `blueprint`, and to plan."""
+    named = {"transformer": TRANSFORMER, "vae": VAE, "text_encoder": TEXT_ENCODER, "scheduler": SCHEDULER}
+    (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2))
+    for name, config in named.items():
+        (folder / name).mkdir()
+        file = "scheduler_config.json" if name == "scheduler" else "config.json"
+        (folder / name / file).write_text(json.dumps({"_class_name": INDEX[name][1], **config}, indent=2))
 
 
 def random_autoencoder(*, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> AutoencoderKLWan:
     """0.7 billion weights that mean nothing. On a CPU its convolutions run folded, as a loaded model's do."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        vae: Any = AutoencoderKLWan(**CONFIG)
+        vae: Any = AutoencoderKLWan(**VAE)
     vae = vae.to(device, dtype).eval()
     return fold_time(vae) if vae.device.type == "cpu" else vae
 

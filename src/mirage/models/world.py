@@ -34,6 +34,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
+from mirage.models.checkpoint import one_line
 from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
@@ -250,10 +251,10 @@ def load_world_model(
     if dtype is None:
         dtype = torch.bfloat16 if torch.device(device or "cpu").type == "cuda" else torch.float32
     try:
-        with _quiet():
+        with quiet():
             world = WorldModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
-        raise InputError(f"model {folder} does not load: {_one_line(error)}") from error
+        raise InputError(f"model {folder} does not load: {one_line(error)}") from error
     for name, part in world.components.items():
         if isinstance(part, nn.Module):
             missing = _missing(part, stored[name])
@@ -282,7 +283,7 @@ def _folder(name_or_path: str | Path) -> Path:
         # weights and tables only: neither pickles nor code come down
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
     except (OSError, ValueError) as error:
-        raise InputError(f"no model {name!r}; {known} ({_one_line(error)})") from error
+        raise InputError(f"no model {name!r}; {known} ({one_line(error)})") from error
 
 
 def _check_files(folder: Path) -> dict[str, set[str]]:
@@ -293,7 +294,7 @@ def _check_files(folder: Path) -> dict[str, set[str]]:
     try:
         parts = json.loads(index.read_text())
     except ValueError as error:
-        raise InputError(f"model {folder}: model_index.json is not JSON ({_one_line(error)})") from error
+        raise InputError(f"model {folder}: model_index.json is not JSON ({one_line(error)})") from error
     present = {name for name, value in parts.items() if isinstance(value, list) and value and value[0] is not None}
     if lacking := sorted(NEEDED - present):
         raise InputError(f"model {folder} names no {', '.join(lacking)} in model_index.json; all of them are needed")
@@ -308,7 +309,7 @@ def _check_files(folder: Path) -> dict[str, set[str]]:
                 with safe_open(file, framework="pt") as weights:
                     stored[name] |= set(weights.keys())
             except (SafetensorError, OSError) as error:
-                raise InputError(f"model {folder}: {name}/{file.name} is damaged ({_one_line(error)})") from error
+                raise InputError(f"model {folder}: {name}/{file.name} is damaged ({one_line(error)})") from error
     return stored
 
 
@@ -323,7 +324,7 @@ def _missing(part: nn.Module, stored: set[str]) -> list[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no warnings of the libraries while loading: what matters is checked here and said once."""
     libraries: list[Any] = [diffusers_logging, transformers_logging]
     before = [(library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
@@ -337,7 +338,3 @@ def _quiet() -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bars:
                 library.enable_progress_bar()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,0 +1,199 @@
+"""Other people's weight files, read without believing them: safetensors, shards of it, and PyTorch pickles.
+
+    weights = open_checkpoint("Wan2.2_VAE.pth")
+    weights.shapes["conv1.weight"]              # names and shapes at once; nothing large is read
+    weights.read("conv1.weight")                # one tensor, mapped from the file
+
+A pickle is a program. Only PyTorch's own reader of bare tensors sees it (`weights_only`), which knows no other program;
+anything else in there is refused. Whatever is wrong with a file is an `InputError` of one line.
+"""
+
+import json
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mirage.errors import InputError
+
+Shape = tuple[int, ...]
+PICKLES = (".pth", ".pt", ".ckpt", ".bin")
+SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)\.safetensors")
+SHOWN = 3  # names of each kind in a message
+DAMAGED = (
+    OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, AssertionError, EOFError,
+    OverflowError, MemoryError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError,
+)  # fmt: skip
+"""All that PyTorch's reader was seen to raise for bytes that are no checkpoint (tests/models/test_checkpoint.py)."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors in one or more files.
+
+    source      the file or folder, for messages
+    shapes      of every tensor
+    metadata    of a safetensors file; empty for others
+    """
+
+    source: Path
+    shapes: Mapping[str, Shape]
+    dtypes: Mapping[str, torch.dtype]
+    metadata: Mapping[str, str]
+    read: Callable[[str], Tensor]
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """The tensors of a .safetensors or PyTorch file, of an index of shards, or of a folder with either."""
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise InputError(f"no weights at {path}: no such file")
+    if path.suffix == ".safetensors":
+        if (shard := SHARD.fullmatch(path.name)) and int(shard[3]) > 1:
+            raise InputError(f"{path} is one of {int(shard[3])} shards; expected their folder {path.parent}")
+        return _open_safetensors(path, [path])
+    if path.name.endswith(".safetensors.index.json"):
+        return _open_index(path)
+    if path.suffix in PICKLES:
+        return _open_pickle(path)
+    raise InputError(f"{path} is no weight file; accepted: .safetensors, {', '.join(PICKLES)}, or an index of shards")
+
+
+def check_tensors(
+    source: object, what: str, expected: Mapping[str, Shape], found: Mapping[str, Shape], *, given: Mapping[str, str]
+) -> None:
+    """Raise `InputError` unless `found` is exactly `expected`; `given`: what the file itself calls a found tensor."""
+
+    def listed(kind: str, names: Iterable[str], of: Callable[[str], str]) -> list[str]:
+        names = sorted(names)
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        return [f"{kind} {', '.join(map(of, names[:SHOWN]))}{more}"] if names else []
+
+    shared = expected.keys() & found.keys()
+    faults = listed("lacks", expected.keys() - shared, lambda name: f"{name} {list(expected[name])}")
+    faults += listed("has unknown", found.keys() - shared, lambda name: f"{given[name]} {list(found[name])}")
+    faults += listed(
+        "has wrong shapes in",
+        [name for name in shared if expected[name] != found[name]],
+        lambda name: f"{given[name]} {list(found[name])} (expected {list(expected[name])})",
+    )
+    if faults:
+        raise InputError(f"{source} does not match {what}: it {'; '.join(faults)}")
+
+
+def _open_folder(folder: Path) -> Checkpoint:
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    files = sorted(folder.glob("*.safetensors"))
+    if len(indices) == 1:
+        return _open_index(indices[0])
+    if len(indices) > 1:
+        raise InputError(f"{folder} has {len(indices)} indices of shards; expected one")
+    shards = [shard for file in files if (shard := SHARD.fullmatch(file.name))]
+    if len(files) == 1 and not shards:
+        return _open_safetensors(folder, files)
+    if not files or len(shards) != len(files) or len({(s[1], s[3]) for s in shards}) != 1:
+        raise InputError(f"{folder} has {len(files)} .safetensors files; expected one, or the shards of one network")
+    lacking = set(range(1, int(shards[0][3]) + 1)) - {int(shard[2]) for shard in shards}
+    if lacking:
+        raise InputError(f"{folder} lacks shard {min(lacking)} of {int(shards[0][3])}")
+    return _open_safetensors(folder, files)
+
+
+def _open_index(index: Path) -> Checkpoint:
+    """All shards that an index names, with exactly the tensors it names."""
+    try:
+        said = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        where = {str(name): index.parent / Path(str(file)).name for name, file in said.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{index} is no index of shards: {one_line(error)}") from error
+    files = sorted(set(where.values()))
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{index.parent} lacks the shard {file.name} that {index.name} names")
+    opened = _open_safetensors(index.parent, files)
+    shapes = {name: opened.shapes.get(name, ()) for name in where}
+    check_tensors(index.parent, index.name, shapes, opened.shapes, given={name: name for name in opened.shapes})
+    return opened
+
+
+def _open_safetensors(source: Path, files: list[Path]) -> Checkpoint:
+    shapes: dict[str, Shape] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    home: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        try:
+            opened = safe_open(file, framework="pt").__enter__()  # closed with the last tensor that is mapped from it
+            metadata |= opened.metadata() or {}
+            for name in opened.keys():
+                if name in home:
+                    raise InputError(f"{source} holds {name} twice, in {file.name} too")
+                part = opened.get_slice(name)
+                home[name], shapes[name] = opened, tuple(part.get_shape())
+                dtypes[name] = _dtype(part.get_dtype(), file)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file} is damaged: {one_line(error)}") from error
+    return Checkpoint(source, shapes, dtypes, metadata, lambda name: home[name].get_tensor(name))
+
+
+def _open_pickle(path: Path) -> Checkpoint:
+    """Dictionaries of tensors; those in dictionaries are named by both keys, a.b."""
+    size = path.stat().st_size
+    try:
+        zipped = zipfile.is_zipfile(path)
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                stored = all(part.compress_type == zipfile.ZIP_STORED for part in archive.infolist())
+            if not stored:
+                raise InputError(f"{path} is compressed, which PyTorch's own files never are; it is not read")
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        named = re.search(r"(?:GLOBAL|global) (\S+)", str(error))
+        wish = f": it wants to run {named[1].rstrip('.,')}" if named else ", as PyTorch's reader of bare tensors says"
+        raise InputError(f"{path} holds more than tensors and is not read{wish}") from error
+    except DAMAGED as error:
+        raise InputError(f"{path} is no PyTorch checkpoint or damaged: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors")
+    tensors = dict(_flat(content, path))
+    if sum(tensor.nbytes for tensor in tensors.values()) > size:
+        raise InputError(f"{path} claims more numbers than its {size} bytes hold")
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return Checkpoint(path, shapes, {name: t.dtype for name, t in tensors.items()}, {}, tensors.__getitem__)
+
+
+def _flat(content: dict[Any, Any], path: Path, depth: int = 0) -> Iterable[tuple[str, Tensor]]:
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                raise InputError(f"{path} holds {key} as something other than plain numbers")
+            yield str(key), value
+        elif isinstance(value, dict) and depth < 4:
+            yield from ((f"{key}.{name}", tensor) for name, tensor in _flat(value, path, depth + 1))
+
+
+def _dtype(name: str, file: Path) -> torch.dtype:
+    known = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+             "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
+    if name not in known:
+        raise InputError(f"{file} holds numbers of type {name}; accepted: {', '.join(known)}")
+    return known[name]
+
+
+def one_line(error: BaseException) -> str:
+    """What a library said, shortened."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -34,11 +34,13 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
+from mirage.models.branchfile import load_branch
 from mirage.models.checkpoint import one_line
 from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fold import fold_time
+from mirage.models.lorafile import load_lora
 from mirage.models.transformer import MemoryBranch, predict
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
@@ -239,11 +241,17 @@ class WorldModel(DiffusionPipeline):
 
 
 def load_world_model(
-    name_or_path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    name_or_path: str | Path,
+    *,
+    branch: str | Path | None = None,
+    lora: str | Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
 ) -> WorldModel:
     """A world model by name ("mini"), from a folder, or from the Hugging Face hub ("owner/name"). Safetensors only.
 
-    dtype None: bfloat16 on a GPU, float32 elsewhere. Only a hub id touches the network. What can not be loaded is an
+    branch: a file with a memory branch, ours or as published, in place of the model's own. lora: a file with a LoRA of
+    the transformer. dtype None: bfloat16 on a GPU, float32 elsewhere. Only a hub id touches the network. What can not be loaded is an
     `InputError` of one line.
     """
     folder = _folder(name_or_path)
@@ -260,6 +268,10 @@ def load_world_model(
             missing = _missing(part, stored[name])
             if missing:
                 raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
+    if branch is not None:
+        world.register_modules(memory_branch=load_branch(branch, world.transformer))
+    if lora is not None:
+        load_lora(lora, world.transformer)
     if torch.device(device or "cpu").type == "cpu":
         fold_time(world.vae)
     return world.to(device or "cpu").eval()

@@ -46,6 +46,10 @@ class Generate(Common):
     """The video: .mp4, .mov or .mkv (H.264)."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
     """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
+    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
+    """A memory branch for the model: made by `mirage convert` or by training, or as published with the paper."""
+    lora: Annotated[Path | None, _unset("FILE", "none")] = None
+    """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
     prompt: Annotated[str | None, _unset("TEXT", "none, or the saved world's")] = None
     """What unseen places should look like."""
     depth: Annotated[Path | None, _unset("FILE", "the model's own estimate")] = None
@@ -132,6 +136,30 @@ class Export(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Convert(Common):
+    """Read other people's checkpoints into our layout: Wan2.2's original release, published Mirage branches and LoRAs.
+
+    Every tensor is accounted for by name and shape, or the command lists what did not match and writes nothing. Pickles
+    (.pth) are read as bare tensors; one that wants to run code is refused.
+
+    mirage convert Wan2.2-TI2V-5B --out models/wan22      the folder with its shards, Wan2.2_VAE.pth, UMT5, tokenizer
+    mirage convert step_8500_vace.safetensors --out branch.safetensors
+    mirage convert step_9000_lora.safetensors --out lora.safetensors --alpha 64
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="FILE|FOLDER")]
+    """A weight file (.safetensors, .pth, .pt), an index of shards, a folder of shards, or Wan2.2's own folder."""
+    out: Annotated[Path, arg(metavar="PATH")]
+    """A .safetensors file for a branch or a LoRA; else a new folder: what --model, --branch and --lora take."""
+    dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
+    """Of the weights written; a few that diffusers keeps in float32 stay as they are stored."""
+    heads: Annotated[int | None, _unset("N", "the config.json's, else width / 128 as in all of Wan")] = None
+    """Attention heads, which weights do not tell."""
+    alpha: Annotated[float | None, _unset("X", "the LoRA's own, else its rank")] = None
+    """Alpha of a LoRA: its weights count alpha / rank times."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchMemory(Common):
     """Speed of the memory's read and write against the published algorithm, one thread; hole share; a plot."""
 
@@ -174,6 +202,10 @@ class EvaluateSynthetic(Common):
     """Results, one folder per world; run again to go on where it stopped."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
     """Which model; see generate."""
+    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
+    """A memory branch for it; see generate."""
+    lora: Annotated[Path | None, _unset("FILE", "none")] = None
+    """A LoRA for it; see generate."""
     worlds: int = 20
     """How many worlds."""
     chunks: int = 4
@@ -320,6 +352,10 @@ class Demo(Common):
     """Where to put them."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
     """Which model; see generate."""
+    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
+    """A memory branch for it; see generate."""
+    lora: Annotated[Path | None, _unset("FILE", "none")] = None
+    """A LoRA for it; see generate."""
     chunks: int = 3
     """Length of the walk in chunks of the model."""
     walk: Literal["there_and_back", "pan_and_return", "orbit", "approach"] = "there_and_back"
@@ -331,7 +367,7 @@ class Demo(Common):
 
 
 COMMANDS: dict[type[Common], str] = {
-    Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", BenchMemory: "bench_memory",
+    Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert", BenchMemory: "bench_memory",
     BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate", EvaluateRevisit: "evaluate",
     EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate", Train: "train", Demo: "demo",
 }
@@ -365,6 +401,7 @@ _Typed = (
     | Annotated[CameraFile, subcommand("camera")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Convert, subcommand("convert")]
     | Annotated[_Bench, subcommand("bench")]
     | Annotated[_Evaluate, subcommand("evaluate")]
     | Annotated[Train, subcommand("train")]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mirage.cli.arguments import Demo
-from mirage.cli.generate import chunk_report, walk
+from mirage.cli.generate import additions, chunk_report, walk
 from mirage.cli.terminal import Result, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
@@ -36,7 +36,7 @@ def run(asked: Demo) -> Result:
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     started = time.perf_counter()
-    model = load_world_model(asked.model)
+    model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     asked.out.mkdir(parents=True, exist_ok=True)
     check_writable(asked.out / "demo.png")
 
@@ -63,7 +63,7 @@ def run(asked: Demo) -> Result:
                "peak_memory_bytes": peak_memory(),
                "return_psnr": {name: report["return_psnr"] for name, report in reports.items()}}
     write_receipt(asked.out / "receipt.json", {**summary, "command": sys.argv[1:], "versions": versions(),
-                                               "model": asked.model, "caption": scene.caption, "walks": reports})
+                                               "model": asked.model, **additions(asked), "caption": scene.caption, "walks": reports})
     print(f"wrote {asked.out}/demo.png, three videos and receipt.json in {seconds:.0f} s")
     return Result(summary)
 

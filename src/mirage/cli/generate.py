@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirage.cli.arguments import Generate
+from mirage.cli.arguments import Demo, Generate
 from mirage.cli.terminal import Result, beside, peak_memory, progress
 from mirage.errors import InputError
 from mirage.files import check_writable
@@ -48,7 +48,7 @@ def run(asked: Generate) -> Result:
         check_writable(output)
     video = VideoWriter(asked.out, fps=asked.fps)
     start = None if asked.world else _start(asked)
-    world = load_world_model(asked.model)
+    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     loaded = time.perf_counter()
     session, path, first = _continued(asked, world) if start is None else _begun(asked, start, world)
     begun = time.perf_counter()
@@ -79,7 +79,7 @@ def run(asked: Generate) -> Result:
         session.save(asked.save_world)
     ended = time.perf_counter()
     write_receipt(receipt, {
-        "command": sys.argv[1:], "versions": versions(), "model": asked.model, "seed": session.seed,
+        "command": sys.argv[1:], "versions": versions(), "model": asked.model, **additions(asked), "seed": session.seed,
         "prompt": session.prompt, "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
         "memory_budget": asked.memory_budget, "size": list(world.size), "frames": video.frames, "fps": asked.fps,
         "stopped": stopped, "peak_memory_bytes": peak_memory(),
@@ -123,6 +123,11 @@ def chunk_report(chunk: Chunk) -> dict[str, Any]:
             "points": chunk.memory_points, "points_added": chunk.points_added, "memory_bytes": chunk.memory_bytes,
             "known": float(chunk.readout.mask.float().mean()), "references": chunk.references,
             "scale_lock": lock and {**lock, "accepted": fit and fit.accepted, "reason": fit and fit.reason}}
+
+
+def additions(asked: Generate | Demo) -> dict[str, str | None]:
+    """Files beside the model, for a receipt."""
+    return {"branch": asked.branch and str(asked.branch), "lora": asked.lora and str(asked.lora)}
 
 
 def parse_bytes(text: str) -> int:

@@ -251,8 +251,8 @@ def load_world_model(
     """A world model by name ("mini"), from a folder, or from the Hugging Face hub ("owner/name"). Safetensors only.
 
     branch: a file with a memory branch, ours or as published, in place of the model's own. lora: a file with a LoRA of
-    the transformer. dtype None: bfloat16 on a GPU, float32 elsewhere. Only a hub id touches the network. What can not be loaded is an
-    `InputError` of one line.
+    the transformer. dtype None: bfloat16 on a GPU, float32 elsewhere. Only a hub id touches the network. What can not
+    be loaded is an `InputError` of one line.
     """
     folder = _folder(name_or_path)
     stored = _check_files(folder)

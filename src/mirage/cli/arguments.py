@@ -142,9 +142,11 @@ class Convert(Common):
     Every tensor is accounted for by name and shape, or the command lists what did not match and writes nothing. Pickles
     (.pth) are read as bare tensors; one that wants to run code is refused.
 
-    mirage convert Wan2.2-TI2V-5B --out models/wan22      the folder with its shards, Wan2.2_VAE.pth, UMT5, tokenizer
-    mirage convert step_8500_vace.safetensors --out branch.safetensors
-    mirage convert step_9000_lora.safetensors --out lora.safetensors --alpha 64
+    The folder with shards, Wan2.2_VAE.pth, UMT5 and tokenizer:  mirage convert Wan2.2-TI2V-5B --out models/wan22
+
+    A published side branch:  mirage convert step_8500_vace.safetensors --out branch.safetensors
+
+    A published LoRA:  mirage convert step_9000_lora.safetensors --out lora.safetensors
     """
 
     source: Annotated[Positional[Path], arg(metavar="FILE|FOLDER")]
@@ -367,9 +369,10 @@ class Demo(Common):
 
 
 COMMANDS: dict[type[Common], str] = {
-    Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert", BenchMemory: "bench_memory",
-    BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate", EvaluateRevisit: "evaluate",
-    EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate", Train: "train", Demo: "demo",
+    Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert",
+    BenchMemory: "bench_memory", BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate",
+    EvaluateRevisit: "evaluate", EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate",
+    Train: "train", Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
 

@@ -63,7 +63,8 @@ def run(asked: Demo) -> Result:
                "peak_memory_bytes": peak_memory(),
                "return_psnr": {name: report["return_psnr"] for name, report in reports.items()}}
     write_receipt(asked.out / "receipt.json", {**summary, "command": sys.argv[1:], "versions": versions(),
-                                               "model": asked.model, **additions(asked), "caption": scene.caption, "walks": reports})
+                                               "model": asked.model, **additions(asked),
+                                               "caption": scene.caption, "walks": reports})
     print(f"wrote {asked.out}/demo.png, three videos and receipt.json in {seconds:.0f} s")
     return Result(summary)
 

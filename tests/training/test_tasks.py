@@ -152,6 +152,14 @@ def test_the_depth_head_learns(world, latents, tmp_path):
     assert task.evaluate()["absrel"] < before
 
 
+def test_a_sample_may_have_another_memory_and_the_models_own_depth(world, latents):
+    task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1, no_memory=0.4, pixels=0.5, own_depth=0.5))
+    kinds = {type(task._memory(True, torch.Generator().manual_seed(seed))).__name__ for seed in range(40)}
+    assert kinds == {"LatentSpatialMemory", "RGBPointMemory", "NoneType"}
+    for step in range(4):
+        assert torch.isfinite(task.loss(step, torch.Generator().manual_seed(step))[0])
+
+
 def test_recipes_say_what_must_be_run_first(tmp_path):
     with pytest.raises(InputError, match="no recipe 'mini'; accepted: mini_clips"):
         run("mini", tmp_path)

@@ -45,6 +45,7 @@ class MiragePipeline(WorldModel):
         depth: DepthMap | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
+        negative_prompt: str = "",
         generator: torch.Generator | None = None,
         callback_on_step_end: Callable[["MiragePipeline", int, int, dict[str, Tensor]], object] | None = None,
         output_type: Literal["pt", "np"] = "pt",
@@ -59,7 +60,7 @@ class MiragePipeline(WorldModel):
         if len(camera.shape) != 1 or len(camera) < 1:
             raise InputError(f"the pipeline takes a path [F] of cameras, got {list(camera.shape)}")
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        settings = Settings(steps=num_inference_steps, guidance_scale=guidance_scale)
+        settings = Settings(steps=num_inference_steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt)
         session = Session(self, image, camera=camera[0], prompt=prompt, depth=depth, settings=settings, seed=seed)
 
         def callback(step: int, latents: Tensor) -> None:

@@ -1,6 +1,7 @@
 """The sampling loop against problems whose answer is known."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,3 +157,65 @@ def test_timesteps_are_spread_as_asked(distribution) -> None:
     frames = flow.sample_timesteps((4000, 3), generator=g, distribution=distribution, shift=3.0, per_frame=True)
     assert not torch.equal(frames[:, 1], frames[:, 2])
     assert frames[:, 1].median() == pytest.approx(750, abs=25)  # 3 * .5 / (1 + 2 * .5)
+
+
+def remembered(t: int = 3) -> Condition:
+    """The left half is known, to be 3."""
+    seen = condition(t=t)
+    mask = torch.zeros_like(seen.mask)
+    mask[..., :4] = 1
+    return replace(seen, memory=3 * mask.expand_as(seen.memory), mask=mask)
+
+
+def guided(prediction: str, seen: Condition, memory: flow.Guidance | None, steps: int = 6) -> Tensor:
+    return flow.denoise(
+        gaussian(prediction), seen, scheduler=scheduler(prediction), steps=steps,
+        generator=torch.Generator().manual_seed(5), memory=memory,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("prediction", ["flow_prediction", "sample"])
+def test_guidance_sets_what_is_known_and_nothing_else(prediction: str) -> None:
+    """Cells of this network know nothing of each other: what is unknown must come out as without guidance."""
+    seen = remembered()
+    free = guided(prediction, seen, None)
+    pulled = guided(prediction, seen, flow.Guidance(early=1, late=1))
+    torch.testing.assert_close(pulled[:, :, 1:, :, :4], torch.full((1, 2, 2, 8, 4), 3.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pulled[..., 4:], free[..., 4:], atol=1e-4, rtol=0)
+    assert torch.equal(pulled[:, :, :1], seen.first)
+    torch.testing.assert_close(guided(prediction, condition(), flow.Guidance()), free, atol=1e-4, rtol=0)
+    off = flow.Guidance(early=0, late=0)
+    torch.testing.assert_close(guided(prediction, seen, off), free, atol=1e-4, rtol=0)
+
+
+def test_guidance_is_the_same_for_both_predictions() -> None:
+    seen, memory = remembered(), flow.Guidance()
+    first, second = (guided(p, seen, memory) for p in ("flow_prediction", "sample"))
+    torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
+    known = first[:, :, 1:, :, :4].mean().item()
+    assert MEAN < known < 3  # the network has its say in the late steps
+
+
+def test_a_guided_network_sees_the_readout_with_the_noise_of_each_step() -> None:
+    seen = remembered()
+    noise = torch.randn((1, 2, 2, 8, 8), generator=torch.Generator().manual_seed(5))
+    levels = []
+
+    def predict(latents: Tensor, timestep: Tensor, _: Condition) -> Tensor:
+        sigma = timestep[0, 1].item() / 1000
+        expected = (1 - sigma) * 3 + sigma * noise[..., :4]
+        torch.testing.assert_close(latents[:, :, 1:, :, :4], expected, atol=2e-3, rtol=0)
+        levels.append(sigma)
+        return torch.zeros_like(latents)
+
+    flow.denoise(
+        predict, seen, scheduler=scheduler("sample"), steps=5, generator=torch.Generator().manual_seed(5),
+        memory=flow.Guidance(early=1, late=1),
+    )  # fmt: skip
+    assert len(levels) == 5
+
+
+@pytest.mark.parametrize("wrong", [{"early": 1.5}, {"late": -0.1}, {"until": float("nan")}])
+def test_guidance_is_a_share(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="accepted: 0 to 1"):
+        flow.Guidance(**wrong)

@@ -52,6 +52,14 @@ class Generate(Common):
     """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
     prompt: Annotated[str | None, _unset("TEXT", "none, or the saved world's")] = None
     """What unseen places should look like."""
+    prompts: Annotated[Path | None, _unset("FILE", "one prompt for the whole walk")] = None
+    """A prompt from some frame or chunk of this walk on, both counted from 0: lines "frame 48: a red room" or "chunk 2:
+    a garden", or a JSON object of the same. A chunk has one prompt."""
+    negative_prompt: Annotated[str, arg(metavar="TEXT")] = ""
+    """What it should not look like; for --guidance-scale other than 1."""
+    conditioning: Literal["auto", "branch", "guidance"] = "auto"
+    """How the memory enters: through the model's trained branch, or by guidance of the sampler, which needs no training
+    and works with stock Wan2.2 weights. auto: the branch, if the model has one."""
     depth: Annotated[Path | None, _unset("FILE", "the model's own estimate")] = None
     """Depth of the image: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world."""
     fov: Annotated[float | None, _unset("DEGREES", "that of the trajectory file, else 65")] = None
@@ -64,8 +72,15 @@ class Generate(Common):
     """Spread the whole path over --frames, instead of its beginning."""
     steps: Annotated[int | None, _unset("N", "the model's own")] = None
     """Denoising steps per chunk."""
+    flow_shift: Annotated[float | None, _unset("X", "the model's own, 5 for Wan2.2")] = None
+    """Of the noise schedule: above 1, more of the steps are spent at high noise."""
     guidance_scale: float = 1.0
     """Classifier-free guidance: 1 is none, higher follows the prompt more and takes twice the time."""
+    cache: Annotated[float | None, _unset("THRESHOLD", "every step is computed")] = None
+    """Leave out most of the network in denoising steps that differ by less than this from the one before, such as 0.05;
+    with --conditioning guidance."""
+    compile: bool = False
+    """Compile the network's blocks: the first chunk waits for it."""
     seed: Annotated[int | None, _unset("N", "0, or the saved world's")] = None
     """Same seed, same video, bit for bit, on the same machine."""
     memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"

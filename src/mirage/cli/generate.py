@@ -9,8 +9,9 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from mirage.files import check_writable
 from mirage.formats.depth import cut_depth, load_depth
 from mirage.formats.image import fit_image, load_image, save_image
 from mirage.formats.picture import contact_sheet
+from mirage.formats.prompts import load_prompts
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import VideoWriter, load_video
@@ -46,12 +48,15 @@ def run(asked: Generate) -> Result:
     sheet, receipt = beside(asked.out, ".sheet.png"), beside(asked.out, ".receipt.json")
     for output in (asked.out, sheet, receipt, *([asked.save_world] if asked.save_world else [])):
         check_writable(output)
+    prompts = None if asked.prompts is None else load_prompts(asked.prompts)
     video = VideoWriter(asked.out, fps=asked.fps)
     start = None if asked.world else _start(asked)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     loaded = time.perf_counter()
+    conditioning = _prepared(asked, world)
     session, path, first = _continued(asked, world) if start is None else _begun(asked, start, world)
-    begun = time.perf_counter()
+    by_chunk = prompts.by_chunk(len(path), world.chunk_frames) if prompts else {}
+    prompt, begun = session.prompt, time.perf_counter()
 
     chunks: list[dict[str, Any]] = []
     shown: list[Tensor] = []
@@ -60,7 +65,7 @@ def run(asked: Generate) -> Result:
     stopped = False
     with video:
         try:
-            for chunk in walk(session, path):
+            for chunk in walk(session, path, prompts=by_chunk):
                 frames = chunk.frames
                 if first is not None and not video.frames:
                     frames = torch.cat([first[None], frames[1:]])  # what was given is not shown as the model saw it
@@ -80,7 +85,10 @@ def run(asked: Generate) -> Result:
     ended = time.perf_counter()
     write_receipt(receipt, {
         "command": sys.argv[1:], "versions": versions(), "model": asked.model, **additions(asked), "seed": session.seed,
-        "prompt": session.prompt, "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
+        "prompt": prompt, "prompts": {str(number): text for number, text in by_chunk.items()},
+        "negative_prompt": asked.negative_prompt, "guidance_scale": asked.guidance_scale,
+        "flow_shift": session.settings.flow_shift, "conditioning": conditioning, "cache": asked.cache,
+        "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
         "memory_budget": asked.memory_budget, "size": list(world.size), "frames": video.frames, "fps": asked.fps,
         "stopped": stopped, "peak_memory_bytes": peak_memory(),
         "seconds": {"load": loaded - started, "begin": begun - loaded, "walk": ended - begun, "total": ended - started},
@@ -98,7 +106,8 @@ def run(asked: Generate) -> Result:
     return Result(summary, 130 if stopped else 0)
 
 
-def walk(session: Session, path: Camera, *, what: str = "walking") -> Iterator[Chunk]:
+def walk(session: Session, path: Camera, *, prompts: Mapping[int, str] = MappingProxyType({}),
+         what: str = "walking") -> Iterator[Chunk]:
     """`session.follow(path)` with a progress bar."""
     count = len(list(windows(len(path), session.world.chunk_frames)))
     steps = session.settings.steps or session.world.default_steps
@@ -108,7 +117,7 @@ def walk(session: Session, path: Camera, *, what: str = "walking") -> Iterator[C
         def step(number: int, latents: Tensor) -> None:
             show(done + 0.9 * (number + 1) / steps, f"chunk {done + 1} of {count}")
 
-        for chunk in session.follow(path, callback=step):
+        for chunk in session.follow(path, prompts=prompts, callback=step):
             yield chunk
             done += 1
             show(done, f"chunk {min(done + 1, count)} of {count}")
@@ -172,8 +181,27 @@ def _check(asked: Generate) -> None:
         raise InputError(f"--fov {asked.fov}: a field of view is 1 to 170 degrees")
     if not math.isfinite(asked.guidance_scale):
         raise InputError(f"--guidance-scale {asked.guidance_scale}: expected a finite number, 1 for none")
+    if asked.flow_shift is not None and not 0 < asked.flow_shift <= 100:
+        raise InputError(f"--flow-shift {asked.flow_shift}: expected a number above 0, at most 100 (Wan2.2: 5)")
+    if asked.negative_prompt and asked.guidance_scale == 1.0:
+        raise InputError("--negative-prompt needs --guidance-scale other than 1 (Wan2.2: 5)")
+    if asked.cache is not None and asked.compile:
+        raise InputError("--cache and --compile do not go together: one of them")
     if asked.seed is not None and not -(2**63) <= asked.seed < 2**63:
         raise InputError(f"--seed {asked.seed}: expected a number of 64 bits")
+
+
+def _prepared(asked: Generate, world: WorldModel) -> str:
+    """The model made to run as asked; how the memory will enter."""
+    conditioning = world.conditioning(asked.conditioning)
+    if asked.cache is not None:
+        if conditioning == "branch":
+            raise InputError("--cache does not go with the memory branch, whose hints would be stale in the steps that "
+                             "are left out; accepted with --conditioning guidance")
+        world.cache_steps(asked.cache)
+    if asked.compile:
+        world.compile_blocks()
+    return conditioning
 
 
 def _start(asked: Generate) -> _Start:
@@ -222,8 +250,7 @@ def _begun(asked: Generate, start: _Start, world: WorldModel) -> tuple[Session, 
     session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
                       depth=start.depth and cut_depth(start.depth, world.size),
                       memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
-                      settings=Settings(steps=asked.steps, guidance_scale=asked.guidance_scale,
-                                        filter=asked.static_filter), moving=start.moving)
+                      settings=_settings(asked, Settings()), moving=start.moving)
     return session, path, image
 
 
@@ -237,7 +264,13 @@ def _continued(asked: Generate, world: WorldModel) -> tuple[Session, Camera, Ten
         session.prompt = asked.prompt
     if asked.seed is not None:
         session.seed = asked.seed
-    session.settings = dataclasses.replace(session.settings, guidance_scale=asked.guidance_scale,
-                                           steps=asked.steps or session.settings.steps,
-                                           filter=asked.static_filter or session.settings.filter)
+    session.settings = _settings(asked, session.settings)
     return session, path, None
+
+
+def _settings(asked: Generate, before: Settings) -> Settings:
+    """What was asked for, over what a saved session had."""
+    return dataclasses.replace(before, steps=asked.steps or before.steps,
+                               flow_shift=asked.flow_shift or before.flow_shift, conditioning=asked.conditioning,
+                               filter=asked.static_filter or before.filter,
+                               guidance_scale=asked.guidance_scale, negative_prompt=asked.negative_prompt)

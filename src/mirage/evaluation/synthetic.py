@@ -133,6 +133,8 @@ VARIANTS: dict[str, Variant] = {
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
     "latent, true first depth": Variant(_latent(), true_first_depth=True),
+    "latent, guidance": Variant(_latent(), Settings(conditioning="guidance")),
+    "none, no branch": Variant(MEMORIES["none"], Settings(conditioning="guidance")),
 }
 """Memories and ablations by the name that a person types; the first five are the comparison."""
 

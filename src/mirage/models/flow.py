@@ -9,7 +9,8 @@ Letters: `B` batch, `T` latent frames, `C` latent channels, `h w` latent grid.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
@@ -24,6 +25,33 @@ Prediction = Literal["flow_prediction", "sample"]
 TIMESTEPS = 1000.0
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """Memory without a branch: at each step the clean latents that the network predicts are pulled, in known cells,
+    towards the memory's readout; mixed with the noise of the next step they are what the network sees then.
+
+    early, late   share of the readout above noise level `until` and from there on: first it decides what is where, then
+                  the network has its say about detail and about the seams between known and unknown
+
+    Pull-back with re-noising, as WorldForge (arXiv 2509.15130), done on the prediction, so that a multistep solver's
+    history is that of the pulled path. The defaults are measured: docs/wan22.md, "Guidance without training".
+    """
+
+    early: float = 1.0
+    late: float = 0.7
+    until: float = 0.6
+
+    def __post_init__(self) -> None:
+        for name in ("early", "late", "until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"guidance {name} is {getattr(self, name)}; accepted: 0 to 1")
+
+    def pulled(self, x0: Tensor, condition: Condition, sigma: float) -> Tensor:
+        """x0 [B,C,T,h,w] as predicted at noise level sigma, with the known cells pulled to the readout."""
+        share = self.early if sigma > self.until else self.late
+        return torch.lerp(x0, condition.memory.to(x0), share * condition.mask.to(x0))
+
+
 def denoise(
     predict: Predict,
     condition: Condition,
@@ -33,12 +61,14 @@ def denoise(
     generator: torch.Generator,
     guidance_scale: float = 1.0,
     negative: Condition | None = None,
+    memory: Guidance | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Latents [B,C,T,h,w] from noise, float32. The first target frame is `condition.first`, before, after, throughout.
 
     generator        lives on the CPU, so that a seed gives the same noise, hence the same video, on every device
     guidance_scale   1: no guidance. Otherwise `negative` is needed: output = negative + scale * (positive - negative)
+    memory           how the readout enters through the sampler; None: it does not, the network may see it by a branch
     callback         called after each step with its number, from 0, and the latents so far
     """
     if steps < 1:
@@ -59,6 +89,9 @@ def denoise(
         if guidance_scale != 1.0 and negative is not None:
             away = predict(latents, timestep, negative)
             output = away + guidance_scale * (output - away)
+        if memory is not None:
+            its: Any = scheduler.config
+            output = _pulled(output.float(), latents.float(), memory, condition, sigma, its.prediction_type)
         sample = scheduler.step(output[:, :, 1:].float(), scheduler.timesteps[step], sample, return_dict=False)[0]
         if callback is not None:
             callback(step, torch.cat([first.float(), sample], dim=2))
@@ -103,6 +136,15 @@ def target(x0: Tensor, noise: Tensor, prediction: Prediction) -> Tensor:
 def to_x0(output: Tensor, noisy: Tensor, sigma: Tensor, prediction: Prediction) -> Tensor:
     """The clean latents [B,C,T,h,w] that the network's output stands for; noisy [B,C,T,h,w], sigma [B,T]."""
     return output if prediction == "sample" else noisy - _per_frame(sigma, noisy) * output
+
+
+def _pulled(
+    output: Tensor, noisy: Tensor, memory: Guidance, condition: Condition, sigma: float, prediction: Prediction
+) -> Tensor:
+    """The network's output with its x0 pulled to the memory, as an output of the same kind again."""
+    every = torch.full(output.shape[:1] + output.shape[2:3], sigma)
+    x0 = memory.pulled(to_x0(output, noisy, every, prediction), condition, sigma)
+    return x0 if prediction == "sample" else (noisy - x0) / sigma
 
 
 def _per_frame(sigma: Tensor, like: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from diffusers.hooks import FirstBlockCacheConfig
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -44,6 +45,8 @@ from mirage.models.lorafile import load_lora
 from mirage.models.transformer import MemoryBranch, predict
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
+Conditioning = Literal["auto", "branch", "guidance"]
+_COMPILERS = ("g++", "clang++", "c++")
 NEEDED = {"vae", "transformer", "text_encoder", "tokenizer", "scheduler"}
 
 
@@ -54,7 +57,7 @@ class WorldModel(DiffusionPipeline):
     >>> latents = world.encode(frames)                          # [F,3,H,W] in [0, 1] -> [T,C,h,w], F = 1 + 4 (T - 1)
     >>> depth = world.depth(latents, camera, first=True)        # DepthMap [T,h,w]
 
-    A stock Wan2.2-TI2V folder loads too: without `memory_branch` nothing is remembered by the network, without
+    A stock Wan2.2-TI2V folder loads too: without `memory_branch` the memory enters through the sampler, without
     `depth_head` depth must come from elsewhere.
     """
 
@@ -146,23 +149,57 @@ class WorldModel(DiffusionPipeline):
         steps: int | None = None,
         guidance_scale: float = 1.0,
         negative: Condition | None = None,
+        conditioning: Conditioning = "auto",
+        flow_shift: float | None = None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Latents [B,C,T,h,w], float32, of the frames that `condition` describes; see `flow.denoise`.
 
-        generator lives on the CPU; steps None: the model's own default; negative defaults to none (no guidance).
+        generator     lives on the CPU
+        steps         None: the model's own default
+        negative      None: no classifier-free guidance
+        conditioning  how the memory enters, see `conditioning`
+        flow_shift    of the noise schedule, more than 1 leans towards noise; None: the model's own
         """
         device, dtype = self._execution_device, self.transformer.dtype
+        branch = self.memory_branch if self.conditioning(conditioning) == "branch" else None
+        away = None if negative is None else negative.to(device, dtype)
+
+        cached = self.transformer.is_cache_enabled
+        if cached and branch is not None:
+            raise InputError("step caching would skip blocks and give the branch's hints twice, old and new; accepted: "
+                             "caching with conditioning 'guidance', or none")  # fmt: skip
+        if cached:
+            self.transformer._reset_stateful_cache()  # the last chunk's blocks say nothing about this one
+
+        def output(latents: Tensor, timestep: Tensor, seen: Condition) -> Tensor:
+            if not cached:
+                return predict(self.transformer, branch, latents, timestep, seen)
+            with self.transformer.cache_context("negative" if seen is away else "positive"):
+                return predict(self.transformer, branch, latents, timestep, seen)
+
         return flow.denoise(
-            partial(predict, self.transformer, self.memory_branch),
+            output,
             condition.to(device, dtype),
-            scheduler=self.scheduler,
+            scheduler=self.scheduler if flow_shift is None else _shifted(self.scheduler, flow_shift),
             steps=self.default_steps if steps is None else steps,
             generator=generator,
             guidance_scale=guidance_scale,
-            negative=None if negative is None else negative.to(device, dtype),
+            negative=away,
+            memory=flow.Guidance() if branch is None else None,
             callback=callback,
         )
+
+    def conditioning(self, asked: Conditioning = "auto") -> Literal["branch", "guidance"]:
+        """How the memory enters: through the trained branch, or through the sampler, which needs no training.
+
+        auto: the branch, if the model has one. A request that the model can not meet is an `InputError`.
+        """
+        if asked not in get_args(Conditioning):
+            raise InputError(f"conditioning is {asked!r}; accepted: {', '.join(get_args(Conditioning))}")
+        if asked == "branch" and self.memory_branch is None:
+            raise InputError("conditioning is 'branch', but the model has no memory branch; accepted: guidance, auto")
+        return "branch" if asked != "guidance" and self.memory_branch is not None else "guidance"
 
     @torch.no_grad()
     def depth(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
@@ -192,6 +229,27 @@ class WorldModel(DiffusionPipeline):
             white = torch.ones(()).expand(1 + FRAMES * (frames - 1), 3, *size)
             known = self._constants[grid] = self.encode(white)
         return known[:frames]
+
+    # -- speed ------------------------------------------------------------------------------------------------------
+
+    def cache_steps(self, threshold: float) -> None:
+        """From now on, leave out all blocks but the first in steps where that one changes its input nearly as in the
+        step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful.
+
+        Only without the branch (conditioning "guidance"), whose hints would otherwise be stale: `denoise` refuses.
+        """
+        if not 0 <= threshold < 1:
+            raise InputError(f"cache threshold is {threshold}; accepted: 0 up to 1, such as 0.05")
+        self.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """From now on, run the blocks of transformer and branch through torch.compile: the first chunk waits for the
+        compiler, results differ in the last digits."""
+        if backend == "inductor" and self._execution_device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
+            raise InputError(f"compiling for the CPU needs a C++ compiler; none of {', '.join(_COMPILERS)} was found")
+        self.transformer.compile_repeated_blocks(backend=backend)
+        if self.memory_branch is not None:
+            self.memory_branch.compile_repeated_blocks(backend=backend)
 
     # -- sizes ------------------------------------------------------------------------------------------------------
 
@@ -275,6 +333,13 @@ def load_world_model(
     if torch.device(device or "cpu").type == "cpu":
         fold_time(world.vae)
     return world.to(device or "cpu").eval()
+
+
+def _shifted(scheduler: UniPCMultistepScheduler, shift: float) -> UniPCMultistepScheduler:
+    if not 0 < shift < float("inf"):
+        raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")
+    made: Any = UniPCMultistepScheduler.from_config(scheduler.config, flow_shift=shift)
+    return made
 
 
 def _folder(name_or_path: str | Path) -> Path:

@@ -11,10 +11,11 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +31,7 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.protocol import SpatialMemory
 from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
-from mirage.models.world import WorldModel
+from mirage.models.world import Conditioning, WorldModel
 from mirage.rollout.chunk import Chunk, Tape
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
@@ -55,7 +56,9 @@ class DepthEstimator(Protocol):
 class Settings:
     """How a session runs, chosen once.
 
-    steps, guidance    of the sampler; None: the model's own
+    steps, flow_shift  of the sampler; None: the model's own
+    guidance_scale     of classifier-free guidance, away from `negative_prompt`; 1: none
+    conditioning       how the memory enters: "branch", "guidance" (through the sampler) or "auto"
     references         how many earlier views the denoiser is shown
     preceding          how many clean latents before the chunk's first one
     lock               fit each new depth to the memory's own where both see
@@ -65,7 +68,10 @@ class Settings:
     """
 
     steps: int | None = None
+    flow_shift: float | None = None
     guidance_scale: float = 1.0
+    negative_prompt: str = ""
+    conditioning: Conditioning = "auto"
     references: int = 2
     preceding: int = 1
     lock: bool = True
@@ -197,6 +203,8 @@ class Session:
                 callback=callback,
                 guidance_scale=self.settings.guidance_scale,
                 negative=self._negative(condition),
+                conditioning=self.settings.conditioning,
+                flow_shift=self.settings.flow_shift,
             )
             latents = latents[0, :, 1:].transpose(0, 1)  # the first one is what we began with
         new, seen = views[1:], _but_first(readout)
@@ -224,11 +232,22 @@ class Session:
             timings=timings,
         )
 
-    def follow(self, path: Camera, *, callback: Callable[[int, Tensor], None] | None = None) -> Iterator[Chunk]:
-        """Walk along `path` [F], F = 1 + 4k; path[0] is where the session stands. Yields each chunk when made."""
+    def follow(
+        self,
+        path: Camera,
+        *,
+        prompts: Mapping[int, str] = MappingProxyType({}),
+        callback: Callable[[int, Tensor], None] | None = None,
+    ) -> Iterator[Chunk]:
+        """Walk along `path` [F], F = 1 + 4k; path[0] is where the session stands. Yields each chunk when made.
+
+        prompts: the prompt from a chunk on, by its number on this path (0, 1, ...); others go on with the one before.
+        """
         if not torch.allclose(path.c2w[0], self.camera.c2w.to(path.c2w), atol=1e-3):
             raise InputError("the path does not begin where the session stands; see Camera.moved")
-        for window in windows(len(path), self.world.chunk_frames):
+        for number, window in enumerate(windows(len(path), self.world.chunk_frames)):
+            if number in prompts:
+                self.prompt = prompts[number]
             yield self.step(path[window][1:], callback=callback)
 
     # -- going back -------------------------------------------------------------------------------------------------
@@ -353,7 +372,7 @@ class Session:
     def _negative(self, condition: Any) -> Any:
         if self.settings.guidance_scale == 1.0:
             return None
-        return condition.without_text(self.world.encode_prompt(""))
+        return condition.without_text(self.world.encode_prompt(self.settings.negative_prompt))
 
 
 def _head(world: WorldModel) -> DepthEstimator:

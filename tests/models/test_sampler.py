@@ -1,0 +1,151 @@
+"""How a world model samples: conditioning by branch or guidance, schedule, step caching, compiled blocks."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.models.condition import Condition
+from mirage.models.tiny import tiny_world
+from mirage.models.world import WorldModel
+
+
+@pytest.fixture
+def world() -> WorldModel:
+    """With a branch that has something to say."""
+    world = tiny_world()
+    assert world.memory_branch is not None
+    with torch.no_grad():
+        for name, weight in world.memory_branch.named_parameters():
+            if "proj_out" in name:
+                weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
+    return world
+
+
+def condition(world: WorldModel, *, references: int = 1, t: int = 3, h: int = 4, w: int = 6) -> Condition:
+    g = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=g)
+
+    mask = torch.zeros(1, 1, t, h, w)
+    mask[..., : w // 2] = 1
+    return Condition(
+        memory=randn(1, 48, t, h, w) * mask, mask=mask, offset=torch.zeros(1, 2, t, h, w), rays=randn(1, 6, t, h, w),
+        first=randn(1, 48, 1, h, w), preceding=randn(1, 48, 1, h, w), references=randn(1, 48, references, h, w),
+        text=world.encode_prompt("a red room"),
+    )  # fmt: skip
+
+
+def sampled(world: WorldModel, seen: Condition, **choices) -> Tensor:
+    return world.denoise(seen, generator=torch.Generator().manual_seed(2), **choices)
+
+
+def test_guidance_does_without_the_branch_and_remembers(world: WorldModel) -> None:
+    seen = condition(world)
+    by_branch, by_guidance = (sampled(world, seen, conditioning=way) for way in ("branch", "guidance"))
+    assert torch.equal(sampled(world, seen), by_branch)
+    assert not torch.equal(by_branch, by_guidance)
+    world.memory_branch = None
+    assert torch.equal(sampled(world, seen), by_guidance)  # auto, of a model without a branch
+    forgotten = sampled(world, seen.without_memory())
+    known = seen.mask.bool().expand_as(seen.memory).clone()
+    known[:, :, 0] = False
+    off = (by_guidance - seen.memory)[known].square().mean()
+    assert off < 0.25 * (forgotten - seen.memory)[known].square().mean()
+    with pytest.raises(InputError, match="no memory branch"):
+        sampled(world, seen, conditioning="branch")
+    with pytest.raises(InputError, match="accepted: auto, branch, guidance"):
+        sampled(world, seen, conditioning="magic")
+
+
+def test_a_flow_shift_moves_the_schedule_and_leaves_the_model_as_it_was(world: WorldModel) -> None:
+    seen = condition(world)
+    own = sampled(world, seen, steps=4)
+    assert torch.equal(sampled(world, seen, steps=4, flow_shift=5.0), own)  # the tiny model's own
+    assert not torch.allclose(sampled(world, seen, steps=4, flow_shift=1.0), own)
+    assert torch.equal(sampled(world, seen, steps=4), own)
+    for wrong in (0.0, -3.0, float("nan")):
+        with pytest.raises(InputError, match="flow shift"):
+            sampled(world, seen, flow_shift=wrong)
+
+
+def test_published_schedule_of_wan22(world: WorldModel) -> None:
+    """Shift 5: the first of Wan2.2's timesteps in 20 steps are 999, 989, 978, 965, as its stock scheduler has them."""
+    sampled(world, condition(world), steps=20)
+    assert world.scheduler.timesteps[:4].tolist() == [999, 989, 978, 965]
+
+
+# -- step caching ---------------------------------------------------------------------------------------------------
+
+
+def counted(world: WorldModel) -> Callable[[], int]:
+    """How often the second block really ran since the last asking."""
+    calls: list[int] = []
+    world.transformer.blocks[1].attn1.register_forward_hook(lambda *_: calls.append(1))
+
+    def count() -> int:
+        number = len(calls)
+        calls.clear()
+        return number
+
+    return count
+
+
+def test_cached_steps_never_meet_the_branch(world: WorldModel) -> None:
+    world.cache_steps(0.05)
+    with pytest.raises(InputError, match="hints twice") as refusal:
+        sampled(world, condition(world), conditioning="branch")
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(InputError, match="hints twice"):
+        sampled(world, condition(world))
+
+
+def test_a_cache_that_skips_nothing_changes_nothing(world: WorldModel) -> None:
+    seen = condition(world)
+    away = seen.without_text(world.encode_prompt("walls"))
+    plain = sampled(world, seen, conditioning="guidance", steps=4, guidance_scale=2.0, negative=away)
+    world.cache_steps(0.0)
+    cached = sampled(world, seen, conditioning="guidance", steps=4, guidance_scale=2.0, negative=away)
+    assert torch.equal(cached, plain)
+
+
+def test_skipped_blocks_know_neither_the_last_chunk_nor_the_other_prompt(world: WorldModel) -> None:
+    long, short = condition(world), condition(world, references=0, t=2)
+    away = long.without_text(world.encode_prompt("walls"))
+    count = counted(world)
+    world.cache_steps(0.99)  # nearly every step is alike
+    alone = sampled(world, short, conditioning="guidance", steps=4)
+    assert count() == 1
+    guided = sampled(world, long, conditioning="guidance", steps=4, guidance_scale=2.0, negative=away)
+    assert count() == 2  # once for each of the two prompts
+    assert torch.isfinite(guided).all()
+    assert torch.equal(sampled(world, short, conditioning="guidance", steps=4), alone)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
+def test_a_threshold_is_a_share(world: WorldModel, threshold: float) -> None:
+    with pytest.raises(InputError, match="cache threshold"):
+        world.cache_steps(threshold)
+
+
+# -- compiled blocks ------------------------------------------------------------------------------------------------
+
+
+def test_compiled_blocks_say_the_same(world: WorldModel) -> None:
+    seen = condition(world)
+    plain = sampled(world, seen, steps=2)
+    world.compile_blocks("aot_eager")  # traced as for every backend; inductor's C++ takes minutes on a busy machine
+    torch.testing.assert_close(sampled(world, seen, steps=2), plain, atol=1e-4, rtol=1e-4)
+    wider = replace(seen, references=seen.references[:, :, :0])  # another number of tokens
+    assert torch.isfinite(sampled(world, wider, steps=2)).all()
+
+
+def test_without_a_compiler_the_request_is_refused(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=r"C\+\+ compiler"):
+        world.compile_blocks()

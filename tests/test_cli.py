@@ -106,6 +106,19 @@ def test_without_memory_nothing_is_remembered(walk):
     assert (code, told["points"], told["memory_bytes"]) == (0, 0, 0)
 
 
+def test_guidance_and_prompts_by_chunk(walk, place):
+    (place / "prompts.txt").write_text("chunk 0: a red room\nframe 12: walls\n")
+    common = ("--trajectory", "w 16", "--conditioning", "guidance", "--prompts", str(place / "prompts.txt"))
+    code, _, _, _ = walk(*common, "--out", "a.mp4", "--cache", "0.05", "--flow-shift", "3")
+    assert code == 0
+    receipt = json.loads(Path("a.receipt.json").read_text())
+    assert receipt["prompts"] == {"0": "a red room", "1": "walls"}
+    assert (receipt["conditioning"], receipt["flow_shift"], receipt["cache"]) == ("guidance", 3.0, 0.05)
+    for name, negative in (("b.mp4", "with"), ("c.mp4", "walls")):
+        walk(*common, "--out", name, "--guidance-scale", "5", "--negative-prompt", negative)
+    assert not torch.equal(load_video("b.mp4"), load_video("c.mp4"))
+
+
 def test_a_budget_is_kept_in_every_chunk(walk):
     code, _, _, _ = walk("--trajectory", "w 8, right 24", "--out", "w.mp4", "--memory-budget", "64KiB")
     assert code == 0

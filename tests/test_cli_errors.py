@@ -37,6 +37,7 @@ def given(tmp_path_factory):
     lines = (folder / "path.txt").read_text().splitlines()
     (folder / "empty.txt").write_text("")
     (folder / "header.txt").write_text(lines[0] + "\n")
+    (folder / "late.prompts").write_text("chunk 0: a room\nchunk 2: a garden\n")
     (folder / "prose.txt").write_text("walk forward\nthen turn left\n")
     (folder / "cut.txt").write_text("\n".join([*lines[:5], lines[5][:40]]))
     for name, column, value in (("nan", 10, "nan"), ("mirror", 7, "-1.0"), ("scale", 7, "3.0"), ("focal", 1, "0")):
@@ -104,6 +105,15 @@ WRONG = {
     "a budget of no memory": "--memory none --memory-budget 8MiB",
     "a field of view of a half turn": "--fov 180",
     "guidance of NaN": "--guidance-scale nan",
+    "an unknown conditioning": "--conditioning magic",
+    "a flow shift of 0": "--flow-shift 0",
+    "a flow shift of NaN": "--flow-shift nan",
+    "a negative prompt for nothing": "--negative-prompt blurred",
+    "a cache beside the branch": "--cache 0.05",
+    "a cache threshold below 0": "--conditioning guidance --cache -1",
+    "no such prompts": "--prompts {given}/none.txt",
+    "prompts of prose": "--prompts {given}/prose.txt",
+    "a prompt beyond the path": "--prompts {given}/late.prompts",
     "frames per second below 0": "--fps -1",
     "a seed of 100 bits": f"--seed {2**100}",
     "an unknown memory": "--memory elephant",
@@ -123,6 +133,7 @@ def test_generate_refuses(options, given, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("argv", [
     "generate --trajectory w_8 --out w.mp4",
+    "generate --image {given}/good.png --trajectory w_8 --out w.mp4 --model {given}/model --cache 0.05 --compile",
     "generate --world {given}/words.safetensors --trajectory w_8 --out w.mp4 --model {given}/model",
     "generate --world {given}/none.safetensors --trajectory w_8 --out w.mp4 --model {given}/model",
     "camera {given}/nan.txt",

@@ -136,13 +136,14 @@ def test_a_threshold_is_a_share(world: WorldModel, threshold: float) -> None:
 # -- compiled blocks ------------------------------------------------------------------------------------------------
 
 
-def test_compiled_blocks_say_the_same(world: WorldModel) -> None:
+def test_compiled_blocks_say_the_same() -> None:
+    world = tiny_world(layers=1, branch_layers=(0,))
     seen = condition(world)
-    plain = sampled(world, seen, steps=2)
-    world.compile_blocks("aot_eager")  # traced as for every backend; inductor's C++ takes minutes on a busy machine
-    torch.testing.assert_close(sampled(world, seen, steps=2), plain, atol=1e-4, rtol=1e-4)
-    wider = replace(seen, references=seen.references[:, :, :0])  # another number of tokens
-    assert torch.isfinite(sampled(world, wider, steps=2)).all()
+    fewer = replace(seen, references=seen.references[:, :, :0])  # another number of tokens
+    plain = [sampled(world, each, steps=1) for each in (seen, fewer)]
+    world.compile_blocks("eager")  # traced as for every backend; inductor's C++ takes minutes on a busy machine
+    for each, expected in zip((seen, fewer), plain, strict=True):
+        torch.testing.assert_close(sampled(world, each, steps=1), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_without_a_compiler_the_request_is_refused(world: WorldModel, monkeypatch: pytest.MonkeyPatch) -> None:

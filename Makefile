@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test
+.PHONY: setup demo test results-quick
 
 setup: $(STAMP)
 
@@ -21,3 +21,6 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+results-quick: setup
+	$(BIN)/python benchmarks/results.py

@@ -203,8 +203,8 @@ class BenchEfficiency(Common):
     seed: int = 0
     """Which procedural world."""
     real_scale: bool = False
-    """Also 704x1280 with the sizes of Wan2.2-TI2V-5B and random weights: memory read and write, its autoencoder, one of
-    its transformer blocks (ten minutes of one core, 12 GB)."""
+    """Instead of a model's walk: 704x1280 with the sizes of Wan2.2-TI2V-5B and random weights; memory read and write,
+    the autoencoder, one transformer block (six minutes of one idle core, 12 GB)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of those networks."""
     plot: Annotated[Path | None, _unset("FILE", "no plot")] = None
@@ -235,6 +235,8 @@ class EvaluateSynthetic(Common):
     (point of a cell), "latent, int8", "latent, true first depth"."""
     moving: bool = False
     """Worlds with boxes that move."""
+    keep_frames: bool = False
+    """Leave every walk as a folder of frames and cameras beside its sheet, for evaluate revisit."""
     steps: Annotated[int | None, _unset("N", "the model's own")] = None
     """Denoising steps per chunk."""
 

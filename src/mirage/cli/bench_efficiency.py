@@ -1,4 +1,4 @@
-"""`mirage bench efficiency`: where the seconds of a walk go, by stage and by memory; a table, a plot or JSON."""
+"""`mirage bench efficiency`: where the seconds of a walk go, by stage and by memory; tables, a plot, JSON."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from rich.console import Console
 
 from mirage.cli.arguments import BenchEfficiency
 from mirage.cli.terminal import Result, peak_memory, progress
+from mirage.errors import InputError
 from mirage.evaluation import efficiency
 from mirage.evaluation.report import markdown_table
 from mirage.files import check_writable
@@ -18,22 +19,27 @@ from mirage.models.world import load_world_model
 
 def run(asked: BenchEfficiency) -> Result:
     """Measure, print tables, draw the plot that was asked for."""
+    if asked.real_scale and asked.plot is not None:
+        raise InputError("--plot draws a model's walk; --real-scale has none")
     if asked.plot is not None:
         check_writable(asked.plot)
-    with progress("measuring", total=asked.chunks + 1) as show:
-        measured = efficiency.run_efficiency(load_world_model(asked.model), memories=asked.memories,
-                                             chunks=asked.chunks, steps=asked.steps, seed=asked.seed,
-                                             progress=lambda what, number, of: show(number, what))
-    if asked.real_scale:
-        measured["real_scale"] = _real_scale(asked)
+    measured = _real_scale(asked) if asked.real_scale else _walk(asked)
     measured["peak_memory_bytes"] = peak_memory()
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    for table in _tables(measured):
+    for table in _real_tables(measured) if asked.real_scale else _tables(measured):
         console.print(table)
+    console.print(f"Peak memory of the process: {measured['peak_memory_bytes'] / 2**30:.1f} GiB.")
     if asked.plot is not None:
         save_image(asked.plot, efficiency.figure(measured))
         print(f"wrote {asked.plot}")
     return Result(measured)
+
+
+def _walk(asked: BenchEfficiency) -> dict[str, Any]:
+    world = load_world_model(asked.model)
+    with progress("measuring", total=asked.chunks + 1) as show:
+        return efficiency.run_efficiency(world, memories=asked.memories, chunks=asked.chunks, steps=asked.steps,
+                                         seed=asked.seed, progress=lambda what, number, of: show(number, what))
 
 
 def _real_scale(asked: BenchEfficiency) -> dict[str, Any]:
@@ -47,22 +53,33 @@ def _real_scale(asked: BenchEfficiency) -> dict[str, Any]:
 
 
 def _tables(measured: dict[str, Any]) -> list[str]:
-    """Milliseconds per new frame by stage, the cache, the decomposition over steps, and the real scale."""
-    stages = [{"ms per new frame": name, **{stage: f"{1e3 * value['median']:.3g}" for stage, value in taken.items()},
-               "cache MiB": measured["chunks"][name][-1]["cache_bytes"] / 2**20}
-              for name, taken in measured["stages"].items()]
-    tables = [markdown_table(stages), markdown_table(measured["steps"])]
-    if "real_scale" in measured:
-        real = measured["real_scale"]
-        rgb = [{"rgb, processor seconds per chunk": name, "s": value} for name, value in real["rgb"].items()
-               if isinstance(value, float)]
-        latent = [{"chunk": row["chunk"], "latent read ms": 1e3 * row["read_s"], "write ms": 1e3 * row["write_s"],
-                   "points": row["points"], "MiB": row["cache_bytes"] / 2**20} for row in real["latent"][::10]]
-        denoiser = [{"denoiser": name, "s": value} for name, value in real["denoiser"].items()]
-        tables += [*map(markdown_table, (rgb, latent, denoiser, real["memory"])),
-                   "end to end, every frame decoded and shown\n\n" + markdown_table(real["steps"]["shown"]),
-                   "end to end, nobody looks\n\n" + markdown_table(real["steps"]["unseen"]),
-                   f"conditioning, rgb over latent: {real['conditioning_ratio']:.0f} "
-                   f"(without the codec: {real['conditioning_ratio_without_codec']:.0f}); as published, end to end: "
-                   f"{efficiency.PUBLISHED}\n"]
-    return tables
+    """Milliseconds per new frame by stage (median and quartiles over the chunks), the cache, and the fall of steps."""
+    stages, chunks = measured["stages"], measured["chunks"]
+    first = next(iter(stages))
+    taken = [{"ms per new frame": stage, **{name: _quartiles(stages[name][stage]) for name in stages}}
+             for stage in stages[first]]
+    cache = [{"after chunk": row["chunk"],
+              **{f"{name}, MiB": chunks[name][number]["cache_bytes"] / 2**20 for name in chunks}}
+             for number, row in enumerate(chunks[first])]
+    return [markdown_table(taken), markdown_table(cache), "Seconds per chunk, end to end, as denoising steps fall:\n",
+            markdown_table(measured["steps"])]
+
+
+def _real_tables(real: dict[str, Any]) -> list[str]:
+    rgb = [{"rgb": name, "processor seconds per chunk": value} for name, value in real["rgb"].items()
+           if isinstance(value, float)]
+    latent = [{"chunk": row["chunk"], "latent read, ms": 1e3 * row["read_s"], "write, ms": 1e3 * row["write_s"],
+               "points": row["points"], "MiB": row["cache_bytes"] / 2**20} for row in real["latent"][::10]]
+    denoiser = [{"denoiser": name, "processor seconds": value} for name, value in real["denoiser"].items()]
+    return [*map(markdown_table, (latent, rgb, denoiser, real["memory"])),
+            "Seconds per chunk, end to end, every frame decoded to be looked at:\n",
+            markdown_table(real["steps"]["shown"]), "The same, when nobody looks, so that only rgb decodes:\n",
+            markdown_table(real["steps"]["unseen"]),
+            f"Conditioning, rgb over latent: {real['conditioning_ratio']:.0f} times; without the codec: "
+            f"{real['conditioning_ratio_without_codec']:.0f} times. As published, end to end: "
+            f"{efficiency.PUBLISHED} times.\n"]
+
+
+def _quartiles(value: dict[str, float]) -> str:
+    """Median (lower to upper quartile), in milliseconds."""
+    return "{:.3g} ({:.3g} to {:.3g})".format(*(1e3 * value[name] for name in ("median", "q1", "q3")))

@@ -19,6 +19,7 @@ from einops import repeat
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.evaluation.folder import save_rollout
 from mirage.evaluation.metrics import depth_errors, psnr, ssim
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.revisit import (
@@ -52,7 +53,8 @@ _SEEDS = 1000  # worlds per seed of an evaluation, so that two seeds share none
 @dataclass(frozen=True)
 class SyntheticOptions:
     """`worlds` scenes from `seed`, one path kind after the other, `chunks` chunks each. `model` names what is measured,
-    for the record; `size` (H, W) and `chunk_frames` are the model's."""
+    for the record; `size` (H, W) and `chunk_frames` are the model's. `keep`: leave every walk as a rollout folder too
+    (frames, cameras), to be scored by `evaluation.revisit`."""
 
     out: Path
     worlds: int = 20
@@ -63,6 +65,7 @@ class SyntheticOptions:
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
     moving: bool = False
+    keep: bool = False
     model: str = ""
 
 
@@ -179,7 +182,7 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
         def walk(folder: Path) -> dict[str, Any]:
             scene = Scene.sample(seed, kind, frames=frames, size=options.size, moving=options.moving)
             return score_scene(scene, make_session, options.memories, chunk_frames=options.chunk_frames, codec=codec,
-                               folder=folder)
+                               folder=folder, keep=options.keep)
 
         return walk
 
@@ -196,8 +199,10 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
 
 
 def score_scene(scene: Scene, make_session: MakeSession, memories: Sequence[str], *, chunk_frames: int,
-                codec: Callable[[Tensor], Tensor] | None = None, folder: Path | None = None) -> dict[str, Any]:
-    """Every memory's walk through one scene, the controls (made from the first memory's walk) and the ceiling."""
+                codec: Callable[[Tensor], Tensor] | None = None, folder: Path | None = None,
+                keep: bool = False) -> dict[str, Any]:
+    """Every memory's walk through one scene, the controls (made from the first memory's walk) and the ceiling.
+    `folder`: where a contact sheet is left, and with `keep` a rollout per memory."""
     walks = {name: list(make_session(name, scene).follow(scene.path)) for name in memories}
     videos = {name: torch.cat([chunk.frames.float().cpu() for chunk in chunks]) for name, chunks in walks.items()}
     for name, video in videos.items():
@@ -211,6 +216,10 @@ def score_scene(scene: Scene, make_session: MakeSession, memories: Sequence[str]
     if folder is not None:
         rows = {"true": scene.frames, **videos, **others}
         save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
+    if folder is not None and keep:
+        for name, video in videos.items():
+            known = torch.cat([chunk.readout.mask.cpu() for chunk in walks[name]])
+            save_rollout(folder / name.replace(", ", "-").replace(" ", "-"), video, scene.path, known=known)
     scores = {name: {**score_video(scene, video, seen, chunk_frames=chunk_frames), **_state(scene, walks[name])}
               for name, video in videos.items()}
     return {"seed": scene.seed, "kind": scene.kind, "caption": scene.caption, "seen": float(seen.float().mean()),

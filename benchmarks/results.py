@@ -1,0 +1,97 @@
+"""Make the CPU part of docs/results.md anew: run each command below and put what it prints between its marks.
+
+    python benchmarks/results.py [SECTION ...]        # all: under 20 minutes on 2 idle cores, two commands at a time
+
+In docs/results.md a section is a command and its tables between <!-- made: NAME --> and <!-- end -->; nothing else of
+the file is touched. Needs real frames (MIRAGE_DATA, else ../shared/data) for "real" and "re10k", which are left as they
+were without them. Results go to outputs/results/NAME, which is emptied first.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from mirage.files import replacing
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT, OUT = ROOT / "docs" / "results.md", Path("outputs") / "results"
+DATA = Path(os.environ.get("MIRAGE_DATA", ROOT.parent / "shared" / "data"))
+SECTIONS = {
+    "real-scale": "mirage bench efficiency --real-scale",
+    "synthetic": "mirage evaluate synthetic --worlds 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
+                 "--keep-frames --out outputs/results/synthetic",
+    "efficiency": "mirage bench efficiency --chunks 3 --memories latent rgb --plot docs/efficiency.png",
+    "ablations": "mirage evaluate synthetic --worlds 1 --chunks 3 --memories latent 'latent, no lock' "
+                 "'latent, no gate' 'latent, nearest' --out outputs/results/ablations",
+    "revisit": "mirage evaluate revisit outputs/results/synthetic/world-*/latent --out outputs/results/revisit",
+    "real": "mirage evaluate real $MIRAGE_DATA/rgbd_7scenes --pairs 4 --out outputs/results/real",
+    "re10k": "mirage evaluate re10k $MIRAGE_DATA/re10k_poses --frames 13 --out outputs/results/re10k",
+}
+"""The longest first; revisit looks at what synthetic left, so it waits for it."""
+AFTER = {"revisit": "synthetic"}
+
+
+def main(asked: Sequence[str]) -> int:
+    unknown = [name for name in asked if name not in SECTIONS]
+    if unknown:
+        print(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    names = [name for name in SECTIONS if not asked or name in asked]
+    if not DATA.is_dir():
+        tell(f"no real data at {DATA}: real and re10k are left as they were")
+        names = [name for name in names if "$MIRAGE_DATA" not in SECTIONS[name]]
+    started, done, failed = time.monotonic(), 0, 0
+    with ThreadPoolExecutor(2) as pool:
+        running = {pool.submit(run, name): name for name in names if AFTER.get(name) not in names}
+        while running:
+            future = next(as_completed(running))
+            name = running.pop(future)
+            code, said, seconds = future.result()
+            done, failed = done + 1, failed + (code != 0)
+            if code == 0:
+                put(name, said, seconds)
+            tell(f"[{done}/{len(names)}] {name}: {'done' if code == 0 else f'failed with {code}'} in {seconds:.0f} s, "
+                 f"{time.monotonic() - started:.0f} s in all")
+            running |= {pool.submit(run, later): later for later in names if AFTER.get(later) == name and code == 0}
+    return 1 if failed else 0
+
+
+def run(name: str) -> tuple[int, str, float]:
+    """One command on one thread: its exit code, what it printed, and the seconds it took. What it says on stderr is
+    shown."""
+    tell(f"{name}: {SECTIONS[name]}")
+    shutil.rmtree(ROOT / OUT / name, ignore_errors=True)
+    words = [str(path) for word in shlex.split(SECTIONS[name].replace("$MIRAGE_DATA", str(DATA)))[1:]
+             for path in (sorted(ROOT.glob(word)) if "*" in word else [word])]
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "mirage", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    return done.returncode, done.stdout, time.monotonic() - started
+
+
+def put(name: str, said: str, seconds: float) -> None:
+    """Between the section's marks: the command, and the tables that it printed."""
+    kept = [f"#{line}" if line.startswith("## ") else line
+            for line in said.splitlines() if not line.startswith(("wrote ", "# "))]
+    tables = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
+    text = f"```\n{SECTIONS[name]}\n```\n\n{tables}\n\n{seconds:.0f} s, one thread, beside another command.\n"
+    marked = re.compile(rf"(<!-- made: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    document, found = marked.subn(lambda marks: marks[1] + text + marks[2], DOCUMENT.read_text(encoding="utf-8"))
+    assert found == 1, f"docs/results.md has {found} places for {name}"
+    with replacing(DOCUMENT) as beside:
+        beside.write_text(document, encoding="utf-8")
+
+
+def tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -101,7 +101,7 @@ def run_re10k(options: Re10kOptions, generate: Generate | None = None, *,
     outcome = run_tasks([Task(task.name, work(task)) for task in listed], options.out, options=asked, progress=progress)
     rows = [_flat(result) for result in outcome.results.values()]
     summary = {"scores": summarised(rows), "ssim": SSIM_CONVENTIONS, "size": options.size, "scale": options.scale,
-               "lpips": "alex, version 0.1" if lpips else "not measured: no weights were given (lpips=FOLDER)"}
+               "lpips": "alex, version 0.1" if lpips else "not measured: no weights were given (--lpips FOLDER)"}
     return write_results(options.out, outcome, summary, title="RealEstate10K", tables={
         "Ours": re10k_table(summary), "As published, RealEstate10K": published_table("RealEstate10K"),
         "As published, closed loop": published_table("closed loop")})

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from einops import rearrange, reduce
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d
 
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -213,17 +213,20 @@ def upsampled(depth: DepthMap, size: tuple[int, int], *, tolerance: float = 0.1)
     """
     if depth.shape[-2:] == size:
         return depth
-    weight, total = torch.zeros(()), torch.zeros(())
     nearest = depth.resized(size)
+    inverse = torch.where(depth.valid, 1 / depth.z, 0.0)  # a missing cell is near to nothing
+    middle = torch.where(nearest.valid, 1 / nearest.z, 0.0)
+    weight, total = torch.zeros_like(middle), torch.zeros_like(middle)
     (top, bottom, down), (left, right, across) = (
         _neighbours(n, pixels, depth.z.device) for n, pixels in zip(depth.shape[-2:], size, strict=True))
     for rows, share_down in ((top, 1 - down), (bottom, down)):
+        picked = inverse.index_select(-2, rows)
         for columns, share_across in ((left, 1 - across), (right, across)):
-            z, valid = depth.z[..., rows[:, None], columns], depth.valid[..., rows[:, None], columns]
-            same = valid & ((z / nearest.z - 1).abs() <= tolerance)
-            share = share_down[:, None] * share_across * same
-            weight, total = weight + share, total + share / z
-    return DepthMap(torch.where(nearest.valid, weight / total.clamp_min(1e-12), nearest.z), nearest.valid)
+            there = picked.index_select(-1, columns)
+            share = ((middle - there).abs_() <= tolerance * there) * (share_down[:, None] * share_across)
+            weight += share
+            total += share.mul_(there)
+    return DepthMap(torch.where(nearest.valid, weight / total.clamp_min_(1e-12), nearest.z), nearest.valid)
 
 
 def _neighbours(cells: int, pixels: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -239,11 +242,15 @@ def filled(values: Tensor, known: Tensor) -> Tensor:
     A network that looks at a picture with black holes sees their edges everywhere; this keeps a baseline from suffering
     by them. All zeros where nothing is known at all.
     """
-    share = known[:, None].to(values)
-    if bool(known.all()) or min(values.shape[-2:]) == 1:
-        coarse = (values * share).sum((-1, -2), keepdim=True) / share.sum((-1, -2), keepdim=True).clamp_min(1)
-        return torch.where(known[:, None], values, coarse)
-    means = avg_pool2d(values * share, 2, ceil_mode=True)
+    if bool(known.all()):
+        return values
+    share, kept = known[:, None].to(values), values.masked_fill(~known[:, None], 0)
+    if min(values.shape[-2:]) == 1:
+        return torch.where(known[:, None], values, kept.sum((-1, -2), keepdim=True)
+                           / share.sum((-1, -2), keepdim=True).clamp_min(1))
     shares = avg_pool2d(share, 2, ceil_mode=True)
-    coarse = filled(means / shares.clamp_min(1e-6), shares[:, 0] > 0)
-    return torch.where(known[:, None], values, interpolate(coarse, values.shape[-2:], mode="nearest"))
+    coarse = filled(avg_pool2d(kept, 2, ceil_mode=True) / shares.clamp_min(1e-6), shares[:, 0] > 0)
+    t, row, column = (~known).nonzero().unbind(-1)
+    rearrange(kept, "t c h w -> t h w c")[t, row, column] = rearrange(coarse, "t c h w -> t h w c")[
+        t, row // 2, column // 2]
+    return kept

@@ -285,6 +285,10 @@ class EvaluateRe10k(Common):
     """Results, one folder per clip; run again to go on where it stopped."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
     """Which model; see generate."""
+    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
+    """A memory branch for it; see generate."""
+    lora: Annotated[Path | None, _unset("FILE", "none")] = None
+    """A LoRA for it; see generate."""
     memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
     """Its memory; see generate."""
     frames: int = 49
@@ -330,6 +334,10 @@ class EvaluateWorldScore(Common):
     """Results, one folder per instance; run again to go on where it stopped."""
     model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
     """Which model; see generate."""
+    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
+    """A memory branch for it; see generate."""
+    lora: Annotated[Path | None, _unset("FILE", "none")] = None
+    """A LoRA for it; see generate."""
     memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
     """Its memory; see generate."""
     frames: int = 49

@@ -43,7 +43,7 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     memories = asked.memories or tuple(m for m in synthetic.SyntheticOptions.memories if m in synthetic.VARIANTS)
     options = synthetic.SyntheticOptions(out=asked.out, worlds=asked.worlds, chunks=asked.chunks, seed=asked.seed,
                                          memories=memories, moving=asked.moving, keep=asked.keep_frames,
-                                         model=asked.model)
+                                         model=_model(asked))
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
         return synthetic.run_synthetic(world, options, steps=asked.steps,
@@ -84,7 +84,7 @@ def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
     tasks = re10k.tasks_of(options)
     generate = None
     if asked.generated is None:
-        world = load_world_model(asked.model)
+        world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
         options, generate = replace(options, size=asked.size or world.size), _generator(world, asked)
     elif asked.size is not None:
         options = replace(options, size=asked.size)
@@ -100,7 +100,7 @@ def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
         dataset=asked.dataset, out=asked.out, movement=asked.movement, frames=asked.frames, speed=asked.speed,
         fps=asked.fps, limit=asked.limit, model=_made_by(asked))
     count = len(worldscore.check(options))
-    world = load_world_model(asked.model)
+    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=count) as show:
         return worldscore.run_worldscore(replace(options, size=world.size), _generator(world, asked),
                                          progress=lambda name, number, of: show(number - 1, name))
@@ -117,4 +117,10 @@ def _generator(world: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
 
 def _made_by(asked: EvaluateRe10k | EvaluateWorldScore) -> str:
     """What tells one set of results from another, for the record."""
-    return f"{asked.model} memory={asked.memory} steps={asked.steps or 'own'} seed={asked.seed}"
+    return f"{_model(asked)} memory={asked.memory} steps={asked.steps or 'own'} seed={asked.seed}"
+
+
+def _model(asked: EvaluateSynthetic | EvaluateRe10k | EvaluateWorldScore) -> str:
+    """The model with what was put into it."""
+    parts = {"branch": asked.branch, "lora": asked.lora}
+    return " ".join([asked.model, *(f"{name}={file}" for name, file in parts.items() if file is not None)])

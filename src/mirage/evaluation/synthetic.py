@@ -190,7 +190,7 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
     for number in range(options.worlds):
         seed, kind = options.seed * _SEEDS + number, options.kinds[number % len(options.kinds)]
         tasks.append(Task(f"world-{seed:06d}-{kind}", work(seed, kind)))
-    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds")}
+    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds", "keep")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     summary = summarise(list(outcome.results.values()), options.memories)
     return write_results(options.out, outcome, summary, title="Synthetic worlds",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mirage.depth.protocol import FromFrames
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -193,3 +194,22 @@ def test_a_walk_without_a_memory_is_not_saved(world, image, tmp_path):
     with pytest.raises(InputError, match="NoMemory"):
         begin(world, image, memory=NoMemory(48)).save(tmp_path / "world.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_estimator_of_frames_sees_the_frames_of_the_video_and_their_numbers(world, image):
+    asked = []
+
+    def estimate(frames, camera, *, number):
+        asked.append((frames, camera, number))
+        return DepthMap(torch.full((len(frames), 32, 48), 2.0))  # at a resolution of its own
+
+    session = begin(world, image, depth=FromFrames(estimate))
+    path = PRESETS["there_and_back"](session.camera, 17)
+    video = torch.cat([chunk.frames for chunk in session.follow(path)])
+    same = torch.cat([chunk.frames for chunk in begin(world, image).follow(path)])
+    assert torch.equal(video, same)  # the wall is where the other estimator has it
+    assert torch.equal(asked[0][0], image[None])
+    assert [number.tolist() for _, _, number in asked] == [[0], [4, 8], [12, 16]]
+    for frames, camera, number in asked[1:]:
+        assert torch.equal(frames, video[number])
+        torch.testing.assert_close(camera.c2w, path.c2w[number])

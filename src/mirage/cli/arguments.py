@@ -62,6 +62,10 @@ class Generate(Common):
     and works with stock Wan2.2 weights. auto: the branch, if the model has one."""
     depth: Annotated[Path | None, _unset("FILE", "the model's own estimate")] = None
     """Depth of the image: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world."""
+    depth_model: Annotated[str, arg(metavar="NAME|FOLDER|FILE")] = "head"
+    """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
+    transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;
+    or a folder or .npz of depth maps, one per video frame. All but head decode each chunk first."""
     fov: Annotated[float | None, _unset("DEGREES", "that of the trajectory file, else 65")] = None
     """Horizontal field of view of the image, before it is cut."""
     convention: Annotated[Literal["c2w", "w2c"] | None, _unset("{c2w,w2c}", "what the file's format means")] = None
@@ -94,10 +98,51 @@ class Generate(Common):
     """A video of what moves, white on black, a frame for each frame of the walk: it stays out of the memory."""
     fps: float = 16.0
     """Frames per second of the video."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: a GPU if there is one."""
+    offload: Literal["none", "model", "group"] = "none"
+    """To fit a smaller GPU, networks wait in main memory: model, all but the stage that runs; group, also all but two
+    blocks of the transformer. `mirage plan` says what is needed."""
+    quantize: Literal["none", "fp8", "int8", "nf4"] = "none"
+    """Weights of fewer bits in transformer, branch and text encoder: fp8, int8 (need torchao), nf4 (bitsandbytes)."""
+    tile: Annotated[int | None, _unset("PIXELS", "frames are decoded whole")] = None
+    """Decode large frames in tiles of about this size, blended where they meet."""
     world: Annotated[Path | None, _unset("FILE", "a new world")] = None
     """Continue a saved world where its walk ended; the video then begins after the pose where it stood."""
     save_world: Annotated[Path | None, _unset("FILE", "not saved")] = None
     """Save the world as it is after the walk (.safetensors)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Common):
+    """The memory a run needs, by component, stage and option, before anything is loaded or downloaded.
+
+    Worked out from the model's configurations alone: its real code runs on tensors without storage.
+    """
+
+    model: Annotated[str, arg(metavar="NAME|FOLDER")] = "wan2.2-ti2v-5b"
+    """wan2.2-ti2v-5b (with a memory branch of 15 blocks and a depth head), mini, or a folder in diffusers layout, of
+    which only the configurations are read."""
+    height: Annotated[int | None, _unset("PIXELS", "the model's own")] = None
+    """Of the frames."""
+    width: Annotated[int | None, _unset("PIXELS", "the model's own")] = None
+    """Of the frames."""
+    frames: Annotated[int | None, _unset("N", "three chunks")] = None
+    """Length of the walk, 1 + 4k; the memory grows with it."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Of the weights and the work."""
+    offload: Literal["none", "model", "group"] = "none"
+    """As generate has it."""
+    quantize: Literal["none", "fp8", "int8", "nf4"] = "none"
+    """As generate has it."""
+    tile: Annotated[int | None, _unset("PIXELS", "whole frames, and 320 among the options")] = None
+    """As generate has it."""
+    memory_budget: Annotated[str | None, _unset("SIZE", "it grows as it must")] = None
+    """Most bytes that the spatial memory may take, such as 8MiB."""
+    gpu: Annotated[str | None, _unset("SIZE", "options are listed without judging them")] = None
+    """Memory of a GPU, such as 24GiB: which options fit it."""
+    cpu: bool = False
+    """Count a run on a CPU, where convolutions are computed another way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,7 +439,7 @@ class Demo(Common):
 
 
 COMMANDS: dict[type[Common], str] = {
-    Generate: "generate", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert",
+    Generate: "generate", Plan: "plan", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert",
     BenchMemory: "bench_memory", BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate",
     EvaluateRevisit: "evaluate", EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate",
     Train: "train", Demo: "demo",
@@ -426,6 +471,7 @@ class _Evaluate:
 
 _Typed = (
     Annotated[Generate, subcommand("generate")]
+    | Annotated[Plan, subcommand("plan")]
     | Annotated[CameraFile, subcommand("camera")]
     | Annotated[Inspect, subcommand("inspect")]
     | Annotated[Export, subcommand("export")]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mirage.cli.arguments import Demo, Generate
 from mirage.cli.terminal import Result, beside, peak_memory, progress
+from mirage.depth.protocol import FromFrames
 from mirage.errors import InputError
 from mirage.files import check_writable
 from mirage.formats.depth import cut_depth, load_depth
@@ -31,8 +32,11 @@ from mirage.formats.video import VideoWriter, load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
+from mirage.models.offload import check_offload
+from mirage.models.quantize import check_quantize
 from mirage.models.world import WorldModel, load_world_model
 from mirage.rollout import Chunk, Session
+from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.rollout.memories import make_memory
 from mirage.rollout.schedule import STRIDE, whole_frames, windows
 from mirage.rollout.session import Segmenter, Settings
@@ -44,17 +48,20 @@ PICTURES = 8  # on the contact sheet
 def run(asked: Generate) -> Result:
     """Walk, and leave the video with what belongs to it."""
     started = time.perf_counter()
-    _check(asked)
+    device = _check(asked)
     sheet, receipt = beside(asked.out, ".sheet.png"), beside(asked.out, ".receipt.json")
     for output in (asked.out, sheet, receipt, *([asked.save_world] if asked.save_world else [])):
         check_writable(output)
     prompts = None if asked.prompts is None else load_prompts(asked.prompts)
     video = VideoWriter(asked.out, fps=asked.fps)
     start = None if asked.world else _start(asked)
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora, device=device, quantize=asked.quantize,
+                             offload=asked.offload, tile=asked.tile)
     loaded = time.perf_counter()
     conditioning = _prepared(asked, world)
-    session, path, first = _continued(asked, world) if start is None else _begun(asked, start, world)
+    estimator = make_estimator(asked.depth_model, device=device)
+    session, path, first = _continued(asked, world, estimator) if start is None else _begun(
+        asked, start, world, estimator)
     by_chunk = prompts.by_chunk(len(path), world.chunk_frames) if prompts else {}
     prompt, begun = session.prompt, time.perf_counter()
 
@@ -89,7 +96,9 @@ def run(asked: Generate) -> Result:
         "negative_prompt": asked.negative_prompt, "guidance_scale": asked.guidance_scale,
         "flow_shift": session.settings.flow_shift, "conditioning": conditioning, "cache": asked.cache,
         "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
-        "memory_budget": asked.memory_budget, "size": list(world.size), "frames": video.frames, "fps": asked.fps,
+        "memory_budget": asked.memory_budget, "depth_model": asked.depth_model, "device": str(device),
+        "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile, "size": list(world.size),
+        "frames": video.frames, "fps": asked.fps,
         "stopped": stopped, "peak_memory_bytes": peak_memory(),
         "seconds": {"load": loaded - started, "begin": begun - loaded, "walk": ended - begun, "total": ended - started},
         "chunks": chunks,
@@ -161,13 +170,16 @@ class _Start:
     moving: Segmenter | None
 
 
-def _check(asked: Generate) -> None:
-    """Choices that exclude each other or cannot be."""
+def _check(asked: Generate) -> torch.device:
+    """Choices that exclude each other or cannot be; the device to compute on."""
     if (asked.image is None) == (asked.world is None):
         raise InputError("generate begins with --image FILE or goes on with --world FILE: one of the two is needed")
     for name in ("depth", "fov", "memory_budget"):
         if asked.world is not None and getattr(asked, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for a new world; a saved one (--world) has its own")
+    check_estimator(asked.depth_model)
+    if asked.depth is not None and asked.depth_model != "head":
+        raise InputError("--depth is of the image alone, and --depth-model of every chunk: give one of them")
     if asked.memory != "latent":
         for name in ("memory_budget", "world", "save_world"):
             if getattr(asked, name) is not None:
@@ -189,6 +201,14 @@ def _check(asked: Generate) -> None:
         raise InputError("--cache and --compile do not go together: one of them")
     if asked.seed is not None and not -(2**63) <= asked.seed < 2**63:
         raise InputError(f"--seed {asked.seed}: expected a number of 64 bits")
+    if asked.tile is not None and asked.tile < 1:
+        raise InputError(f"--tile {asked.tile}: expected pixels, above 0")
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no CUDA device on this machine; accepted: auto, cpu")
+    device = torch.device("cuda" if asked.device != "cpu" and torch.cuda.is_available() else "cpu")
+    check_quantize(asked.quantize, device=device)
+    check_offload(asked.offload, device=device)
+    return device
 
 
 def _prepared(asked: Generate, world: WorldModel) -> str:
@@ -243,21 +263,23 @@ def _path(asked: Generate, camera: Camera) -> Camera:
     return path[:whole]
 
 
-def _begun(asked: Generate, start: _Start, world: WorldModel) -> tuple[Session, Camera, Tensor | None]:
+def _begun(asked: Generate, start: _Start, world: WorldModel,
+           estimator: FromFrames | None) -> tuple[Session, Camera, Tensor | None]:
     """A new session, its path, and the image as the video's first frame."""
     image, path = fit_image(start.image, start.path, world.size)
     policy = MemoryPolicy(max_bytes=parse_bytes(asked.memory_budget)) if asked.memory_budget else None
     session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
-                      depth=start.depth and cut_depth(start.depth, world.size),
+                      depth=estimator if start.depth is None else cut_depth(start.depth, world.size),
                       memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
                       settings=_settings(asked, Settings()), moving=start.moving)
     return session, path, image
 
 
-def _continued(asked: Generate, world: WorldModel) -> tuple[Session, Camera, Tensor | None]:
+def _continued(asked: Generate, world: WorldModel,
+               estimator: FromFrames | None) -> tuple[Session, Camera, Tensor | None]:
     """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
     assert asked.world is not None
-    session = Session.load(asked.world, world)
+    session = Session.load(asked.world, world, depth=estimator)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
     session.moving = _painted(asked, frames=len(path) - 1, start=STRIDE * int(session.history.number[-1]) + 1)
     if asked.prompt is not None:

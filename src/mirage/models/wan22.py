@@ -79,6 +79,15 @@ SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "flow_shift": 5.0,
 }
+MEMORY_BRANCH: dict[str, Any] = {
+    "layers": list(range(0, 30, 2)),
+    "channels": 48,
+    "num_attention_heads": 24,
+    "attention_head_dim": 128,
+    "ffn_dim": 14336,
+    "patch_size": [1, 2, 2],
+}
+"""Ours: what `MemoryBranch.from_transformer` makes, a block at every second layer."""
 INDEX: dict[str, Any] = {
     "_class_name": "WanPipeline",
     "boundary_ratio": None,

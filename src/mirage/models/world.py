@@ -37,11 +37,13 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
 from mirage.models.branchfile import load_branch
 from mirage.models.checkpoint import one_line
-from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder
+from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fold import fold_time
 from mirage.models.lorafile import load_lora
+from mirage.models.offload import Offload, check_offload, place, running
+from mirage.models.quantize import Quantize, check_quantize, quantization
 from mirage.models.transformer import MemoryBranch, predict
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
@@ -105,6 +107,8 @@ class WorldModel(DiffusionPipeline):
             text_length=text_length,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
+        self.offload: Offload = "none"
+        self.tiles: Tiles | None = None
 
     # -- verbs ------------------------------------------------------------------------------------------------------
 
@@ -121,8 +125,8 @@ class WorldModel(DiffusionPipeline):
         return StreamEncoder(self.vae)
 
     def decoder(self) -> StreamDecoder:
-        """A new stream of latents, to be decoded piece by piece, without a seam."""
-        return StreamDecoder(self.vae)
+        """A new stream of latents, to be decoded piece by piece, without a seam; in tiles if `tiles` says so."""
+        return StreamDecoder(self.vae, tiles=self.tiles, rest=None if self.offload == "none" else "cpu")
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> Tensor:
@@ -173,10 +177,11 @@ class WorldModel(DiffusionPipeline):
             self.transformer._reset_stateful_cache()  # the last chunk's blocks say nothing about this one
 
         def output(latents: Tensor, timestep: Tensor, seen: Condition) -> Tensor:
-            if not cached:
-                return predict(self.transformer, branch, latents, timestep, seen)
-            with self.transformer.cache_context("negative" if seen is away else "positive"):
-                return predict(self.transformer, branch, latents, timestep, seen)
+            with running(self.transformer):
+                if not cached:
+                    return predict(self.transformer, branch, latents, timestep, seen)
+                with self.transformer.cache_context("negative" if seen is away else "positive"):
+                    return predict(self.transformer, branch, latents, timestep, seen)
 
         return flow.denoise(
             output,
@@ -209,10 +214,10 @@ class WorldModel(DiffusionPipeline):
         """
         if self.depth_head is None:
             raise InputError("this model has no depth head; accepted: a depth map or a depth estimator beside it")
-        head = self.depth_head
-        latents = latents.to(head.device, head.dtype)
-        single = torch.arange(len(latents), device=head.device) == (0 if first else -1)
-        return head.depth(latents, camera.to(head.device), single)
+        head, device = self.depth_head, self.runs_on
+        latents = latents.to(device, head.dtype)
+        single = torch.arange(len(latents), device=device) == (0 if first else -1)
+        return head.depth(latents, camera.to(device), single)
 
     @torch.no_grad()
     def constant(self, frames: int, grid: tuple[int, int]) -> Tensor | None:
@@ -293,6 +298,11 @@ class WorldModel(DiffusionPipeline):
                 part.eval()
         return self
 
+    @property
+    def runs_on(self) -> torch.device:
+        """The device that networks run on, wherever their weights lie."""
+        return self._execution_device
+
     def _setting(self, name: str) -> Any:
         its: Any = self.config
         return its[name]
@@ -305,20 +315,36 @@ def load_world_model(
     lora: str | Path | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    quantize: Quantize = "none",
+    offload: Offload = "none",
+    tile: int | None = None,
 ) -> WorldModel:
     """A world model by name ("mini"), from a folder, or from the Hugging Face hub ("owner/name"). Safetensors only.
 
-    branch: a file with a memory branch, ours or as published, in place of the model's own. lora: a file with a LoRA of
-    the transformer. dtype None: bfloat16 on a GPU, float32 elsewhere. Only a hub id touches the network. What can not
-    be loaded is an `InputError` of one line.
+    branch     a file with a memory branch, ours or as published, in place of the model's own
+    lora       a file with a LoRA of the transformer
+    dtype      None: bfloat16 on a GPU, float32 elsewhere
+    quantize   weights of fewer bits, see `mirage.models.quantize`
+    offload    where the networks lie when they do not run, see `mirage.models.offload`
+    tile       decode frames in tiles of about that many pixels, see `Tiles`; None: whole
+    Only a hub id touches the network. What can not be loaded is an `InputError` of one line.
     """
+    device = torch.device(device or "cpu")
+    check_quantize(quantize, device=device)
+    check_offload(offload, device=device)
     folder = _folder(name_or_path)
     stored = _check_files(folder)
     if dtype is None:
-        dtype = torch.bfloat16 if torch.device(device or "cpu").type == "cuda" else torch.float32
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
         with quiet():
-            world = WorldModel.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+            world = WorldModel.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                quantization_config=quantization(quantize, set(stored), dtype=dtype),
+            )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
         raise InputError(f"model {folder} does not load: {one_line(error)}") from error
     for name, part in world.components.items():
@@ -330,9 +356,12 @@ def load_world_model(
         world.register_modules(memory_branch=load_branch(branch, world.transformer))
     if lora is not None:
         load_lora(lora, world.transformer)
-    if torch.device(device or "cpu").type == "cpu":
+    if device.type == "cpu":
         fold_time(world.vae)
-    return world.to(device or "cpu").eval()
+    world.offload, world.tiles = offload, None if tile is None else Tiles.of(tile, world.stride)
+    place({name: part for name, part in world.components.items() if isinstance(part, nn.Module)},
+          offload=offload, device=device)  # fmt: skip
+    return world.eval()
 
 
 def _shifted(scheduler: UniPCMultistepScheduler, shift: float) -> UniPCMultistepScheduler:
@@ -395,7 +424,9 @@ def _missing(part: nn.Module, stored: set[str]) -> list[str]:
 
     Asked after loading, because the libraries fill such weights at random, with no more than a warning.
     """
-    state = part.state_dict(keep_vars=True)
+    state = {**dict(part.named_parameters()), **dict(part.named_buffers())}
+    persistent = part.state_dict(keep_vars=True).keys()  # and what a quantised weight adds to itself
+    state = {name: value for name, value in state.items() if name in persistent}
     given = {id(value) for name, value in state.items() if name in stored}
     return [name for name, value in state.items() if name not in stored and id(value) not in given]
 

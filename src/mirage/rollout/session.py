@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mirage.conditioning import as_published, build_condition
 from mirage.depth.align import align
+from mirage.depth.protocol import FromFrames
 from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera, check_cameras
@@ -85,7 +86,8 @@ class Session:
 
     image        [3,H,W] in [0, 1], H and W multiples of the model's stride and patch
     camera       of the image, one `Camera` []; the world's frame of reference is this camera's
-    depth        of the image, any grid; or an estimator for every chunk; None: the model's own depth head
+    depth        of the image, any grid; or an estimator for every chunk, of latents or of frames; None: the model's own
+                 depth head
     memory       any `SpatialMemory`; None: a `LatentSpatialMemory` with `policy`
     moving       somebody who knows what moves: it stays out of the memory, whatever `settings.filter` says
     seed         same seed, same walk, on the same machine
@@ -102,7 +104,7 @@ class Session:
         *,
         camera: Camera,
         prompt: str = "",
-        depth: DepthMap | DepthEstimator | None = None,
+        depth: DepthMap | DepthEstimator | FromFrames | None = None,
         memory: SpatialMemory | None = None,
         policy: MemoryPolicy | None = None,
         settings: Settings | None = None,
@@ -115,10 +117,14 @@ class Session:
             raise InputError(f"the image has one camera [], got {list(camera.shape)}")
         latents = world.encode(image[None])
         grid = (latents.shape[-2], latents.shape[-1])
-        estimate = depth if callable(depth) else _head(world)
-        known = (
-            depth.resized(grid) if isinstance(depth, DepthMap) else estimate(latents[:1], camera[None], first=True)[0]
-        )
+        estimate = _head(world) if depth is None or isinstance(depth, DepthMap) else depth
+        if isinstance(depth, DepthMap):
+            known = depth.resized(grid)
+        elif isinstance(estimate, FromFrames):
+            known = estimate.estimate(image[None], camera[None], number=torch.zeros(1, dtype=torch.long))
+            known = known.to(latents.device).resized(grid)[0]
+        else:
+            known = estimate(latents[:1], camera[None], first=True)[0]
         self._begin(
             world,
             prompt=prompt,
@@ -144,7 +150,7 @@ class Session:
         world: WorldModel,
         *,
         prompt: str,
-        estimate: DepthEstimator,
+        estimate: DepthEstimator | FromFrames,
         settings: Settings,
         seed: int,
         memory: SpatialMemory,
@@ -209,13 +215,13 @@ class Session:
             latents = latents[0, :, 1:].transpose(0, 1)  # the first one is what we began with
         new, seen = views[1:], _but_first(readout)
         with _timed(timings, "depth"):
-            depth, alignment = self.estimate(latents, new, first=False), None
+            first = self.index == 0 and self._tape is None
+            tape = Tape(self.world, torch.cat([self._image, latents]) if first else latents, after=self._tape)
+            depth, alignment = self._depth(latents, new, lambda: tape.frames()[-len(camera) :]), None
             if self.settings.lock:
                 alignment = align(depth, to=seen.depth, offset=seen.offset, max_residual=self.settings.max_residual)
                 depth = alignment.depth
         with _timed(timings, "static"):
-            first = self.index == 0 and self._tape is None
-            tape = Tape(self.world, torch.cat([self._image, latents]) if first else latents, after=self._tape)
             keep = self._keep(latents, depth, new, lambda: tape.frames()[-len(camera):])
         with _timed(timings, "write"):
             added = self.memory.write(latents, depth, new, keep=keep)
@@ -285,7 +291,7 @@ class Session:
         path: str | os.PathLike[str],
         world: WorldModel,
         *,
-        depth: DepthEstimator | None = None,
+        depth: DepthEstimator | FromFrames | None = None,
         settings: Settings | None = None,
         moving: Segmenter | None = None,
     ) -> "Session":
@@ -294,7 +300,7 @@ class Session:
         `settings`: other choices than the saved ones. The video goes on too: the decoder is shown the last few latents
         first, so the first new frames match those that came before.
         """
-        memory, tensors, extra = load_world(path, device=world.transformer.device)
+        memory, tensors, extra = load_world(path, device=world.runs_on)
         if memory.channels != world.channels:
             raise InputError(f"{path} holds latents of {memory.channels} channels, the model has {world.channels}")
         history = _history(tensors, extra, Path(path))
@@ -314,6 +320,14 @@ class Session:
         return session
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _depth(self, latents: Tensor, views: Camera, frames: Callable[[], Tensor]) -> DepthMap:
+        """[T,h,w] of new latents [T,C,h,w]; `frames` gives their 4T video frames, if an estimator wants to see them."""
+        if not isinstance(self.estimate, FromFrames):
+            return self.estimate(latents, views, first=False)
+        number = STRIDE * (int(self.history.number[-1]) + 1 + torch.arange(len(latents)))
+        depth = self.estimate.estimate(frames()[STRIDE - 1 :: STRIDE], views, number=number)
+        return depth.to(latents.device).resized((latents.shape[-2], latents.shape[-1]))
 
     def _advance(self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, **report: Any) -> Chunk:
         self.history = self.history.added(latents, depth, views, limit=self.settings.history)

@@ -1,0 +1,151 @@
+"""`mirage plan`: the memory that a run needs, by component and by option, before anything is loaded or downloaded.
+
+    on the device = weights that are there in a stage + the stage's work + what lies there all the time
+
+`h w`: latent grid.
+"""
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+
+from mirage.cli.arguments import Plan
+from mirage.cli.generate import parse_bytes
+from mirage.cli.terminal import Result, progress
+from mirage.errors import InputError
+from mirage.memory import MemoryPolicy
+from mirage.memory.points import PAGE, Points
+from mirage.models.budget import Budget, budget
+from mirage.models.offload import Offload
+from mirage.models.quantize import Quantize
+from mirage.rollout.schedule import STRIDE, windows
+from mirage.rollout.session import Settings
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+TILE = 320
+"""Pixels; what is tried where no --tile is given and a whole frame does not fit."""
+CONTEXT = 640 * 2**20
+"""Bytes that CUDA itself takes of a GPU; an allowance."""
+SPARE = 0.05
+"""Share of the need that is left free: workspaces of convolutions and the allocator's rounding are not counted."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to run: what the fullest stage needs on the device, bytes, and which stage that is."""
+
+    offload: Offload
+    quantize: Quantize
+    tile: int | None
+    peak: int
+    stage: str
+
+    @property
+    def flags(self) -> str:
+        """As they are typed."""
+        said = [f"--offload {self.offload}"] * (self.offload != "none")
+        said += [f"--quantize {self.quantize}"] * (self.quantize != "none")
+        return " ".join(said + [f"--tile {self.tile}"] * (self.tile is not None)) or "(none)"
+
+
+def run(asked: Plan) -> Result:
+    """Count, print the tables, and say what fits."""
+    if (asked.height is None) != (asked.width is None):
+        raise InputError("--height and --width go together; got one of them")
+    size = None if asked.height is None or asked.width is None else (asked.height, asked.width)
+    gpu = None if asked.gpu is None else parse_bytes(asked.gpu)
+    with progress("counting", total=10) as show:
+        whole = _budget(asked, size, asked.tile, show, done=0)
+        budgets = {asked.tile: whole}
+        if asked.tile is None and max(whole.size) > TILE:
+            budgets[TILE] = _budget(asked, size, TILE, show, done=5)
+    kept = _kept(asked, whole)
+    chosen = _option(whole, asked.offload, asked.quantize, asked.tile, kept["most"])
+    options = _options(budgets, kept["most"])
+    summary: dict[str, Any] = {
+        "model": asked.model, "height": whole.size[0], "width": whole.size[1], "frames": kept["frames"],
+        "dtype": asked.dtype, "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
+        "parameters": {name: sum(weight.numel() for weight in network.parameters())
+                       for name, network in whole.networks.items()},
+        "weights": {name: whole.weights(name, quantize=asked.quantize) for name in whole.networks},
+        "work": {name: stage.work if asked.offload == "none" else stage.rested for name, stage in whole.stages.items()},
+        "decoder_cache": whole.stages["decode"].kept, "memory": kept, "peak": chosen.peak, "fullest": chosen.stage,
+        "options": [{"offload": o.offload, "quantize": o.quantize, "tile": o.tile, "peak": o.peak,
+                     "fullest": o.stage} | ({} if gpu is None else {"fits": fits(o.peak, gpu)}) for o in options],
+    }
+    _print(asked, summary, whole, options, gpu)
+    return Result(summary)
+
+
+def fits(peak: int, gpu: int) -> bool:
+    """Whether a run that needs `peak` bytes runs on a GPU of `gpu` bytes."""
+    return peak * (1 + SPARE) + CONTEXT <= gpu
+
+
+def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: Any, *, done: int) -> Budget:
+    return budget(asked.model, dtype=DTYPES[asked.dtype], size=size, tile=tile, cpu=asked.cpu,
+                  references=Settings.references, preceding=Settings.preceding,
+                  show=lambda number, stage: show(done + number, stage))
+
+
+def _options(budgets: dict[int | None, Budget], kept: int) -> list[Option]:
+    """Every way to run; full precision first, and then the one that costs least time."""
+    ways = [(offload, quantize) for quantize in get_args(Quantize) for offload in get_args(Offload)]
+    return [_option(counted, offload, quantize, tile, kept) for offload, quantize in ways
+            for tile, counted in budgets.items()]
+
+
+def _option(counted: Budget, offload: Offload, quantize: Quantize, tile: int | None, kept: int) -> Option:
+    """The fullest stage; `kept` lies there all the time, and so does the decoder's cache if nothing is offloaded."""
+    rests = offload != "none"
+    there = kept + (0 if rests else counted.stages["decode"].kept)
+    needs = {name: counted.resident(name, offload=offload, quantize=quantize) + there
+             + (stage.rested if rests else stage.work) for name, stage in counted.stages.items()}
+    fullest = max(needs, key=lambda name: needs[name])
+    return Option(offload, quantize, tile, needs[fullest], fullest)
+
+
+def _kept(asked: Plan, counted: Budget) -> dict[str, int]:
+    """Bytes of the spatial memory, if every cell enters it, and of the latent frames kept beside it."""
+    frames = asked.frames or 1 + (counted.chunk_frames - 1) * 3
+    if frames < 1 + STRIDE or frames % STRIDE != 1:
+        raise InputError(f"--frames {frames}: a video has 1 + 4k frames (5, 9, 13, ...)")
+    cells, latents = counted.grid[0] * counted.grid[1], 1 + (frames - 1) // STRIDE
+    points = Points(counted.channels, features=MemoryPolicy.features, device="meta", pages=None)
+    per_frame = round(cells * points.page_bytes / PAGE)
+    memory = latents * per_frame
+    if asked.memory_budget is not None:
+        memory = min(memory, parse_bytes(asked.memory_budget))
+    history = min(latents, Settings.history) * cells * (counted.channels * 4 + 5)
+    return {"frames": frames, "chunks": len(list(windows(frames, counted.chunk_frames))),
+            "per_chunk": (counted.chunk_frames - 1) // STRIDE * per_frame, "memory": memory, "history": history,
+            "most": memory + history}
+
+
+def _print(asked: Plan, summary: dict[str, Any], counted: Budget, options: list[Option], gpu: int | None) -> None:
+    kept = summary["memory"]
+    print(f"{asked.model}, {summary['height']}x{summary['width']}, {kept['frames']} frames in {kept['chunks']} chunks, "
+          f"{asked.dtype}")
+    print(f"\n{'weights':<16}{'parameters':>14}{'GiB':>9}")
+    for name, size in summary["weights"].items():
+        print(f"  {name:<14}{summary['parameters'][name] / 1e6:>12.1f} M{size / 2**30:>9.2f}")
+    print(f"  {'together':<14}{sum(summary['parameters'].values()) / 1e6:>12.1f} M"
+          f"{sum(summary['weights'].values()) / 2**30:>9.2f}")
+    print(f"\n{'stage':<12}{'weights there':>15}{'work':>9}   GiB")
+    for name in counted.stages:
+        there = counted.resident(name, offload=asked.offload, quantize=asked.quantize)
+        print(f"  {name:<10}{there / 2**30:>15.2f}{summary['work'][name] / 2**30:>9.2f}")
+    print(f"\nall the time: memory {kept['per_chunk'] / 2**20:.1f} MiB per chunk at most, {kept['memory'] / 2**20:.1f} "
+          f"MiB after all; kept latents {kept['history'] / 2**20:.1f} MiB; decoder cache "
+          f"{summary['decoder_cache'] / 2**30:.2f} GiB" + (" (in main memory)" if asked.offload != "none" else ""))
+    print(f"peak: {summary['peak'] / 2**30:.2f} GiB, in stage {summary['fullest']}")
+    print(f"\n{'options':<44}{'peak GiB':>9}  fullest stage")
+    for option in options:
+        mark = "" if gpu is None else ("  fits" if fits(option.peak, gpu) else "  -")
+        print(f"  {option.flags:<42}{option.peak / 2**30:>9.2f}  {option.stage:<8}{mark}")
+    if gpu is None:
+        return
+    first = next((option for option in options if fits(option.peak, gpu)), None)
+    print(f"\n{asked.gpu}: " + (f"use {first.flags}" if first else "nothing fits; smaller --height and --width")
+          + f" ({CONTEXT / 2**20:.0f} MiB for CUDA and {SPARE:.0%} to spare are counted in)")

@@ -1,0 +1,57 @@
+"""Depth Anything 3 (github.com/ByteDance-Seed/Depth-Anything-3, installed by the user) as a `FrameDepth`.
+
+It sees the frames of a chunk together, with their known cameras. Tested with a stand-in of the interface that its
+repository documents (`DepthAnything3.from_pretrained`, `inference`), not with its weights.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mirage.depth.protocol import uncropped
+from mirage.errors import InputError
+from mirage.formats.image import to_bytes
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+
+DEFAULT = "depth-anything/DA3NESTED-GIANT-LARGE"
+CANONICAL_FOCAL = 300.0  # pixels; the metric series says depth as that camera would see it
+
+
+class DepthAnything3Depth:
+    """model: a loaded `DepthAnything3`. canonical: its depth is that of a camera of 300 pixels of focal length."""
+
+    def __init__(self, model: Any, *, canonical: bool = False) -> None:
+        self.model, self.canonical = model, canonical
+
+    @classmethod
+    def load(cls, name: str = DEFAULT, *, device: torch.device | str = "cpu") -> "DepthAnything3Depth":
+        """From a hub id or folder."""
+        try:
+            from depth_anything_3.api import DepthAnything3  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise InputError(f"--depth-model da3 needs the package depth_anything_3, which does not import ({error}); "
+                             "see its repository for how to install it") from error
+        return cls(DepthAnything3.from_pretrained(name).to(device), canonical="METRIC" in name.upper())
+
+    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+        size = (frames.shape[-2], frames.shape[-1])
+        camera = camera.to("cpu")
+        given: dict[str, Any] = {}
+        if len(frames) > 1:  # the scale of poses needs two of them
+            given = {"extrinsics": camera.w2c.float().numpy(),
+                     "intrinsics": camera.pixel_matrix(size).float().expand(len(frames), 3, 3).numpy()}
+        # its other ways to the patch size crop; a resize shows the whole frame, and the focal length goes with it
+        told = self.model.inference([to_bytes(frame.cpu()) for frame in frames],
+                                    process_res_method="upper_bound_resize", **given)
+        depth = torch.as_tensor(told.depth).float()
+        height, width = depth.shape[-2:]
+        seen = camera.intrinsics.expand(len(frames), 4)
+        if given and told.intrinsics is not None:
+            k = torch.as_tensor(told.intrinsics).float()
+            seen = torch.stack([k[:, 0, 0] / width, k[:, 1, 1] / height, k[:, 0, 2] / width, k[:, 1, 2] / height], -1)
+        if self.canonical:
+            focal = (seen[:, 0] * width + seen[:, 1] * height) / 2
+            depth = depth * focal[:, None, None] / CANONICAL_FOCAL
+        return uncropped(DepthMap(depth), seen, camera)

@@ -1,0 +1,50 @@
+"""Depth maps from files, one per video frame of the walk, by somebody else's estimator or a renderer.
+
+    folder/*.png|pgm|npy|npz, in the order of their names;  or one .npz with depth [F,H,W] in world units
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.formats.depth import load_depth
+from mirage.formats.source import read_npz
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+
+SUFFIXES = {".png", ".pgm", ".npy", ".npz"}
+ACCEPTS = "a folder of depth maps (PNG, PGM, npy, npz), or an .npz with depth [F,H,W]"
+
+
+class DepthFiles:
+    """`FrameDepth`: map n for video frame n of the walk."""
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path).expanduser()
+        self.path, self.maps, self.files = path, None, []
+        if path.is_dir():
+            self.files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        elif path.suffix.lower() == ".npz" and path.is_file():
+            arrays = read_npz(path, accepts=ACCEPTS)
+            if "depth" not in arrays or arrays["depth"].ndim != 3 or arrays["depth"].dtype.kind != "f":
+                found = {name: list(array.shape) for name, array in list(arrays.items())[:6]}
+                raise InputError(f"{path} holds {found}; accepted: {ACCEPTS}, floating point")
+            self.maps = torch.tensor(arrays["depth"], dtype=torch.float32)
+        if self.maps is None and not self.files:
+            raise InputError(f"{path} is no depth; accepted: {ACCEPTS}")
+
+    def __len__(self) -> int:
+        return len(self.files) if self.maps is None else len(self.maps)
+
+    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+        if int(number.max()) >= len(self):
+            raise InputError(f"{self.path} has {len(self)} depth maps; the walk needs one of frame {int(number.max())}")
+        if self.maps is not None:
+            return DepthMap(self.maps[number])
+        size = (frames.shape[-2], frames.shape[-1])
+        maps = [load_depth(self.files[n], size=size) for n in number.tolist()]
+        if len({depth.shape for depth in maps}) > 1:
+            raise InputError(f"{self.path} has depth maps of several sizes: {sorted({tuple(d.shape) for d in maps})}")
+        return DepthMap(torch.stack([depth.z for depth in maps]), torch.stack([depth.valid for depth in maps]))

@@ -1,0 +1,46 @@
+"""Depth estimators by name, as `--depth-model` takes them."""
+
+from pathlib import Path
+
+import torch
+
+from mirage.depth.adapters.depth_anything_3 import DepthAnything3Depth
+from mirage.depth.adapters.files import DepthFiles
+from mirage.depth.adapters.map_anything import MapAnythingDepth
+from mirage.depth.protocol import FromFrames
+from mirage.errors import InputError
+
+NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
+
+
+def check_estimator(name: str) -> None:
+    """`InputError` if there is none of that name; nothing is loaded."""
+    if name.partition(":")[0] not in NAMES and not Path(name).expanduser().exists():
+        raise InputError(f"--depth-model {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps")
+
+
+def make_estimator(name: str, *, device: torch.device | str) -> FromFrames | None:
+    """An estimator for every chunk; None: the model's own depth head.
+
+    name    head, depth-anything, depth-pro, da3 or mapanything, each but the first with ":HUB-ID" or ":FOLDER" for
+            other weights than its usual ones; or a folder or .npz of depth maps
+    """
+    check_estimator(name)
+    kind, _, weights = name.partition(":")
+    given = {"name": weights} if weights else {}
+    match kind:
+        case "head":
+            return None
+        case "depth-anything":
+            from mirage.models.frame_depth import DepthAnythingDepth
+
+            return FromFrames(DepthAnythingDepth.load(**given, device=device))
+        case "depth-pro":
+            from mirage.models.frame_depth import DepthProDepth
+
+            return FromFrames(DepthProDepth.load(**given, device=device))
+        case "da3":
+            return FromFrames(DepthAnything3Depth.load(**given, device=device))
+        case "mapanything":
+            return FromFrames(MapAnythingDepth.load(**given, device=device))
+    return FromFrames(DepthFiles(name))

@@ -36,8 +36,8 @@ MAY = {room: allowed for rooms, allowed in LAYERS for room in rooms}
 
 HOMES = {  # a heavy package and the only place that imports it
     "diffusers": "models", "transformers": "models", "tokenizers": "models", "huggingface_hub": "models",
-    "peft": "models", "accelerate": "models", "av": "formats", "matplotlib": "formats", "numba": "memory",
-    "triton": "memory", "tyro": "cli", "rich": "cli", "skimage": "evaluation", "viser": "explorer",
+    "peft": "models", "accelerate": "models", "av": "formats", "lmdb": "formats", "matplotlib": "formats",
+    "numba": "memory", "triton": "memory", "tyro": "cli", "rich": "cli", "skimage": "evaluation", "viser": "explorer",
     "ray": "distributed",
 }
 ALONE = {"torchvision", "torchcodec", "cv2", "scipy", "imageio"}  # in no file at all
@@ -88,7 +88,7 @@ def test_heavy_packages_live_in_one_room(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_optional_and_slow_packages_are_imported_lazily(path):
-    optional = {"matplotlib", "numba", "triton", "skimage", "viser", "ray"}
+    optional = {"matplotlib", "numba", "triton", "skimage", "viser", "ray", "lmdb", "tensorboard"}
     if path.name in ("zbuffer_numba.py", "footprint_numba.py", "zbuffer_triton.py"):
         optional -= {"numba", "triton"}  # the twins themselves, which are imported lazily
     assert not optional & {name.split(".")[0] for name in imports(path, top_level=True)}

@@ -125,7 +125,7 @@ def test_the_denoiser_learns_and_every_part_gets_a_gradient(world, latents, tmp_
 
 def test_a_training_sample_is_the_readout_of_inference(world, latents):
     task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1))
-    clip = task.train[0]
+    clip = load_latent_clip(task.train[0])
     condition, x0 = task._sample(clip, 1, 1, torch.Generator().manual_seed(3), augment=False)
     starts = [s for s in range(3) if torch.equal(x0.transpose(0, 1), clip.latents[s : s + 3])]
     assert len(starts) == 1
@@ -146,7 +146,7 @@ def test_noisy_depth_is_off_by_about_as_much_as_told():
 
 
 def test_the_depth_head_learns(world, latents, tmp_path):
-    task = DepthHeadTask(world, DepthHeadConfig(latents, batch=8, held_out=1))
+    task = DepthHeadTask(world.depth_head, DepthHeadConfig(latents, batch=8, held_out=1))
     before = task.evaluate()["absrel"]
     fit(task, Schedule(steps=40, warmup=2, muon_lr=0.01, average=0.8), tmp_path)
     assert task.evaluate()["absrel"] < before

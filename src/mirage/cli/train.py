@@ -5,6 +5,7 @@ import time
 from mirage.cli.arguments import Train
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
+from mirage.evaluation.validation import look
 from mirage.training import run as training
 
 
@@ -17,7 +18,10 @@ def run(asked: Train) -> Result:
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     started = time.perf_counter()
-    training.run(asked.recipe, asked.out, processes=asked.processes, steps=asked.steps)
+    training.run(
+        asked.recipe, asked.out, processes=asked.processes, steps=asked.steps, model=asked.model, data=asked.data,
+        tensorboard=asked.tensorboard, look=look if asked.pictures else None,
+    )
     seconds = time.perf_counter() - started
     print(f"{asked.recipe} is done, in {asked.out}, after {seconds:.0f} s")
     return Result({"recipe": asked.recipe, "home": str(asked.out), "seconds": seconds})

@@ -11,6 +11,7 @@ full disk, nothing is left.
 
 import errno
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ import av
 import numpy as np
 import torch
 from av.error import FFmpegError
+from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from einops import rearrange
@@ -130,25 +132,30 @@ class VideoWriter:
 
 def load_video(path: str | os.PathLike[str], *, max_bytes: int = VIDEO_LIMIT) -> Tensor:
     """All frames of the first video stream: uint8 [F,3,H,W]. Refuses more than `max_bytes` of decoded frames."""
-    regular_file(path, accepts=ACCEPTS, limit=VIDEO_LIMIT)
     frames, held = [], 0
+    for frame in video_frames(path):
+        frames.append(frame.to_ndarray(format="rgb24"))
+        held += frames[-1].nbytes
+        if held > max_bytes or frames[-1].shape != frames[0].shape:
+            raise InputError(f"{path} has more than {max_bytes >> 20} MiB of decoded frames, or frames of "
+                             f"several sizes; at most {max_bytes >> 20} MiB of one size are accepted")
+    if not frames:
+        raise InputError(f"{path} has no frames; expected {ACCEPTS}")
+    return rearrange(torch.from_numpy(np.stack(frames)), "f h w c -> f c h w").contiguous()
+
+
+def video_frames(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
+    """The frames of the first video stream, one after the other as they are decoded."""
+    regular_file(path, accepts=ACCEPTS, limit=VIDEO_LIMIT)
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; expected {ACCEPTS}")
-            for frame in container.decode(container.streams.video[0]):
-                frames.append(frame.to_ndarray(format="rgb24"))
-                held += frames[-1].nbytes
-                if held > max_bytes or frames[-1].shape != frames[0].shape:
-                    raise InputError(f"{path} has more than {max_bytes >> 20} MiB of decoded frames, or frames of "
-                                     f"several sizes; at most {max_bytes >> 20} MiB of one size are accepted")
+            yield from container.decode(container.streams.video[0])
     except (FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not a whole video ({reason(error)}); expected {ACCEPTS}") from error
-    if not frames:
-        raise InputError(f"{path} has no frames; expected {ACCEPTS}")
-    return rearrange(torch.from_numpy(np.stack(frames)), "f h w c -> f c h w").contiguous()
 
 
 def _disk_full(error: BaseException | None) -> TypeGuard[OSError]:

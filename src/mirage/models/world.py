@@ -176,8 +176,11 @@ class WorldModel(DiffusionPipeline):
         if cached:
             self.transformer._reset_stateful_cache()  # the last chunk's blocks say nothing about this one
 
+        # in training the branch is kept in float32 beside a bfloat16 backbone
+        learning = branch is not None and (branch.dtype, dtype) == (torch.float32, torch.bfloat16)
+
         def output(latents: Tensor, timestep: Tensor, seen: Condition) -> Tensor:
-            with running(self.transformer):
+            with running(self.transformer), torch.autocast(device.type, dtype, enabled=learning):
                 if not cached:
                     return predict(self.transformer, branch, latents, timestep, seen)
                 with self.transformer.cache_context("negative" if seen is away else "positive"):

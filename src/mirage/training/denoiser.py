@@ -1,4 +1,4 @@
-"""Training the denoiser, its memory branch and the small text encoder: flow matching on chunks with a memory.
+"""Training the denoiser, its memory branch and the text encoder, or some of them: flow matching with a memory.
 
 What a step sees is what inference will meet. A chunk begins somewhere in a clip; the memory holds the clip up to there,
 written through the same gate with a depth that is off by as much as an estimator's, with latents as imperfect as
@@ -7,17 +7,26 @@ depth, a memory of pixels, or none, so that the network serves each of the memor
 
     clip latents   0 1 2 ... s | s+1 ... s+8          memory: 0..s     first: s (clean)     target: s+1..s+8
     fresh start              s | s+1 ... s+8          memory and first: frame s, encoded alone as an image
+    relived        0 1 ... | s-8 ... s | s+1 ...      memory: the chunk that ends with s is the model's own work
 
+Ready-made chunks (chunks.py) come with their memory.
 Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from mirage.conditioning import batched, build_condition, pixel_codec
+from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, Readout
@@ -25,8 +34,11 @@ from mirage.memory.references import choose_references
 from mirage.memory.rgb import RGBPointMemory
 from mirage.models import flow
 from mirage.models.condition import Condition
-from mirage.models.transformer import predict
+from mirage.models.lora import attach_lora
+from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
+from mirage.training import parallel
+from mirage.training.chunks import ReadyChunk, load_chunk
 from mirage.training.clips import clip_paths
 from mirage.training.draws import chance, draw
 from mirage.training.latents import LatentClip, load_latent_clip
@@ -36,7 +48,18 @@ from mirage.training.latents import LatentClip, load_latent_clip
 class DenoiserConfig:
     """`batch` chunks a step and process. Shares are probabilities, noises are in units of a latent's deviation or
     relative depth. `own_depth`: the share of clips whose depth is that of the model's own depth head; `pixels`: the
-    share of memories that hold pixels, which are drawn and encoded again."""
+    share of memories that hold pixels, which are drawn and encoded again.
+
+    train        the parts that learn; the others are frozen
+    lora_rank    > 0: of the transformer only a LoRA on its self-attention learns, of this rank
+    per_frame    a timestep for every frame, as published, instead of one for the chunk
+    own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
+                 steps; a whole step, because processes that share out weights must call the network equally often
+    min_sigma    the loss is that of the velocity; below this sigma it counts for less
+    bf16         run the network in bfloat16; what learns is kept in float32
+    checkpoint   compute activations again in the backward pass instead of keeping them
+    cached       clips that are kept in memory
+    """
 
     latents: Path
     batch: int = 4
@@ -53,6 +76,14 @@ class DenoiserConfig:
     depth_noise: float = 0.02
     min_sigma: float = 0.25
     held_out: int = 16
+    train: tuple[str, ...] = ("transformer", "memory_branch", "text_encoder")
+    lora_rank: int = 0
+    per_frame: bool = False
+    own: float = 0.0
+    own_steps: int = 4
+    bf16: bool = False
+    checkpoint: bool = False
+    cached: int = 1024
 
 
 class DenoiserTask:
@@ -60,25 +91,57 @@ class DenoiserTask:
     loss is that of the velocity, with 1/sigma held below 1/`min_sigma`."""
 
     def __init__(self, world: WorldModel, config: DenoiserConfig) -> None:
-        self.module: nn.Module = self.modules(world)
         self.world, self.config = world, config
-        clips = [load_latent_clip(path) for path in clip_paths(config.latents)]
-        self.train, self.test = clips[: -config.held_out], clips[-config.held_out :]
+        for name, part in self.modules(world).items():
+            part.requires_grad_(name in config.train)
+        if config.lora_rank:
+            attach_lora(world.transformer, rank=config.lora_rank)
+        self.module: nn.Module = self.modules(world, config.train)
+        self.network = Network(world, bf16=config.bf16)
+        if config.checkpoint:
+            for part in (world.transformer, self.network.branch):
+                part.enable_gradient_checkpointing()
+        self._load = lru_cache(maxsize=config.cached)(_load)
+        self.train, self.test = split(_paths(config.latents), config.held_out)
+        self.long = [path for path in self.train if config.own and _longer(path, config.frames)]
+        if config.own and not self.long:
+            raise InputError(f"own is {config.own}, and no clip of {config.latents} is longer than a chunk; expected 0")
 
     @staticmethod
-    def modules(world: WorldModel) -> nn.ModuleDict:
+    def modules(
+        world: WorldModel, names: Sequence[str] = ("transformer", "memory_branch", "text_encoder")
+    ) -> nn.ModuleDict:
         """What is trained, by the names that a checkpoint has."""
-        assert world.memory_branch is not None
-        return nn.ModuleDict(
-            {"transformer": world.transformer, "memory_branch": world.memory_branch, "text_encoder": world.text_encoder}
-        )
+        return nn.ModuleDict({name: getattr(world, name) for name in names})
+
+    def shard(self) -> None:
+        """Share the network out among the processes; before the first step."""
+        blocks: Any = [*self.world.transformer.blocks, *self.network.branch.blocks]
+        parallel.shard(self.network, blocks, bf16=self.config.bf16)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Within the block `world.denoise` works too, which calls the network's parts and not the network."""
+        network: nn.Module = self.network
+        if not isinstance(network, FSDPModule):
+            yield
+            return
+        network.unshard()
+        try:
+            yield
+        finally:
+            network.reshard()
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         shared = torch.Generator().manual_seed(step)  # one shape for all processes, so none waits for another
         preceding = draw(self.config.max_preceding + 1, shared)
         references = draw(self.config.max_references + 1, shared)
+        relive = self.config.own > 0 and chance(self.config.own, shared)
+        clips = self.long if relive else self.train
         pairs = [
-            self._sample(self.train[draw(len(self.train), generator)], preceding, references, generator)
+            self._sample(
+                self._load(clips[draw(len(clips), generator)]), preceding, references, generator, relive=relive
+            )
             for _ in range(self.config.batch)
         ]
         condition = batched([c for c, _ in pairs])
@@ -90,32 +153,45 @@ class DenoiserTask:
     def evaluate(self) -> dict[str, float]:
         """The loss on held-out clips, at the same noise, with the memory and without."""
         sums = {"loss_memory": 0.0, "loss_none": 0.0}
-        for i, clip in enumerate(self.test):
+        for i, path in enumerate(self.test):
             generator = torch.Generator().manual_seed(i)
-            condition, x0 = self._sample(clip, 1, 1, generator, augment=False)
+            condition, x0 = self._sample(self._load(path), 1, 1, generator, augment=False)
             for name, seen in (("loss_memory", condition), ("loss_none", condition.without_memory())):
                 noise = torch.Generator().manual_seed(i)
                 sums[name] += float(self._error(seen, x0[None], noise).mean()) / len(self.test)
         return sums
 
     def _error(self, condition: Condition, x0: Tensor, generator: torch.Generator) -> Tensor:
-        timestep = flow.sample_timesteps((len(x0), self.config.frames), generator=generator, shift=self.config.shift)
+        config, device = self.config, self.world.transformer.device
+        timestep = flow.sample_timesteps(
+            (len(x0), x0.shape[2]), generator=generator, shift=config.shift, per_frame=config.per_frame
+        )
+        noise = torch.randn(x0.shape, generator=generator).to(device)
+        condition, x0, timestep = condition.to(device), x0.to(device), timestep.to(device)
         sigma = timestep / flow.TIMESTEPS
-        noise = torch.randn(x0.shape, generator=generator)
         noisy = flow.add_noise(x0, noise, sigma)
         noisy[:, :, :1] = condition.first
-        output = predict(self.world.transformer, self.world.memory_branch, noisy, timestep, condition)
+        output = self.network(noisy, timestep, condition).float()
         error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0
-        weight = sigma.clamp_min(self.config.min_sigma)[:, None, :, None, None]
+        weight = sigma.clamp_min(config.min_sigma)[:, None, :, None, None]
         return (error / weight).square()[:, :, 1:]
 
     def _sample(
-        self, clip: LatentClip, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True
+        self,
+        clip: LatentClip | ReadyChunk,
+        preceding: int,
+        references: int,
+        generator: torch.Generator,
+        *,
+        augment: bool = True,
+        relive: bool = False,
     ) -> tuple[Condition, Tensor]:
-        """A chunk of a clip: its condition [B=1] and its clean latents [C,T,h,w]."""
+        """A chunk of a clip (`relive`: not its first one): its condition [B=1] and its clean latents [C,T,h,w]."""
         config = self.config
-        start = draw(len(clip.latents) - config.frames + 1, generator)
-        fresh = augment and chance(config.fresh, generator)
+        if isinstance(clip, ReadyChunk):
+            return self._ready(clip, preceding, references, generator, augment=augment)
+        start = relive + draw(len(clip.latents) - config.frames + 1 - relive, generator)
+        fresh = augment and not relive and chance(config.fresh, generator)
         past = slice(start, start + 1) if fresh else slice(0, start + 1)
         known = clip.images[past] if fresh else clip.latents[past]
         depth, camera = clip.depth[past], clip.camera[past]
@@ -127,9 +203,12 @@ class DenoiserTask:
                 depth = self.world.depth(known, camera, first=True)
             else:
                 depth = noisy_depth(depth, config.depth_noise, generator)
+        keep = None if clip.keep is None else clip.keep[past]
+        if relive:
+            known = self._relived(known, depth, camera, keep, clip.caption, generator)
         memory = self._memory(augment, generator)
         if memory is not None:
-            memory.write(known, depth, camera)
+            memory.write(known, depth, camera, keep=keep)
         grid = (known.shape[-2], known.shape[-1])
         readout = Readout.holes(len(chunk), known.shape[1], grid) if memory is None else memory.read(chunk, grid)
         history = _last(known, 1 + preceding)
@@ -138,6 +217,44 @@ class DenoiserTask:
         text = self._text(prompt)
         condition = build_condition(readout, chunk, history=history, references=chosen, text=text)
         return condition, clip.latents[start : start + config.frames].transpose(0, 1)
+
+    def _ready(
+        self, chunk: ReadyChunk, preceding: int, references: int, generator: torch.Generator, *, augment: bool
+    ) -> tuple[Condition, Tensor]:
+        text = self._text("" if augment and chance(self.config.no_text, generator) else chunk.caption)
+        condition = chunk.condition(text, preceding=preceding, references=references)
+        if augment and chance(self.config.no_memory, generator):
+            condition = condition.without_memory()
+        return condition, chunk.target.transpose(0, 1)
+
+    @torch.no_grad()
+    def _relived(
+        self,
+        known: Tensor,
+        depth: DepthMap,
+        camera: Camera,
+        keep: Tensor | None,
+        caption: str,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """`known` [n,C,h,w] with its last chunk as the model itself makes it, from the memory of what was before."""
+        begin = max(len(known) - self.config.frames, 0)
+        before = slice(0, begin + 1)
+        memory = LatentSpatialMemory(known.shape[1])
+        memory.write(known[before], depth[before], camera[before], keep=None if keep is None else keep[before])
+        chunk = camera[begin:]
+        readout = memory.read(chunk, (known.shape[-2], known.shape[-1]))
+        condition = build_condition(
+            readout, chunk, history=known[begin : begin + 1], references=known[:0], text=self._text(caption)
+        )
+        made = flow.denoise(
+            lambda latents, timestep, seen: self.network(latents, timestep, seen),
+            condition.to(self.world.transformer.device),
+            scheduler=self.world.scheduler,
+            steps=self.config.own_steps,
+            generator=generator,
+        )
+        return torch.cat([known[before], made[0, :, 1:].transpose(0, 1).to(known)])
 
     def _memory(self, augment: bool, generator: torch.Generator) -> LatentSpatialMemory | RGBPointMemory | None:
         """An empty memory of the kind that this sample has."""
@@ -166,10 +283,47 @@ class DenoiserTask:
         return known[sorted(chosen)]
 
     def _text(self, prompt: str) -> Tensor:
-        """`WorldModel.encode_prompt`, with gradients."""
+        """`WorldModel.encode_prompt`, with gradients where the text encoder learns."""
+        if "text_encoder" not in self.config.train:
+            return self.world.encode_prompt(prompt)
         tokens = self.world.tokenize(prompt)
         text = self.world.text_encoder(*tokens).last_hidden_state
         return text.masked_fill(tokens[1][..., None] == 0, 0)
+
+
+class Network(nn.Module):
+    """Transformer and branch as one module to call, so that weights that are shared out are gathered for a call."""
+
+    def __init__(self, world: WorldModel, *, bf16: bool = False) -> None:
+        super().__init__()
+        assert world.memory_branch is not None
+        self.transformer, self.branch, self.bf16 = world.transformer, world.memory_branch, bf16
+
+    def forward(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        branch: MemoryBranch = self.branch
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
+            return predict(self.transformer, branch, latents, timestep, condition)
+
+
+def split(paths: list[Path], held_out: int) -> tuple[list[Path], list[Path]]:
+    """Training clips, and the last `held_out` to look at; at most half of all, and of a single one itself."""
+    held_out = min(held_out, len(paths) // 2)
+    return (paths[:-held_out], paths[-held_out:]) if held_out else (paths, paths)
+
+
+def _paths(folder: Path) -> list[Path]:
+    """Clips and ready-made chunks."""
+    chunks = sorted(folder.glob("chunk-*.safetensors"))
+    return chunks if chunks and not any(folder.glob("clip-*.safetensors")) else clip_paths(folder) + chunks
+
+
+def _longer(path: Path, frames: int) -> bool:
+    with safe_open(path, framework="pt") as file:
+        return "latents" in file.keys() and file.get_slice("latents").get_shape()[0] > frames
+
+
+def _load(path: Path) -> LatentClip | ReadyChunk:
+    return load_chunk(path) if path.name.startswith("chunk-") else load_latent_clip(path)
 
 
 def noisy_depth(depth: DepthMap, amount: float, generator: torch.Generator) -> DepthMap:

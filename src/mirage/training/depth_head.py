@@ -6,43 +6,45 @@ entropy of "there is a surface here".
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mirage.models.depth_head import cell_slopes
-from mirage.models.world import WorldModel
+from mirage.models.depth_head import LatentDepthHead, cell_slopes
 from mirage.training.clips import clip_paths
+from mirage.training.denoiser import split
 from mirage.training.draws import draw
-from mirage.training.latents import LatentClip, load_latent_clip
+from mirage.training.latents import load_latent_clip
 
 
 @dataclass(frozen=True)
 class DepthHeadConfig:
-    """`batch` latents a step and process; `noise`: largest deviation of noise on them, as generated ones have."""
+    """`batch` latents a step and process; `noise`: largest deviation of noise on them, as generated ones have;
+    `cached`: clips that are kept in memory."""
 
     latents: Path
     batch: int = 32
     noise: float = 0.3
     held_out: int = 16
+    cached: int = 1024
 
 
 class DepthHeadTask:
     """See the module's docstring; half of the batch are images encoded alone."""
 
-    def __init__(self, world: WorldModel, config: DepthHeadConfig) -> None:
-        assert world.depth_head is not None
-        self.head = world.depth_head
+    def __init__(self, head: LatentDepthHead, config: DepthHeadConfig) -> None:
+        self.head = head
         self.module: nn.Module = self.head
         self.config = config
-        clips = [load_latent_clip(path) for path in clip_paths(config.latents)]
-        self.train, self.test = clips[: -config.held_out], clips[-config.held_out :]
+        self._load = lru_cache(maxsize=config.cached)(load_latent_clip)
+        self.train, self.test = split(clip_paths(config.latents), config.held_out)
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         samples = [self._sample(generator) for _ in range(self.config.batch)]
-        latents, slopes, single, z, valid = (torch.stack(column) for column in zip(*samples, strict=True))
+        latents, slopes, single, z, valid = self._there(*(torch.stack(c) for c in zip(*samples, strict=True)))
         log_depth, logit = self.head(latents, slopes, single)
         error = (log_depth - z.log()) * valid
         mean = error.sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True).clamp_min(1)
@@ -58,10 +60,11 @@ class DepthHeadTask:
     def evaluate(self) -> dict[str, float]:
         """AbsRel as it is and after each frame's median is matched; share of cells whose validity is right."""
         raw, matched, right = [], [], []
-        for clip in self.test:
+        for path in self.test:
+            clip = self._load(path)
             single = torch.zeros(len(clip.latents), dtype=torch.bool)
             slopes = cell_slopes(clip.camera, (clip.latents.shape[-2], clip.latents.shape[-1]))
-            log_depth, logit = self.head(clip.latents, slopes, single)
+            log_depth, logit = (x.float().cpu() for x in self.head(*self._there(clip.latents, slopes, single)))
             for t in range(0, len(clip.latents), 4):
                 valid, z = clip.depth.valid[t], clip.depth.z[t]
                 right.append(((logit[t] > 0) == valid).float().mean())
@@ -74,8 +77,11 @@ class DepthHeadTask:
             name: round(float(torch.stack(v).mean()), 4) for name, v in zip(names, (raw, matched, right), strict=True)
         }
 
+    def _there(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.to(self.head.device) for tensor in tensors)
+
     def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        clip: LatentClip = self.train[draw(len(self.train), generator)]
+        clip = self._load(self.train[draw(len(self.train), generator)])
         t, single = draw(len(clip.latents), generator), bool(draw(2, generator))
         latents = (clip.images if single else clip.latents)[t]
         level = self.config.noise * torch.rand((), generator=generator)

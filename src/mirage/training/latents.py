@@ -1,8 +1,8 @@
-"""Clips of the procedural worlds on disk, as latents: what the denoiser and the depth head are trained on.
+"""Clips on disk as latents: what the denoiser and the depth head are trained on, rendered or prepared.
 
 One safetensors file a clip, with the caption in its header. `T` latent frames, `C` latent channels, `h w` latent grid:
     latents f16 [T,C,h,w], images f16 [T,C,h,w] (each frame 4k encoded alone), depth f16 and valid [T,h,w],
-    c2w [T,4,4], intrinsics [4]
+    c2w [T,4,4], intrinsics [4]; keep [T,h,w], which cells may enter a memory, where something moves
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,14 @@ from mirage.worlds import Clip, sample_clip, training_seed
 @dataclass(frozen=True)
 class LatentClip:
     """`latents` [T,C,h,w] of a clip, `images` [T,C,h,w] the same moments encoded as single images, `depth` [T,h,w] and
-    `camera` [T] of video frame 4k, `caption`."""
+    `camera` [T] of video frame 4k, `caption`; `keep` [T,h,w]: what stands still, None: everything."""
 
     latents: Tensor
     images: Tensor
     depth: DepthMap
     camera: Camera
     caption: str
+    keep: Tensor | None = None
 
 
 def encode_clips(
@@ -47,18 +48,23 @@ def encode_clips(
 
 def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
     """The tensors of a latent clip, as the file holds them."""
-    rgb = clip.rgb.float() / 255
-    latents = world.encode(rgb)
-    images = torch.cat([world.encode(frame[None]) for frame in rgb[::4]])
-    depth = clip.depth.resized((latents.shape[-2], latents.shape[-1]))
+    encoded = encode_frames(world, clip.rgb)
+    depth = clip.depth.resized((encoded["latents"].shape[-2], encoded["latents"].shape[-1]))
     return {
-        "latents": latents.half().contiguous(),
-        "images": images.half().contiguous(),
+        **encoded,
         "depth": depth.z.half().contiguous(),
         "valid": depth.valid,
         "c2w": clip.camera.c2w[::4].contiguous(),
         "intrinsics": clip.camera.intrinsics[0].contiguous(),
     }
+
+
+def encode_frames(world: WorldModel, frames: Tensor) -> dict[str, Tensor]:
+    """Frames uint8 [F,3,H,W], F = 1 + 4k, as one stream (`latents`) and every fourth one by itself (`images`)."""
+    rgb = frames.float() / 255
+    latents = world.encode(rgb)
+    images = torch.cat([world.encode(frame[None]) for frame in rgb[::4]])
+    return {"latents": latents.half().contiguous().cpu(), "images": images.half().contiguous().cpu()}
 
 
 def load_latent_clip(path: Path) -> LatentClip:
@@ -73,4 +79,5 @@ def load_latent_clip(path: Path) -> LatentClip:
         DepthMap(held["depth"].float(), held["valid"]),
         Camera(held["c2w"], held["intrinsics"]),
         caption,
+        held.get("keep"),
     )

@@ -5,29 +5,34 @@ A run is a folder:
     curve.jsonl               one line every `log_every` steps
     recipe.json               what was asked for
 
-What a step sees is drawn from (seed, step, rank) and from nothing else, so a run that was killed and resumed takes the
-same steps as one that was not.
+What a step sees is drawn from (seed, step, rank) and from nothing else, and a checkpoint falls on a line of the curve,
+so a run that was killed and resumed takes the same steps, and leaves the same curve, as one that was not.
 """
 
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.training import parallel
 from mirage.training.optimizer import MuonAdamW
+from mirage.training.parallel import local, piece, whole
+
+Look = Callable[["Task", int, Path], dict[str, float]]
+"""What is looked at beside the numbers: called with the task, the step and the run's folder, after `Task.evaluate`."""
 
 
 class Task(Protocol):
@@ -40,13 +45,18 @@ class Task(Protocol):
         ...
 
     def evaluate(self) -> dict[str, float]:
-        """Numbers on held-out data, with the averaged weights in place; called in process 0 alone."""
+        """Numbers on held-out data, with the averaged weights in place; called in process 0 alone, unless the weights
+        are shared out among all."""
         ...
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`steps` in all: a linear warm-up, a plateau, and a linear cool-down over the last `cooldown` share."""
+    """`steps` in all: a linear warm-up, a plateau, and a linear cool-down over the last `cooldown` share.
+
+    `accumulate`: batches whose gradients are added up for a step. `shard`: share the weights out among the processes
+    (FSDP2). `tensorboard`: the curve there, too.
+    """
 
     steps: int
     warmup: int = 50
@@ -61,6 +71,9 @@ class Schedule:
     log_every: int = 20
     evaluate_every: int = 200
     checkpoint_seconds: float = 120.0
+    accumulate: int = 1
+    shard: bool = False
+    tensorboard: bool = False
 
     def scale(self, step: int) -> float:
         """Factor on both learning rates at `step`."""
@@ -68,10 +81,11 @@ class Schedule:
         return min((step + 1) / self.warmup, 1.0, max((self.steps - step) / end, 0.0))
 
 
-def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None) -> None:
+def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, look: Look | None = None) -> None:
     """Train `task` in `folder`, going on from its checkpoint if there is one; leaves the averaged weights in place."""
     folder.mkdir(parents=True, exist_ok=True)
     chief = parallel.rank() == 0
+    board = _board(folder) if schedule.tensorboard and chief else None
     optimizer = MuonAdamW(
         task.module.named_parameters(),
         muon_lr=schedule.muon_lr,
@@ -79,32 +93,38 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None) 
         adamw=schedule.adamw,
         weight_decay=schedule.weight_decay,
     )
-    averaged = {name: p.detach().clone() for name, p in optimizer.parameters.items()}
+    averaged = {name: local(p.detach()).clone() for name, p in optimizer.parameters.items()}
     step = _resume(folder, optimizer, averaged)
+    if chief:
+        _cut_curve(folder, step)
     if chief and is_dataclass(recipe) and not isinstance(recipe, type):
         (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1, default=str))
     parameters = list(optimizer.parameters.values())
+    shared = any(isinstance(p, DTensor) for p in parameters)
     started, saved, totals = time.monotonic(), time.monotonic(), {}
     while step < schedule.steps:
-        generator = torch.Generator().manual_seed((schedule.seed * 1_000_003 + step) * 64 + parallel.rank())
-        loss, numbers = task.loss(step, generator)
         for p in parameters:
             p.grad = None
-        loss.backward()
+        for part in range(step * schedule.accumulate, (step + 1) * schedule.accumulate):
+            generator = torch.Generator().manual_seed((schedule.seed * 1_000_003 + part) * 64 + parallel.rank())
+            loss, numbers = task.loss(part, generator)
+            (loss / schedule.accumulate).backward()
+            for key, value in numbers.items():
+                totals.setdefault(key, []).append(value)
         parallel.average_gradients(parameters)
-        numbers["norm"] = float(nn.utils.clip_grad_norm_(parameters, schedule.clip_norm))
-        if not math.isfinite(numbers["norm"]):
+        norm = parallel.clip_gradients(parameters, schedule.clip_norm)
+        if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient is not finite at step {step}; the last checkpoint is whole")
+        totals.setdefault("norm", []).append(norm)
         optimizer.step(schedule.scale(step))
         step += 1
         decay = min(schedule.average, step / (step + 10))
         with torch.no_grad():
             for name, p in optimizer.parameters.items():
-                averaged[name].lerp_(p, 1 - decay)
-        for key, value in numbers.items():
-            totals.setdefault(key, []).append(value)
+                averaged[name].lerp_(local(p), 1 - decay)
         last = step == schedule.steps
-        if step % schedule.log_every == 0 or last:
+        told = step % schedule.log_every == 0 or last
+        if told:
             line = {
                 "step": step,
                 "seconds": round(time.monotonic() - started, 1),
@@ -112,30 +132,43 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None) 
             }
             totals = {}
             if chief:
-                _log(folder, line, schedule.steps)
-        if chief and (step % schedule.evaluate_every == 0 or last):
+                _log(folder, line, schedule.steps, board)
+        if (chief or shared) and (step % schedule.evaluate_every == 0 or last):
             with swapped(task.module, averaged):
-                _log(folder, {"step": step, "evaluation": task.evaluate()}, schedule.steps)
-        if chief and (last or time.monotonic() - saved > schedule.checkpoint_seconds):
-            _save(folder, step, optimizer, averaged)
-            saved = time.monotonic()
-    put_weights(task.module, averaged)
+                seen = task.evaluate() | (look(task, step, folder) if look is not None else {})
+            if chief:
+                _log(folder, {"step": step, "evaluation": seen}, schedule.steps, board)
+        if told and (chief or shared):
+            due = last or time.monotonic() - saved > schedule.checkpoint_seconds
+            if parallel.agreed(due) if shared else due:
+                _save(folder, step, optimizer, averaged)
+                saved = time.monotonic()
+    if board is not None:
+        board.close()
+    _put(task.module, averaged)
 
 
 @contextmanager
 def swapped(module: nn.Module, weights: dict[str, Tensor]) -> Iterator[None]:
-    """Within the block the module has other weights."""
-    kept = {name: p.detach().clone() for name, p in module.named_parameters() if name in weights}
-    put_weights(module, weights)
+    """Within the block the module has other weights (of shared-out ones, this process's pieces)."""
+    kept = {name: local(p.detach()).clone() for name, p in module.named_parameters() if name in weights}
+    _put(module, weights)
     try:
         yield
     finally:
-        put_weights(module, kept)
+        _put(module, kept)
+
+
+def put_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give the trainable parameters of `module` these values; every one of them, and no other, must be there."""
+    own = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if own.keys() == weights.keys():
+        weights = {name: piece(weights[name], p) for name, p in own.items()}
+    _put(module, weights)
 
 
 @torch.no_grad()
-def put_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Give the trainable parameters of `module` these values; every one of them, and no other, must be there."""
+def _put(module: nn.Module, weights: dict[str, Tensor]) -> None:
     own = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if own.keys() != weights.keys():
         raise InputError(
@@ -143,7 +176,19 @@ def put_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
             f"is {min(own.keys() ^ weights.keys())}"
         )
     for name, p in own.items():
-        p.copy_(weights[name])
+        local(p).copy_(weights[name])
+
+
+@torch.no_grad()
+def put_some(module: nn.Module, weights: dict[str, Tensor], *, source: Path) -> None:
+    """As `put_weights`, but parameters of `module` that no weight is for keep theirs: a later stage trains more."""
+    own = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    strange = sorted(weights.keys() - own.keys())
+    if strange:
+        more = f" and {len(strange) - 1} more" if strange[1:] else ""
+        raise InputError(f"{source} is of another model: it has {strange[0]}{more}, which is not trained here")
+    for name, value in weights.items():
+        own[name].copy_(value)
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
@@ -158,12 +203,15 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _save(folder: Path, step: int, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> None:
+    """Whole tensors, so that any number of processes may go on; process 0 holds and writes them."""
+    like = optimizer.parameters
     tensors = {"step": torch.tensor(step)}
-    tensors |= {f"weights.{n}": p.detach() for n, p in optimizer.parameters.items()}
-    tensors |= {f"averaged.{n}": t for n, t in averaged.items()}
+    tensors |= {f"weights.{n}": whole(local(p.detach()), p) for n, p in like.items()}
+    tensors |= {f"averaged.{n}": whole(t, like[n]) for n, t in averaged.items()}
     tensors |= {f"optimizer.{n}": t for n, t in optimizer.state().items()}
-    with replacing(folder / "checkpoint.safetensors") as beside:
-        save_file({key: t.contiguous() for key, t in tensors.items()}, beside)
+    if parallel.rank() == 0:
+        with replacing(folder / "checkpoint.safetensors") as beside:
+            save_file({key: t.contiguous().cpu() for key, t in tensors.items()}, beside)
 
 
 def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> int:
@@ -177,8 +225,8 @@ def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> 
             raise InputError(f"{path} is of another model: {len(wanted ^ held)} parameters differ; use another folder")
         with torch.no_grad():
             for name, p in optimizer.parameters.items():
-                p.copy_(file.get_tensor(f"weights.{name}"))
-                averaged[name].copy_(file.get_tensor(f"averaged.{name}"))
+                local(p).copy_(piece(file.get_tensor(f"weights.{name}"), p))
+                averaged[name].copy_(piece(file.get_tensor(f"averaged.{name}"), p))
         optimizer.load_state(
             {
                 key.removeprefix("optimizer."): file.get_tensor(key)
@@ -189,7 +237,29 @@ def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> 
         return int(file.get_tensor("step"))
 
 
-def _log(folder: Path, line: dict, steps: int) -> None:
+def _cut_curve(folder: Path, step: int) -> None:
+    """Without the lines after the checkpoint, for those steps are taken again."""
+    path = folder / "curve.jsonl"
+    if path.is_file():
+        whole_lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        lines = [line for line in whole_lines if json.loads(line)["step"] <= step]
+        with replacing(path) as beside:
+            beside.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
+    except ImportError as error:
+        raise InputError("tensorboard is not installed; pip install tensorboard, or read curve.jsonl") from error
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _log(folder: Path, line: dict, steps: int, board: Any = None) -> None:
+    if board is not None:
+        for key, value in (line | line.get("evaluation", {})).items():
+            if isinstance(value, float):
+                board.add_scalar(key, value, line["step"])
     with (folder / "curve.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     print(

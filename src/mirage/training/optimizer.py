@@ -13,6 +13,10 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from mirage.errors import InputError
+from mirage.training.parallel import local, piece, whole
 
 
 class MuonAdamW:
@@ -40,8 +44,10 @@ class MuonAdamW:
         self.muon_lr, self.adamw_lr, self.momentum, self.betas = muon_lr, adamw_lr, momentum, betas
         self.weight_decay = weight_decay
         self.steps = 0
-        self.first = {n: torch.zeros_like(p) for n, p in parameters.items()}
-        self.second = {n: torch.zeros_like(p) for n, p in self.others.items()}
+        if any(isinstance(p, DTensor) for p in self.matrices.values()):
+            raise InputError('weights that are shared out among processes take AdamW alone; expected adamw="."')
+        self.first = {n: torch.zeros_like(local(p)) for n, p in parameters.items()}
+        self.second = {n: torch.zeros_like(local(p)) for n, p in self.others.items()}
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -58,10 +64,11 @@ class MuonAdamW:
             if p.grad is None:
                 continue
             m, v = self.first[name], self.second[name]
-            m.lerp_(p.grad, 1 - b1)
-            v.lerp_(p.grad.square(), 1 - b2)
+            grad = local(p.grad)
+            m.lerp_(grad, 1 - b1)
+            v.lerp_(grad.square(), 1 - b2)
             denominator = (v / (1 - b2**self.steps)).sqrt_().add_(1e-8)
-            p.addcdiv_(m, denominator, value=-scale * self.adamw_lr / (1 - b1**self.steps))
+            local(p).addcdiv_(m, denominator, value=-scale * self.adamw_lr / (1 - b1**self.steps))
 
     def _orthogonal_updates(self) -> list[Tensor]:
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
@@ -72,7 +79,7 @@ class MuonAdamW:
             buffer.lerp_(grad, 1 - self.momentum)
             mine = i % world == rank and p.grad is not None
             updates.append(orthogonalised(torch.lerp(grad, buffer, self.momentum)) if mine else torch.zeros_like(p))
-        if world > 1:
+        if world > 1 and updates:
             flat = torch.cat([u.flatten() for u in updates])
             dist.all_reduce(flat)
             updates = [
@@ -81,18 +88,19 @@ class MuonAdamW:
         return updates
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that `load_state` needs, as tensors by name."""
+        """Everything that `load_state` needs, as whole tensors by name."""
+        like = self.parameters
         return {
             "steps": torch.tensor(self.steps),
-            **{f"first.{n}": t for n, t in self.first.items()},
-            **{f"second.{n}": t for n, t in self.second.items()},
+            **{f"first.{n}": whole(t, like[n]) for n, t in self.first.items()},
+            **{f"second.{n}": whole(t, like[n]) for n, t in self.second.items()},
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self.steps = int(state["steps"])
+        self.steps, like = int(state["steps"]), self.parameters
         for prefix, own in (("first", self.first), ("second", self.second)):
             for name, tensor in own.items():
-                tensor.copy_(state[f"{prefix}.{name}"])
+                tensor.copy_(piece(state[f"{prefix}.{name}"], like[name]))
 
 
 def orthogonalised(update: Tensor, *, iterations: int = 5) -> Tensor:

@@ -1,15 +1,22 @@
-"""Several processes on one machine: each works on its own batch, gradients are averaged.
+"""Several processes: each works on its own batch, gradients are averaged; or the weights themselves are shared out.
 
-On a CPU two processes of one thread train small convolutions nearly twice as fast as one process of two threads.
+On a CPU two processes of one thread train small convolutions nearly twice as fast as one process of two threads. They
+are started here (`launch`), or by torchrun or `accelerate launch`, on one machine or many: both set the same variables.
+
+With `shard` (FSDP2, torch's `fully_shard`) a process keeps its piece of each weight, gradient and state, and has whole
+weights only of the block at work. `local` is that piece, `whole` the sum of the pieces, `piece` the inverse.
 """
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 # glibc gives large blocks back to the system at once and asks for them again at the next step; a third of a small
 # model's training time can go into that. Read by a process as it starts.
@@ -17,15 +24,24 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "M
 
 
 def launch(work: Callable[..., None], *args: object, processes: int) -> None:
-    """Run `work(*args)` in `processes` processes that see each other (gloo); in this one if it is 1."""
-    if processes == 1:
+    """Run `work(*args)` in `processes` processes that see each other (gloo); in this one if it is 1, or if torchrun
+    has started this one as one of several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        try:
+            work(*args)
+        finally:
+            dist.destroy_process_group()
+    elif processes == 1:
         work(*args)
-        return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ.update(ALLOCATOR)
-    mp.start_processes(_enter, (processes, port, work, args), nprocs=processes, start_method="spawn")
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        os.environ.update(ALLOCATOR)
+        mp.start_processes(_enter, (processes, port, work, args), nprocs=processes, start_method="spawn")
 
 
 def _enter(rank: int, processes: int, port: int, work: Callable[..., None], args: tuple) -> None:
@@ -46,9 +62,26 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes; a missing one counts as zero."""
+def wait() -> None:
+    """Until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def agreed(word: bool) -> bool:
+    """What process 0 says, for all."""
     if world_size() == 1:
+        return word
+    said = torch.tensor(int(word), device=_device())
+    dist.broadcast(said, 0)
+    return bool(said)
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over the processes; a missing one counts as zero. Those of shared-out weights
+    are means already."""
+    parameters = [p for p in parameters if not isinstance(p, DTensor)]
+    if world_size() == 1 or not parameters:
         return
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
     dist.all_reduce(flat)
@@ -57,10 +90,64 @@ def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
         p.grad = part.view_as(p)
 
 
+def clip_gradients(parameters: list[nn.Parameter], limit: float) -> float:
+    """Scale gradients down to a norm of `limit` over all of them together; returns the norm before."""
+    if not any(isinstance(p, DTensor) for p in parameters):
+        return float(nn.utils.clip_grad_norm_(parameters, limit))
+    squares = [torch.zeros((), device=_device()), torch.zeros((), device=_device())]
+    for p in parameters:
+        if p.grad is not None:
+            squares[isinstance(p, DTensor)] += local(p.grad).float().square().sum()
+    dist.all_reduce(squares[1])
+    norm = (squares[0] + squares[1]).sqrt()
+    for p in parameters:
+        if p.grad is not None:
+            local(p.grad).mul_((limit / (norm + 1e-6)).clamp_max(1.0))
+    return float(norm)
+
+
 def average(value: float) -> float:
     """Mean of a number over the processes."""
     if world_size() == 1:
         return value
-    tensor = torch.tensor(value, dtype=torch.float64)
+    tensor = torch.tensor(value, dtype=torch.float64, device=_device())
     dist.all_reduce(tensor)
     return float(tensor / world_size())
+
+
+def shard(network: nn.Module, blocks: Iterable[nn.Module], *, bf16: bool) -> None:
+    """Share out the weights of `network`, each of its `blocks` by itself and all the rest together.
+
+    A block's weights are gathered when it is called; those of the rest when `network` itself is, so it must be.
+    """
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32,
+                                  cast_forward_inputs=False)
+    for block in blocks:
+        fully_shard(block, mp_policy=policy)
+    fully_shard(network, mp_policy=policy)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's piece; all of it where nothing is shared out."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole(part: Tensor, like: Tensor) -> Tensor:
+    """All of what is `part` here and shared out as `like`; every process must ask."""
+    if not isinstance(like, DTensor):
+        return part
+    shared = DTensor.from_local(part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
+    return shared.full_tensor()
+
+
+def piece(full: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a whole tensor that every process has."""
+    if not isinstance(like, DTensor):
+        return full
+    there = full.to(like.device)
+    return distribute_tensor(there, like.device_mesh, like.placements, src_data_rank=None).to_local()
+
+
+def _device() -> torch.device:
+    """Where the processes talk."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

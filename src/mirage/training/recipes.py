@@ -5,10 +5,15 @@ The bundled model is seven runs in one folder (`home`), each from what those bef
     mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
                                                                   -> mini_depth_head
     -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)      then mini_export
+
+A released model (Wan2.2-TI2V-5B unless another is named) learns from clips that `mirage prepare` left in home/shards:
+
+    depth_head                                          latents to depth, distilled from the depth in the clips
+    wan_stage1 (the memory branch) -> wan_stage2 (and a LoRA)
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mirage.models.tiny import MiniConfig
@@ -17,6 +22,7 @@ from mirage.training.denoiser import DenoiserConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.loop import Schedule
 
+WAN = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 MINI = MiniConfig()
 """Sizes of the bundled model."""
 
@@ -64,7 +70,28 @@ class ExportRecipe:
     folder: Path
 
 
-Recipe = ClipsRecipe | AutoencoderRecipe | DenoiserRecipe | DepthHeadRecipe | ExportRecipe
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """Train parts of a released model: `model` by name, folder or hub id; `start`: a run whose parts to begin from."""
+
+    model: str
+    config: DenoiserConfig
+    schedule: Schedule
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class DistilRecipe:
+    """Train a fresh depth head, `hidden` wide, for whatever latents the clips have."""
+
+    config: DepthHeadConfig
+    schedule: Schedule
+    hidden: int = 128
+
+
+Recipe = (
+    ClipsRecipe | AutoencoderRecipe | DenoiserRecipe | DepthHeadRecipe | ExportRecipe | FinetuneRecipe | DistilRecipe
+)
 
 
 def mini_clips(home: Path) -> ClipsRecipe:
@@ -146,10 +173,71 @@ def mini_export(home: Path) -> ExportRecipe:
     return ExportRecipe(home / "mini")
 
 
+def wan_stage1(home: Path) -> FinetuneRecipe:
+    """The memory branch alone, beside a frozen backbone; as published: shift 5, 33 frames, prompt dropout 0.1, and a
+    batch of 64 with 8 processes.
+
+    Ours: memories through the gate with depth noise, and a tenth of the steps on the model's own chunks. The published
+    code has a learning rate of 1e-5 to go on from a trained branch; a fresh one, whose projections are zero, takes ten
+    times that. Not run at full size.
+    """
+    return FinetuneRecipe(
+        WAN,
+        DenoiserConfig(
+            latents=home / "shards",
+            batch=1,
+            shift=5.0,
+            fresh=0.2,
+            no_memory=0.1,
+            no_text=0.1,
+            max_preceding=2,
+            max_references=4,
+            min_sigma=1e-3,
+            train=("memory_branch",),
+            per_frame=True,
+            own=0.1,
+            bf16=True,
+            checkpoint=True,
+            cached=32,
+        ),
+        Schedule(
+            steps=10_000,
+            warmup=500,
+            adamw_lr=1e-4,
+            adamw=".",
+            cooldown=0.2,
+            average=0.999,
+            evaluate_every=500,
+            checkpoint_seconds=1800,
+            accumulate=8,
+            shard=True,
+        ),
+    )
+
+
+def wan_stage2(home: Path) -> FinetuneRecipe:
+    """Then the branch and a LoRA of rank 64 on the backbone's self-attention, at a fifth of the rate."""
+    first = wan_stage1(home)
+    return replace(
+        first,
+        config=replace(first.config, train=("transformer", "memory_branch"), lora_rank=64),
+        schedule=replace(first.schedule, adamw_lr=2e-5, seed=1),
+        start=home / "wan_stage1",
+    )
+
+
+def depth_head(home: Path) -> DistilRecipe:
+    """Depth from a released model's latents, learnt from the depth that `mirage prepare` found for the clips."""
+    return DistilRecipe(
+        DepthHeadConfig(latents=home / "shards", batch=16, cached=64),
+        Schedule(steps=5_000, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=500, checkpoint_seconds=600),
+    )
+
+
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
         mini_clips, mini_images, mini_autoencoder, mini_latents, mini_denoiser, mini_depth_head, mini_memories,
-        mini_export,
+        mini_export, wan_stage1, wan_stage2, depth_head,
     )
 }

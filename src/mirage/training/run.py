@@ -3,21 +3,27 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.files import replacing
+from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fold import fold_time
+from mirage.models.lora import lora_state
 from mirage.models.tiny import build_world
-from mirage.models.world import WorldModel
+from mirage.models.transformer import MemoryBranch
+from mirage.models.world import WorldModel, load_world_model
 from mirage.training import parallel
 from mirage.training.autoencoder import AutoencoderTask, measure_latents, start_from_images
-from mirage.training.clips import render_clips
+from mirage.training.clips import clip_paths, render_clips
 from mirage.training.denoiser import DenoiserTask
 from mirage.training.depth_head import DepthHeadTask
-from mirage.training.latents import encode_clips
-from mirage.training.loop import averaged_weights, fit, put_weights
+from mirage.training.latents import encode_clips, load_latent_clip
+from mirage.training.loop import Look, averaged_weights, fit, put_some, put_weights
 from mirage.training.recipes import (
     MINI,
     RECIPES,
@@ -25,7 +31,9 @@ from mirage.training.recipes import (
     ClipsRecipe,
     DenoiserRecipe,
     DepthHeadRecipe,
+    DistilRecipe,
     ExportRecipe,
+    FinetuneRecipe,
     Recipe,
 )
 from mirage.worlds import vocabulary
@@ -33,25 +41,60 @@ from mirage.worlds import vocabulary
 STATISTICS = "latents.json"
 
 
-def run(name: str, home: Path, *, processes: int = 1, steps: int | None = None) -> None:
-    """Run a recipe in `home`, going on from where it was killed. `steps`: train for as many instead of the recipe's.
+def run(
+    name: str,
+    home: Path,
+    *,
+    processes: int = 1,
+    steps: int | None = None,
+    model: str | None = None,
+    data: Path | None = None,
+    tensorboard: bool = False,
+    look: Look | None = None,
+) -> None:
+    """Run a recipe in `home`, going on from where it was killed; a recipe is changed where something is given.
 
-    Raises `InputError` for an unknown name or when an earlier recipe has not been run.
+    steps, tensorboard    as many steps; the curve for TensorBoard, too
+    model, data           which released model; the folder that `mirage prepare` filled
+    look                  what to look at beside the numbers, with every evaluation of a denoiser
+
+    Raises `InputError` for an unknown name, for what a recipe does not have, or when an earlier one has not been run.
     """
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}; accepted: {', '.join(RECIPES)}")
-    recipe = RECIPES[name](home)
-    if steps is not None:
-        if isinstance(recipe, ClipsRecipe | ExportRecipe):
-            raise InputError(f"recipe {name} has no steps")
-        recipe = replace(recipe, schedule=replace(recipe.schedule, steps=steps))
+    recipe = changed(name, RECIPES[name](home), steps=steps, model=model, data=data, tensorboard=tensorboard)
     home.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe, ExportRecipe):
         processes = 1
-    parallel.launch(_work, recipe, home, home / name, processes=processes)
+    parallel.launch(_work, recipe, home, home / name, look, processes=processes)
 
 
-def _work(recipe: Recipe, home: Path, folder: Path) -> None:
+def changed(
+    name: str, recipe: Recipe, *, steps: int | None, model: str | None, data: Path | None, tensorboard: bool
+) -> Recipe:
+    """The recipe with other steps, model or data, where it has such."""
+    if isinstance(recipe, ClipsRecipe | ExportRecipe):
+        if steps is not None or tensorboard:
+            raise InputError(f"recipe {name} has no steps")
+    else:
+        schedule = replace(recipe.schedule, steps=steps or recipe.schedule.steps, tensorboard=tensorboard)
+        recipe = replace(recipe, schedule=schedule)
+    if data is not None:
+        match recipe:
+            case FinetuneRecipe():
+                recipe = replace(recipe, config=replace(recipe.config, latents=data))
+            case DistilRecipe():
+                recipe = replace(recipe, config=replace(recipe.config, latents=data))
+            case _:
+                raise InputError(f"recipe {name} makes its own data; expected no --data")
+    if model is not None:
+        if not isinstance(recipe, FinetuneRecipe):
+            raise InputError(f"recipe {name} trains no released model; expected no --model")
+        recipe = replace(recipe, model=model)
+    return recipe
+
+
+def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
     match recipe:
         case ClipsRecipe(latents=False):
             render_clips(recipe.folder, count=recipe.count, size=MINI.size, frames=recipe.frames)
@@ -71,13 +114,66 @@ def _work(recipe: Recipe, home: Path, folder: Path) -> None:
             world = assembled(home)
             if recipe.start is not None:
                 put_weights(DenoiserTask.modules(world), averaged_weights(recipe.start))
-            fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe)
+            fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe, look=look)
         case DepthHeadRecipe():
-            fit(DepthHeadTask(assembled(home), recipe.config), recipe.schedule, folder, recipe=recipe)
+            head = assembled(home).depth_head
+            assert head is not None
+            fit(DepthHeadTask(head, recipe.config), recipe.schedule, folder, recipe=recipe)
+        case FinetuneRecipe():
+            finetune(recipe, folder, look=look)
+        case DistilRecipe():
+            distil(recipe, folder)
         case ExportRecipe():
             assembled(home).to(torch.float16).save_pretrained(recipe.folder, safe_serialization=True)
         case _:
             assert_never(recipe)
+
+
+def finetune(recipe: FinetuneRecipe, folder: Path, *, look: Look | None = None) -> None:
+    """Leaves branch/ (and lora.safetensors) in the run's folder, the averaged weights."""
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    # what is frozen may be stored in bfloat16; what learns is not, or small steps would be rounded away
+    world = load_world_model(recipe.model, dtype=torch.bfloat16 if recipe.config.bf16 else torch.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same fresh branch in every process
+        branch = world.memory_branch or MemoryBranch.from_transformer(world.transformer)
+    world.register_modules(memory_branch=branch.float())
+    if "text_encoder" in recipe.config.train:
+        world.text_encoder.float()
+    world.to(device)
+    task = DenoiserTask(world, recipe.config)
+    if recipe.start is not None:
+        begin = averaged_weights(recipe.start)
+        put_some(task.module, begin, source=recipe.start)
+    if recipe.schedule.shard and parallel.world_size() > 1:
+        task.shard()
+    fit(task, recipe.schedule, folder, recipe=recipe, look=look)
+    if parallel.rank() == 0:
+        _keep(averaged_weights(folder), branch, folder)
+
+
+def _keep(weights: dict[str, Tensor], branch: MemoryBranch, folder: Path) -> None:
+    """What was learnt, as files that a model loads."""
+    learnt = {k.removeprefix("memory_branch."): t for k, t in weights.items() if k.startswith("memory_branch.")}
+    if learnt:
+        fresh: Any = MemoryBranch.from_config(branch.config)
+        put_weights(fresh, learnt)
+        fresh.save_pretrained(folder / "branch")
+    if lora := lora_state({k.removeprefix("transformer."): t for k, t in weights.items()}):
+        with replacing(folder / "lora.safetensors") as beside:
+            save_file(lora, beside, metadata={"format": "pt"})
+
+
+def distil(recipe: DistilRecipe, folder: Path) -> None:
+    """Leaves depth_head/ in the run's folder."""
+    clips = [load_latent_clip(path) for path in clip_paths(recipe.config.latents)[:8]]
+    depths = torch.cat([clip.depth.z[clip.depth.valid] for clip in clips])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        head = LatentDepthHead(clips[0].latents.shape[1], recipe.hidden, float(depths.log().median()))
+    fit(DepthHeadTask(head, recipe.config), recipe.schedule, folder, recipe=recipe)
+    if parallel.rank() == 0:
+        head.save_pretrained(folder / "depth_head")
 
 
 def assembled(home: Path) -> WorldModel:

@@ -1,0 +1,48 @@
+"""`mirage prepare`: footage, or the published data, becomes clips to train on; what is done already stays."""
+
+import json
+import sys
+
+from mirage.cli.arguments import Prepare
+from mirage.cli.terminal import Result
+from mirage.errors import InputError
+from mirage.formats.published import is_lmdb
+from mirage.training import parallel
+from mirage.training.chunks import prepare_published
+from mirage.training.prepare import PrepareOptions, prepare
+
+
+def run(asked: Prepare) -> Result:
+    """Prepare into `asked.out` and tell what is there."""
+    if asked.processes < 1:
+        raise InputError(f"--processes {asked.processes}: expected 1 or more")
+    if asked.out.exists() and not asked.out.is_dir():
+        raise InputError(f"--out {asked.out} is a file; expected a folder")
+    if not asked.footage.is_dir():
+        raise InputError(f"there is no folder {asked.footage}; expected videos, folders of pictures, or an LMDB")
+    if is_lmdb(asked.footage):
+        parallel.launch(_published, asked, processes=asked.processes)
+    else:
+        parallel.launch(_filmed, asked, processes=asked.processes)
+    told = (asked.out / "report.txt").read_text()
+    print(told, end="")
+    print(f"wrote {asked.out / 'report.json'} and {asked.out / 'report.txt'}")
+    content = json.loads((asked.out / "report.json").read_text())
+    summary = {k: content[k] for k in ("clips", "skipped", "bytes", "seconds")}
+    if not content["clips"]:
+        print("mirage: no clip can be used; the report says why", file=sys.stderr)
+    return Result({"out": str(asked.out), **summary}, 0 if content["clips"] else 1)
+
+
+def _published(asked: Prepare) -> None:
+    prepare_published(asked.footage, asked.out)
+
+
+def _filmed(asked: Prepare) -> None:
+    from mirage.models.world import load_world_model
+
+    options = PrepareOptions(
+        asked.footage, asked.out, model=asked.model, frames=asked.frames, stride=asked.stride, depth=asked.depth,
+        poses=asked.poses, moving=not asked.keep_moving, cameras=asked.cameras, captions=asked.captions,
+        limit=asked.limit)
+    prepare(load_world_model(asked.model), options)

@@ -1,0 +1,377 @@
+"""Footage becomes clips to train on: latents, cameras, depth, what stands still, words. A kill loses nothing.
+
+    footage/NAME.mp4, NAME.txt, ...  (formats/footage.py)        SHARDS/clip-NAME-000000.safetensors  (latents.py)
+                                                                 SHARDS/skipped/NAME-000000.json      {stage, reason}
+      cut -> latents -> depth -> static -> pack                  SHARDS/report.json, report.txt
+                                                                 SHARDS/parts/...    what unfinished clips have so far
+
+One file holds one clip; it is a shard of the data, and comes whole or not at all. Each stage leaves a small file a clip
+and does not do again what is there, so a killed run goes on; a stage goes over all clips before the next one, so that
+one model is busy at a time. Latents, depth and what stands still are found by the functions of inference. A
+clip that cannot be used is listed with its reason and does not stop the others.
+
+Letters: `F` video frames, `T` latent frames, F = 1 + 4 (T - 1); `C` latent channels, `h w` latent grid, `H W` pixels.
+"""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mirage.depth.posescale import pose_scale, rescaled
+from mirage.depth.static import static
+from mirage.errors import InputError
+from mirage.files import replacing
+from mirage.formats.depth import cut_depth
+from mirage.formats.footage import Footage, find_footage
+from mirage.formats.image import fit_image
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.models.codec import FRAMES
+from mirage.models.world import WorldModel
+from mirage.training import parallel
+from mirage.training.latents import encode_frames
+
+DepthFrom = Literal["auto", "head", "files"]
+LEAST_VALID = 0.05
+"""Share of cells that must have depth."""
+
+
+class ClipDepth(Protocol):
+    """An estimator: depth [T,*,*] of pictures [T,3,H,W] in [0, 1], of which `latents` [T,C,h,w] were made, seen from
+    `camera` [T]."""
+
+    def __call__(self, pictures: Tensor, latents: Tensor, camera: Camera) -> DepthMap: ...
+
+
+class ClipCameras(Protocol):
+    """An estimator of poses: cameras [F] of frames uint8 [F,3,H,W] as they were filmed, not yet cut to size."""
+
+    def __call__(self, frames: Tensor) -> Camera: ...
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What is made of `footage` in `out`.
+
+    model      whose latents; frames are cut to its size about their centre
+    frames     of a clip, 1 + 4k; None: two chunks of the model. Footage is cut into clips end to end, the last one
+               shorter, down to one chunk
+    stride     every so-manieth frame is taken: 2 makes 15 frames a second of 30
+    depth      "files": beside the footage; "head": the model's own; "auto": files where there are any, else the head
+    poses      "fit": translations are scaled so that they agree with the depth; "keep": they are in its units already;
+               "auto": kept with depth from files, fitted otherwise
+    moving     leave out of the memory what moves, as `Settings.filter` does at inference
+    cameras    folder of camera files, None: beside the footage; captions: a JSON file or a folder, None: beside it
+    """
+
+    footage: Path
+    out: Path
+    model: str = "mini"
+    frames: int | None = None
+    stride: int = 1
+    depth: DepthFrom = "auto"
+    poses: Literal["auto", "fit", "keep"] = "auto"
+    moving: bool = True
+    cameras: Path | None = None
+    captions: Path | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One clip to be: frames `start`, `start + stride`, .. of a footage, `count` of them."""
+
+    footage: str
+    start: int
+    count: int
+    stride: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.footage}-{self.start:06d}"
+
+    @property
+    def numbers(self) -> range:
+        return range(self.start, self.start + self.count * self.stride, self.stride)
+
+
+def prepare(world: WorldModel, options: PrepareOptions, *, depth: ClipDepth | None = None,
+            cameras: ClipCameras | None = None) -> dict[str, Any]:
+    """Do what is left to do, and report; processes that call this together share the clips.
+
+    `depth`, `cameras`: estimators to ask instead of `options.depth` and of camera files.
+    """
+    footage = find_footage(options.footage, cameras=options.cameras, captions=options.captions)
+    _check(world, options, footage, depth)
+    _claim(options)
+    work = _Work(world, options, footage, depth, cameras)
+    seconds: dict[str, float] = {}
+    cuts = _timed(seconds, "cut", lambda: list(work.cuts()))
+    for stage in STAGES:
+        _timed(seconds, stage, lambda stage=stage: work.run(stage, cuts))
+    _timed(seconds, "pack", lambda: work.pack(cuts))
+    parallel.wait()
+    return report(options, seconds)
+
+
+def report(options: PrepareOptions, seconds: dict[str, float]) -> dict[str, Any]:
+    """What is in `out` now, as report.json and report.txt; `seconds` by stage, of this run."""
+    clips, skipped = [], []
+    for path in sorted(options.out.glob("clip-*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata() or {}
+            clips.append({"name": path.stem.removeprefix("clip-"), "latents": file.get_slice("latents").get_shape()[0],
+                          "bytes": path.stat().st_size, "caption": bool(told.get("caption")),
+                          **json.loads(told.get("prepared", "{}"))})
+    for path in sorted((options.out / "skipped").glob("*.json")):
+        skipped.append({"name": path.stem, **json.loads(path.read_text())})
+    content = {
+        "clips": len(clips), "skipped": len(skipped), "latent_frames": sum(c["latents"] for c in clips),
+        "bytes": sum(c["bytes"] for c in clips), "without_caption": sum(not c["caption"] for c in clips),
+        "seconds": {stage: round(s, 2) for stage, s in seconds.items()},
+        "options": {k: None if v is None else str(v) for k, v in asdict(options).items()},
+        "each": clips, "left_out": skipped,
+    }
+    if parallel.rank() == 0:
+        with replacing(options.out / "report.json") as beside:
+            beside.write_text(json.dumps(content, indent=1))
+        with replacing(options.out / "report.txt") as beside:
+            beside.write_text(_told(content))
+    return content
+
+
+class _Work:
+    """The stages, each a function of one clip; what they share is here."""
+
+    def __init__(self, world: WorldModel, options: PrepareOptions, footage: dict[str, Footage],
+                 depth: ClipDepth | None, cameras: ClipCameras | None) -> None:
+        self.world, self.options, self.footage = world, options, footage
+        self.estimate, self.estimate_cameras = depth, cameras
+
+    # -- stages -----------------------------------------------------------------------------------------------------
+
+    def cuts(self) -> Iterator[Cut]:
+        """The clips of this process, with their cameras left in parts; footage that has none is listed."""
+        wanted = self.options.frames or 2 * self.world.chunk_frames - 1
+        for i, (name, footage) in enumerate(self.footage.items()):
+            if i % parallel.world_size() != parallel.rank() or (self.options.limit and i >= self.options.limit):
+                continue
+            path = self.options.out / "parts" / f"{name}.safetensors"
+            if not path.is_file():
+                try:
+                    camera = self._cameras(footage)
+                except InputError as error:
+                    self._skip(name, "cut", error)
+                    continue
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _save(path, {"c2w": camera.c2w.contiguous(), "intrinsics": camera.intrinsics.contiguous()})
+            (self.options.out / "skipped" / f"{name}.json").unlink(missing_ok=True)
+            count, done = len(range(0, _rows(path), self.options.stride)), 0
+            least = min(wanted, self.world.chunk_frames)
+            if count < least:
+                self._skip(name, "cut", InputError(f"it has {count} frames; a clip needs at least {least}"))
+            while count - done >= least:
+                here = min(wanted, count - done - (count - done - 1) % FRAMES)
+                yield Cut(name, done * self.options.stride, here, self.options.stride)
+                done += here
+
+    def latents(self, cut: Cut) -> dict[str, Tensor]:
+        encoded = encode_frames(self.world, self._fitted(cut))
+        if not all(torch.isfinite(x).all() for x in encoded.values()):
+            raise InputError("its latents are not finite")
+        return encoded
+
+    def depth(self, cut: Cut) -> dict[str, Tensor]:
+        """Depth on the latent grid, and the cameras in its units."""
+        latents = self._part(cut, "latents")["latents"].float()
+        grid, footage, size = (latents.shape[-2], latents.shape[-1]), self.footage[cut.footage], self.world.size
+        some = cut.numbers[::FRAMES]
+        camera = self._camera(cut)
+        fitted = _fitted_camera(camera, footage.frames(some[:1])[0], size)
+        measured = self.estimate is None and self._from_files(footage)
+        if measured:
+            maps = footage.depth_maps(some)
+            cuts = [cut_depth(maps[t], size).resized(grid) for t in range(len(maps))]
+            found = DepthMap(torch.stack([d.z for d in cuts]), torch.stack([d.valid for d in cuts]))
+        elif self.estimate is not None:
+            pictures = self._fitted(cut)[::FRAMES].float() / 255
+            found = self.estimate(pictures, latents, fitted).resized(grid)
+        else:
+            found = self.world.depth(latents, fitted, first=True)
+        found = found.to("cpu")
+        if found.valid.float().mean() < LEAST_VALID:
+            share = found.valid.float().mean()
+            raise InputError(f"{share:.1%} of its cells have depth; at least {LEAST_VALID:.0%} must")
+        scale = 1.0
+        if self.options.poses == "fit" or (self.options.poses == "auto" and not measured):
+            scale = pose_scale(found, fitted).scale
+            fitted = rescaled(fitted, scale)
+        return {"depth": found.z.half(), "valid": found.valid, "c2w": fitted.c2w, "intrinsics": fitted.intrinsics,
+                "pose_scale": torch.tensor(scale)}
+
+    def static(self, cut: Cut) -> dict[str, Tensor]:
+        """What may enter a memory, chunk by chunk as a walk asks."""
+        latents = self._part(cut, "latents")["latents"].float()
+        held = self._part(cut, "depth")
+        depth, camera = DepthMap(held["depth"].float(), held["valid"]), Camera(held["c2w"], held["intrinsics"])
+        if not self.options.moving:
+            return {"keep": depth.valid}
+        step, kept = (self.world.chunk_frames - 1) // FRAMES, []
+        for first in [0, *range(1 + step, len(latents), step)]:
+            part = slice(first, first + step + (first == 0))
+            past = (latents[:first], depth[:first], camera[:first]) if first else None
+            kept.append(static(latents[part], depth[part], camera[part], past=past))
+        return {"keep": torch.cat(kept)}
+
+    # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def run(self, stage: str, cuts: list[Cut]) -> None:
+        """One stage over all clips that have come so far and are not there yet."""
+        work: Callable[[Cut], dict[str, Tensor]] = getattr(self, stage)
+        told = time.monotonic()
+        for i, cut in enumerate(cuts):
+            path = self._path(cut, stage)
+            if path.is_file() or self._over(cut):
+                continue
+            if parallel.rank() == 0 and time.monotonic() - told > 20:
+                told = time.monotonic()
+                print(f"{stage} {i}/{len(cuts)} (this process)", file=sys.stderr, flush=True)
+            try:
+                tensors = work(cut)
+            except InputError as error:
+                self._skip(cut.name, stage, error)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _save(path, tensors)
+
+    def pack(self, cuts: list[Cut]) -> None:
+        """All parts of a clip as one file; the parts go."""
+        for cut in cuts:
+            if not self._over(cut):
+                held = {k: t for stage in STAGES for k, t in self._part(cut, stage).items()}
+                told = {"source": self.footage[cut.footage].pictures.name, "start": cut.start, "stride": cut.stride,
+                        "valid": round(float(held["valid"].float().mean()), 4),
+                        "still": round(float(held["keep"].float().mean()), 4),
+                        "pose_scale": float(held.pop("pose_scale"))}
+                caption = self.footage[cut.footage].caption
+                _save(self._shard(cut), held, {"caption": caption, "prepared": json.dumps(told)})
+            shutil.rmtree(self._path(cut, "").parent, ignore_errors=True)
+
+    def _over(self, cut: Cut) -> bool:
+        return self._shard(cut).is_file() or (self.options.out / "skipped" / f"{cut.name}.json").is_file()
+
+    def _shard(self, cut: Cut) -> Path:
+        return self.options.out / f"clip-{cut.name}.safetensors"
+
+    def _path(self, cut: Cut, stage: str) -> Path:
+        return self.options.out / "parts" / cut.name / f"{stage}.safetensors"
+
+    def _part(self, cut: Cut, stage: str) -> dict[str, Tensor]:
+        return load_file(self._path(cut, stage))
+
+    def _skip(self, name: str, stage: str, error: InputError) -> None:
+        folder = self.options.out / "skipped"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"{name}.json") as beside:
+            beside.write_text(json.dumps({"stage": stage, "reason": str(error)}))
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def _cameras(self, footage: Footage) -> Camera:
+        """One camera per frame [F]."""
+        count = footage.count()
+        if self.estimate_cameras is None:
+            camera = footage.camera()
+        else:
+            camera = self.estimate_cameras(footage.frames(range(count)))
+        if len(camera) != count:
+            raise InputError(f"it has {count} frames and {len(camera)} poses; expected one each")
+        return camera.to(torch.float32)
+
+    def _camera(self, cut: Cut) -> Camera:
+        """Cameras [T] of the latent frames, as filmed, seen from the first one."""
+        held = load_file(self.options.out / "parts" / f"{cut.footage}.safetensors")
+        camera = Camera(held["c2w"].double(), held["intrinsics"].double())[torch.tensor(cut.numbers[::FRAMES])]
+        return camera.relative_to(camera[0]).to(torch.float32)
+
+    def _fitted(self, cut: Cut) -> Tensor:
+        """Frames uint8 [F,3,H,W], cut and resized to the model's size."""
+        frames, anywhere = self.footage[cut.footage].frames(cut.numbers), Camera.looking()
+        fitted = [fit_image(frame.float() / 255, anywhere, self.world.size)[0] for frame in frames]
+        return (torch.stack(fitted) * 255).round().to(torch.uint8)
+
+    def _from_files(self, footage: Footage) -> bool:
+        return self.options.depth == "files" or (self.options.depth == "auto" and footage.depth is not None)
+
+
+STAGES = ("latents", "depth", "static")
+
+
+def _check(world: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: ClipDepth | None) -> None:
+    """What can be refused before any work is."""
+    if options.frames is not None and (options.frames < world.chunk_frames or (options.frames - 1) % FRAMES):
+        raise InputError(f"a clip has 1 + 4k frames, at least one chunk of the model ({world.chunk_frames}); got "
+                         f"{options.frames}")
+    if options.stride < 1:
+        raise InputError(f"a stride is 1 or more, got {options.stride}")
+    lacking = [name for name, one in footage.items() if one.depth is None]
+    headless = world.depth_head is None and depth is None
+    if headless and options.depth != "files" and lacking:
+        raise InputError(f"the model has no depth head, and {len(lacking)} of {len(footage)} clips have no depth "
+                         f"beside them, such as {lacking[0]}; expected depth files or a model with a head")
+
+
+def _claim(options: PrepareOptions) -> None:
+    """The folder is this preparation's: one of other choices is refused, because its clips would differ in kind."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    mine = {k: str(v) for k, v in asdict(options).items() if k not in ("out", "limit", "captions")}
+    path = options.out / "prepare.json"
+    if path.is_file():
+        theirs = json.loads(path.read_text())
+        differ = [k for k in mine if theirs.get(k) != mine[k]]
+        if differ:
+            raise InputError(f"{options.out} was prepared with {differ[0]} {theirs.get(differ[0])}, asked was "
+                             f"{mine[differ[0]]}; use another folder")
+    elif parallel.rank() == 0:
+        with replacing(path) as beside:
+            beside.write_text(json.dumps(mine, indent=1))
+
+
+def _fitted_camera(camera: Camera, frame: Tensor, size: tuple[int, int]) -> Camera:
+    """Cameras [T] after the cut that a frame [3,H,W] takes to `size`."""
+    return fit_image(frame.float(), camera, size)[1]
+
+
+def _told(content: dict[str, Any]) -> str:
+    lines = [f"{content['clips']} clips, {content['latent_frames']} latent frames, {content['bytes'] / 2**20:.1f} MiB; "
+             f"{content['skipped']} left out, {content['without_caption']} without a caption",
+             "seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in content["seconds"].items())]
+    lines += [f"left out {one['name']} ({one['stage']}): {one['reason']}" for one in content["left_out"]]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(path: Path) -> int:
+    with safe_open(path, framework="pt") as file:
+        return file.get_slice("c2w").get_shape()[0]
+
+
+def _save(path: Path, tensors: dict[str, Tensor], told: dict[str, str] | None = None) -> None:
+    with replacing(path) as beside:
+        save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, beside, metadata=told)
+
+
+def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    done = work()
+    seconds[stage] = time.perf_counter() - started
+    return done

@@ -1,0 +1,249 @@
+"""Training parts of a released model, at toy size: what is frozen stays, a kill changes nothing, one process or two."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mirage.cli import main
+from mirage.errors import InputError
+from mirage.evaluation.validation import look, walked
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.models.depth_head import LatentDepthHead
+from mirage.models.tiny import tiny_world
+from mirage.models.transformer import MemoryBranch
+from mirage.training import parallel
+from mirage.training.chunks import ReadyChunk
+from mirage.training.clips import clip_path
+from mirage.training.denoiser import DenoiserConfig, DenoiserTask
+from mirage.training.depth_head import DepthHeadConfig
+from mirage.training.latents import encode_clips, load_latent_clip
+from mirage.training.loop import Schedule, averaged_weights, fit, put_some
+from mirage.training.recipes import DistilRecipe, FinetuneRecipe, depth_head, wan_stage1, wan_stage2
+from mirage.training.run import changed, distil, finetune
+
+SIZE = (64, 96)
+SCHEDULE = Schedule(steps=4, warmup=1, adamw=".", adamw_lr=2e-3, log_every=2, evaluate_every=4, checkpoint_seconds=0,
+                    accumulate=2)
+
+
+def small(latents, **changes):
+    """Everything that stage 1 has, at toy size."""
+    config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("memory_branch",), per_frame=True, own=0.5,
+                            own_steps=2, min_sigma=1e-3, checkpoint=True, max_preceding=1, max_references=1)
+    return replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latents")
+    encode_clips(tiny_world(), folder, count=3, size=SIZE, frames=17)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    world = tiny_world()
+    world.register_modules(memory_branch=None)  # a stock release has none
+    world.save_pretrained(folder)
+    return str(folder)
+
+
+def curve(folder):
+    """Losses and evaluations, without the clock."""
+    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_the_two_stages(model, latents, tmp_path):
+    first = FinetuneRecipe(model, small(latents), SCHEDULE)
+    finetune(first, tmp_path / "one", look=look)
+    weights = averaged_weights(tmp_path / "one")
+    assert all(name.startswith("memory_branch.") for name in weights)
+    branch = MemoryBranch.from_pretrained(tmp_path / "one" / "branch")
+    assert any(block.proj_out.weight.any() for block in branch.blocks)
+    evaluation = curve(tmp_path / "one")[-1]["evaluation"]
+    assert evaluation.keys() == {"loss_memory", "loss_none", "walk_error", "return_error"}
+    assert (tmp_path / "one" / "validation" / "step-000004.png").is_file()
+
+    second = replace(first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4),
+                     start=tmp_path / "one")
+    finetune(second, tmp_path / "two")
+    lora = load_file(tmp_path / "two" / "lora.safetensors")
+    assert len(lora) == 2 * 4 * 4  # A and B of q, k, v, o in four layers
+    assert all(".attn1." in name for name in lora)
+    assert any(value.any() for name, value in lora.items() if "lora_B" in name)
+    learnt = averaged_weights(tmp_path / "two")
+    moved = [name for name, value in weights.items() if not torch.equal(value, learnt[name])]
+    assert len(moved) > len(weights) / 2
+
+
+def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
+    world = tiny_world()
+    kept = {k: v.clone() for k, v in world.transformer.state_dict().items()}
+    task = DenoiserTask(world, small(latents, train=("transformer", "memory_branch"), lora_rank=2))
+    learning = [name for name, p in task.module.named_parameters() if p.requires_grad]
+    assert {name.split(".")[0] for name in learning} == {"transformer", "memory_branch"}
+    assert all("lora_" in name for name in learning if name.startswith("transformer"))
+    before = task.loss(0, torch.Generator().manual_seed(0))[0]
+    before.backward()
+    silent = [n for n, p in task.module.named_parameters() if p.requires_grad and p.grad is None]
+    assert not silent
+    after = {k.replace(".base_layer", ""): v for k, v in world.transformer.state_dict().items() if "lora_" not in k}
+    assert kept.keys() == after.keys()
+    assert all(torch.equal(kept[k], after[k]) for k in kept)
+
+
+class Dying(DenoiserTask):
+    def loss(self, step, generator):
+        if step == 5:
+            raise KeyboardInterrupt
+        return super().loss(step, generator)
+
+
+def train(task_type, latents, folder, *, shard=False):
+    task = task_type(tiny_world(), small(latents))
+    if shard:
+        task.shard()
+    fit(task, SCHEDULE, folder, look=look if shard else None)
+    return averaged_weights(folder)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_killed_run_leaves_the_same_curve(latents, tmp_path):
+    whole = train(DenoiserTask, latents, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Dying, latents, tmp_path / "cut")
+    assert same(train(DenoiserTask, latents, tmp_path / "cut"), whole)
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
+
+
+def test_bfloat16_trains(model, latents, tmp_path):
+    finetune(FinetuneRecipe(model, small(latents, bf16=True), replace(SCHEDULE, steps=2)), tmp_path, look=look)
+    weights = averaged_weights(tmp_path)
+    assert all(value.dtype == torch.float32 for value in weights.values())
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def _two(latents, folder):
+    plain = train(DenoiserTask, latents, folder / "plain")
+    parallel.wait()
+    shared = train(DenoiserTask, latents, folder / "shared", shard=True)
+    with pytest.raises(KeyboardInterrupt):
+        train(Dying, latents, folder / "cut", shard=True)
+    parallel.wait()
+    resumed = train(DenoiserTask, latents, folder / "cut", shard=True)
+    if parallel.rank() == 0:
+        assert same(shared, resumed)
+        for name, value in plain.items():
+            torch.testing.assert_close(shared[name], value, atol=2e-4, rtol=1e-3)
+        (folder / "done").touch()
+
+
+def test_two_processes_share_the_weights_out(latents, tmp_path):
+    parallel.launch(_two, latents, tmp_path, processes=2)
+    assert (tmp_path / "done").is_file()
+    told = [curve(tmp_path / name) for name in ("plain", "shared", "cut")]
+    assert told[1] == told[2]
+    for plain, shared in zip(told[0], told[1], strict=True):
+        assert plain.get("loss", 0) == pytest.approx(shared.get("loss", 0), rel=1e-3)
+    assert (tmp_path / "shared" / "validation" / "step-000004.png").is_file()
+    alone = train(DenoiserTask, latents, tmp_path / "shared")  # one process reads what two have written
+    assert same(alone, averaged_weights(tmp_path / "shared"))
+
+
+def test_ready_made_chunks_train(tmp_path):
+    g = torch.Generator().manual_seed(0)
+    chunk = ReadyChunk(*(torch.randn(n, 48, 4, 6, generator=g) for n in (3, 3, 1, 2)), "a room")
+    task = DenoiserTask.__new__(DenoiserTask)
+    world = tiny_world()
+    task.world, task.config = world, small(tmp_path, own=0.0, no_memory=0.0)
+    condition, x0 = task._sample(chunk, 2, 1, g)
+    assert (condition.preceding.shape[2], condition.references.shape[2]) == (2, 1)
+    assert torch.equal(condition.preceding[0, :, 0], chunk.target[0])  # one preceding frame was there, two were asked
+    assert torch.equal(x0.transpose(0, 1), chunk.target)
+
+
+def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
+    """Backbone and branch on one clip that goes out and back: 200 steps."""
+    world = tiny_world(layers=2, branch_layers=(0, 1), detail_channels=32, prediction="sample")
+    encode_clips(world, tmp_path, count=1, size=SIZE, frames=17)
+    held = load_latent_clip(clip_path(tmp_path, 0))
+    config = DenoiserConfig(tmp_path, batch=2, frames=3, fresh=0.5, no_memory=0.0, no_text=0.0, max_references=0,
+                            max_preceding=1, latent_noise=0.05, held_out=0)
+    task = DenoiserTask(world, config)
+    before, start = task.evaluate()["loss_memory"], walk_error(world, held)
+    fit(task, Schedule(steps=200, warmup=10, muon_lr=0.02, adamw_lr=3e-3, average=0.9, log_every=100,
+                       evaluate_every=200, checkpoint_seconds=1e9), tmp_path / "run")
+    after, end = task.evaluate()["loss_memory"], walk_error(world, held)
+    print(f"loss {before:.3f} -> {after:.3f}, walk {start} -> {end}")
+    assert after < before / 10  # measured: 0.75 to 0.017
+    assert end[0] < start[0] / 2  # measured: 3.3 to 0.63 deviations of the clip, and 3.2 to 1.0 on return
+    assert end[1] < start[1] / 2
+
+
+def walk_error(world, clip):
+    """Distance of a walk through the clip from the clip, and of where it returns from where it began."""
+    out, back = walked(world, clip)
+    scale = clip.latents.std()
+    return (float((out[1:] - clip.latents[1:]).square().mean().sqrt() / scale),
+            float((back[-1] - out[0]).square().mean().sqrt() / scale))
+
+
+def test_a_depth_head_is_distilled(latents, tmp_path):
+    distil(DistilRecipe(DepthHeadConfig(latents, batch=4, held_out=1), Schedule(steps=20, warmup=2, average=0.8),
+                        hidden=16), tmp_path)
+    head = LatentDepthHead.from_pretrained(tmp_path / "depth_head")
+    clip = load_latent_clip(clip_path(latents, 0))
+    camera = Camera(clip.camera.c2w, clip.camera.intrinsics)
+    found = head.depth(clip.latents, camera, torch.zeros(len(clip.latents), dtype=torch.bool))
+    assert isinstance(found, DepthMap)
+    assert found.shape == clip.depth.shape
+    numbers = [line["evaluation"]["absrel"] for line in curve(tmp_path) if "evaluation" in line]
+    assert 0 < numbers[-1] < 1
+
+
+def test_the_recipes_are_as_published(tmp_path):
+    one, two = wan_stage1(tmp_path), wan_stage2(tmp_path)
+    assert (one.config.train, one.config.lora_rank) == (("memory_branch",), 0)
+    assert (two.config.train, two.config.lora_rank) == (("transformer", "memory_branch"), 64)
+    assert two.start == tmp_path / "wan_stage1"
+    assert (one.config.no_text, one.config.shift, one.config.per_frame) == (0.1, 5.0, True)
+    assert (one.config.latents, one.config.bf16, one.schedule.shard) == (tmp_path / "shards", True, True)
+
+
+def test_what_a_recipe_does_not_have_is_refused(tmp_path, latents):
+    ask = {"steps": None, "model": None, "data": None, "tensorboard": False}
+    recipe = changed("wan_stage1", wan_stage1(tmp_path), **{**ask, "steps": 7, "model": "mini", "data": latents})
+    assert isinstance(recipe, FinetuneRecipe)
+    assert (recipe.schedule.steps, recipe.model, recipe.config.latents) == (7, "mini", latents)
+    with pytest.raises(InputError, match="trains no released model"):
+        changed("depth_head", depth_head(tmp_path), **{**ask, "model": "mini"})
+    with pytest.raises(InputError, match=r"no clip of .* is longer than a chunk"):
+        DenoiserTask(tiny_world(), small(latents, frames=5))
+    with pytest.raises(InputError, match="not trained here"):
+        put_some(torch.nn.Linear(2, 2), {"other": torch.zeros(1)}, source=tmp_path)
+
+
+def test_the_command(latents, tmp_path, capsys):
+    assert main(["train", "--recipe", "wan_stage1", "--out", str(tmp_path), "--data", str(tmp_path / "none"),
+                 "--model", str(tmp_path / "none")]) == 2
+    assert "no model" in capsys.readouterr().err
+    command = ["train", "--recipe", "depth_head", "--out", str(tmp_path / "home"), "--data", str(latents)]
+    assert main([*command, "--steps", "1"]) == 0
+    assert (tmp_path / "home" / "depth_head" / "depth_head" / "config.json").is_file()
+
+
+def test_tensorboard_is_asked_for_by_name_where_it_is_missing(latents, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    task = DenoiserTask(tiny_world(), small(latents))
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        fit(task, replace(SCHEDULE, tensorboard=True), tmp_path)

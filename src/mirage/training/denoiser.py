@@ -91,6 +91,8 @@ class DenoiserTask:
     loss is that of the velocity, with 1/sigma held below 1/`min_sigma`."""
 
     def __init__(self, world: WorldModel, config: DenoiserConfig) -> None:
+        if world.memory_branch is not None and world.memory_branch.published:
+            raise InputError("the branch is in the published layout, which runs here but is not trained; expected ours")
         self.world, self.config = world, config
         for name, part in self.modules(world).items():
             part.requires_grad_(name in config.train)

@@ -166,8 +166,8 @@ def test_a_stride_and_a_longer_rest(world, footage, tmp_path):
 def test_estimators_are_asked_in_place_of_files(world, footage, clip, tmp_path):
     asked = []
 
-    def depth(pictures, latents, camera):
-        asked.append((tuple(pictures.shape), tuple(latents.shape), len(camera)))
+    def depth(pictures, camera, *, number):
+        asked.append((tuple(pictures.shape), len(camera), len(number)))
         return DepthMap(torch.full((len(pictures), 16, 24), 2.0))
 
     def cameras(frames):
@@ -176,7 +176,7 @@ def test_estimators_are_asked_in_place_of_files(world, footage, clip, tmp_path):
     out = tmp_path / "out"
     content = prepare(world, PrepareOptions(footage, out, frames=9, poses="keep"), depth=depth, cameras=cameras)
     assert {one["name"] for one in content["left_out"]} == {"short", "broken"}
-    assert set(asked) == {((3, 3, *SIZE), (3, 8, 8, 12), 3)}
+    assert set(asked) == {((3, 3, *SIZE), 3, 3)}
     assert (load_latent_clip(out / "clip-poseless-000000.safetensors").depth.z == 2).all()
 
 
@@ -314,6 +314,8 @@ def test_the_command_prepares_both(published, footage, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["clips"] == 1
     assert main(["prepare", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+    assert main(["prepare", str(footage), "--out", str(tmp_path / "x"), "--depth", "guess"]) == 2
+    assert "accepted: head, depth-anything" in capsys.readouterr().err
     tiny = tmp_path / "tiny"
     tiny_world().save_pretrained(tiny)
     command = ["prepare", str(footage), "--out", str(tmp_path / "clips"), "--model", str(tiny), "--limit", "3"]

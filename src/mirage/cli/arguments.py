@@ -418,8 +418,9 @@ class Prepare(Common):
     """Video frames per clip, 1 + 4k, at least one chunk."""
     stride: int = 1
     """Take every so-manieth frame."""
-    depth: Literal["auto", "head", "files"] = "auto"
-    """Where depth comes from: files beside the footage, the model's latent depth head, or the first of these."""
+    depth: Annotated[str, arg(metavar="auto|head|files|NAME")] = "auto"
+    """Where depth comes from. files: beside the footage; head: the model's latent depth head; auto: files where there
+    are any, else the head; or an estimator of frames by name, as --depth-model of generate takes it."""
     poses: Literal["auto", "fit", "keep"] = "auto"
     """fit: scale translations until they agree with the depth; keep: they are in its units; auto: keep with depth
     from files, else fit."""

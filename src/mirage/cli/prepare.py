@@ -3,13 +3,19 @@
 import json
 import sys
 
+import torch
+
 from mirage.cli.arguments import Prepare
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
 from mirage.formats.published import is_lmdb
+from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.training import parallel
 from mirage.training.chunks import prepare_published
 from mirage.training.prepare import PrepareOptions, prepare
+
+OURS = ("auto", "head", "files")
+"""Sources of depth that need no estimator."""
 
 
 def run(asked: Prepare) -> Result:
@@ -20,6 +26,8 @@ def run(asked: Prepare) -> Result:
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     if not asked.footage.is_dir():
         raise InputError(f"there is no folder {asked.footage}; expected videos, folders of pictures, or an LMDB")
+    if asked.depth not in OURS:
+        check_estimator(asked.depth)
     if is_lmdb(asked.footage):
         parallel.launch(_published, asked, processes=asked.processes)
     else:
@@ -41,8 +49,10 @@ def _published(asked: Prepare) -> None:
 def _filmed(asked: Prepare) -> None:
     from mirage.models.world import load_world_model
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    named = None if asked.depth in OURS else make_estimator(asked.depth, device=device)
     options = PrepareOptions(
         asked.footage, asked.out, model=asked.model, frames=asked.frames, stride=asked.stride, depth=asked.depth,
         poses=asked.poses, moving=not asked.keep_moving, cameras=asked.cameras, captions=asked.captions,
         limit=asked.limit)
-    prepare(load_world_model(asked.model), options)
+    prepare(load_world_model(asked.model, device=device), options, depth=named and named.estimate)

@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mirage.depth.posescale import pose_scale, rescaled
+from mirage.depth.protocol import FrameDepth
 from mirage.depth.static import static
 from mirage.errors import InputError
 from mirage.files import replacing
@@ -41,16 +42,8 @@ from mirage.models.world import WorldModel
 from mirage.training import parallel
 from mirage.training.latents import encode_frames
 
-DepthFrom = Literal["auto", "head", "files"]
 LEAST_VALID = 0.05
 """Share of cells that must have depth."""
-
-
-class ClipDepth(Protocol):
-    """An estimator: depth [T,*,*] of pictures [T,3,H,W] in [0, 1], of which `latents` [T,C,h,w] were made, seen from
-    `camera` [T]."""
-
-    def __call__(self, pictures: Tensor, latents: Tensor, camera: Camera) -> DepthMap: ...
 
 
 class ClipCameras(Protocol):
@@ -68,6 +61,7 @@ class PrepareOptions:
                shorter, down to one chunk
     stride     every so-manieth frame is taken: 2 makes 15 frames a second of 30
     depth      "files": beside the footage; "head": the model's own; "auto": files where there are any, else the head
+               any other word names the estimator that is given to `prepare`
     poses      "fit": translations are scaled so that they agree with the depth; "keep": they are in its units already;
                "auto": kept with depth from files, fitted otherwise
     moving     leave out of the memory what moves, as `Settings.filter` does at inference
@@ -79,7 +73,7 @@ class PrepareOptions:
     model: str = "mini"
     frames: int | None = None
     stride: int = 1
-    depth: DepthFrom = "auto"
+    depth: str = "auto"
     poses: Literal["auto", "fit", "keep"] = "auto"
     moving: bool = True
     cameras: Path | None = None
@@ -105,7 +99,7 @@ class Cut:
         return range(self.start, self.start + self.count * self.stride, self.stride)
 
 
-def prepare(world: WorldModel, options: PrepareOptions, *, depth: ClipDepth | None = None,
+def prepare(world: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None,
             cameras: ClipCameras | None = None) -> dict[str, Any]:
     """Do what is left to do, and report; processes that call this together share the clips.
 
@@ -154,7 +148,7 @@ class _Work:
     """The stages, each a function of one clip; what they share is here."""
 
     def __init__(self, world: WorldModel, options: PrepareOptions, footage: dict[str, Footage],
-                 depth: ClipDepth | None, cameras: ClipCameras | None) -> None:
+                 depth: FrameDepth | None, cameras: ClipCameras | None) -> None:
         self.world, self.options, self.footage = world, options, footage
         self.estimate, self.estimate_cameras = depth, cameras
 
@@ -205,7 +199,7 @@ class _Work:
             found = DepthMap(torch.stack([d.z for d in cuts]), torch.stack([d.valid for d in cuts]))
         elif self.estimate is not None:
             pictures = self._fitted(cut)[::FRAMES].float() / 255
-            found = self.estimate(pictures, latents, fitted).resized(grid)
+            found = self.estimate(pictures, fitted, number=torch.tensor(some)).resized(grid)
         else:
             found = self.world.depth(latents, fitted, first=True)
         found = found.to("cpu")
@@ -317,7 +311,7 @@ class _Work:
 STAGES = ("latents", "depth", "static")
 
 
-def _check(world: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: ClipDepth | None) -> None:
+def _check(world: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: FrameDepth | None) -> None:
     """What can be refused before any work is."""
     if options.frames is not None and (options.frames < world.chunk_frames or (options.frames - 1) % FRAMES):
         raise InputError(f"a clip has 1 + 4k frames, at least one chunk of the model ({world.chunk_frames}); got "

@@ -150,3 +150,10 @@ def test_a_damaged_image_is_read_or_refused(tmp_path: Path, seed: int, suffix: s
     except InputError as error:
         message = str(error)
     assert "\n" not in message
+
+
+def test_a_missing_file_is_said_once(tmp_path):
+    with pytest.raises(InputError) as found:
+        load_image(tmp_path / "nosuch.jpg")
+    assert str(found.value).startswith("there is no file")
+    assert str(found.value).count("expected") == 1

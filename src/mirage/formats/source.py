@@ -34,6 +34,8 @@ def regular_file(path: str | os.PathLike[str], *, accepts: str, limit: int) -> P
         if not path.is_file():
             raise InputError(f"{path} is not a regular file; expected {accepts}")
         size = path.stat().st_size
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a name with a null byte or longer than the system allows
         raise InputError(f"cannot read {str(path)[:200]!r}: {reason(error)}; expected {accepts}") from error
     if size > limit:

@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -178,9 +178,10 @@ class WorldModel(DiffusionPipeline):
 
         # in training the branch is kept in float32 beside a bfloat16 backbone
         learning = branch is not None and (branch.dtype, dtype) == (torch.float32, torch.bfloat16)
+        mixed = torch.autocast(device.type, dtype) if learning else nullcontext()
 
         def output(latents: Tensor, timestep: Tensor, seen: Condition) -> Tensor:
-            with running(self.transformer), torch.autocast(device.type, dtype, enabled=learning):
+            with running(self.transformer), mixed:
                 if not cached:
                     return predict(self.transformer, branch, latents, timestep, seen)
                 with self.transformer.cache_context("negative" if seen is away else "positive"):

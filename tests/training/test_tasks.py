@@ -1,5 +1,7 @@
 """What the recipes train, on tiny models and clips: losses fall, and training sees what inference sees."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -150,6 +152,12 @@ def test_the_depth_head_learns(world, latents, tmp_path):
     before = task.evaluate()["absrel"]
     fit(task, Schedule(steps=40, warmup=2, muon_lr=0.01, average=0.8), tmp_path)
     assert task.evaluate()["absrel"] < before
+
+
+def test_half_of_what_the_depth_head_sees_is_views(world, latents, tmp_path):
+    shutil.copytree(latents, tmp_path / "views")
+    task = DepthHeadTask(world, DepthHeadConfig(latents, tmp_path / "views", held_out=1))
+    assert [len(source) for source in task.sources] == [len(task.train), len(task.train) + 1]
 
 
 def test_a_sample_may_have_another_memory_and_the_models_own_depth(world, latents):

@@ -22,14 +22,15 @@ from mirage.training.latents import load_latent_clip
 
 @dataclass(frozen=True)
 class DepthHeadConfig:
-    """`batch` latents a step and process; `noise`: largest deviation of noise on them, as generated ones have;
-    `cached`: clips that are kept in memory."""
+    """`batch` latents a step and process, half of them of the clips in `latents` and half of those in `views` where
+    given; `noise`: largest deviation of noise on them, as generated ones have; `cached`: clips kept in memory."""
 
     latents: Path
+    views: Path | None = None
     batch: int = 32
     noise: float = 0.3
     held_out: int = 16
-    cached: int = 1024
+    cached: int = 4096
 
 
 class DepthHeadTask:
@@ -41,6 +42,7 @@ class DepthHeadTask:
         self.config = config
         self._load = lru_cache(maxsize=config.cached)(load_latent_clip)
         self.train, self.test = split(clip_paths(config.latents), config.held_out)
+        self.sources = [self.train, *([clip_paths(config.views)] if config.views is not None else [])]
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         samples = [self._sample(generator) for _ in range(self.config.batch)]
@@ -81,7 +83,8 @@ class DepthHeadTask:
         return tuple(tensor.to(self.head.device) for tensor in tensors)
 
     def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        clip = self._load(self.train[draw(len(self.train), generator)])
+        source = self.sources[draw(len(self.sources), generator) if len(self.sources) > 1 else 0]
+        clip = self._load(source[draw(len(source), generator)])
         t, single = draw(len(clip.latents), generator), bool(draw(2, generator))
         latents = (clip.images if single else clip.latents)[t]
         level = self.config.noise * torch.rand((), generator=generator)

@@ -97,9 +97,16 @@ def changed(
 def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
     match recipe:
         case ClipsRecipe(latents=False):
-            render_clips(recipe.folder, count=recipe.count, size=MINI.size, frames=recipe.frames)
+            render_clips(recipe.folder, count=recipe.count, size=MINI.size, frames=recipe.frames, first=recipe.first)
         case ClipsRecipe():
-            encode_clips(assembled(home), recipe.folder, count=recipe.count, size=MINI.size, frames=recipe.frames)
+            encode_clips(
+                assembled(home),
+                recipe.folder,
+                count=recipe.count,
+                size=MINI.size,
+                frames=recipe.frames,
+                first=recipe.first,
+            )
         case AutoencoderRecipe():
             vae = fold_time(_fresh().vae)
             if recipe.start is None:

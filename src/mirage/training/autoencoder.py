@@ -10,6 +10,7 @@ be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should de
 Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,25 +69,8 @@ class AutoencoderTask:
         loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
         return loss, {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """PSNR of whole held-out frames: single images, and (where clips are trained on) 33 frames as one stream."""
-        images, videos, shifts = [], [], []
-        for path in self.test:
-            with safe_open(path, framework="pt") as file:
-                rgb = file.get_slice("rgb")[:33].float().transpose(0, 1)[None] / 127.5 - 1
-            still = rgb[0, :, ::16].transpose(0, 1)[:, :, None]
-            z = encode(self.vae, still)
-            images.append(psnr(decode(self.vae, z), still))
-            half = self.stride // 2
-            z2 = encode(self.vae, still[..., half:-half, half:-half])
-            shifts.append(float((shifted(z, 0.5, 0.5) - z2).square().mean() / z2.var()))
-            if max(frames for frames, _, _ in self.config.mix) > 1 and len(videos) < 4:
-                videos.append(psnr(decode(self.vae, encode(self.vae, rgb)), rgb))
-        numbers = {"image_psnr": sum(images) / len(images), "half_cell_error": sum(shifts) / len(shifts)}
-        return {
-            k: round(v, 4) for k, v in (numbers | ({"clip_psnr": sum(videos) / len(videos)} if videos else {})).items()
-        }
+        return held_out_quality(self.vae, self.test, clips=max(frames for frames, _, _ in self.config.mix) > 1)
 
     def _crop(self, frames: int, size: int, generator: torch.Generator) -> Tensor:
         """[3,F,size,size] in [0, 1] from a random place of a random clip, mirrored half of the time."""
@@ -96,6 +80,27 @@ class AutoencoderTask:
             t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
             crop = rgb[t : t + frames, :, y : y + size, x : x + size].float() / 255
         return (crop.flip(-1) if draw(2, generator) else crop).transpose(0, 1)
+
+
+@torch.no_grad()
+def held_out_quality(vae: AutoencoderKLWan, paths: Sequence[Path], *, clips: bool) -> dict[str, float]:
+    """PSNR of whole frames: single images, and with `clips` the first 33 frames of four clips, each as one stream; and
+    how far latents that are shifted by half a cell are from those of the shifted image, in units of their variance."""
+    its: Any = vae.config
+    half = its.scale_factor_spatial // 2
+    images, videos, shifts = [], [], []
+    for path in paths:
+        with safe_open(path, framework="pt") as file:
+            rgb = file.get_slice("rgb")[:33].float().transpose(0, 1)[None] / 127.5 - 1
+        still = rgb[0, :, ::16].transpose(0, 1)[:, :, None]
+        z = encode(vae, still)
+        images.append(psnr(decode(vae, z), still))
+        z2 = encode(vae, still[..., half:-half, half:-half])
+        shifts.append(float((shifted(z, 0.5, 0.5) - z2).square().mean() / z2.var()))
+        if clips and len(videos) < 4:
+            videos.append(psnr(decode(vae, encode(vae, rgb)), rgb))
+    numbers = {"image_psnr": images, "half_cell_error": shifts} | ({"clip_psnr": videos} if videos else {})
+    return {name: round(sum(values) / len(values), 4) for name, values in numbers.items()}
 
 
 def shifted(z: Tensor, down: float, right: float) -> Tensor:

@@ -1,9 +1,10 @@
 """Recipes: functions that return a whole configuration. A variant is one of them and two lines.
 
-The bundled model is eight runs in one folder (`home`), each from what those before it left there:
+The bundled model is nine runs in one folder (`home`), each from what those before it left there:
 
     mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
                                                      mini_views   -> mini_depth_head
+                                                     mini_decoder (pixels from the same latents)
     -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)      then mini_export
 
 A released model (Wan2.2-TI2V-5B unless another is named) learns from clips that `mirage prepare` left in home/shards:
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from mirage.models.tiny import MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
+from mirage.training.decoder import DecoderConfig
 from mirage.training.denoiser import DenoiserConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.loop import Schedule
@@ -46,6 +48,14 @@ class AutoencoderRecipe:
     config: AutoencoderConfig
     schedule: Schedule
     start: Path | None = None
+
+
+@dataclass(frozen=True)
+class DecoderRecipe:
+    """Train the autoencoder's decoder, from where the autoencoder's own run left it."""
+
+    config: DecoderConfig
+    schedule: Schedule
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,14 @@ class DistilRecipe:
 
 
 Recipe = (
-    ClipsRecipe | AutoencoderRecipe | DenoiserRecipe | DepthHeadRecipe | ExportRecipe | FinetuneRecipe | DistilRecipe
+    ClipsRecipe
+    | AutoencoderRecipe
+    | DecoderRecipe
+    | DenoiserRecipe
+    | DepthHeadRecipe
+    | ExportRecipe
+    | FinetuneRecipe
+    | DistilRecipe
 )
 
 
@@ -118,6 +135,14 @@ def mini_autoencoder(home: Path) -> AutoencoderRecipe:
         AutoencoderConfig(clips=home / "clips", mix=((9, 64, 3), (17, 64, 2), (33, 64, 1))),
         Schedule(steps=190, warmup=20, muon_lr=0.003, adamw_lr=5e-4, cooldown=1.0, evaluate_every=60),
         start=home / "mini_images",
+    )
+
+
+def mini_decoder(home: Path) -> DecoderRecipe:
+    """The decoder alone: most of what clips lose is lost there, and no latent changes."""
+    return DecoderRecipe(
+        DecoderConfig(clips=home / "clips"),
+        Schedule(steps=900, warmup=20, muon_lr=0.0015, adamw_lr=3e-4, cooldown=1.0, average=0.995, evaluate_every=150),
     )
 
 
@@ -245,7 +270,18 @@ def depth_head(home: Path) -> DistilRecipe:
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
-        mini_clips, mini_images, mini_autoencoder, mini_latents, mini_views, mini_denoiser, mini_depth_head,
-        mini_memories, mini_export, wan_stage1, wan_stage2, depth_head,
+        mini_clips,
+        mini_images,
+        mini_autoencoder,
+        mini_latents,
+        mini_views,
+        mini_decoder,
+        mini_denoiser,
+        mini_depth_head,
+        mini_memories,
+        mini_export,
+        wan_stage1,
+        wan_stage2,
+        depth_head,
     )
 }

@@ -20,6 +20,7 @@ from mirage.models.world import WorldModel, load_world_model
 from mirage.training import parallel
 from mirage.training.autoencoder import AutoencoderTask, measure_latents, start_from_images
 from mirage.training.clips import clip_paths, render_clips
+from mirage.training.decoder import DecoderTask
 from mirage.training.denoiser import DenoiserTask
 from mirage.training.depth_head import DepthHeadTask
 from mirage.training.latents import encode_clips, load_latent_clip
@@ -29,6 +30,7 @@ from mirage.training.recipes import (
     RECIPES,
     AutoencoderRecipe,
     ClipsRecipe,
+    DecoderRecipe,
     DenoiserRecipe,
     DepthHeadRecipe,
     DistilRecipe,
@@ -117,6 +119,8 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
             if parallel.rank() == 0:
                 mean, std = measure_latents(vae, recipe.config.clips)
                 (folder / STATISTICS).write_text(json.dumps({"latents_mean": mean, "latents_std": std}))
+        case DecoderRecipe():
+            fit(DecoderTask(assembled(home).vae, recipe.config), recipe.schedule, folder, recipe=recipe)
         case DenoiserRecipe():
             world = assembled(home)
             if recipe.start is not None:
@@ -190,8 +194,13 @@ def assembled(home: Path) -> WorldModel:
     put_weights(world.vae, averaged_weights(autoencoder))
     world.vae.register_to_config(**json.loads((autoencoder / STATISTICS).read_text()))
     fold_time(world.vae)
-    denoiser = DenoiserTask.modules(world)
-    parts = {"mini_denoiser": denoiser, "mini_memories": denoiser, "mini_depth_head": world.depth_head}
+    decoder, denoiser = DecoderTask.modules(world.vae), DenoiserTask.modules(world)
+    parts = {
+        "mini_decoder": decoder,
+        "mini_denoiser": denoiser,
+        "mini_memories": denoiser,
+        "mini_depth_head": world.depth_head,
+    }
     for name, module in parts.items():
         if (home / name / "checkpoint.safetensors").is_file():
             put_weights(module, averaged_weights(home / name))

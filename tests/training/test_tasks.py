@@ -15,6 +15,7 @@ from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, shifted, start_from_images
 from mirage.training.clips import clip_path, render_clips
+from mirage.training.decoder import DecoderConfig, DecoderTask
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask, noisy_depth
 from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
 from mirage.training.latents import encode_clips, load_latent_clip
@@ -111,6 +112,26 @@ def test_the_autoencoder_learns(clips, mix):
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]
     assert set(task.evaluate()) >= {"image_psnr", "half_cell_error"}
+
+
+def test_the_decoder_learns_while_latents_stay(clips, tmp_path):
+    vae = fold_time(tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8).vae)
+    task = DecoderTask(vae, DecoderConfig(clips, window=5, held_out=1))
+    clip = torch.rand(1, 3, 9, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    before, quality = encode(vae, clip), task.evaluate()
+    fit(task, Schedule(steps=12, warmup=1, muon_lr=0.01, average=0.5), tmp_path)
+    assert torch.equal(encode(vae, clip), before)
+    after = task.evaluate()
+    assert after["clip_psnr"] > quality["clip_psnr"] + 0.5
+    assert after["half_cell_error"] == quality["half_cell_error"]
+
+
+def test_the_decoders_windows_lie_anywhere_in_the_picture(clips):
+    vae = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8).vae
+    whole = DecoderTask(vae, DecoderConfig(clips, window=99, noise=0.0, held_out=1))
+    assert whole._span(8, torch.Generator()) == (0, 8)
+    small = DecoderTask(vae, DecoderConfig(clips, window=5, noise=0.0, held_out=1))
+    assert {small._span(8, torch.Generator().manual_seed(s)) for s in range(40)} == {(i, i + 5) for i in range(4)}
 
 
 def test_the_denoiser_learns_and_every_part_gets_a_gradient(world, latents, tmp_path):

@@ -142,7 +142,7 @@ def mini_decoder(home: Path) -> DecoderRecipe:
     """The decoder alone: most of what clips lose is lost there, and no latent changes."""
     return DecoderRecipe(
         DecoderConfig(clips=home / "clips"),
-        Schedule(steps=900, warmup=20, muon_lr=0.0015, adamw_lr=3e-4, cooldown=1.0, average=0.995, evaluate_every=150),
+        Schedule(steps=650, warmup=20, muon_lr=0.0015, adamw_lr=3e-4, cooldown=1.0, average=0.995, evaluate_every=150),
     )
 
 

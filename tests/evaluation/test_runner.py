@@ -2,6 +2,8 @@
 
 import json
 import math
+import threading
+import time
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from mirage.errors import InputError
 from mirage.evaluation.folder import load_rollout, save_rollout
 from mirage.evaluation.report import PUBLISHED, Summary, markdown_table, plain, published_table, summarised
-from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.evaluation.runner import Outcome, Task, run_tasks, write_results
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 
@@ -40,6 +42,32 @@ def test_a_run_that_was_broken_off_goes_on_where_it_stopped(tmp_path) -> None:
     assert run_tasks(tasks, tmp_path / "out", options={"seed": 1}) == outcome
     with pytest.raises(InputError, match="differing: seed"):
         run_tasks(tasks, tmp_path / "out", options={"seed": 2})
+
+
+def test_two_runs_in_one_folder_share_the_tasks(tmp_path) -> None:
+    ran: list[str] = []
+    tasks: list[Task] = []
+
+    def work(name: str):
+        def run(folder):
+            ran.append(name)
+            if name == "a":  # while the first run is at a, a second one begins: it leaves a alone, and waits for it
+                other = threading.Thread(target=lambda: outcomes.append(run_tasks(tasks, tmp_path, options={})))
+                other.start()
+                while ran != ["a", "b", "c"]:
+                    time.sleep(0.01)
+            return {"name": name}
+        return run
+
+    outcomes: list[Outcome] = []
+    tasks += [Task(name, work(name)) for name in ("a", "b", "c")]
+    outcome = run_tasks(tasks, tmp_path, options={})
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(20)
+    assert ran == ["a", "b", "c"]
+    assert outcomes == [outcome]
+    assert list(outcome.results) == ["a", "b", "c"]
 
 
 def test_failures_are_listed_and_tried_again_and_our_own_mistakes_are_not_hidden(tmp_path) -> None:

@@ -3,7 +3,10 @@
     out/options.json          what was asked; other options in the same folder are refused
     out/TASK/...              whatever the task leaves: frames, cameras, sheet.png
     out/TASK/done.json        its results; written last and whole, so its presence means that the task is finished
+    out/TASK/.lock            held by the process that works on it
     out/results.json, report.md
+
+The same command started a second time beside the first takes tasks that nobody works on, so two share them out.
 """
 
 import json
@@ -13,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mirage.errors import InputError
 from mirage.evaluation.report import markdown_table, plain
@@ -55,22 +60,22 @@ def run_tasks(tasks: Sequence[Task], out: str | os.PathLike[str], *, options: Ma
     _claim(out, plain(options))
     results: dict[str, dict[str, Any]] = {}
     failures: dict[str, str] = {}
+    elsewhere: list[Task] = []
     for number, task in enumerate(tasks, start=1):
         if progress is not None:
             progress(task.name, number, len(tasks))
-        folder = out / task.name
-        done = folder / "done.json"
-        if done.is_file():
-            results[task.name] = _read(done)
-            continue
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            results[task.name] = plain(dict(task.work(folder)))
-            write_json(done, results[task.name])
+            results[task.name] = _done(task, out / task.name, wait=False)
+        except Timeout:
+            elsewhere.append(task)
         except FAILS as error:
-            results.pop(task.name, None)
-            failures[task.name] = f"{type(error).__name__}: " + " ".join(str(error).split())[:300]
-    return Outcome(results, failures)
+            failures[task.name] = _line(error)
+    for task in elsewhere:
+        try:
+            results[task.name] = _done(task, out / task.name, wait=True)
+        except FAILS as error:
+            failures[task.name] = _line(error)
+    return Outcome({task.name: results[task.name] for task in tasks if task.name in results}, failures)
 
 
 def write_results(out: str | os.PathLike[str], outcome: Outcome, summary: Mapping[str, Any], *, title: str,
@@ -93,6 +98,21 @@ def write_json(path: Path, content: Any) -> None:
     """Whole or not at all; no NaN."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _done(task: Task, folder: Path, *, wait: bool) -> dict[str, Any]:
+    """A task's results, worked out if they are not there; `Timeout` where another process is at it."""
+    done = folder / "done.json"
+    if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", blocking=wait):
+            if not done.is_file():
+                write_json(done, dict(task.work(folder)))
+    return _read(done)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: " + " ".join(str(error).split())[:300]
 
 
 def _claim(out: Path, options: dict[str, Any]) -> None:

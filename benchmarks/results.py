@@ -1,6 +1,7 @@
 """Make the CPU part of docs/results.md anew: run each command below and put what it prints between its marks.
 
     python benchmarks/results.py [SECTION ...]        # all: under 20 minutes on 2 idle cores, two commands at a time
+    python benchmarks/results.py worlds               # the long ones only if asked for: two processes on each
 
 In docs/results.md a section is a command and its tables between <!-- made: NAME --> and <!-- end -->; nothing else of
 the file is touched. Needs real frames (MIRAGE_DATA, else ../shared/data) for "real" and "re10k", which are left as they
@@ -35,20 +36,27 @@ SECTIONS = {
     "re10k": "mirage evaluate re10k $MIRAGE_DATA/re10k_poses --frames 13 --out outputs/results/re10k",
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
+LONG = {
+    "worlds": "mirage evaluate synthetic --worlds 20 --chunks 3 --memories latent rgb frames none "
+              "--out outputs/results/worlds",
+    "moving": "mirage evaluate synthetic --worlds 6 --chunks 3 --moving --memories 'latent, filter' "
+              "'latent, no filter' none --out outputs/results/moving",
+}
+"""An hour or so each; a run that was broken off goes on when its command is given again (not through this script)."""
 AFTER = {"revisit": "synthetic"}
 
 
 def main(asked: Sequence[str]) -> int:
-    unknown = [name for name in asked if name not in SECTIONS]
+    unknown = [name for name in asked if name not in SECTIONS | LONG]
     if unknown:
-        print(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}", file=sys.stderr)
+        print(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS | LONG)}", file=sys.stderr)
         return 2
-    names = [name for name in SECTIONS if not asked or name in asked]
+    names = list(asked or SECTIONS)
     if not DATA.is_dir():
         tell(f"no real data at {DATA}: real and re10k are left as they were")
-        names = [name for name in names if "$MIRAGE_DATA" not in SECTIONS[name]]
+        names = [name for name in names if "$MIRAGE_DATA" not in (SECTIONS | LONG)[name]]
     started, done, failed = time.monotonic(), 0, 0
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1 if LONG.keys() & set(names) else 2) as pool:
         running = {pool.submit(run, name): name for name in names if AFTER.get(name) not in names}
         while running:
             future = next(as_completed(running))
@@ -64,16 +72,18 @@ def main(asked: Sequence[str]) -> int:
 
 
 def run(name: str) -> tuple[int, str, float]:
-    """One command on one thread: its exit code, what it printed, and the seconds it took. What it says on stderr is
-    shown."""
-    tell(f"{name}: {SECTIONS[name]}")
+    """One command, each process on one thread: its exit code, what it printed, and the seconds it took. What it says on
+    stderr is shown."""
+    command = (SECTIONS | LONG)[name]
+    tell(f"{name}: {command}")
     shutil.rmtree(ROOT / OUT / name, ignore_errors=True)
-    words = [str(path) for word in shlex.split(SECTIONS[name].replace("$MIRAGE_DATA", str(DATA)))[1:]
+    words = [str(path) for word in shlex.split(command.replace("$MIRAGE_DATA", str(DATA)))[1:]
              for path in (sorted(ROOT.glob(word)) if "*" in word else [word])]
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "mirage", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-    return done.returncode, done.stdout, time.monotonic() - started
+    processes = [subprocess.Popen([sys.executable, "-m", "mirage", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(1 + (name in LONG))]
+    told = [process.communicate()[0] for process in processes]
+    return max(process.returncode for process in processes), told[0], time.monotonic() - started
 
 
 def put(name: str, said: str, seconds: float) -> None:
@@ -81,7 +91,8 @@ def put(name: str, said: str, seconds: float) -> None:
     kept = [f"#{line}" if line.startswith("## ") else line
             for line in said.splitlines() if not line.startswith(("wrote ", "# "))]
     tables = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
-    text = f"```\n{SECTIONS[name]}\n```\n\n{tables}\n\n{seconds:.0f} s, one thread, beside another command.\n"
+    how = "two processes of one thread each" if name in LONG else "one thread, beside another command"
+    text = f"```\n{(SECTIONS | LONG)[name]}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
     marked = re.compile(rf"(<!-- made: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     document, found = marked.subn(lambda marks: marks[1] + text + marks[2], DOCUMENT.read_text(encoding="utf-8"))
     assert found == 1, f"docs/results.md has {found} places for {name}"

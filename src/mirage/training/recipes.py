@@ -178,7 +178,7 @@ def mini_depth_head(home: Path) -> DepthHeadRecipe:
     """Depth from latents."""
     return DepthHeadRecipe(
         DepthHeadConfig(latents=home / "latents", views=home / "views"),
-        Schedule(steps=3000, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=200),
+        Schedule(steps=2000, muon_lr=0.01, adamw_lr=1e-3, cooldown=0.6, evaluate_every=200),
     )
 
 

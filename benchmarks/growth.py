@@ -1,21 +1,20 @@
-"""What grows on a long walk, what goes when a budget is full, and what a return then still finds.
+"""What grows on a long walk, with a budget and without. What a budget should forget: returns.py.
 
-    python benchmarks/growth.py [growth] [evict] [long]             # JSON; all of it takes many minutes
+    python benchmarks/growth.py [growth] [long] [long_44x80]        # JSON; some minutes
 
 growth: 50 chunks of 9 frames there and back with 1 % depth noise: points, and wrong cells on held-out views.
-evict: the same budget under each rule; `return`: of the cells of the way back, read before they are written again, the
-    share that is known and right to 5 %.
-long: 1,000 chunks of two frames at 22 x 40 in half a mebibyte: milliseconds per read early and late.
+long: 1,000 chunks of two frames at 22 x 40 in half a mebibyte: milliseconds per read early and late; the other on four
+    times the cells, in four times the bytes.
 """
 
 import json
 import statistics
 import sys
 import time
+from functools import partial
 
 import torch
 
-from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.bench import CHUNK, GRID, PAPER, environment, noisy_walk, room_depth, wander, wrong_share
 
@@ -30,40 +29,6 @@ def growth(chunks: int = 50) -> list[dict]:
         noisy_walk(memory, chunks=chunks)
         rows.append({"policy": name, "points": len(memory), "wrong": wrong_share(memory, chunks * CHUNK)})
     return rows
-
-
-def out_and_back(chunks: int, speed: float) -> Camera:
-    half = wander(chunks * CHUNK // 2, speed=speed)
-    return Camera.concatenate([half, half[list(range(len(half)))[::-1]]])
-
-
-def evicting(chunks: int = 60) -> list[dict]:
-    """Out and back through the whole room; the budget holds about a third of what the gate would keep."""
-    rows = []
-    for path_name, speed in (("out and back", 0.03), ("roaming", 0.12)):
-        path = out_and_back(chunks, speed)
-        free = LatentSpatialMemory(1)
-        unbounded = _walk(free, path)
-        for evict in ("coverage", "oldest", "least_read"):
-            policy = MemoryPolicy(evict=evict, max_bytes=int(len(free) * 26 / 3))
-            memory = LatentSpatialMemory(1, policy=policy)
-            found = _walk(memory, path)
-            rows.append({"walk": path_name, "evict": evict, "points": len(memory), "return": found})
-        rows.append({"walk": path_name, "evict": None, "points": len(free), "return": unbounded})
-    return rows
-
-
-def _walk(memory: LatentSpatialMemory, path: Camera) -> float:
-    found = []
-    for i in range(len(path) // CHUNK):
-        camera = path[i * CHUNK:(i + 1) * CHUNK]
-        depth = room_depth(camera)
-        readout = memory.read(camera, GRID)
-        if i >= len(path) // CHUNK // 2:
-            right = readout.mask & ((readout.depth.z / depth.z - 1).abs() < 0.05)
-            found.append(right.float().mean().item())
-        memory.write(torch.zeros(CHUNK, 1, *GRID), depth, camera)
-    return statistics.mean(found)
 
 
 def long_walk(chunks: int = 1000, budget: int = 2**19, grid: tuple[int, int] = (22, 40)) -> dict:
@@ -84,6 +49,6 @@ def long_walk(chunks: int = 1000, budget: int = 2**19, grid: tuple[int, int] = (
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parts = {"growth": growth, "evict": evicting, "long": long_walk}
+    parts = {"growth": growth, "long": long_walk, "long_44x80": partial(long_walk, budget=2**21, grid=GRID)}
     result = {name: parts[name]() for name in sys.argv[1:] or parts}
     print(json.dumps(result | {"environment": environment()}, indent=1))

@@ -32,8 +32,11 @@ class SpatialMemory(Protocol):
     def nbytes(self) -> int: ...
 
 
-class NoMemory:
-    """The control: every view is a hole. `channels`: C of the latents."""
+class Holes:
+    """Shows every view as a hole and keeps nothing: what memories without geometry share. `channels`: C of the latents.
+
+    Who derives says in `references` which past frames are looked at.
+    """
 
     nbytes = 0
 
@@ -48,11 +51,6 @@ class NoMemory:
         """All holes."""
         return Readout.holes(len(camera), self.channels, grid)
 
-    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                   count: int) -> list[int]:
-        """None."""
-        return []
-
     def snapshot(self) -> None:
         """Nothing to keep."""
 
@@ -61,3 +59,12 @@ class NoMemory:
 
     def __len__(self) -> int:
         return 0
+
+
+class NoMemory(Holes):
+    """The control."""
+
+    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
+                   count: int) -> list[int]:
+        """None."""
+        return []

@@ -12,7 +12,7 @@ order, without fused multiply-adds, so that a comparison of their indices can be
 import math
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
 
@@ -27,7 +27,7 @@ from mirage.memory.points import PAGE, Cloud
 Backend = Literal["torch", "numba", "triton"]
 NEAR = 1e-6
 """Points at or before this z-depth never win. A guard for the division, not a clipping plane."""
-_BLOCK = 1024
+_BLOCK = 2048
 """Pages that the torch definition takes at once: 180k points. Fewer pay more for calls, more for the caches."""
 _NOBODY = torch.iinfo(torch.int64).max
 """The id of a cell without a point: after every other."""
@@ -90,7 +90,7 @@ def zbuffer_torch(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: 
     h, w = size
     winner = torch.full((len(matrix), h * w), _NOBODY, device=cloud.device)
     room = torch.empty(9, min(_BLOCK, len(cloud.low)) * PAGE, device=cloud.device)  # fresh memory costs more than sums
-    edges, nothing = _edges(room, size, near), room.new_zeros(())
+    edges = _edges(room, size, near)
     pages_of = visible.nonzero()[:, 1].split(visible.sum(1).tolist())
     for t in range(len(matrix)):
         nearest, best = torch.full((2, h * w), math.inf, device=cloud.device)
@@ -99,32 +99,30 @@ def zbuffer_torch(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: 
             cell, z, uv, place = _landing(cloud, matrix[t], w, pages, edges, room)
             if within is not None:
                 low, high = (bound[t].flatten().index_select(0, cell) for bound in within)
-                cell, z, place = _chosen(_at_most(torch.maximum(low - z, z - high), nothing), cell, z, place)
+                cell, z, place = _chosen(_at_most((low, z), (z, high)), cell, z, place)
             nearest.scatter_reduce_(0, cell, z, "amin")
-            cell, z, place = _chosen(_at_most(z, (nearest * (1 + front)).index_select(0, cell)), cell, z, place)
+            cell, z, place = _chosen(_at_most((z, (nearest * (1 + front)).index_select(0, cell))), cell, z, place)
             blocks.append((cell, z, _off_centre(uv.index_select(-1, place)) if front > 0 else z, place, pages))
         for i, (cell, z, rank, place, pages) in enumerate(blocks):
             if i < len(blocks) - 1:  # the last one knew the whole front
-                on_front = _at_most(z, (nearest * (1 + front)).index_select(0, cell))
+                on_front = _at_most((z, (nearest * (1 + front)).index_select(0, cell)))
                 cell, z, rank, place = _chosen(on_front, cell, z, rank, place)
                 blocks[i] = cell, z, rank, place, pages
             best.scatter_reduce_(0, cell, rank, "amin")
         for cell, _, rank, place, pages in blocks:
-            cell, place = _chosen(_at_most(rank, best.index_select(0, cell)), cell, place)
+            cell, place = _chosen(_at_most((rank, best.index_select(0, cell))), cell, place)
             page = place.int() // PAGE
             point = pages.index_select(0, page).sub_(page).mul_(PAGE).add_(place)
             winner[t].scatter_reduce_(0, cell, point, "amin")
     return hits(cloud, matrix, winner.masked_fill_(winner == _NOBODY, -1).view(-1, h, w))
 
 
-def _edges(like: Tensor, size: tuple[int, int], near: float) -> tuple[Tensor, Tensor]:
-    """The largest column and row on the grid [2,1], and the least z that exists."""
-    h, w = size
-    return (torch.nextafter(like.new_tensor([[w], [h]]), like.new_zeros(1)),
-            torch.nextafter(like.new_tensor(near), like.new_tensor(math.inf)))
+def _edges(like: Tensor, size: tuple[int, int], near: float) -> Tensor:
+    """The largest column and row on the grid, and the least z that exists [3]."""
+    return torch.nextafter(like.new_tensor([size[1], size[0], near]), like.new_tensor([0, 0, math.inf]))
 
 
-def _landing(cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, edges: tuple[Tensor, Tensor],
+def _landing(cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, edges: Tensor,
              room: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The points of `pages` that fall onto the grid: cell, z and place among the points of `pages`, each [k]; with
     (column, row) [2,*] of all of `pages`. `room` [9,*]: overwritten."""
@@ -132,15 +130,10 @@ def _landing(cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, edges: tuple[T
     x, y, z = (torch.index_select(axis.view(-1, PAGE), 0, pages, out=room[i].view(-1, PAGE)).view(1, -1)
                for i, axis in enumerate((cloud.x, cloud.y, cloud.z)))
     uv, z = project(x, y, z, matrix, room=(room[3:6], room[6:9]))
-    # 0 <= column < w, 0 <= row < h and near < z as five differences of which the least is >= 0 on the grid: one
-    # comparison, since those are the slow part on a processor
-    beside, ahead = torch.sub(edges[0], uv, out=room[6:8]), torch.sub(z, edges[1], out=room[8])
-    inside = torch.minimum(beside, uv, out=beside)
-    inside = torch.minimum(inside[0], inside[1], out=inside[0])
-    place = _at_most(z.new_zeros(()), torch.minimum(inside, ahead, out=ahead))
-    column, row = uv.int()  # by floor, since both are >= 0 on the grid; elsewhere it means nothing
-    cell, z = _chosen(place, row.mul_(w).add_(column), z)
-    return cell.long(), z, uv, place
+    (u, v), (right, bottom, ahead), zero = uv, edges, z.new_zeros(())
+    place = _at_most((zero, u), (u, right), (zero, v), (v, bottom), (ahead, z))
+    u, v, z = _chosen(place, u, v, z)
+    return v.int().mul_(w).add_(u.int()).long(), z, uv, place  # by floor, since both are >= 0 here
 
 
 def _chosen(where: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
@@ -153,9 +146,11 @@ def _off_centre(uv: Tensor) -> Tensor:
     return aside + below
 
 
-def _at_most(a: Tensor, b: Tensor) -> Tensor:
-    """Where a <= b. On a processor numpy finds that six times faster than torch."""
-    return (a <= b).nonzero()[:, 0] if b.is_cuda else torch.from_numpy(np.flatnonzero(a.numpy() <= b.numpy()))
+def _at_most(*pairs: tuple[Tensor, Tensor]) -> Tensor:
+    """Where a <= b in every pair (a, b). On a processor numpy finds that six times faster than torch."""
+    if pairs[0][1].is_cuda:
+        return reduce(torch.logical_and, [a <= b for a, b in pairs]).nonzero()[:, 0]
+    return torch.from_numpy(np.flatnonzero(reduce(np.logical_and, [a.numpy() <= b.numpy() for a, b in pairs])))
 
 
 def hits(cloud: Cloud, matrix: Tensor, index: Tensor) -> Hits:

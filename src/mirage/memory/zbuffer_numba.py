@@ -2,7 +2,8 @@
 
 Per camera and page, two phases: a projection that the compiler turns into vector instructions, then a scalar loop over
 what fell onto the grid. Pages are visited in the order of their ids, so a strict "less than" leaves ties to the lower
-id. Cameras are independent and run on as many threads as torch may use. The compiled code is cached beside this file.
+id. Cameras are independent and run on as many threads as torch may use. The compiled code is cached beside this file
+with PAGE in it, of which numba is not aware: whoever changes PAGE deletes the cache.
 """
 
 from collections.abc import Callable

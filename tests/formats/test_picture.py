@@ -76,6 +76,15 @@ def test_a_map_of_higher_and_lower() -> None:
         assert area(image, (1, 0, 0)) == 0
 
 
+def test_a_map_is_a_plan_cut_at_the_height_of_the_cameras() -> None:
+    points = torch.tensor([[0.0, 1.0, 2.0], [0.0, -1.0, 2.0]])  # a floor below the camera, and a ceiling over it
+    ink = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    image = top_down_map(points, ink, pan(Camera.looking(), 3), sizes=torch.tensor([0.1, 0.5]))
+    assert area(image, (0, 1, 0)) == 0
+    assert area(image, (1, 0, 0)) > 100  # as wide as it is, and not a dot
+    assert area(top_down_map(points[1:], ink[1:], pan(Camera.looking(), 3)), (0, 1, 0)) > 0  # a ceiling and no more
+
+
 def test_maps_of_little() -> None:
     path = pan(Camera.looking(), 20)
     for points, camera in [(torch.zeros(0, 3), None), (torch.zeros(0, 3), path),

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from mirage.cli.arguments import BenchMemory
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
@@ -21,25 +18,11 @@ def run(asked: BenchMemory) -> Result:
     if asked.plot is not None:
         check_writable(asked.plot)
     measured = bench.run(asked.points, repeats=asked.repeats)
-    console = Console()
-    for name in ("read", "write"):
-        console.print(_table(name, measured[name]))
-    console.print("share of holes in seen surface when twice as close: "
-                  + ", ".join(f"{name} {share:.1%}" for name, share in measured["hole_share_2x"].items()))
+    print(bench.table(measured))
     if asked.plot is not None:
         save_image(asked.plot, _plot(measured["read"]))
         print(f"wrote {asked.plot}")
     return Result(measured)
-
-
-def _table(name: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"{name}, one thread, medians")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else
-                        f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    return table
 
 
 def _plot(rows: list[dict[str, Any]]):

@@ -31,6 +31,7 @@ def run(asked: Inspect) -> Result:
     print(f"  frames    {memory.frames_written} latent frames written")
     if len(known):
         print(f"  coverage  {known.mean():.1%} of what its own cameras see is known, {known.min():.1%} of the least")
-    save_image(picture, top_down_map(points.position, false_colours(points.feature), cameras if len(cameras) else None))
+    save_image(picture, top_down_map(points.position, false_colours(points.feature), cameras if len(cameras) else None,
+                                     sizes=points.footprint))
     print(f"  map       {picture}")
     return Result(summary)

@@ -4,6 +4,8 @@
     save_image("sheet.png", sheet)
 """
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,6 +22,8 @@ from mirage.geometry.camera import Camera
 PAPER, INK, FAINT = (255, 255, 255), (28, 30, 36), (128, 132, 142)
 PATH, START = (214, 72, 60), (38, 120, 200)
 MARGIN, GAP, TEXT, SMALL = 20, 6, 16, 11
+DOT = 2, 24
+"""Least and largest side of a point on a map, in pixels."""
 
 
 def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = "", width: int = 160,
@@ -61,13 +65,20 @@ def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = 
 
 
 def top_down_map(points: Tensor, colours: Tensor | None = None, camera: Camera | None = None, *,
-                 side: int = 720) -> Tensor:
-    """World points [N,3] seen from above (x right, z up the page), with colours [N,3] in [0, 1], and a camera path [F]
-    over them as a line with view cones -> [3,side,side]. Higher points (smaller y) lie on top; the bar is a length in
-    world units. The frame holds 98 % of the points, and every camera."""
+                 sizes: Tensor | None = None, side: int = 720) -> Tensor:
+    """World points [N,3] seen from above (x right, z up the page), with colours [N,3] in [0, 1] and `sizes` [N] in
+    world units (None: dots), and a camera path [F] over them as a line with view cones -> [3,side,side].
+
+    Higher points (smaller y) lie on top. With cameras it is a plan, cut at the height of the highest: what is above,
+    a ceiling, is left out, unless everything is. The bar is a length in world units. The frame holds 98 % of the
+    points, and every camera.
+    """
     points = points.detach().double().cpu()
-    points = points[torch.isfinite(points).all(-1)]
     centers = camera.center.double().cpu().reshape(-1, 3) if camera is not None else points[:0]
+    shown = torch.isfinite(points).all(-1)
+    below = points[:, 1] >= (centers[:, 1].amin() if len(centers) else -math.inf)
+    shown &= below if (shown & below).any() else True
+    points = points[shown]
     low, extent = _frame(points, centers)
     scale = (side - 2 * MARGIN) / extent
 
@@ -77,13 +88,12 @@ def top_down_map(points: Tensor, colours: Tensor | None = None, camera: Camera |
 
     paper = np.full((side, side, 3), 250, dtype=np.uint8)
     if len(points):
-        order = points[:, 1].argsort(descending=True, stable=True)
-        shown = torch.full((len(points), 3), 0.45) if colours is None else colours.detach().float().cpu().clamp(0, 1)
-        at = page(points[order]).round().long()
-        inside = ((at >= 1) & (at < side - 1)).all(-1)
-        at, ink = at[inside].numpy(), (shown[order][inside] * 255).round().to(torch.uint8).numpy()
-        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            paper[at[:, 1] + down, at[:, 0] + right] = ink
+        ink = torch.full((len(shown), 3), 0.45) if colours is None else colours.detach().float().cpu().clamp(0, 1)
+        wide = torch.zeros(len(shown)) if sizes is None else sizes.detach().float().cpu()
+        height = points[:, 1].argsort(descending=True, stable=True)
+        at, pixels = page(points[height]), (wide[shown][height] * scale).round().long().clamp(*DOT)
+        top = _topmost((at - pixels[:, None] / 2).round().long(), pixels, side).numpy()
+        paper[top >= 0] = (ink[shown][height] * 255).round().to(torch.uint8).numpy()[top[top >= 0]]
     image = Image.fromarray(paper)
     draw = ImageDraw.Draw(image)
     if camera is not None:
@@ -138,6 +148,18 @@ def _frame(points: Tensor, centers: Tensor) -> tuple[Tensor, float]:
     low, high = flat.amin(0), flat.amax(0)
     extent = max(float((high - low).amax()) * 1.08, 1e-3)
     return (low + high) / 2 - extent / 2, extent
+
+
+def _topmost(corner: Tensor, pixels: Tensor, side: int) -> Tensor:
+    """Which of the squares with upper left `corner` [N,2] (x, y) and sides of `pixels` [N] lies on top, the last of
+    those that cover it, for each place of a page [side,side]; -1 for none."""
+    top = torch.full((side * side,), -1)
+    for down, right in itertools.product(range(int(pixels.amax())), repeat=2):
+        (number,) = (pixels > max(down, right)).nonzero(as_tuple=True)
+        x, y = (corner[number] + torch.tensor([right, down])).unbind(-1)
+        inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
+        top.scatter_reduce_(0, (y * side + x)[inside], number[inside], "amax")
+    return top.view(side, side)
 
 
 def _draw_path(draw: ImageDraw.ImageDraw, camera: Camera, centers: Tensor, page, *, reach: float) -> None:

@@ -4,7 +4,6 @@
 denoiser is shown some of them, and has to find out by itself where things went.
 """
 
-from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap

@@ -100,13 +100,14 @@ def zbuffer_torch(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: 
             if within is not None:
                 low, high = (bound[t].flatten().index_select(0, cell) for bound in within)
                 cell, z, place = _chosen(_at_most((low, z), (z, high)), cell, z, place)
+            if blocks:  # most points lie behind what is known, and scattering is dear
+                cell, z, place = _chosen(_on_front(cell, z, nearest, front), cell, z, place)
             nearest.scatter_reduce_(0, cell, z, "amin")
-            cell, z, place = _chosen(_at_most((z, (nearest * (1 + front)).index_select(0, cell))), cell, z, place)
+            cell, z, place = _chosen(_on_front(cell, z, nearest, front), cell, z, place)
             blocks.append((cell, z, _off_centre(uv.index_select(-1, place)) if front > 0 else z, place, pages))
         for i, (cell, z, rank, place, pages) in enumerate(blocks):
             if i < len(blocks) - 1:  # the last one knew the whole front
-                on_front = _at_most((z, (nearest * (1 + front)).index_select(0, cell)))
-                cell, z, rank, place = _chosen(on_front, cell, z, rank, place)
+                cell, z, rank, place = _chosen(_on_front(cell, z, nearest, front), cell, z, rank, place)
                 blocks[i] = cell, z, rank, place, pages
             best.scatter_reduce_(0, cell, rank, "amin")
         for cell, _, rank, place, pages in blocks:
@@ -138,6 +139,10 @@ def _landing(cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, edges: Tensor,
 
 def _chosen(where: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
     return tuple(column.index_select(0, where) for column in columns)
+
+
+def _on_front(cell: Tensor, z: Tensor, nearest: Tensor, front: float) -> Tensor:
+    return _at_most((z, (nearest * (1 + front)).index_select(0, cell)))
 
 
 def _off_centre(uv: Tensor) -> Tensor:

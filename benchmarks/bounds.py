@@ -4,6 +4,7 @@
 
 references: share of what nine new views of a world truly show that the four chosen past frames saw, by greedy z-tested
     covisibility and by overlap of 10 cm voxels.
+features: what a readout of Gaussian latents is off by, relative, for each way to keep features.
 lock: a depth source that drifts by 2 % a chunk, 20 chunks there and back, with the scale lock and without.
 """
 
@@ -29,6 +30,11 @@ def references(seeds: tuple[int, ...] = (1, 4, 11, 12, 13, 14)) -> list[dict]:
     return rows
 
 
+def features() -> dict[str, float]:
+    error = runpy.run_path(str(TESTS / "memory/test_memory.py"))["readout_error"]
+    return {kind: error(kind) for kind in ("float32", "float16", "int8")}
+
+
 def lock() -> dict[str, dict[str, float]]:
     walk = runpy.run_path(str(TESTS / "depth/test_align.py"))["walk_with_drift"]
     return {"locked": walk(lock=True), "free": walk(lock=False)}
@@ -36,4 +42,4 @@ def lock() -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps({"references": references(), "lock": lock()}, indent=1))
+    print(json.dumps({"references": references(), "features": features(), "lock": lock()}, indent=1))

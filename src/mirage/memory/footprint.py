@@ -22,7 +22,7 @@ from mirage.memory.points import Cloud
 from mirage.memory.zbuffer import Backend, Hits, backend_for, zbuffer
 
 SHARE = 0.6
-"""Half the side of a splat, in footprints. 0.5 leaves seams, 0.75 swells silhouettes (docs/results.md)."""
+"""Half the side of a splat, in footprints. 0.5 leaves seams, 0.75 swells silhouettes."""
 REACH = 2
 """A splat ends this many cells from its own: enough for a camera four times closer."""
 BEHIND = 0.9

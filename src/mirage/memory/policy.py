@@ -1,6 +1,6 @@
 """What a memory admits, how it stores and shows it, and what goes first when it is full: orthogonal choices, frozen.
 
-Each field stands alone; a default is the choice that did best on returns (docs/results.md has the figures).
+Each field stands alone; a default is the choice that did best on returns (docs/memory.md has the figures).
 """
 
 from dataclasses import dataclass

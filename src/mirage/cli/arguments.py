@@ -29,7 +29,19 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(Common):
+class Walking(Common):
+    """What every subcommand takes that walks with a model."""
+
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
+    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
+    """A memory branch for the model: made by `mirage convert` or by training, or as published with the paper."""
+    lora: Annotated[Path | None, _unset("FILE", "none")] = None
+    """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(Walking):
     """One image and a camera path become a video that remembers.
 
     Beside the video V.mp4 it leaves V.sheet.png (a contact sheet) and V.receipt.json (versions, seed, seconds per
@@ -44,12 +56,6 @@ class Generate(Common):
     pan_and_return); or keys with frame counts ("w 31, right 10"; w s a d move, left right up down turn)."""
     out: Annotated[Path, arg(metavar="FILE")]
     """The video: .mp4, .mov or .mkv (H.264)."""
-    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
-    """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
-    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
-    """A memory branch for the model: made by `mirage convert` or by training, or as published with the paper."""
-    lora: Annotated[Path | None, _unset("FILE", "none")] = None
-    """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
     prompt: Annotated[str | None, _unset("TEXT", "none, or the saved world's")] = None
     """What unseen places should look like."""
     prompts: Annotated[Path | None, _unset("FILE", "one prompt for the whole walk")] = None
@@ -234,11 +240,9 @@ class BenchMemory(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchEfficiency(Common):
+class BenchEfficiency(Walking):
     """Seconds per new frame and bytes of memory, stage by stage and chunk by chunk: latent memory against pixels."""
 
-    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
-    """Which model; see generate."""
     memories: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ("latent", "rgb")
     """What is compared: the first with each of the others. latent, rgb, rgb-voxel, frames, none."""
     chunks: int = 5
@@ -257,17 +261,11 @@ class BenchEfficiency(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSynthetic(Common):
+class EvaluateSynthetic(Walking):
     """Walks in held-out procedural worlds, where the truth is known: PSNR and SSIM of what was seen and on return."""
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/synthetic")
     """Results, one folder per world; run again to go on where it stopped."""
-    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
-    """Which model; see generate."""
-    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
-    """A memory branch for it; see generate."""
-    lora: Annotated[Path | None, _unset("FILE", "none")] = None
-    """A LoRA for it; see generate."""
     worlds: int = 20
     """How many worlds."""
     chunks: int = 4
@@ -319,7 +317,7 @@ class EvaluateReal(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRe10k(Common):
+class EvaluateRe10k(Walking):
     """RealEstate10K: the first frame and the true path of each clip, walked out and exactly back; PSNR, SSIM, LPIPS
     against what the camera saw, the closed loop, and pose errors where a clip's folder has estimated.npz, .txt or
     .json."""
@@ -328,12 +326,6 @@ class EvaluateRe10k(Common):
     """NAME.txt (RealEstate10K's text) beside NAME.mp4 or a folder NAME of pictures, one frame per line of the text."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/re10k")
     """Results, one folder per clip; run again to go on where it stopped."""
-    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
-    """Which model; see generate."""
-    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
-    """A memory branch for it; see generate."""
-    lora: Annotated[Path | None, _unset("FILE", "none")] = None
-    """A LoRA for it; see generate."""
     memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
     """Its memory; see generate."""
     frames: int = 49
@@ -363,7 +355,7 @@ class EvaluateRe10k(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateWorldScore(Common):
+class EvaluateWorldScore(Walking):
     """WorldScore: make its camera paths, generate, and write the folders that its official evaluator reads.
 
     Below --out: worldscore_output (the official layout: frames, video, cameras, image data, time), mirage_tasks (what
@@ -377,12 +369,6 @@ class EvaluateWorldScore(Common):
     """Which half of the data set."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/worldscore")
     """Results, one folder per instance; run again to go on where it stopped."""
-    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
-    """Which model; see generate."""
-    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
-    """A memory branch for it; see generate."""
-    lora: Annotated[Path | None, _unset("FILE", "none")] = None
-    """A LoRA for it; see generate."""
     memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
     """Its memory; see generate."""
     frames: int = 49
@@ -462,7 +448,7 @@ class Train(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(Common):
+class Demo(Walking):
     """A walk there and back in a procedural world, with memory and without, and the truth, on one sheet.
 
     The world is one that no model was trained on. Leaves the sheet and the videos in a folder.
@@ -470,12 +456,6 @@ class Demo(Common):
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/demo")
     """Where to put them."""
-    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
-    """Which model; see generate."""
-    branch: Annotated[Path | None, _unset("FILE", "the model's own, if it has one")] = None
-    """A memory branch for it; see generate."""
-    lora: Annotated[Path | None, _unset("FILE", "none")] = None
-    """A LoRA for it; see generate."""
     chunks: int = 3
     """Length of the walk in chunks of the model."""
     walk: Literal["there_and_back", "pan_and_return", "orbit", "approach"] = "there_and_back"

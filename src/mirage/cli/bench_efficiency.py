@@ -19,8 +19,9 @@ from mirage.models.world import load_world_model
 
 def run(asked: BenchEfficiency) -> Result:
     """Measure, print tables, draw the plot that was asked for."""
-    if asked.real_scale and asked.plot is not None:
-        raise InputError("--plot draws a model's walk; --real-scale has none")
+    for name in ("plot", "branch", "lora"):
+        if asked.real_scale and getattr(asked, name) is not None:
+            raise InputError(f"--{name} is of a model's walk; --real-scale has none")
     if asked.plot is not None:
         check_writable(asked.plot)
     measured = _real_scale(asked) if asked.real_scale else _walk(asked)
@@ -36,7 +37,7 @@ def run(asked: BenchEfficiency) -> Result:
 
 
 def _walk(asked: BenchEfficiency) -> dict[str, Any]:
-    world = load_world_model(asked.model)
+    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("measuring", total=asked.chunks + 1) as show:
         return efficiency.run_efficiency(world, memories=asked.memories, chunks=asked.chunks, steps=asked.steps,
                                          seed=asked.seed, progress=lambda what, number, of: show(number, what))

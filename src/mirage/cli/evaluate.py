@@ -6,7 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mirage.cli.arguments import EvaluateRe10k, EvaluateReal, EvaluateRevisit, EvaluateSynthetic, EvaluateWorldScore
+from mirage.cli.arguments import (
+    EvaluateRe10k,
+    EvaluateReal,
+    EvaluateRevisit,
+    EvaluateSynthetic,
+    EvaluateWorldScore,
+    Walking,
+)
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 
@@ -120,7 +127,7 @@ def _made_by(asked: EvaluateRe10k | EvaluateWorldScore) -> str:
     return f"{_model(asked)} memory={asked.memory} steps={asked.steps or 'own'} seed={asked.seed}"
 
 
-def _model(asked: EvaluateSynthetic | EvaluateRe10k | EvaluateWorldScore) -> str:
+def _model(asked: Walking) -> str:
     """The model with what was put into it."""
     parts = {"branch": asked.branch, "lora": asked.lora}
     return " ".join([asked.model, *(f"{name}={file}" for name, file in parts.items() if file is not None)])

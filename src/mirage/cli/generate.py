@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirage.cli.arguments import Demo, Generate
+from mirage.cli.arguments import Generate, Walking
 from mirage.cli.terminal import Result, beside, peak_memory, progress
 from mirage.depth.protocol import FromFrames
 from mirage.errors import InputError
@@ -38,6 +38,7 @@ from mirage.models.world import WorldModel, load_world_model
 from mirage.rollout import Chunk, Session
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.rollout.memories import make_memory
+from mirage.rollout.overlap import overlapped, overlaps
 from mirage.rollout.schedule import STRIDE, whole_frames, windows
 from mirage.rollout.session import Segmenter, Settings
 
@@ -75,8 +76,9 @@ def run(asked: Generate) -> Result:
             for chunk in walk(session, path, prompts=by_chunk):
                 frames = chunk.frames
                 if first is not None and not video.frames:
-                    frames = torch.cat([first[None], frames[1:]])  # what was given is not shown as the model saw it
-                shown += [frame for number, frame in enumerate(frames, start=video.frames) if number in chosen]
+                    frames = torch.cat([first[None].to(frames), frames[1:]])  # what was given is not shown as the model saw it
+                shown += [frame.cpu().clone() for number, frame in enumerate(frames, start=video.frames)
+                          if number in chosen]  # copies: a view would keep its whole chunk
                 video.write(frames)
                 chunks.append(chunk_report(chunk))
         except KeyboardInterrupt:
@@ -117,7 +119,7 @@ def run(asked: Generate) -> Result:
 
 def walk(session: Session, path: Camera, *, prompts: Mapping[int, str] = MappingProxyType({}),
          what: str = "walking") -> Iterator[Chunk]:
-    """`session.follow(path)` with a progress bar."""
+    """`session.follow(path)` with a progress bar; on a GPU chunks come decoded, which ran beside the next one."""
     count = len(list(windows(len(path), session.world.chunk_frames)))
     steps = session.settings.steps or session.world.default_steps
     with progress(what, total=count) as show:
@@ -126,10 +128,14 @@ def walk(session: Session, path: Camera, *, prompts: Mapping[int, str] = Mapping
         def step(number: int, latents: Tensor) -> None:
             show(done + 0.9 * (number + 1) / steps, f"chunk {done + 1} of {count}")
 
-        for chunk in session.follow(path, prompts=prompts, callback=step):
-            yield chunk
-            done += 1
-            show(done, f"chunk {min(done + 1, count)} of {count}")
+        def made() -> Iterator[Chunk]:
+            nonlocal done
+            for chunk in session.follow(path, prompts=prompts, callback=step):
+                done += 1
+                show(done, f"chunk {min(done + 1, count)} of {count}")
+                yield chunk
+
+        yield from overlapped(made(), device=session.world.runs_on) if overlaps(session.world) else made()
 
 
 def chunk_report(chunk: Chunk) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def chunk_report(chunk: Chunk) -> dict[str, Any]:
             "scale_lock": lock and {**lock, "accepted": fit and fit.accepted, "reason": fit and fit.reason}}
 
 
-def additions(asked: Generate | Demo) -> dict[str, str | None]:
+def additions(asked: Walking) -> dict[str, str | None]:
     """Files beside the model, for a receipt."""
     return {"branch": asked.branch and str(asked.branch), "lora": asked.lora and str(asked.lora)}
 

@@ -36,7 +36,8 @@ def choose_references(readout: Readout, camera: Camera, history: Camera, depth: 
         raise InputError(f"past cameras [J] come with depth [J,h,w], got {list(history.shape)} and {list(depth.shape)}")
     if not len(history) or not readout.mask.any():
         return []
-    seen = sight(known_points(readout, camera), history, depth).on
+    points = known_points(readout, camera)
+    seen = sight(points, history.to(points.device, points.dtype), depth).on
     return _greedy(seen, count)
 
 

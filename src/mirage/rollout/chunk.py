@@ -5,6 +5,7 @@
 
 import time
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -49,27 +50,30 @@ class Chunk:
         started = time.perf_counter()
         frames = self.tape.frames()
         if frames.is_cuda:
-            torch.cuda.synchronize()
+            torch.cuda.current_stream(frames.device).synchronize()  # of this thread: others may work on the next chunk
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
 
 
 class Tape:
-    """A stream of latents, decoded piece by piece when somebody looks. Two tapes may follow one: a walk can branch."""
+    """A stream of latents, decoded piece by piece when somebody looks. Two tapes may follow one: a walk can branch. Two
+    threads may look: one decodes and the other waits."""
 
     def __init__(self, world: WorldModel, latents: Tensor, *, after: "Tape | None" = None) -> None:
         self._world, self._latents, self._after = world, latents, after
         self._frames: Tensor | None = None
         self._decoder = None
+        self._decoding = Lock()
 
     def frames(self) -> Tensor:
         """The frames of this piece; what comes before it on the stream is decoded first if it was not yet."""
-        if self._frames is None:
-            with torch.no_grad():
-                self._decoder = self._after.played() if self._after else self._world.decoder()
-                self._frames = self._decoder.decode(self._latents)
-            self._after = None  # the past is in the decoder's cache now
-        return self._frames
+        with self._decoding:
+            if self._frames is None:
+                with torch.no_grad():
+                    self._decoder = self._after.played() if self._after else self._world.decoder()
+                    self._frames = self._decoder.decode(self._latents)
+                self._after = None  # the past is in the decoder's cache now
+            return self._frames
 
     def played(self):
         """A decoder that has just decoded this piece, for the next one."""

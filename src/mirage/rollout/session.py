@@ -119,7 +119,7 @@ class Session:
         grid = (latents.shape[-2], latents.shape[-1])
         estimate = _head(world) if depth is None or isinstance(depth, DepthMap) else depth
         if isinstance(depth, DepthMap):
-            known = depth.resized(grid)
+            known = depth.to(latents.device).resized(grid)
         elif isinstance(estimate, FromFrames):
             known = estimate.estimate(image[None], camera[None], number=torch.zeros(1, dtype=torch.long))
             known = known.to(latents.device).resized(grid)[0]
@@ -219,7 +219,8 @@ class Session:
             tape = Tape(self.world, torch.cat([self._image, latents]) if first else latents, after=self._tape)
             depth, alignment = self._depth(latents, new, lambda: tape.frames()[-len(camera) :]), None
             if self.settings.lock:
-                alignment = align(depth, to=seen.depth, offset=seen.offset, max_residual=self.settings.max_residual)
+                known, offset = seen.depth.to(latents.device), seen.offset.to(latents.device)
+                alignment = align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
                 depth = alignment.depth
         with _timed(timings, "static"):
             keep = self._keep(latents, depth, new, lambda: tape.frames()[-len(camera):])
@@ -404,8 +405,8 @@ def _history(tensors: dict[str, Tensor], extra: dict[str, Any], path: Path) -> H
     count, grid = len(tensors["latents"]), tensors["latents"].shape[-2:]
     if tensors["depth"].shape != (count, *grid) or tensors["number"].shape != (count,) or count == 0:
         raise InputError(f"{path}: its {count} latents, their depth and their numbers do not fit together")
-    camera = check_cameras(Camera(tensors["c2w"], tensors["intrinsics"]), source=str(path))
-    return History(tensors["latents"], DepthMap(tensors["depth"], tensors["valid"]), camera, tensors["number"])
+    camera = check_cameras(Camera(tensors["c2w"].cpu(), tensors["intrinsics"].cpu()), source=str(path))
+    return History(tensors["latents"], DepthMap(tensors["depth"], tensors["valid"]), camera, tensors["number"].cpu())
 
 
 def _both(keep: Tensor, also: Tensor | None) -> Tensor:
@@ -428,6 +429,6 @@ def _but_first(readout: Any) -> Any:
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
-    if torch.cuda.is_initialized():  # what was asked of a GPU is counted where it was asked
-        torch.cuda.synchronize()
+    if torch.cuda.is_initialized():  # what was asked of a GPU is counted where it was asked, beside what others ask
+        torch.cuda.current_stream().synchronize()
     timings[stage] = time.perf_counter() - started

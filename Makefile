@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test results-quick
+.PHONY: setup demo test results-quick bench-gpu
 
 setup: $(STAMP)
 
@@ -24,3 +24,7 @@ test: setup
 
 results-quick: setup
 	$(BIN)/python benchmarks/results.py
+
+# Needs a CUDA device; without one it says so and exits with 2. `python benchmarks/gpu.py --tiny` runs anywhere.
+bench-gpu: setup
+	$(BIN)/python benchmarks/gpu.py

@@ -49,8 +49,7 @@ def main(model: str) -> None:
     peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     measured = peak - before
     counted = budget(model, dtype=torch.float32, cpu=True)
-    needs = {name: counted.resident(name, offload="none") + stage.work + counted.stages["decode"].kept
-             for name, stage in counted.stages.items()}
+    needs = counted.needs(offload="none")
     stage = max(needs, key=lambda name: needs[name])
     predicted = needs[stage]
     print(f"{model}: predicted {predicted / 2**20:.0f} MiB (stage {stage}), measured {measured / 2**20:.0f} MiB, "

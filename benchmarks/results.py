@@ -64,7 +64,7 @@ def main(asked: Sequence[str]) -> int:
             code, said, seconds = future.result()
             done, failed = done + 1, failed + (code != 0)
             if code == 0:
-                put(name, said, seconds)
+                put(name, shown(name, said, seconds))
             tell(f"[{done}/{len(names)}] {name}: {'done' if code == 0 else f'failed with {code}'} in {seconds:.0f} s, "
                  f"{time.monotonic() - started:.0f} s in all")
             running |= {pool.submit(run, later): later for later in names if AFTER.get(later) == name and code == 0}
@@ -86,13 +86,17 @@ def run(name: str) -> tuple[int, str, float]:
     return max(process.returncode for process in processes), told[0], time.monotonic() - started
 
 
-def put(name: str, said: str, seconds: float) -> None:
-    """Between the section's marks: the command, and the tables that it printed."""
+def shown(name: str, said: str, seconds: float) -> str:
+    """A section: the command, and the tables that it printed."""
     kept = [f"#{line}" if line.startswith("## ") else line
             for line in said.splitlines() if not line.startswith(("wrote ", "# "))]
     tables = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
     how = "two processes of one thread each" if name in LONG else "one thread, beside another command"
-    text = f"```\n{(SECTIONS | LONG)[name]}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
+    return f"```\n{(SECTIONS | LONG)[name]}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
+
+
+def put(name: str, text: str) -> None:
+    """Between the marks of a section of docs/results.md."""
     marked = re.compile(rf"(<!-- made: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     document, found = marked.subn(lambda marks: marks[1] + text + marks[2], DOCUMENT.read_text(encoding="utf-8"))
     assert found == 1, f"docs/results.md has {found} places for {name}"

@@ -159,8 +159,10 @@ def test_real_rgbd_frame_with_depth_and_real_path(walk, data_dir, model, capsys)
     assert len(load_video("w.mp4")) == 13
 
 
-def test_ctrl_c_leaves_a_playable_video_of_what_is_done(walk, monkeypatch, tmp_path):
+@pytest.mark.parametrize("beside", [False, True])
+def test_ctrl_c_leaves_a_playable_video_of_what_is_done(walk, monkeypatch, tmp_path, beside):
     step, calls = Session.step, []
+    monkeypatch.setattr("mirage.cli.generate.overlaps", lambda world: beside)
 
     def interrupted(self, *args, **choices):
         calls.append(1)
@@ -175,6 +177,14 @@ def test_ctrl_c_leaves_a_playable_video_of_what_is_done(walk, monkeypatch, tmp_p
     assert told["frames"] == len(load_video("w.mp4")) == 17
     assert err.count("\n") == 1
     assert names(tmp_path / "here") == ["w.mp4", "w.receipt.json", "w.sheet.png"]
+
+
+def test_decoding_beside_denoising_changes_nothing_in_the_video(walk, monkeypatch):
+    """As on a GPU."""
+    walk("--trajectory", "w 32", "--out", "a.mp4")
+    monkeypatch.setattr("mirage.cli.generate.overlaps", lambda world: True)
+    walk("--trajectory", "w 32", "--out", "b.mp4")
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
 def test_ctrl_c_before_the_first_chunk_leaves_nothing(walk, monkeypatch, tmp_path, model, place, capsys):

@@ -1,6 +1,7 @@
 """Training parts of a released model, at toy size: what is frozen stays, a kill changes nothing, one process or two."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -11,11 +12,16 @@ from safetensors.torch import load_file
 from mirage.cli import main
 from mirage.errors import InputError
 from mirage.evaluation.validation import look, walked
+from mirage.formats.image import load_image, save_image
+from mirage.formats.trajectories import load_trajectory
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
+from mirage.models.world import load_world_model
+from mirage.rollout import Session
+from mirage.rollout.session import Settings
 from mirage.training import parallel
 from mirage.training.chunks import ReadyChunk
 from mirage.training.clips import clip_path
@@ -60,27 +66,64 @@ def curve(folder):
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
-def test_the_two_stages(model, latents, tmp_path):
+@pytest.fixture(scope="module")
+def stages(model, latents, tmp_path_factory):
+    """A home with the runs of both stages, and the second one's recipe."""
+    home = tmp_path_factory.mktemp("stages")
     first = FinetuneRecipe(model, small(latents), SCHEDULE)
-    finetune(first, tmp_path / "one", look=look)
-    weights = averaged_weights(tmp_path / "one")
-    assert all(name.startswith("memory_branch.") for name in weights)
-    branch = MemoryBranch.from_pretrained(tmp_path / "one" / "branch")
-    assert any(block.proj_out.weight.any() for block in branch.blocks)
-    evaluation = curve(tmp_path / "one")[-1]["evaluation"]
-    assert evaluation.keys() == {"loss_memory", "loss_none", "walk_error", "return_error"}
-    assert (tmp_path / "one" / "validation" / "step-000004.png").is_file()
-
+    finetune(first, home / "one", look=look)
     second = replace(first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4),
-                     start=tmp_path / "one")
-    finetune(second, tmp_path / "two")
-    lora = load_file(tmp_path / "two" / "lora.safetensors")
+                     start=home / "one")
+    finetune(second, home / "two")
+    return home, second
+
+
+def test_the_two_stages(stages):
+    home, _ = stages
+    weights = averaged_weights(home / "one")
+    assert all(name.startswith("memory_branch.") for name in weights)
+    branch = MemoryBranch.from_pretrained(home / "one" / "branch")
+    assert any(block.proj_out.weight.any() for block in branch.blocks)
+    evaluation = curve(home / "one")[-1]["evaluation"]
+    assert evaluation.keys() == {"loss_memory", "loss_none", "walk_error", "return_error"}
+    assert (home / "one" / "validation" / "step-000004.png").is_file()
+
+    lora = load_file(home / "two" / "lora.safetensors")
     assert len(lora) == 2 * 4 * 4  # A and B of q, k, v, o in four layers
     assert all(".attn1." in name for name in lora)
     assert any(value.any() for name, value in lora.items() if "lora_B" in name)
-    learnt = averaged_weights(tmp_path / "two")
+    learnt = averaged_weights(home / "two")
     moved = [name for name, value in weights.items() if not torch.equal(value, learnt[name])]
     assert len(moved) > len(weights) / 2
+
+
+def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
+    """A walk with the files of both stages is that of the world as trained; without one of them it is another."""
+    home, recipe = stages
+    picture = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
+    save_image(tmp_path / "picture.png", picture)
+
+    def walk(*files):
+        argv = ["generate", "--model", recipe.model, *map(str, files), "--image", str(tmp_path / "picture.png"),
+                "--trajectory", "pan", "--frames", "9", "--steps", "2", "--out", str(tmp_path / "w.mp4"),
+                "--save-world", str(tmp_path / "w.safetensors")]
+        assert main(argv) == 0, capsys.readouterr().err
+        return Session.load(tmp_path / "w.safetensors", world).history.latents
+
+    world = load_world_model(recipe.model)
+    world.register_modules(memory_branch=MemoryBranch.from_transformer(world.transformer))
+    put_some(DenoiserTask(world, recipe.config).module, averaged_weights(home / "two"), source=home)
+    path = load_trajectory("pan", start=Camera.looking(horizontal_fov=65, aspect=1.5), frames=9)
+    session = Session(world.eval(), load_image(tmp_path / "picture.png"), camera=path[0], settings=Settings(steps=2))
+    list(session.follow(path))
+
+    branch, lora = home / "two" / "branch", home / "two" / "lora.safetensors"
+    both = walk("--branch", branch, "--lora", lora)
+    torch.testing.assert_close(both, session.history.latents, atol=1e-5, rtol=1e-5)
+    apart = [(walk(*files) - both).abs().max().item() for files in (
+        ("--branch", branch), ("--branch", home / "one" / "branch", "--lora", lora))]
+    print("apart by", apart)
+    assert min(apart) > 1e-4
 
 
 def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
@@ -240,6 +283,22 @@ def test_the_command(latents, tmp_path, capsys):
     command = ["train", "--recipe", "depth_head", "--out", str(tmp_path / "home"), "--data", str(latents)]
     assert main([*command, "--steps", "1"]) == 0
     assert (tmp_path / "home" / "depth_head" / "depth_head" / "config.json").is_file()
+
+
+def test_torchrun_starts_it_too(latents, tmp_path):
+    """Two processes over gloo: one of them tells, and both learn from their own batches."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mirage",
+               "train", "--recipe", "depth_head", "--out", str(tmp_path), "--data", str(latents), "--steps", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "depth_head" / "depth_head" / "config.json").is_file()
+    assert [line["step"] for line in curve(tmp_path / "depth_head") if "evaluation" in line] == [2]
+    finished = load_file(tmp_path / "depth_head" / "checkpoint.safetensors")
+    assert main(["train", "--recipe", "depth_head", "--out", str(tmp_path / "alone"), "--data", str(latents), "--steps",
+                 "2"]) == 0
+    alone = load_file(tmp_path / "alone" / "depth_head" / "checkpoint.safetensors")
+    assert finished.keys() == alone.keys()
+    assert any(not torch.equal(finished[name], alone[name]) for name in alone)
 
 
 def test_tensorboard_is_asked_for_by_name_where_it_is_missing(latents, tmp_path, monkeypatch):

@@ -76,7 +76,8 @@ def run(asked: Generate) -> Result:
             for chunk in walk(session, path, prompts=by_chunk):
                 frames = chunk.frames
                 if first is not None and not video.frames:
-                    frames = torch.cat([first[None].to(frames), frames[1:]])  # what was given is not shown as the model saw it
+                    # what was given is not shown as the model saw it
+                    frames = torch.cat([first[None].to(frames), frames[1:]])
                 shown += [frame.cpu().clone() for number, frame in enumerate(frames, start=video.frames)
                           if number in chosen]  # copies: a view would keep its whole chunk
                 video.write(frames)

@@ -2,6 +2,8 @@
 
     on the device = weights that are there in a stage + the stage's work + what lies there all the time
 
+On a GPU where nothing is offloaded the last chunk is decoded beside the next one's other stages.
+
 `h w`: latent grid.
 """
 
@@ -61,8 +63,8 @@ def run(asked: Plan) -> Result:
         if asked.tile is None and max(whole.size) > TILE:
             budgets[TILE] = _budget(asked, size, TILE, show, done=5)
     kept = _kept(asked, whole)
-    chosen = _option(whole, asked.offload, asked.quantize, asked.tile, kept["most"])
-    options = _options(budgets, kept["most"])
+    chosen = _option(whole, asked.offload, asked.quantize, asked.tile, kept["most"], asked.cpu)
+    options = _options(budgets, kept["most"], asked.cpu)
     summary: dict[str, Any] = {
         "model": asked.model, "height": whole.size[0], "width": whole.size[1], "frames": kept["frames"],
         "dtype": asked.dtype, "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
@@ -89,19 +91,16 @@ def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: A
                   show=lambda number, stage: show(done + number, stage))
 
 
-def _options(budgets: dict[int | None, Budget], kept: int) -> list[Option]:
+def _options(budgets: dict[int | None, Budget], kept: int, cpu: bool) -> list[Option]:
     """Every way to run; full precision first, and then the one that costs least time."""
     ways = [(offload, quantize) for quantize in get_args(Quantize) for offload in get_args(Offload)]
-    return [_option(counted, offload, quantize, tile, kept) for offload, quantize in ways
+    return [_option(counted, offload, quantize, tile, kept, cpu) for offload, quantize in ways
             for tile, counted in budgets.items()]
 
 
-def _option(counted: Budget, offload: Offload, quantize: Quantize, tile: int | None, kept: int) -> Option:
-    """The fullest stage; `kept` lies there all the time, and so does the decoder's cache if nothing is offloaded."""
-    rests = offload != "none"
-    there = kept + (0 if rests else counted.stages["decode"].kept)
-    needs = {name: counted.resident(name, offload=offload, quantize=quantize) + there
-             + (stage.rested if rests else stage.work) for name, stage in counted.stages.items()}
+def _option(counted: Budget, offload: Offload, quantize: Quantize, tile: int | None, kept: int, cpu: bool) -> Option:
+    """The fullest stage; `kept` lies there all the time."""
+    needs = counted.needs(offload=offload, quantize=quantize, kept=kept, beside=offload == "none" and not cpu)
     fullest = max(needs, key=lambda name: needs[name])
     return Option(offload, quantize, tile, needs[fullest], fullest)
 
@@ -143,7 +142,7 @@ def _print(asked: Plan, summary: dict[str, Any], counted: Budget, options: list[
     print(f"\n{'options':<44}{'peak GiB':>9}  fullest stage")
     for option in options:
         mark = "" if gpu is None else ("  fits" if fits(option.peak, gpu) else "  -")
-        print(f"  {option.flags:<42}{option.peak / 2**30:>9.2f}  {option.stage:<8}{mark}")
+        print(f"  {option.flags:<42}{option.peak / 2**30:>9.2f}  {option.stage:<16}{mark}")
     if gpu is None:
         return
     first = next((option for option in options if fits(option.peak, gpu)), None)

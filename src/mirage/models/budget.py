@@ -91,6 +91,24 @@ class Budget:
                 total += self._grouped(name, quantize)
         return total
 
+    def needs(self, *, offload: Offload, quantize: Quantize = "none", kept: int = 0,
+              beside: bool = False) -> dict[str, int]:  # fmt: skip
+        """Bytes on the device while each stage runs. The decoder's cache lies there all the time, unless networks are
+        offloaded.
+
+        kept     what else lies there all the time
+        beside   decoding runs beside the next chunk's other stages, as it does on a GPU where nothing is offloaded
+        """
+        rests, decode = offload != "none", self.stages["decode"]
+        found = {}
+        for name, stage in self.stages.items():
+            there = self.resident(name, offload=offload, quantize=quantize) + kept + (0 if rests else decode.kept)
+            if beside and name not in ("encode", "decode"):
+                found[f"{name}, decode"] = there + stage.work + decode.work
+            else:
+                found[name] = there + (stage.rested if rests else stage.work)
+        return found
+
     def _grouped(self, component: str, quantize: Quantize) -> int:
         """What stands outside the blocks, the block that runs, and the next one on its way."""
         stacks = (part for part in self.networks[component].modules() if isinstance(part, nn.ModuleList))
@@ -231,13 +249,13 @@ class _Fused(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def world_of(model: str | Path, dtype: torch.dtype) -> WorldModel:
-    """The world without weights, as it would be loaded in `dtype`."""
+def world_of(model: str | Path, dtype: torch.dtype, *, device: torch.device = META) -> WorldModel:
+    """The world without weights, as it would be loaded in `dtype`; on another `device` its weights are random."""
     if str(model) == BUILT_IN:
         with TemporaryDirectory() as folder:
             wan22.write_configs(Path(folder))
-            world = blueprint(folder)
-        with META:
+            world = blueprint(folder, device=device)
+        with device:
             world.register_modules(memory_branch=MemoryBranch.from_transformer(world.transformer),
                                    depth_head=LatentDepthHead(world.channels))  # fmt: skip
     else:
@@ -245,7 +263,7 @@ def world_of(model: str | Path, dtype: torch.dtype) -> WorldModel:
         if not (folder / "model_index.json").is_file():
             accepted = f"{', '.join(BUNDLED)}, {BUILT_IN}, or a folder with model_index.json and its configurations"
             raise InputError(f"no model {str(model)!r}; accepted: {accepted}")
-        world = blueprint(folder)
+        world = blueprint(folder, device=device)
     for name, part in world.components.items():
         if isinstance(part, nn.Module):
             nn.Module.to(part, dtype=dtype)

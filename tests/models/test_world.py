@@ -219,6 +219,21 @@ def test_a_missing_or_misshapen_weight_is_refused(copy: Path, part: str) -> None
     refused(copy)
 
 
+STRANGERS = {"vae": {"channels": 16}, "depth_head": {"channels": 16}, "memory_branch": {"heads": 1},
+             "text_encoder": {"text_dim": 64}}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", STRANGERS)
+def test_a_part_of_another_model_is_refused(copy: Path, part: str) -> None:
+    """Each network loads by itself; they are not for each other."""
+    shutil.rmtree(copy / part)
+    getattr(tiny_world(**STRANGERS[part]), part).save_pretrained(copy / part)
+    with pytest.raises(InputError, match=r"16|64|attention") as refused:
+        load_world_model(copy)
+    assert part in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_model_index_that_lacks_a_part_is_refused(copy: Path) -> None:
     index = copy / "model_index.json"
     parts = json.loads(index.read_text())

@@ -59,14 +59,20 @@ def load_branch(path: str | Path, transformer: WanTransformer3DModel) -> MemoryB
     """The branch in a file of either layout, for this backbone, in its dtype and on its device."""
     its: Any = transformer.config
     found = read_branch(open_checkpoint(path), heads=its.num_attention_heads)
-    for name, there in BACKBONE.items():
-        ours, theirs = found.config.get(name, its[there]), its[there]
-        if (list(ours) if name == "patch_size" else ours) != (list(theirs) if name == "patch_size" else theirs):
-            raise InputError(f"branch {path} is for a backbone with {there} {ours}; this model has {theirs}")
-    if (last := max(found.config["layers"])) >= its.num_layers:
-        raise InputError(f"branch {path} gives a hint to layer {last}; this model has {its.num_layers} layers")
+    check_backbone(found.config, transformer, source=path)
     branch: Any = found.build(transformer.dtype)
     return branch.to(transformer.device)
+
+
+def check_backbone(config: Mapping[str, Any], transformer: WanTransformer3DModel, *, source: str | Path) -> None:
+    """`InputError` if a branch of that configuration is not for this backbone."""
+    its: Any = transformer.config
+    for name, there in BACKBONE.items():
+        ours, theirs = config.get(name, its[there]), its[there]
+        if (list(ours) if name == "patch_size" else ours) != (list(theirs) if name == "patch_size" else theirs):
+            raise InputError(f"branch {source} is for a backbone with {there} {ours}; this model has {theirs}")
+    if (last := max(config["layers"])) >= its.num_layers:
+        raise InputError(f"branch {source} gives a hint to layer {last}; this model has {its.num_layers} layers")
 
 
 def save_branch(path: str | os.PathLike[str], branch: MemoryBranch) -> None:

@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -35,7 +36,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
-from mirage.models.branchfile import load_branch
+from mirage.models.branchfile import check_backbone, load_branch
 from mirage.models.checkpoint import one_line
 from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
@@ -356,6 +357,7 @@ def load_world_model(
             missing = _missing(part, stored[name])
             if missing:
                 raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
+    _check_fit(world, folder)
     if branch is not None:
         world.register_modules(memory_branch=load_branch(branch, world.transformer))
     if lora is not None:
@@ -435,6 +437,23 @@ def _missing(part: nn.Module, stored: set[str]) -> list[str]:
     return [name for name, value in state.items() if name not in stored and id(value) not in given]
 
 
+def _check_fit(world: WorldModel, folder: Path) -> None:
+    """The networks of a folder are for each other: each loads by itself, and strangers would fail only as they run."""
+    vae: Any = world.vae.config
+    transformer: Any = world.transformer.config
+    widths = {
+        "channels of the vae's latents": (vae.z_dim, transformer.in_channels),
+        "channels of the text_encoder": (world.text_encoder.config.d_model, transformer.text_dim),
+    }
+    for what, (its, expected) in widths.items():
+        if its != expected:
+            raise InputError(f"model {folder}: {what} are {its} and the transformer takes {expected}")
+    if world.memory_branch is not None:
+        check_backbone(dict(world.memory_branch.config), world.transformer, source=folder / "memory_branch")
+    if world.depth_head is not None and (its := dict(world.depth_head.config)["channels"]) != vae.z_dim:
+        raise InputError(f"model {folder}: depth_head takes {its} latent channels and the vae has {vae.z_dim}")
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """No progress bars and no warnings of the libraries while loading: what matters is checked here and said once."""
@@ -442,7 +461,7 @@ def quiet() -> Iterator[None]:
     before = [(library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
     for library in libraries:
         library.disable_progress_bar()
-        library.set_verbosity_error()
+        library.set_verbosity(CRITICAL)  # an error is raised too, and said by whoever catches it
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mirage.cli import main
+from mirage.cli.generate import pictures
 from mirage.evaluation.folder import save_frames
 from mirage.formats.cameras import load_cameras, save_cameras
 from mirage.formats.image import load_image, save_image
@@ -157,6 +158,15 @@ def test_real_rgbd_frame_with_depth_and_real_path(walk, data_dir, model, capsys)
                  "--out", "w.mp4"])
     assert code == 0
     assert len(load_video("w.mp4")) == 13
+
+
+def test_pictures_for_the_sheet_do_not_keep_their_chunk():
+    frames = torch.rand(5, 3, 8, 12)
+    chosen = pictures(frames, {3, 11, 14, 15}, first=10)
+    assert len(chosen) == 2
+    for picture, frame in zip(chosen, frames[[1, 4]], strict=True):
+        assert torch.equal(picture, frame)
+        assert picture.untyped_storage().nbytes() == frame.numel() * 4
 
 
 @pytest.mark.parametrize("beside", [False, True])

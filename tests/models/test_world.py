@@ -14,6 +14,7 @@ from torch import nn
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.models import world as world_module
+from mirage.models.blueprint import blueprint
 from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
@@ -228,10 +229,11 @@ def test_a_part_of_another_model_is_refused(copy: Path, part: str) -> None:
     """Each network loads by itself; they are not for each other."""
     shutil.rmtree(copy / part)
     getattr(tiny_world(**STRANGERS[part]), part).save_pretrained(copy / part)
-    with pytest.raises(InputError, match=r"16|64|attention") as refused:
-        load_world_model(copy)
-    assert part in str(refused.value)
-    assert "\n" not in str(refused.value)
+    for read in (load_world_model, blueprint):
+        with pytest.raises(InputError, match=r"16|64|attention") as refused:
+            read(copy)
+        assert part in str(refused.value)
+        assert "\n" not in str(refused.value)
 
 
 def test_a_model_index_that_lacks_a_part_is_refused(copy: Path) -> None:

@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -78,8 +78,7 @@ def run(asked: Generate) -> Result:
                 if first is not None and not video.frames:
                     # what was given is not shown as the model saw it
                     frames = torch.cat([first[None].to(frames), frames[1:]])
-                shown += [frame.cpu().clone() for number, frame in enumerate(frames, start=video.frames)
-                          if number in chosen]  # copies: a view would keep its whole chunk
+                shown += pictures(frames, chosen, first=video.frames)
                 video.write(frames)
                 chunks.append(chunk_report(chunk))
         except KeyboardInterrupt:
@@ -137,6 +136,12 @@ def walk(session: Session, path: Camera, *, prompts: Mapping[int, str] = Mapping
                 yield chunk
 
         yield from overlapped(made(), device=session.world.runs_on) if overlaps(session.world) else made()
+
+
+def pictures(frames: Tensor, chosen: Collection[int], *, first: int) -> list[Tensor]:
+    """Those of frames `first`, `first` + 1, ... [F,3,H,W] that are chosen. Copies, in main memory: a view would keep all
+    frames, and a long walk would fill a GPU."""
+    return [frame.cpu().clone() for number, frame in enumerate(frames, start=first) if number in chosen]
 
 
 def chunk_report(chunk: Chunk) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mirage.errors import InputError
 from mirage.models.checkpoint import one_line
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import WorldModel, quiet
+from mirage.models.world import WorldModel, check_fit, quiet
 
 NETWORKS: dict[str, Any] = {
     "vae": AutoencoderKLWan,
@@ -47,6 +47,7 @@ def blueprint(folder: str | Path, *, device: torch.device | str = "meta") -> Wor
         world = WorldModel(**parts, **{name: index[name] for name in SETTINGS if name in index})
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
         raise InputError(f"model {folder} can not be built: {one_line(error)}") from error
+    check_fit(world, folder)
     return world.eval()
 
 

@@ -357,7 +357,7 @@ def load_world_model(
             missing = _missing(part, stored[name])
             if missing:
                 raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
-    _check_fit(world, folder)
+    check_fit(world, folder)
     if branch is not None:
         world.register_modules(memory_branch=load_branch(branch, world.transformer))
     if lora is not None:
@@ -437,8 +437,9 @@ def _missing(part: nn.Module, stored: set[str]) -> list[str]:
     return [name for name, value in state.items() if name not in stored and id(value) not in given]
 
 
-def _check_fit(world: WorldModel, folder: Path) -> None:
-    """The networks of a folder are for each other: each loads by itself, and strangers would fail only as they run."""
+def check_fit(world: WorldModel, folder: Path) -> None:
+    """The networks of a folder are for each other, or `InputError`: each loads by itself, and strangers would fail
+    only as they run."""
     vae: Any = world.vae.config
     transformer: Any = world.transformer.config
     widths = {

@@ -139,8 +139,8 @@ def walk(session: Session, path: Camera, *, prompts: Mapping[int, str] = Mapping
 
 
 def pictures(frames: Tensor, chosen: Collection[int], *, first: int) -> list[Tensor]:
-    """Those of frames `first`, `first` + 1, ... [F,3,H,W] that are chosen. Copies, in main memory: a view would keep all
-    frames, and a long walk would fill a GPU."""
+    """Those of frames `first`, `first` + 1, ... [F,3,H,W] that are chosen. Copies, in main memory: a view would keep
+    all frames, and a long walk would fill a GPU."""
     return [frame.cpu().clone() for number, frame in enumerate(frames, start=first) if number in chosen]
 
 

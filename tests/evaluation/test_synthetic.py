@@ -7,12 +7,21 @@ import pytest
 import torch
 
 from mirage.errors import InputError
-from mirage.evaluation.synthetic import Scene, SyntheticOptions, evaluate_synthetic, returned, seen_pixels
+from mirage.evaluation.synthetic import (
+    Scene,
+    SyntheticOptions,
+    evaluate_synthetic,
+    returned,
+    score_video,
+    seen_pixels,
+    visits,
+)
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly
 from mirage.memory import Readout
 from mirage.worlds import HELD_OUT
+from mirage.worlds.path import LEG
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 
@@ -107,9 +116,25 @@ def test_returned_are_frames_at_the_end_in_the_first_pose() -> None:
     assert len(returned(dolly(Camera.looking(), 33, distance=3))) == 0
 
 
+def test_every_return_is_scored() -> None:
+    scene = Scene.sample(3, "back_and_forth", frames=1 + 4 * LEG, size=(24, 32))
+    first, second = visits(scene.path)
+    assert 2 * LEG in first.tolist()
+    assert first.max() < 3 * LEG < second.min()
+    assert second[-1] == 4 * LEG
+    assert [len(visits(scene.path[:n])) for n in (LEG, 1 + 2 * LEG, 4 * LEG)] == [0, 1, 2]
+    worse = scene.frames.clone()
+    worse[second] = (worse[second] + 0.1).clamp(0, 1)
+    seen = torch.ones(4 * LEG, 24, 32, dtype=torch.bool)
+    told = score_video(scene, worse, seen, chunk_frames=33)["visits"]
+    assert [visit["chunk"] for visit in told] == [3, 6]
+    assert told[0]["psnr"] == 100
+    assert 18 < told[1]["psnr"] < 24  # 20 dB, less what was clipped
+
+
 def test_only_held_out_worlds_are_measured(tmp_path) -> None:
     with pytest.raises(InputError, match="never trained on"):
         Scene.sample(HELD_OUT, "orbit", frames=5, size=SIZE)
-    for wrong in ({"seed": 1000}, {"worlds": 0}, {"chunks": 0}, {"memories": ()}):
-        with pytest.raises(InputError, match="evaluation has"):
+    for wrong in ({"seed": 1000}, {"worlds": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}):
+        with pytest.raises(InputError, match="evaluation has|walks are"):
             evaluate_synthetic(make, SyntheticOptions(tmp_path, **wrong))

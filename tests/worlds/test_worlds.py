@@ -8,7 +8,8 @@ import torch
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.grid import cell_centers
-from mirage.worlds import HELD_OUT, KINDS, World, sample_clip, training_seed, vocabulary
+from mirage.worlds import EVERY_KIND, HELD_OUT, World, sample_clip, training_seed, vocabulary
+from mirage.worlds.path import LEG
 
 SIZE = (48, 64)
 RETURNING = ("there_and_back", "orbit", "pan_and_return", "approach")
@@ -98,7 +99,7 @@ def test_sky_is_invalid_and_nothing_else_is():
     assert skies > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_walks_touch_nothing(kind):
     """Clear of every box at every time, never through a wall, and calm: over worlds of both kinds, with movers."""
     for seed in range(20):
@@ -124,6 +125,16 @@ def test_return_is_exact(kind, frames):
         assert torch.equal(first, last)
     if kind == "there_and_back":
         assert torch.equal(camera.c2w, camera.c2w.flip(0))
+
+
+def test_back_and_forth_stands_where_it_began_again_and_again():
+    camera = World.sample(6).path("back_and_forth", 1 + 6 * LEG)
+    for lap in (2 * LEG, 4 * LEG, 6 * LEG):
+        assert torch.equal(camera.c2w[lap], camera.c2w[0])
+        assert not torch.allclose(camera.c2w[lap - LEG], camera.c2w[0], atol=0.1)
+    assert torch.equal(camera.c2w, camera.c2w.flip(0))
+    with pytest.raises(InputError, match="back_and_forth"):
+        World.sample(6).path("sideways", 33)
 
 
 def test_captions_stay_in_the_vocabulary():

@@ -49,7 +49,8 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
 
     memories = asked.memories or tuple(m for m in synthetic.SyntheticOptions.memories if m in synthetic.VARIANTS)
     options = synthetic.SyntheticOptions(out=asked.out, worlds=asked.worlds, chunks=asked.chunks, seed=asked.seed,
-                                         memories=memories, moving=asked.moving, keep=asked.keep_frames,
+                                         memories=memories, kinds=asked.kinds or synthetic.SyntheticOptions.kinds,
+                                         moving=asked.moving, keep=asked.keep_frames,
                                          model=_model(asked))
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:

@@ -5,12 +5,13 @@ Every memory walks the same paths in the same worlds from the same first image; 
     controls    a picture that never changes (the first one; the walk's last one); a walk that stops half-way
     ceiling     the true video through the autoencoder: nothing that is decoded can score more
     seen        pixels that, by the truth, an earlier chunk's views showed: the same pixels for every memory
-    return      the end of the path, where it is the pose it began in
+    return      the end of the path, where it is the pose it began in; `visits`: every time that it comes back to it
 """
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +44,7 @@ from mirage.models.world import WorldModel
 from mirage.rollout.memories import MEMORIES, latent_memory
 from mirage.rollout.schedule import STRIDE
 from mirage.rollout.session import Session, Settings
-from mirage.worlds import HELD_OUT, World
+from mirage.worlds import EVERY_KIND, HELD_OUT, World
 
 CEILING = "autoencoder"
 BASELINE = "none"
@@ -172,7 +173,8 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
     Returns {"return": {MEMORY: {psnr, ssim, n, spread}}, "seen": {... and by_chunk}, "controls": {NAME: {psnr, ssim, n,
     spread, all on return; seen, nmr, psnr_c}}, "ceiling": the same, "depth_absrel_by_chunk": {MEMORY: [...]},
     "coverage_by_chunk", "memory_bytes_by_chunk", "nmr": {MEMORY: ...}, "psnr_c", "gain_over_none": {MEMORY: paired
-    difference on return}, "tasks", "failures"}.
+    difference on return}, "visits": {MEMORY, CONTROL or CEILING: [{chunk, psnr, spread, n}, ...]}, one for each return
+    to the first pose, "tasks", "failures"}.
     `codec`: frames [F,3,H,W] -> the same through the autoencoder.
     """
     _check(options)
@@ -195,7 +197,7 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
     summary = summarise(list(outcome.results.values()), options.memories)
     return write_results(options.out, outcome, summary, title="Synthetic worlds",
                          tables={"Return and seen regions": synthetic_table(summary),
-                                 "By chunk": _chunk_table(summary)})
+                                 "By chunk": _chunk_table(summary), "Each return": _visit_table(summary)})
 
 
 def score_scene(scene: Scene, make_session: MakeSession, memories: Sequence[str], *, chunk_frames: int,
@@ -244,6 +246,8 @@ def score_video(scene: Scene, video: Tensor, seen: Tensor, *, chunk_frames: int)
         "seen_ssim": Summary.of(seen_ssim.tolist()).mean,
         "psnr_by_chunk": [Summary.of(part.tolist()).mean for part in quality.split(new)],
         "seen_psnr_by_chunk": [Summary.of(part.tolist()).mean for part in seen_psnr.split(new)],
+        "visits": [{"chunk": -(-int(at[len(at) // 2]) // new),
+                    "psnr": Summary.of(psnr(video[at], scene.frames[at]).tolist()).mean} for at in visits(scene.path)],
         "gain": {name: memory_gain(quantised, pairs, score)
                  for name, score in score_families(geometry=False)[APPEARANCE].items()},
         **closed_loop(quantised, scene.path),
@@ -254,9 +258,14 @@ def returned(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> Ten
     """Numbers of those of the last latent's frames that stand in the pose of frame 0; none on a path that does not
     come back."""
     last = torch.arange(max(1, len(path) - STRIDE), len(path))
-    apart = (path.center[last] - path.center[0]).norm(dim=-1)
-    turned = rotation_angle(path.c2w[0, :3, :3].T @ path.c2w[last, :3, :3])
-    return last[(apart <= metres) & (turned <= degrees)]
+    return last[_at_start(path[last], path[0], metres, degrees)]
+
+
+def visits(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> list[Tensor]:
+    """Numbers of the frames of each return to the pose of frame 0, after having been away from it."""
+    there = _at_start(path, path[0], metres, degrees).tolist()
+    groups = [list(group) for back, group in groupby(range(len(there)), key=there.__getitem__) if back]
+    return [torch.tensor(group) for group in groups[1:]]
 
 
 def seen_pixels(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
@@ -279,7 +288,8 @@ def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> 
     """Means over worlds with their spread; see `evaluate_synthetic`."""
     if not results:
         return {"return": {}, "seen": {}, "controls": {}, "ceiling": {}, "depth_absrel_by_chunk": {},
-                "coverage_by_chunk": {}, "memory_bytes_by_chunk": {}, "nmr": {}, "psnr_c": {}, "gain_over_none": {}}
+                "coverage_by_chunk": {}, "memory_bytes_by_chunk": {}, "nmr": {}, "psnr_c": {}, "gain_over_none": {},
+                "visits": {}}
     own = {name: [r["memories"][name] for r in results] for name in memories}
     others = {name: [r["others"][name] for r in results] for name in results[0]["others"]}
     told = {name: {**_pair(rows, "return"), "seen": _pair(rows, "seen"), "nmr": _nmr(rows), "psnr_c": _loop(rows)}
@@ -294,6 +304,7 @@ def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> 
         "psnr_c": {name: _loop(rows) for name, rows in own.items()},
         "gain_over_none": {name: _difference(rows, own[BASELINE]) for name, rows in own.items()
                            if BASELINE in own and name != BASELINE},
+        "visits": {name: _visits(rows) for name, rows in {**own, **others}.items()},
         **{f"{key}_by_chunk": {name: _by_chunk(rows, f"{key}_by_chunk") for name, rows in own.items()}
            for key in ("depth_absrel", "coverage", "memory_bytes", "psnr")},
     }
@@ -313,6 +324,13 @@ def synthetic_table(summary: Mapping[str, Any]) -> str:
 
 
 # -- helpers ------------------------------------------------------------------------------------------------------
+
+
+def _at_start(path: Camera, start: Camera, metres: float, degrees: float) -> Tensor:
+    """bool [F]: stands in the pose `start` []."""
+    apart = (path.center - start.center).norm(dim=-1)
+    turned = rotation_angle(start.c2w[:3, :3].T @ path.c2w[:, :3, :3])
+    return (apart <= metres) & (turned <= degrees)
 
 
 def _state(scene: Scene, chunks: Sequence[Step]) -> dict[str, Any]:
@@ -361,6 +379,17 @@ def _loop(rows: Sequence[Mapping[str, Any]]) -> float | None:
     return Summary.of(row["psnr_c"] for row in rows).mean
 
 
+def _visits(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return by return, over the worlds whose path has as many."""
+    told = []
+    for some in zip_longest(*(row["visits"] for row in rows)):
+        there = [visit for visit in some if visit is not None]
+        quality = Summary.of(visit["psnr"] for visit in there)
+        told.append({"chunk": Summary.of(visit["chunk"] for visit in there).mean, "psnr": quality.mean,
+                     "spread": quality.spread, "n": quality.n})
+    return told
+
+
 def _difference(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], *,
                 draws: int = 2000) -> dict[str, Any]:
     """World by world on return, in dB: mean, spread, n, and the 95 % interval of the mean (bootstrap over worlds)."""
@@ -392,6 +421,13 @@ def _chunk_table(summary: Mapping[str, Any]) -> str:
     return markdown_table(rows, columns=None if rows else ["memory"])
 
 
+def _visit_table(summary: Mapping[str, Any]) -> str:
+    """PSNR each time that a walk stands where it began; more than one for kind back_and_forth."""
+    rows = [{"memory": name, **{f"after chunk {visit['chunk']:g}": _as_summary(visit) for visit in visits}}
+            for name, visits in summary["visits"].items() if visits]
+    return markdown_table(rows, columns=None if rows else ["memory"])
+
+
 def _check(options: SyntheticOptions) -> None:
     if not 1 <= options.worlds <= _SEEDS or not 0 <= options.seed * _SEEDS < HELD_OUT:
         raise InputError(f"an evaluation has 1 to {_SEEDS} worlds and a seed of 0 to {HELD_OUT // _SEEDS - 1}, "
@@ -399,3 +435,5 @@ def _check(options: SyntheticOptions) -> None:
     if options.chunks < 1 or not options.memories:
         raise InputError(f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "
                          f"{len(options.memories)} memories")
+    if not options.kinds or not set(options.kinds) <= set(EVERY_KIND):
+        raise InputError(f"walks are of one kind or more of {', '.join(EVERY_KIND)}; got {' '.join(options.kinds)!r}")

@@ -20,16 +20,22 @@ if TYPE_CHECKING:
     from mirage.worlds.world import World
 
 KINDS = ("there_and_back", "orbit", "pan_and_return", "walk", "approach", "still_look")
+"""The kinds that training clips are drawn from."""
+EVERY_KIND = (*KINDS, "back_and_forth")
+"""And those that must be asked for by name."""
+LEG = 48
+"""Frames of one way of a back_and_forth: it stands where it began at 0, 96, 192, ..., as after 3 chunks of 33."""
 _CELL, _BODY = 0.12, 0.45  # metres
 
 
 def path(world: "World", kind: str, frames: int = 97, *, seed: int = 0) -> Camera:
-    """A walk of `kind` as `Camera [frames]`. All but walk and still_look end exactly where they began.
+    """A walk of `kind` as `Camera [frames]`. All but walk and still_look end exactly where they began; back_and_forth
+    does so after every `2 * LEG` frames.
 
     32 frames move 0.5 to 1.5 m or turn 20 to 45 degrees, whatever `frames` is.
     """
-    if kind not in KINDS:
-        raise InputError(f"a path is one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in EVERY_KIND:
+        raise InputError(f"a path is one of {', '.join(EVERY_KIND)}, got {kind!r}")
     if frames < 1:
         raise InputError(f"a path has at least one frame, got {frames}")
     rng = random.Random(f"{world.seed} {kind} {seed}")
@@ -150,6 +156,13 @@ def _there_and_back(world: "World", floor: _Floor, frames: int, rng: random.Rand
     return tuple(_mirrored(v, frames) for v in (position, yaw, pitch))
 
 
+def _back_and_forth(world: "World", floor: _Floor, frames: int, rng: random.Random):
+    """The same way there and back, again and again."""
+    way = _walk(world, floor, LEG + 1, rng)
+    at = (np.arange(frames) + LEG) % (2 * LEG) - LEG
+    return tuple(values[np.abs(at)] for values in way)
+
+
 def _orbit(world: "World", floor: _Floor, frames: int, rng: random.Random):
     """Once around a small loop in the free floor, eyes on one thing or place beyond it, with a slow swing."""
     start, yaw = _start(world, floor, rng)
@@ -228,6 +241,7 @@ def _still_look(world: "World", floor: _Floor, frames: int, rng: random.Random):
 
 _WALKS = {
     "there_and_back": _there_and_back,
+    "back_and_forth": _back_and_forth,
     "orbit": _orbit,
     "pan_and_return": _pan_and_return,
     "walk": _walk,

@@ -72,7 +72,7 @@ class World:
         return render(self, camera, size, time=time)
 
     def path(self, kind: str, frames: int = 97, *, seed: int = 0) -> Camera:
-        """A smooth walk `[frames]` of one of `path.KINDS` at eye height that touches nothing; on the CPU."""
+        """A smooth walk `[frames]` of one of `path.EVERY_KIND` at eye height that touches nothing; on the CPU."""
         return path(self, kind, frames, seed=seed)
 
     def to(self, device: torch.device | str) -> "World":

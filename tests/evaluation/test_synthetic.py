@@ -136,5 +136,5 @@ def test_only_held_out_worlds_are_measured(tmp_path) -> None:
     with pytest.raises(InputError, match="never trained on"):
         Scene.sample(HELD_OUT, "orbit", frames=5, size=SIZE)
     for wrong in ({"seed": 1000}, {"worlds": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}):
-        with pytest.raises(InputError, match="evaluation has|walks are"):
+        with pytest.raises(InputError, match=r"evaluation has|walks are"):
             evaluate_synthetic(make, SyntheticOptions(tmp_path, **wrong))

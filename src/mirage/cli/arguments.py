@@ -277,8 +277,8 @@ class EvaluateSynthetic(Walking):
     (of scale), "latent, no gate" (of writing), "latent, filter", "latent, no filter" (of what moves), "latent, nearest"
     (point of a cell), "latent, int8", "latent, true first depth"."""
     kinds: Annotated[tuple[str, ...], _unset("KIND [KIND ...]", "there_and_back orbit pan_and_return")] = ()
-    """Kinds of walk, in turn: those, walk, approach, still_look, and back_and_forth, which comes back to its start every
-    96 frames (three chunks of the bundled model): each return is scored."""
+    """Kinds of walk, in turn: those, walk, approach, still_look, and back_and_forth, which comes back to its start
+    every 96 frames (three chunks of the bundled model): each return is scored."""
     moving: bool = False
     """Worlds with boxes that move."""
     keep_frames: bool = False

@@ -255,9 +255,20 @@ def test_evaluate_synthetic_goes_on_where_it_was(model, place, capsys):
     assert told[0]["return"].keys() == {"latent", "none"}
 
 
+@pytest.mark.parametrize("which", ["unseen --chunks 1 --gaps 4 --moves pan", "prompted --colours red blue"])
+def test_evaluate_what_was_never_seen(which, model, place, capsys):
+    name, *more = which.split()
+    argv = ["evaluate", name, *more, "--model", model, "--worlds", "1", "--steps", "1", "--out", "u", "--json"]
+    assert main(argv) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["failures"] == {}
+    assert told.keys() >= ({"camera", "latents"} if name == "unseen" else {"accuracy", "kept_psnr"})
+
+
 @pytest.mark.parametrize("words", ["", "generate", "camera", "inspect", "export", "bench", "bench memory", "evaluate",
                                    "evaluate synthetic", "evaluate revisit", "evaluate real", "evaluate re10k",
-                                   "evaluate worldscore", "bench efficiency", "train", "demo"])
+                                   "evaluate unseen", "evaluate prompted", "evaluate worldscore", "bench efficiency",
+                                   "train", "demo"])
 def test_every_subcommand_has_help(words, capsys):
     assert main([*words.split(), "--help"]) == 0
     said = capsys.readouterr()

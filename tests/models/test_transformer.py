@@ -240,3 +240,15 @@ def test_at_full_size_the_branch_is_as_large_as_the_published_one() -> None:
     assert branch.layers == tuple(range(0, 30, 2))
     sizes = [sum(weight.numel() for weight in part.parameters()) / 1e9 for part in (model, branch)]
     assert sizes == [pytest.approx(5.000, abs=5e-4), pytest.approx(2.607, abs=5e-4)]
+
+
+def test_rays_can_be_hidden_from_the_same_weights():
+    model = backbone()
+    branch = trained(model)
+    latents, timestep, condition = inputs()
+    dark = replace(condition, rays=torch.zeros_like(condition.rays))
+    hidden = predict(model, branch.without_rays(), latents, timestep, condition)
+    assert torch.equal(hidden, predict(model, branch, latents, timestep, dark))
+    assert not torch.equal(hidden, predict(model, branch, latents, timestep, condition))
+    with pytest.raises(InputError, match="no rays"):
+        trained(model, use_rays=False).without_rays()

@@ -275,7 +275,7 @@ class EvaluateSynthetic(Walking):
     memories: Annotated[tuple[str, ...], _unset("NAME [NAME ...]", "latent rgb frames none")] = ()
     """What is compared: latent, rgb, rgb-voxel, frames, none; and ablations, each one word in quotes: "latent, no lock"
     (of scale), "latent, no gate" (of writing), "latent, filter", "latent, no filter" (of what moves), "latent, nearest"
-    (point of a cell), "latent, int8", "latent, true first depth"."""
+    (point of a cell), "latent, int8", "latent, true first depth", "latent, no rays"."""
     kinds: Annotated[tuple[str, ...], _unset("KIND [KIND ...]", "there_and_back orbit pan_and_return")] = ()
     """Kinds of walk, in turn: those, walk, approach, still_look, and back_and_forth, which comes back to its start
     every 96 frames (three chunks of the bundled model): each return is scored."""
@@ -283,6 +283,50 @@ class EvaluateSynthetic(Walking):
     """Worlds with boxes that move."""
     keep_frames: bool = False
     """Leave every walk as a folder of frames and cameras beside its sheet, for evaluate revisit."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateUnseen(Walking):
+    """Where nothing was seen: does the picture move as the camera does (degrees, from the pixels alone), and is what is
+    made up like the world (a Frechet distance of our own, on latents)?
+
+    Beside every figure stand what the estimator is off by on the true frames, and what a still picture would be.
+    """
+
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/unseen")
+    """Results, one folder per world; run again to go on where it stopped."""
+    worlds: int = 12
+    """How many worlds."""
+    chunks: int = 2
+    """Length of each walk in chunks of the model."""
+    seed: int = 0
+    """Which worlds: 1,000 per seed, 0 to 999, never trained on."""
+    memories: Annotated[tuple[str, ...], _unset("NAME [NAME ...]", 'latent "latent, no rays"')] = ()
+    """What is compared; names as evaluate synthetic has them. "latent, no rays": the same weights, rays hidden."""
+    moves: Annotated[tuple[str, ...], _unset("MOVE [MOVE ...]", "pan back orbit through_door")] = ()
+    """Ways into what was not seen, in turn: turning on the spot, walking backwards, half-way round a loop, through a
+    door into the next room."""
+    gaps: Annotated[tuple[int, ...], arg(metavar="N [N ...]")] = (4, 8)
+    """How many frames lie between two whose motion is measured."""
+    steps: Annotated[int | None, _unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatePrompted(Walking):
+    """Do words act? The same walk, which turns to the next room, with another colour of its walls in the prompt: share
+    of unseen walls whose hue is nearest to the colour asked for, and dB between walks where nothing should change."""
+
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/prompted")
+    """Results, one folder per world; run again to go on where it stopped."""
+    worlds: int = 12
+    """How many worlds; each has a next room and is walked once per colour."""
+    seed: int = 0
+    """Which worlds: 1,000 per seed, 0 to 999, never trained on."""
+    colours: Annotated[tuple[str, ...], arg(metavar="WORD [WORD ...]")] = ("red", "yellow", "green", "blue")
+    """Two or more colour words of the worlds' vocabulary; chance is one in as many."""
     steps: Annotated[int | None, _unset("N", "the model's own")] = None
     """Denoising steps per chunk."""
 
@@ -472,7 +516,8 @@ class Demo(Walking):
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate", Plan: "plan", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert",
     BenchMemory: "bench_memory", BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate",
-    EvaluateRevisit: "evaluate", EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate",
+    EvaluateUnseen: "evaluate", EvaluatePrompted: "evaluate", EvaluateRevisit: "evaluate",
+    EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate",
     Prepare: "prepare", Train: "train", Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
@@ -493,6 +538,8 @@ class _Evaluate:
 
     what: OmitSubcommandPrefixes[
         Annotated[EvaluateSynthetic, subcommand("synthetic")]
+        | Annotated[EvaluateUnseen, subcommand("unseen")]
+        | Annotated[EvaluatePrompted, subcommand("prompted")]
         | Annotated[EvaluateRevisit, subcommand("revisit")]
         | Annotated[EvaluateReal, subcommand("real")]
         | Annotated[EvaluateRe10k, subcommand("re10k")]

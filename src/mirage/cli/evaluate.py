@@ -1,5 +1,5 @@
-"""`mirage evaluate synthetic | revisit | real | re10k | worldscore`: a folder per task, resumable; exit code 1 if any
-task failed."""
+"""`mirage evaluate synthetic | unseen | prompted | revisit | real | re10k | worldscore`: a folder per task, resumable;
+exit code 1 if any task failed."""
 
 import sys
 from dataclasses import replace
@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from mirage.cli.arguments import (
+    EvaluatePrompted,
     EvaluateRe10k,
     EvaluateReal,
     EvaluateRevisit,
     EvaluateSynthetic,
+    EvaluateUnseen,
     EvaluateWorldScore,
     Walking,
 )
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 
-Evaluate = EvaluateSynthetic | EvaluateRevisit | EvaluateReal | EvaluateRe10k | EvaluateWorldScore
+Evaluate = (EvaluateSynthetic | EvaluateUnseen | EvaluatePrompted | EvaluateRevisit | EvaluateReal | EvaluateRe10k
+            | EvaluateWorldScore)
 
 
 def run(asked: Evaluate) -> Result:
@@ -27,6 +30,10 @@ def run(asked: Evaluate) -> Result:
     match asked:
         case EvaluateSynthetic():
             results = _synthetic(asked)
+        case EvaluateUnseen():
+            results = _unseen(asked)
+        case EvaluatePrompted():
+            results = _prompted(asked)
         case EvaluateRevisit():
             results = _revisit(asked)
         case EvaluateReal():
@@ -56,6 +63,32 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     with progress("evaluating", total=asked.worlds) as show:
         return synthetic.run_synthetic(world, options, steps=asked.steps,
                                        progress=lambda name, number, of: show(number - 1, name))
+
+
+def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
+    from mirage.evaluation import unseen
+    from mirage.models.world import load_world_model
+
+    defaults = unseen.UnseenOptions
+    options = defaults(out=asked.out, worlds=asked.worlds, chunks=asked.chunks, seed=asked.seed,
+                       memories=asked.memories or defaults.memories, moves=asked.moves or defaults.moves,
+                       gaps=asked.gaps, model=_model(asked))
+    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    with progress("evaluating", total=asked.worlds) as show:
+        return unseen.run_unseen(world, options, steps=asked.steps,
+                                 progress=lambda name, number, of: show(number - 1, name))
+
+
+def _prompted(asked: EvaluatePrompted) -> dict[str, Any]:
+    from mirage.evaluation import prompted
+    from mirage.models.world import load_world_model
+
+    options = prompted.PromptedOptions(out=asked.out, worlds=asked.worlds, seed=asked.seed, colours=asked.colours,
+                                       model=_model(asked))
+    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    with progress("evaluating", total=asked.worlds) as show:
+        return prompted.run_prompted(world, options, steps=asked.steps,
+                                     progress=lambda name, number, of: show(number - 1, name))
 
 
 def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:

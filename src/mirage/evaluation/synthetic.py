@@ -48,7 +48,7 @@ from mirage.worlds import EVERY_KIND, HELD_OUT, World
 
 CEILING = "autoencoder"
 BASELINE = "none"
-_SEEDS = 1000  # worlds per seed of an evaluation, so that two seeds share none
+SEEDS = 1000  # worlds per seed of an evaluation, so that two seeds share none
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,13 @@ class Scene:
         if not 0 <= seed < HELD_OUT:
             raise InputError(f"evaluation worlds have seeds 0 to {HELD_OUT - 1}, never trained on; got {seed}")
         world = World.sample(seed, moving=moving)
-        path = world.path(kind, frames, seed=seed)
+        return cls.of(world, kind, world.path(kind, frames, seed=seed), size=size)
+
+    @classmethod
+    def of(cls, world: World, kind: str, path: Camera, *, size: tuple[int, int]) -> "Scene":
+        """A world as it is seen along a path."""
         view = world.render(path, size)
-        return cls(seed, kind, world.caption, view.rgb, view.depth[::STRIDE], path)
+        return cls(world.seed, kind, world.caption, view.rgb, view.depth[::STRIDE], path)
 
 
 class Step(Protocol):
@@ -122,6 +126,7 @@ class Variant:
     memory: Callable[[WorldModel], SpatialMemory]
     settings: Settings = field(default_factory=Settings)
     true_first_depth: bool = False
+    rays: bool = True
 
 
 def _latent(**choices: Any) -> Callable[[WorldModel], SpatialMemory]:
@@ -137,6 +142,7 @@ VARIANTS: dict[str, Variant] = {
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
     "latent, true first depth": Variant(_latent(), true_first_depth=True),
+    "latent, no rays": Variant(_latent(), rays=False),
     "latent, guidance": Variant(_latent(), Settings(conditioning="guidance")),
     "none, no branch": Variant(MEMORIES["none"], Settings(conditioning="guidance")),
 }
@@ -147,15 +153,7 @@ def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | 
                   variants: Mapping[str, Variant] = VARIANTS,
                   progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
     """`evaluate_synthetic` for a world model, at its own size and chunk length."""
-    unknown = [name for name in options.memories if name not in variants]
-    if unknown:
-        raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
-
-    def make(name: str, scene: Scene) -> Session:
-        variant = variants[name]
-        return Session(world, scene.frames[0], camera=scene.path[0], prompt=scene.caption,
-                       depth=scene.depth[0] if variant.true_first_depth else None, memory=variant.memory(world),
-                       settings=replace(variant.settings, steps=steps), seed=scene.seed)
+    make = session_maker(world, options.memories, steps=steps, variants=variants)
 
     def through(frames: Tensor) -> Tensor:
         return world.decode(world.encode(frames)).float().cpu()
@@ -163,6 +161,23 @@ def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | 
     options = replace(options, size=world.size, chunk_frames=world.chunk_frames,
                       model=f"{options.model} steps={steps or world.default_steps}")
     return evaluate_synthetic(make, options, codec=through, progress=progress)
+
+
+def session_maker(world: WorldModel, names: Sequence[str], *, steps: int | None = None,
+                  variants: Mapping[str, Variant] = VARIANTS) -> Callable[[str, Scene], Session]:
+    """Sessions by the `names` of their variants; a name that there is not is an `InputError`."""
+    unknown = [name for name in names if name not in variants]
+    if unknown:
+        raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
+    blind = world.without_rays() if not all(variants[name].rays for name in names) else world
+
+    def make(name: str, scene: Scene) -> Session:
+        variant = variants[name]
+        return Session(world if variant.rays else blind, scene.frames[0], camera=scene.path[0], prompt=scene.caption,
+                       depth=scene.depth[0] if variant.true_first_depth else None, memory=variant.memory(world),
+                       settings=replace(variant.settings, steps=steps), seed=scene.seed)
+
+    return make
 
 
 def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
@@ -190,7 +205,7 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
 
     tasks = []
     for number in range(options.worlds):
-        seed, kind = options.seed * _SEEDS + number, options.kinds[number % len(options.kinds)]
+        seed, kind = options.seed * SEEDS + number, options.kinds[number % len(options.kinds)]
         tasks.append(Task(f"world-{seed:06d}-{kind}", work(seed, kind)))
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds", "keep")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
@@ -269,7 +284,12 @@ def visits(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> list[
 
 
 def seen_pixels(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
-    """bool [F-1,H,W] for frames 1..: shown by a true view of an earlier chunk (or by the first image), occlusion
+    """bool [F-1,H,W] for frames 1..: the pixels of `seen_cells`."""
+    return to_pixels(seen_cells(scene, grid, chunk_frames=chunk_frames), scene.frames.shape[-2:])
+
+
+def seen_cells(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
+    """bool [T,h,w] for latents 1..: shown by a true view of an earlier chunk (or by the first image), occlusion
     included; judged per cell of the latent `grid` with true depth and poses."""
     stations = scene.path[::STRIDE]
     depth = scene.depth.resized(grid)
@@ -281,7 +301,15 @@ def seen_pixels(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Te
         part = slice(start, start + per_chunk)
         masks.append(memory.read(stations[part], grid).mask)
         memory.write(torch.zeros(len(stations[part]), 1, *grid), depth[part], stations[part])
-    return _upsampled(torch.cat(masks), scene)
+    return torch.cat(masks)
+
+
+def to_pixels(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """Latent cells [T,h,w] -> pixels of their four frames [4T,H,W]; `size` is (H, W)."""
+    height, width = size
+    rows = torch.arange(height) * mask.shape[-2] // height
+    columns = torch.arange(width) * mask.shape[-1] // width
+    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=STRIDE)
 
 
 def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> dict[str, Any]:
@@ -345,14 +373,6 @@ def _state(scene: Scene, chunks: Sequence[Step]) -> dict[str, Any]:
     return {"depth_absrel_by_chunk": absrel,
             "coverage_by_chunk": [float(chunk.readout.mask.float().mean()) for chunk in chunks],
             "memory_bytes_by_chunk": [chunk.memory_bytes for chunk in chunks]}
-
-
-def _upsampled(mask: Tensor, scene: Scene) -> Tensor:
-    """Latent cells [T,h,w] -> pixels of their four frames [4T,H,W]."""
-    height, width = scene.frames.shape[-2:]
-    rows = torch.arange(height) * mask.shape[-2] // height
-    columns = torch.arange(width) * mask.shape[-1] // width
-    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=STRIDE)
 
 
 def _pair(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
@@ -429,8 +449,8 @@ def _visit_table(summary: Mapping[str, Any]) -> str:
 
 
 def _check(options: SyntheticOptions) -> None:
-    if not 1 <= options.worlds <= _SEEDS or not 0 <= options.seed * _SEEDS < HELD_OUT:
-        raise InputError(f"an evaluation has 1 to {_SEEDS} worlds and a seed of 0 to {HELD_OUT // _SEEDS - 1}, "
+    if not 1 <= options.worlds <= SEEDS or not 0 <= options.seed * SEEDS < HELD_OUT:
+        raise InputError(f"an evaluation has 1 to {SEEDS} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
                          f"got {options.worlds} worlds and seed {options.seed}")
     if options.chunks < 1 or not options.memories:
         raise InputError(f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "

@@ -14,6 +14,7 @@ Wan2.2-TI2V.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, cast
@@ -221,6 +222,15 @@ class MemoryBranch(ModelMixin, ConfigMixin):
             weights = {name: weight.clone() for name, weight in transformer.blocks[layer].state_dict().items()}
             cast(HintBlock, block).block.load_state_dict(weights, assign=True)
         return branch
+
+    def without_rays(self) -> MemoryBranch:
+        """The same weights, rays hidden: what the ray channels bring is nothing, as if they were all 0."""
+        if self.published or not self.use_rays:
+            raise InputError("this branch sees no rays, so there are none to hide")
+        blind = copy.deepcopy(self)
+        with torch.no_grad():
+            blind.patch_embedding.weight[:, -6:] = 0  # the last of `_inputs`
+        return blind
 
     def forward(
         self,

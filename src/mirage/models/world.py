@@ -9,6 +9,7 @@ tokens. Frames are in [0, 1]; latents are normalised (the autoencoder's mean and
 
 from __future__ import annotations
 
+import copy
 import html
 import json
 import re
@@ -210,6 +211,14 @@ class WorldModel(DiffusionPipeline):
         if asked == "branch" and self.memory_branch is None:
             raise InputError("conditioning is 'branch', but the model has no memory branch; accepted: guidance, auto")
         return "branch" if asked != "guidance" and self.memory_branch is not None else "guidance"
+
+    def without_rays(self) -> WorldModel:
+        """The same model with rays hidden from its branch, to measure what they are worth; all else is shared."""
+        if self.memory_branch is None:
+            raise InputError("the model has no memory branch, so no rays to hide")
+        blind = copy.copy(self)
+        blind.register_modules(memory_branch=self.memory_branch.without_rays())
+        return blind
 
     @torch.no_grad()
     def depth(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:

@@ -1,0 +1,232 @@
+"""How the camera moved between two pictures, from their pixels alone; only where one asks.
+
+    patches of the first picture --normalised correlation--> places in the second --robust fit--> rotation, direction
+
+Patches rather than key points, because what a small model makes up is soft: it has few corners, and still moves. What
+cannot be told is None. `H W` pixels, `N` matches, `S` hypotheses; bearings are unit vectors in camera axes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, normalize, unfold
+
+from mirage.geometry import pose
+from mirage.geometry.camera import Camera
+
+LEAST_MATCHES, LEAST_SHARE = 8, 0.25
+"""A motion is believed that so many matches, and such a share of them, agree on."""
+_HALF, _STEP = 5, 2  # pixels of the halved picture: a patch is 11 x 11, one at every second pixel
+_REACH = 24  # as far as a patch may have gone
+_ALIKE, _CLEAR = 0.6, 0.04  # least correlation, and how much less every other place must have
+_MOST = 300  # matches to fit a motion to
+_NEAR = 1.5  # pixels of the halved picture within which a match agrees with a motion
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """The second camera seen from the first: `rotation` [3,3]; unit `direction` [3], None where only turning was asked
+    for; `inliers` of `matches` agree."""
+
+    rotation: Tensor
+    direction: Tensor | None
+    matches: int
+    inliers: int
+
+
+def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: tuple[Tensor, Tensor],
+                  turning_only: bool) -> Motion | None:
+    """The motion between two pictures [3,H,W] of a camera with `intrinsics` [4], from the pixels `where` bool [H,W] of
+    each. `turning_only`: the camera is known to stand, so that depth plays no part. None: too few matches agree.
+
+    A rotation is fitted to bearings by RANSAC (fixed seed) and least squares; with a translation, by reweighted
+    Gauss-Newton on epipolar distances from many starts, which a single wall does not mislead as it does the eight-point
+    algorithm.
+    """
+    here, there = matches(first, second, where=where)
+    if len(here) < LEAST_MATCHES:
+        return None
+    camera = Camera(torch.eye(4, dtype=torch.float64), intrinsics.double())
+    few = torch.linspace(0, len(here) - 1, min(len(here), _MOST)).long()  # more say no more, and take longer
+    here, there = here[few], there[few]
+    one = torch.ones(len(here), dtype=torch.float64)
+    a, b = (normalize(camera.unproject(uv.double(), one), dim=-1) for uv in (here, there))
+    near = _NEAR * 2 / (float(intrinsics[0]) * first.shape[-1])  # radians
+    rotation, agree = fitted_turn(a, b, near)
+    direction = None
+    if not turning_only:
+        rotation, direction, agree = fitted_motion(a, b, rotation, near)
+    if int(agree.sum()) < max(LEAST_MATCHES, LEAST_SHARE * len(here)):
+        return None
+    return Motion(rotation, direction, len(here), int(agree.sum()))
+
+
+def matches(first: Tensor, second: Tensor, *, where: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Where patches of the first picture are in the second: uv [N,2] in the unit square, twice. Patches that lie wholly
+    in `where` and have detail along both axes; the best place must be much better than every other, lie in `where`,
+    and find its way back."""
+    a, b = (avg_pool2d(image.float().mean(0)[None, None], 2)[0, 0] for image in (first, second))
+    inside = [-avg_pool2d(-mask.float()[None, None], 2)[0, 0] == 1 for mask in where]
+    size = a.shape
+    whole = _whole(inside[0]) & (_detail(a) > 1e-5)
+    rows, columns = torch.nonzero(whole, as_tuple=True)
+    kept = (rows % _STEP == 0) & (columns % _STEP == 0)
+    start = torch.stack([rows[kept], columns[kept]], 1)
+    end, fine = _found(a, b, start, among=_whole(inside[1]))
+    if len(start):
+        back, _ = _found(b, a, end.clamp_min(0), among=_whole(torch.ones_like(inside[0])))
+        good = (end[:, 0] >= 0) & ((back - start).abs().amax(1) <= 1)
+        start, end, fine = start[good], end[good], fine[good]
+    scale = torch.tensor([size[1], size[0]])
+    return (start.flip(1) + 0.5) / scale, ((end + fine).flip(1) + 0.5) / scale
+
+
+# -- matching -----------------------------------------------------------------------------------------------------
+
+
+def _found(a: Tensor, b: Tensor, start: Tensor, *, among: Tensor, block: int = 128) -> tuple[Tensor, Tensor]:
+    """For patches of `a` at start [N,2] (row, column): the best place in `b` [N,2], -1 where there is none that is
+    clear, and its part of a pixel [N,2]."""
+    if not len(start):
+        return start, start.float()
+    side, span = 2 * _HALF + 1, 2 * _REACH + 1
+    size = b.shape
+    pad = _HALF + _REACH
+    wide = torch.nn.functional.pad(b[None, None], (pad,) * 4)[0, 0]
+    allowed = torch.nn.functional.pad(among[None, None].float(), (_REACH,) * 4)[0, 0]
+    patches = _patches(a)[start[:, 0], start[:, 1]]  # [N, side * side], without mean, of length 1
+    ends, fines = [], []
+    for at, patch in zip(start.split(block), patches.split(block), strict=True):
+        rows = at[:, 0, None] + torch.arange(span + side - 1)
+        columns = at[:, 1, None] + torch.arange(span + side - 1)
+        area = wide[rows[:, :, None], columns[:, None, :]]  # [n, span + side - 1, ...]
+        free = allowed[at[:, 0, None, None] + torch.arange(span)[:, None], at[:, 1, None, None] + torch.arange(span)]
+        n = len(at)
+        taps = rearrange(patch, "n (y x) -> n 1 y x", y=side)
+        product = conv2d(area[None], taps, groups=n)[0]
+        mean = avg_pool2d(area[:, None], side, 1)[:, 0]
+        square = avg_pool2d(area[:, None].square(), side, 1)[:, 0]
+        spread = ((square - mean.square()).clamp_min(1e-7) * side * side).sqrt()
+        score = torch.where(free > 0, product / spread, -1.0)
+        best, index = score.flatten(1).max(1)
+        row, column = index // span, index % span
+        y, x = torch.meshgrid(torch.arange(span), torch.arange(span), indexing="ij")
+        far = ((y - row[:, None, None]).abs() > 2) | ((x - column[:, None, None]).abs() > 2)
+        other = torch.where(far, score, -1.0).flatten(1).amax(1)
+        edge = (row == 0) | (row == span - 1) | (column == 0) | (column == span - 1)
+        clear = (best > _ALIKE) & (other < best - _CLEAR) & ~edge
+        place = at + torch.stack([row, column], 1) - _REACH
+        ends.append(torch.where(clear[:, None], place, -1))
+        fines.append(_peak(score, row.clamp(1, span - 2), column.clamp(1, span - 2)))
+    end = torch.cat(ends)
+    assert int(end[:, 0].max()) < size[0]
+    return end, torch.cat(fines)
+
+
+def _peak(score: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Part of a pixel [n,2], within half a pixel, from a parabola along each axis."""
+    n = torch.arange(len(score))
+    middle = score[n, row, column]
+    parts = []
+    for before, after in ((score[n, row - 1, column], score[n, row + 1, column]),
+                          (score[n, row, column - 1], score[n, row, column + 1])):
+        bend = (before - 2 * middle + after).clamp_max(-1e-6)
+        parts.append((0.5 * (before - after) / bend).clamp(-0.5, 0.5))
+    return torch.stack(parts, 1)
+
+
+def _patches(image: Tensor) -> Tensor:
+    """[H,W] -> the patch around every pixel, without its mean and of length 1: [H,W,side * side]."""
+    side = 2 * _HALF + 1
+    flat = unfold(image[None, None], side, padding=_HALF)[0]
+    return rearrange(normalize(flat - flat.mean(0), dim=0), "k (h w) -> h w k", h=image.shape[0])
+
+
+def _whole(mask: Tensor) -> Tensor:
+    """bool [H,W]: the whole patch lies in the mask and in the picture."""
+    outside = torch.nn.functional.pad(1 - mask.float()[None, None], (_HALF,) * 4, value=1.0)
+    return torch.nn.functional.max_pool2d(outside, 2 * _HALF + 1, 1)[0, 0] == 0
+
+
+def _detail(image: Tensor) -> Tensor:
+    """Mean square slope along the direction with the least of it (Shi and Tomasi), in each patch: [H,W]."""
+    down, right = torch.gradient(image)
+    products = torch.stack([down * down, right * right, down * right])[:, None]
+    yy, xx, xy = avg_pool2d(products, 2 * _HALF + 1, 1, _HALF)[:, 0]
+    return 0.5 * (yy + xx) - (0.25 * (yy - xx).square() + xy.square()).sqrt()
+
+
+# -- fitting ------------------------------------------------------------------------------------------------------
+
+
+def fitted_turn(a: Tensor, b: Tensor, near: float, *, draws: int = 500) -> tuple[Tensor, Tensor]:
+    """The rotation with a = R b of bearings [N,3], by RANSAC on pairs of matches; and which agree, bool [N]."""
+    pairs = torch.randint(len(a), (draws, 2), generator=torch.Generator().manual_seed(0))
+    several = _kabsch(a[pairs], b[pairs], torch.ones(draws, 2, dtype=a.dtype))
+    off = (a - torch.einsum("sij,nj->sni", several, b)).norm(dim=-1)
+    agree = (off < near)[(off < near).sum(1).argmax()]
+    rotation = several[0]
+    for _ in range(5):
+        rotation = _kabsch(a, b, agree.to(a.dtype))
+        agree = (a - b @ rotation.T).norm(dim=-1) < near
+    return rotation, agree
+
+
+def _kabsch(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """R [*,3,3] that minimises the weighted sum of |a - R b|^2 over [*,N,3]."""
+    u, _, v = torch.linalg.svd(torch.einsum("...ni,...nj,...n->...ij", a, b, weight))
+    flip = torch.ones(*u.shape[:-1], dtype=u.dtype)
+    flip[..., 2] = torch.linalg.det(u @ v).sign()
+    return u * flip[..., None, :] @ v
+
+
+def fitted_motion(
+    a: Tensor, b: Tensor, turn: Tensor, near: float, *, rounds: int = 25
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotation, direction and which agree, of lambda a = mu R b + t with lambda, mu > 0 (bearings [N,3])."""
+    directions = _half_sphere(40).to(a)
+    starts = [turn, torch.eye(3, dtype=a.dtype)]
+    rotation = torch.cat([start.expand(len(directions), 3, 3) for start in starts])
+    t = torch.cat([directions] * len(starts))
+    for _ in range(rounds):
+        q, scale, off = _epipolar(a, b, rotation, t)
+        weight = 1 / (scale.square() * (1 + (2 * off / near).square()))  # Cauchy, over the length of the normal
+        # d off = w . (a (t.q) - t (a.q)) + dt . (q x a), for R -> exp(w) R and t -> t + dt
+        turned = a * (q @ t[:, :, None]) - t[:, None] * (a * q).sum(-1, keepdim=True)
+        slope = torch.cat([turned, torch.linalg.cross(q, a.expand_as(q))], -1)
+        normal = torch.einsum("sni,snj,sn->sij", slope, slope, weight)
+        normal[:, 3:, 3:] += t[:, :, None] * t[:, None] * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+        normal += 1e-9 * torch.eye(6, dtype=a.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+        step = -torch.linalg.solve(normal, torch.einsum("sni,sn->si", slope, weight * off * scale))
+        step = step * (0.2 / step.norm(dim=-1, keepdim=True).clamp_min(0.2))
+        rotation = pose.exp_rotation(step[:, :3]) @ rotation
+        t = normalize(t + step[:, 3:], dim=-1)
+    q, _, off = _epipolar(a, b, rotation, t)
+    best = (1 + (2 * off / near).square()).log().sum(1).argmin()
+    rotation, t, q, agree = rotation[best], t[best], q[best], off[best].abs() < near
+    # lambda (a x q) = t x q and mu (q x a) = -(t x a): t points where most depths are in front of both cameras
+    across = torch.linalg.cross(a, q)
+    depths = [(torch.linalg.cross(t.expand_as(x), x) * across).sum(-1) for x in (q, a)]
+    in_front = torch.minimum(depths[0], depths[1]) > 0
+    behind = torch.maximum(depths[0], depths[1]) < 0
+    return rotation, t if int((in_front & agree).sum()) >= int((behind & agree).sum()) else -t, agree
+
+
+def _epipolar(a: Tensor, b: Tensor, rotation: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For hypotheses [S]: b turned [S,N,3], the length of t x R b, and the angle of a off that epipolar plane [S,N]."""
+    q = torch.einsum("sij,nj->sni", rotation, b)
+    normal = torch.linalg.cross(t[:, None].expand_as(q), q)
+    scale = normal.norm(dim=-1).clamp_min(0.02)
+    return q, scale, (a * normal).sum(-1) / scale
+
+
+def _half_sphere(count: int) -> Tensor:
+    """Directions [count,3] spread over the half with z >= 0 (Fibonacci's spiral)."""
+    k = torch.arange(count, dtype=torch.float64) + 0.5
+    z = k / count
+    turn = math.pi * (1 + math.sqrt(5)) * k
+    around = (1 - z * z).sqrt()
+    return torch.stack([around * turn.cos(), around * turn.sin(), z], 1)

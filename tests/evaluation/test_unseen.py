@@ -1,0 +1,152 @@
+"""Unseen regions, with walkers that are made of the truth: what is put in must come out."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from mirage.errors import InputError
+from mirage.evaluation.synthetic import Scene
+from mirage.evaluation.unseen import MOVES, UnseenOptions, distances, evaluate_unseen, motion_pairs, summarise
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.memory import Readout
+from mirage.worlds import World
+
+SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
+FLOOR = "true frames (floor)"
+RATE = 35 / 32  # degrees per frame of a pan
+
+
+@dataclass(frozen=True)
+class Piece:
+    frames: Tensor
+    readout: Readout
+    depth: DepthMap
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Player:
+    """Shows these frames, whatever is asked, and knows nothing beforehand."""
+
+    frames: Tensor
+
+    def follow(self, path: Camera) -> Iterator[Piece]:
+        count = (len(path) - 1) // 4
+        readout = Readout.holes(count, 2, GRID)
+        yield Piece(self.frames, readout, readout.depth)
+
+
+WALKERS: dict[str, Callable[[Scene], Tensor]] = {
+    "true": lambda scene: scene.frames,
+    "stands": lambda scene: scene.frames[:1].expand_as(scene.frames),
+}
+
+
+def encode(frames: Tensor) -> Tensor:
+    """Mean and spread of each cell's colours: [1+T,6,h,w]."""
+    kept = frames[::4]
+    mean = avg_pool2d(kept, 8)
+    return torch.cat([mean, (avg_pool2d(kept.square(), 8) - mean.square()).clamp_min(0).sqrt()], 1)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("unseen")
+    options = UnseenOptions(out, worlds=1, chunks=1, seed=0, memories=("true", "stands"), moves=("pan",), gaps=(8,),
+                            size=SIZE, chunk_frames=CHUNK)
+    for _ in range(2):  # the second time from what the first one left
+        told = evaluate_unseen(lambda name, scene: Player(WALKERS[name](scene)), options, encode=encode)
+    assert (out / "report.md").read_text().count("| true frames (floor) |") >= 2
+    assert len(list(out.glob("world-*/sheet.png"))) == 1
+    return told
+
+
+@pytest.fixture(scope="module")
+def motions() -> dict:
+    """Of two videos, everywhere: the true one, and one that no longer turns after frame 8."""
+    world = World.sample(3)
+    path = MOVES["pan"](world, 13)
+    true = world.render(path, (96, 128)).rgb
+    everywhere = torch.ones(13, 96, 128, dtype=torch.bool)
+    videos = {"true": true, "stands": true[torch.arange(13).clamp(max=8)]}
+    return {name: motion_pairs(video, path, everywhere, chunk_frames=13, gaps=(4,)) for name, video in videos.items()}
+
+
+def test_true_frames_move_as_commanded_and_a_still_picture_does_not(motions):
+    true, stands = motions["true"]["pairs"], motions["stands"]["pairs"]
+    assert [(pair["first"], pair["frames"], pair["chunk"]) for pair in true] == [(4, 4, 0), (8, 4, 0)]
+    for pair in true:
+        assert pair["commanded"] == pytest.approx(4 * RATE, abs=0.01)
+        assert pair["baseline"] == pytest.approx(0, abs=1e-6)
+        assert pair["rotation_error"] < 0.4
+    assert stands[0] == true[0]
+    assert stands[1]["rotation_error"] == pytest.approx(4 * RATE, abs=0.3)
+
+
+def test_a_chunk_is_its_pairs_together(motions):
+    (true,), (stands,) = (motions[name]["chunks"] for name in ("true", "stands"))
+    assert (true["first"], true["frames"]) == (stands["first"], stands["frames"]) == (4, 8)
+    assert true["commanded"] == pytest.approx(8 * RATE, abs=0.01)
+    assert true["rotation_error"] < 0.6
+    assert stands["rotation_error"] == pytest.approx(4 * RATE, abs=0.6)
+
+
+def test_what_could_not_be_told_counts_as_wrong():
+    def entry(off: float | None, *, first: int) -> dict:
+        return {"chunk": 0, "first": first, "frames": 4, "commanded": 5.0, "baseline": 0.1, "rotation_error": off,
+                "direction_error": off}
+
+    pairs = [entry(off, first=4 * i) for i, off in enumerate((1.0, 3.0, 0.5, None))]
+    told = summarise([{"move": "pan", "camera": {"latent": {"pairs": pairs, "chunks": pairs[-1:]}}}])["latent"]
+    errors = told["by_gap"][4]
+    assert errors == told["by_move"]["pan"]
+    assert (errors["rotation"]["median"], errors["rotation"]["n"]) == (1.0, 3)
+    assert (errors["within"], errors["could_not"], errors["still"]) == (0.5, 0.25, 5.0)
+    assert told["per_chunk"]["rotation"] == {"median": None, "low": None, "high": None, "n": 0}
+    assert told["per_chunk"]["could_not"] == 1
+
+
+def test_walks_are_written_and_taken_up_again(results):
+    assert not results["failures"]
+    assert results["camera"].keys() == {"true", "stands", FLOOR}
+    (walk,) = results["tasks"].values()
+    assert walk["move"] == "pan"
+    assert 0.05 < walk["unseen"] < 0.4  # of a turn by 17.5 degrees
+    assert walk["camera"]["true"] == walk["camera"][FLOOR]
+
+
+def test_true_latents_are_no_distance_away_and_mud_is(results):
+    latents = {name: entry["distance"] for name, entry in results["latents"].items()}
+    mud = next(name for name in latents if name.startswith("mud"))
+    assert latents["true"] == pytest.approx(0, abs=1e-4)
+    assert latents[mud] > 1e-3
+    assert latents["stands"] > 1e-3
+
+
+def test_distance_grows_with_blur():
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(33, 3, 64, 64, generator=generator)
+
+    def cells(pictures: Tensor) -> Tensor:
+        return encode(pictures).movedim(1, -1).reshape(-1, 6)
+
+    blurs = {f"blur {k}": cells(torch.nn.functional.pad(avg_pool2d(frames, k, 1), (0, k - 1, 0, k - 1), value=0.5))
+             for k in (3, 5, 9)}
+    told = distances([{"true": cells(frames), "same": cells(frames), **blurs}])
+    grown = [told[name]["distance"] for name in ("same", *blurs)]
+    assert grown[0] == pytest.approx(0, abs=1e-6)
+    assert grown == sorted(grown)
+    assert grown[1] > 10 * told["true, halves (floor)"]["distance"]
+    assert distances([]) == {}
+
+
+def test_bad_requests_are_refused(tmp_path):
+    for wrong in ({"worlds": 0}, {"seed": 1000}, {"chunks": 0}, {"moves": ("hop",)}, {"memories": ()}, {"gaps": (17,)},
+                  {"gaps": ()}):
+        with pytest.raises(InputError, match=r"an evaluation has|moves are|gaps are"):
+            evaluate_unseen(lambda name, scene: Player(scene.frames), UnseenOptions(tmp_path, **wrong), encode=encode)

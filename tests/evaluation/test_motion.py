@@ -71,8 +71,8 @@ def test_turn_and_direction_are_fitted_in_spite_of_outliers_and_walls(flat):
     near = 0.01
     turn, _ = fitted_turn(a, b, near)
     found, direction, agree = fitted_motion(a, b, turn, near)
-    assert rotation_angle(rotation.T @ found) < 0.05
-    assert torch.rad2deg(torch.acos((direction * normalize(t, dim=0)).sum())) < 1
+    assert rotation_angle(rotation.T @ found) < (0.3 if flat else 0.1)
+    assert torch.rad2deg(torch.acos((direction * normalize(t, dim=0)).sum())) < (5 if flat else 2)
     assert 240 <= int(agree.sum()) < 290
 
 

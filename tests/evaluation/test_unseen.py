@@ -42,7 +42,7 @@ class Player:
 
 
 WALKERS: dict[str, Callable[[Scene], Tensor]] = {
-    "true": lambda scene: scene.frames,
+    "truth": lambda scene: scene.frames,
     "stands": lambda scene: scene.frames[:1].expand_as(scene.frames),
 }
 
@@ -57,7 +57,7 @@ def encode(frames: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("unseen")
-    options = UnseenOptions(out, worlds=1, chunks=1, seed=0, memories=("true", "stands"), moves=("pan",), gaps=(8,),
+    options = UnseenOptions(out, worlds=1, chunks=1, seed=0, memories=("truth", "stands"), moves=("pan",), gaps=(8,),
                             size=SIZE, chunk_frames=CHUNK)
     for _ in range(2):  # the second time from what the first one left
         told = evaluate_unseen(lambda name, scene: Player(WALKERS[name](scene)), options, encode=encode)
@@ -113,17 +113,17 @@ def test_what_could_not_be_told_counts_as_wrong():
 
 def test_walks_are_written_and_taken_up_again(results):
     assert not results["failures"]
-    assert results["camera"].keys() == {"true", "stands", FLOOR}
+    assert results["camera"].keys() == {"truth", "stands", FLOOR}
     (walk,) = results["tasks"].values()
     assert walk["move"] == "pan"
     assert 0.05 < walk["unseen"] < 0.4  # of a turn by 17.5 degrees
-    assert walk["camera"]["true"] == walk["camera"][FLOOR]
+    assert walk["camera"]["truth"] == walk["camera"][FLOOR]
 
 
 def test_true_latents_are_no_distance_away_and_mud_is(results):
     latents = {name: entry["distance"] for name, entry in results["latents"].items()}
     mud = next(name for name in latents if name.startswith("mud"))
-    assert latents["true"] == pytest.approx(0, abs=1e-4)
+    assert latents["truth"] == pytest.approx(0, abs=1e-4)
     assert latents[mud] > 1e-3
     assert latents["stands"] > 1e-3
 

@@ -184,16 +184,18 @@ def _kabsch(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 
 
 def fitted_motion(
-    a: Tensor, b: Tensor, turn: Tensor, near: float, *, rounds: int = 25
+    a: Tensor, b: Tensor, turn: Tensor, near: float, *, rounds: int = 30
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotation, direction and which agree, of lambda a = mu R b + t with lambda, mu > 0 (bearings [N,3])."""
     directions = _half_sphere(40).to(a)
     starts = [turn, torch.eye(3, dtype=a.dtype)]
     rotation = torch.cat([start.expand(len(directions), 3, 3) for start in starts])
     t = torch.cat([directions] * len(starts))
-    for _ in range(rounds):
+    wide, fine = near / 2, near / 8  # first to get there, then to leave wrong matches out
+    for number in range(rounds):
+        width = wide if number < rounds // 2 else fine
         q, scale, off = _epipolar(a, b, rotation, t)
-        weight = 1 / (scale.square() * (1 + (2 * off / near).square()))  # Cauchy, over the length of the normal
+        weight = 1 / (scale.square() * (1 + (off / width).square()))  # Cauchy, over the length of the normal
         # d off = w . (a (t.q) - t (a.q)) + dt . (q x a), for R -> exp(w) R and t -> t + dt
         turned = a * (q @ t[:, :, None]) - t[:, None] * (a * q).sum(-1, keepdim=True)
         slope = torch.cat([turned, torch.linalg.cross(q, a.expand_as(q))], -1)
@@ -205,7 +207,7 @@ def fitted_motion(
         rotation = pose.exp_rotation(step[:, :3]) @ rotation
         t = normalize(t + step[:, 3:], dim=-1)
     q, _, off = _epipolar(a, b, rotation, t)
-    best = (1 + (2 * off / near).square()).log().sum(1).argmin()
+    best = (1 + (off / fine).square()).log().sum(1).argmin()
     rotation, t, q, agree = rotation[best], t[best], q[best], off[best].abs() < near
     # lambda (a x q) = t x q and mu (q x a) = -(t x a): t points where most depths are in front of both cameras
     across = torch.linalg.cross(a, q)

@@ -314,8 +314,9 @@ def _cells(latents: Tensor, unseen: Tensor) -> Tensor:
 
 
 def _save_cells(folder: Path, cells: Mapping[str, Tensor]) -> None:
+    arrays: dict[str, Any] = {name: some.half().numpy() for name, some in cells.items()}
     with replacing(folder / "cells.npz") as beside, beside.open("wb") as file:
-        np.savez_compressed(file, **{name: c.half().numpy() for name, c in cells.items()})
+        np.savez_compressed(file, **arrays)
 
 
 def _load_cells(folder: Path) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """Revisits: the pairs are what they claim, what remembers wins, and what only stands still does not."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,10 +10,10 @@ from mirage.evaluation.folder import Rollout, save_rollout
 from mirage.evaluation.revisit import (
     APPEARANCE,
     GEOMETRY,
+    LocalMatches,
     RevisitOptions,
     closed_loop,
     controls,
-    local_matches,
     memory_gain,
     mirror,
     revisit_pairs,
@@ -112,10 +114,13 @@ def test_local_matches_tell_the_same_place_from_another() -> None:
     path = pan(world.path("walk", 1)[0], 2, degrees=4)
     here, nearby = world.render(path, (120, 160)).rgb
     other = World.sample(12).render(path[:1], (120, 160)).rgb[0]
+    local_matches = LocalMatches()
     same, near, far = local_matches(here, here), local_matches(here, nearby), local_matches(here, other)
     assert same[0] == same[1] == 1
     assert same[1] > near[1] > far[1]
-    assert local_matches(torch.zeros(3, 64, 64), here)[0] != local_matches(torch.zeros(3, 64, 64), here)[0]  # NaN
+    assert math.isnan(local_matches(torch.zeros(3, 64, 64), here)[0])
+    forgetful = LocalMatches(kept=0)  # what is kept changes nothing
+    assert [forgetful(here, nearby), forgetful(here, other), forgetful(here, nearby)] == [near, far, near]
 
 
 def test_a_run_over_folders_tells_gain_coverage_and_failures(tmp_path, walk: Rollout) -> None:

@@ -10,6 +10,7 @@ Beside it, always: MIND's mirror test, the closed loop, coverage, and controls t
 closes every loop perfectly; its gain is 0, and without a dynamic range it has no NMR.
 """
 
+import hashlib
 import math
 import os
 import random
@@ -184,9 +185,9 @@ def score_families(*, geometry: bool = True,
         appearance["-lpips"] = lambda a, b: (-net(a, b)).tolist()
     families = {APPEARANCE: appearance}
     if geometry:
-        _scikit_image()
-        families[GEOMETRY] = {"matches": lambda a, b: [local_matches(x, y)[0] for x, y in zip(a, b, strict=True)],
-                              "inliers": lambda a, b: [local_matches(x, y)[1] for x, y in zip(a, b, strict=True)]}
+        found = LocalMatches()
+        families[GEOMETRY] = {"matches": lambda a, b: [found(x, y)[0] for x, y in zip(a, b, strict=True)],
+                              "inliers": lambda a, b: [found(x, y)[1] for x, y in zip(a, b, strict=True)]}
     return families
 
 
@@ -217,26 +218,54 @@ def closed_loop(frames: Tensor, camera: Camera) -> dict[str, float | None]:
     return {"psnr_c": float(psnr(last, first)), "ssim_c": float(ssim(last, first))}
 
 
-def local_matches(image: Tensor, other: Tensor, *, keypoints: int = 400) -> tuple[float, float]:
+class LocalMatches:
     """Of two images [3,H,W]: the share of ORB key points that find a mutual match, and the share of key points whose
-    match also fits one epipolar geometry (RANSAC). Ours: R2M uses SuperPoint and LightGlue. No key points: NaN."""
-    feature, measure, transform = _scikit_image()
-    found = []
-    for picture in (image, other):
-        orb = feature.ORB(n_keypoints=keypoints, fast_threshold=0.02)
-        try:
-            orb.detect_and_extract(picture.double().mean(0).numpy())
-        except RuntimeError:  # scikit-image's way of saying that the picture has no corner at all
+    match also fits one epipolar geometry (RANSAC). Ours: R2M uses SuperPoint and LightGlue. No key points: NaN.
+
+    A picture stands in many pairs and a pair is asked for both shares, so what was found is kept (without pixels)."""
+
+    def __init__(self, *, keypoints: int = 400, kept: int = 4096) -> None:
+        self._scikit_image = _scikit_image()
+        self.keypoints, self.kept = keypoints, kept
+        self._corners: dict[bytes, tuple[np.ndarray, np.ndarray] | None] = {}
+        self._pairs: dict[tuple[bytes, bytes], tuple[float, float]] = {}
+
+    def __call__(self, image: Tensor, other: Tensor) -> tuple[float, float]:
+        if len(self._pairs) > self.kept:
+            self._corners.clear()
+            self._pairs.clear()
+        key = self._look(image), self._look(other)
+        if key not in self._pairs:
+            self._pairs[key] = self._match(self._corners[key[0]], self._corners[key[1]])
+        return self._pairs[key]
+
+    def _look(self, picture: Tensor) -> bytes:
+        """The picture's key; its corners are there afterwards, None where it has none at all."""
+        feature, _, _ = self._scikit_image
+        key = hashlib.blake2b(picture.contiguous().numpy().tobytes(), digest_size=16).digest()
+        if key not in self._corners:
+            orb = feature.ORB(n_keypoints=self.keypoints, fast_threshold=0.02)
+            try:
+                orb.detect_and_extract(picture.double().mean(0).numpy())
+                self._corners[key] = orb.keypoints[:, ::-1], orb.descriptors
+            except RuntimeError:  # scikit-image's way of saying that the picture has no corner
+                self._corners[key] = None
+        return key
+
+    def _match(self, one: tuple[np.ndarray, np.ndarray] | None,
+               two: tuple[np.ndarray, np.ndarray] | None) -> tuple[float, float]:
+        feature, measure, transform = self._scikit_image
+        if one is None or two is None:
             return math.nan, math.nan
-        found.append((orb.keypoints[:, ::-1], orb.descriptors))
-    (points, first), (others, second) = found
-    fewest = min(len(points), len(others))
-    matched = feature.match_descriptors(first, second, cross_check=True, max_ratio=0.85)
-    if len(matched) < 8:
-        return len(matched) / fewest, 0.0
-    _, inliers = measure.ransac((points[matched[:, 0]], others[matched[:, 1]]), transform.FundamentalMatrixTransform,
-                                min_samples=8, residual_threshold=1.0, max_trials=200, rng=0)
-    return len(matched) / fewest, float(np.sum(inliers)) / fewest if inliers is not None else 0.0
+        (points, first), (others, second) = one, two
+        fewest = min(len(points), len(others))
+        matched = feature.match_descriptors(first, second, cross_check=True, max_ratio=0.85)
+        if len(matched) < 8:
+            return len(matched) / fewest, 0.0
+        pairs = points[matched[:, 0]], others[matched[:, 1]]
+        _, inliers = measure.ransac(pairs, transform.FundamentalMatrixTransform, min_samples=8, residual_threshold=1.0,
+                                    max_trials=200, rng=0)
+        return len(matched) / fewest, float(np.sum(inliers)) / fewest if inliers is not None else 0.0
 
 
 # -- helpers ------------------------------------------------------------------------------------------------------

@@ -115,6 +115,8 @@ def plot_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, 
     for label, (xs, ys) in lines.items():
         axes.plot(xs, ys, label=label, marker="o", markersize=3, linewidth=1.6)
     axes.set(xlabel=x, ylabel=y, title=title, **{f"{axis}scale": "log" for axis in log})
+    if "y" not in log and all(y >= 0 for _, ys in lines.values() for y in ys):
+        axes.set_ylim(bottom=0)
     if "x" not in log and all(float(at).is_integer() for xs, _ in lines.values() for at in xs):
         ticks: Any = axes.xaxis.get_major_locator()
         ticks.set_params(integer=True)

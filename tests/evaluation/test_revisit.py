@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+from transformers import Dinov2Config, Dinov2Model
 
 from mirage.errors import InputError
 from mirage.evaluation.folder import Rollout, save_rollout
 from mirage.evaluation.revisit import (
     APPEARANCE,
     GEOMETRY,
+    SCENE,
     LocalMatches,
     RevisitOptions,
     closed_loop,
@@ -107,6 +109,17 @@ def test_controls_have_the_rollouts_length_and_its_frames(walk: Rollout) -> None
     assert torch.equal(made["stop half-way"][-1], walk.frames[(FRAMES - 1) // 2])
     assert torch.equal(made["copy first"][-1], walk.frames[0])
     assert torch.equal(made["repeat last"][0], walk.frames[-1])
+
+
+def test_dinov2_is_a_family_of_its_own_where_its_weights_are(tmp_path, walk: Rollout) -> None:
+    config = Dinov2Config(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+    Dinov2Model(config).save_pretrained(tmp_path)
+    families = score_families(geometry=False, dino=tmp_path)
+    scored = score_rollout(walk, families, max_pairs=2)
+    assert scored["systems"]["copy first"]["gain"][SCENE]["dino"]["gain"] == pytest.approx(0, abs=1e-5)
+    assert scored["systems"]["rollout"]["gain"][SCENE]["dino"]["revisit"] <= 1 + 1e-5
+    with pytest.raises(InputError, match="DINOv2 weights missing"):
+        score_families(dino=tmp_path / "none")
 
 
 def test_local_matches_tell_the_same_place_from_another() -> None:

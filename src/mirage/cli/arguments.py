@@ -343,6 +343,8 @@ class EvaluateRevisit(Common):
     """Metres of one world unit of the cameras: the thresholds are in metres."""
     lpips: Annotated[Path | None, _unset("FOLDER", "without LPIPS")] = None
     """LPIPS weights."""
+    dino: Annotated[Path | None, _unset("FOLDER", "without DINOv2")] = None
+    """DINOv2 weights in transformers' layout: a second family of scores, on what the scene is."""
     seed: int = 0
     """Of the choice of frame pairs."""
 

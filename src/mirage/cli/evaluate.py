@@ -95,7 +95,7 @@ def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:
     from mirage.evaluation import revisit
 
     options = revisit.RevisitOptions(rollouts=tuple(Path(path) for path in asked.rollouts), out=asked.out,
-                                     metres=asked.metres, lpips=asked.lpips, seed=asked.seed)
+                                     metres=asked.metres, lpips=asked.lpips, dino=asked.dino, seed=asked.seed)
     with progress("evaluating", total=len(asked.rollouts)) as show:
         return revisit.run_revisit(options, progress=lambda name, number, of: show(number - 1, name))
 

@@ -37,14 +37,14 @@ from mirage.geometry.pose import rotation_angle
 Score = Callable[[Tensor, Tensor], Sequence[float]]
 """Two stacks [P,3,H,W] in [0, 1] -> one number per pair, larger is more alike; NaN where it has no meaning."""
 
-APPEARANCE, GEOMETRY = "appearance", "local geometry (ours: ORB + RANSAC)"
+APPEARANCE, SCENE, GEOMETRY = "appearance", "scene", "local geometry (ours: ORB + RANSAC)"
 LEAST_RANGE = 1e-8
 
 
 @dataclass(frozen=True)
 class RevisitOptions:
     """`rollouts`: folders as `folder.load_rollout` reads them. `metres`: of one world unit, because the thresholds are
-    in metres. `lpips`: folder with its weights; `geometry`: local matches too (scikit-image)."""
+    in metres. `lpips`, `dino`: folders with their weights; `geometry`: local matches too (scikit-image)."""
 
     rollouts: tuple[Path, ...]
     out: Path
@@ -52,6 +52,7 @@ class RevisitOptions:
     max_pairs: int = 100
     geometry: bool = True
     lpips: Path | None = None
+    dino: Path | None = None
     seed: int = 0
 
 
@@ -59,7 +60,7 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
     """Score every folder, write results.json, report.md and contact sheets to `options.out`; returns the summary."""
     if not options.rollouts:
         raise InputError("no rollout folders were given; expected at least one")
-    families = score_families(geometry=options.geometry, lpips=options.lpips)
+    families = score_families(geometry=options.geometry, lpips=options.lpips, dino=options.dino)
 
     def work(source: Path) -> Callable[[Path], dict[str, Any]]:
         def score(folder: Path) -> dict[str, Any]:
@@ -78,7 +79,8 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
         names = [f"{number:03d}-{name}" for number, name in enumerate(names)]
     tasks = [Task(name, work(path)) for name, path in zip(names, options.rollouts, strict=True)]
     outcome = run_tasks(tasks, options.out, options={
-        **vars(options), "rollouts": None, "out": None, "lpips": str(options.lpips)}, progress=progress)
+        **vars(options), "rollouts": None, "out": None, "lpips": str(options.lpips), "dino": str(options.dino)},
+        progress=progress)
     summary = summarise(list(outcome.results.values()))
     return write_results(options.out, outcome, summary, title="Revisits", tables={"Memory": revisit_table(summary)})
 
@@ -177,13 +179,19 @@ def revisit_table(summary: Mapping[str, Any]) -> str:
 
 
 def score_families(*, geometry: bool = True,
-                   lpips: str | os.PathLike[str] | None = None) -> dict[str, dict[str, Score]]:
-    """What needs no weights, and LPIPS when its folder is named (missing weights are an `InputError`)."""
+                   lpips: str | os.PathLike[str] | None = None,
+                   dino: str | os.PathLike[str] | None = None) -> dict[str, dict[str, Score]]:
+    """What needs no weights, and LPIPS and DINOv2 when their folders are named (missing weights: `InputError`)."""
     appearance: dict[str, Score] = {"psnr": lambda a, b: psnr(a, b).tolist(), "ssim": lambda a, b: ssim(a, b).tolist()}
     if lpips is not None:
         net = Lpips.load(lpips)
         appearance["-lpips"] = lambda a, b: (-net(a, b)).tolist()
     families = {APPEARANCE: appearance}
+    if dino is not None:
+        from mirage.models.scene_features import SceneFeatures  # slow to import, needed by few
+
+        scene = SceneFeatures.load(dino)
+        families[SCENE] = {"dino": lambda a, b: scene.alike(a, b).tolist()}
     if geometry:
         found = LocalMatches()
         families[GEOMETRY] = {"matches": lambda a, b: [found(x, y)[0] for x, y in zip(a, b, strict=True)],

@@ -39,10 +39,12 @@ SECTIONS = {
 LONG = {
     "worlds": "mirage evaluate synthetic --worlds 20 --chunks 3 --memories latent rgb frames none "
               "--out outputs/results/worlds",
-    "moving": "mirage evaluate synthetic --worlds 6 --chunks 3 --moving --memories 'latent, filter' "
+    "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
+              "'latent, no lock' none --out outputs/results/chunks",
+    "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
 }
-"""An hour or so each; a run that was broken off goes on when its command is given again (not through this script)."""
+"""A quarter of an hour to an hour each; a run that was broken off goes on when its command is given again (not through this script)."""
 AFTER = {"revisit": "synthetic"}
 
 

@@ -44,7 +44,8 @@ LONG = {
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
 }
-"""A quarter of an hour to an hour each; a run that was broken off goes on when its command is given again (not through this script)."""
+"""A quarter of an hour to an hour each; a run that was broken off goes on when its command is given again (not through
+this script)."""
 AFTER = {"revisit": "synthetic"}
 
 

@@ -6,28 +6,19 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn.functional import avg_pool2d
+from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.prompted import PromptedOptions, answer, evaluate_prompted, prompt, wall_hues, wilson
 from mirage.evaluation.synthetic import Scene
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.memory import Readout
 from mirage.worlds import World
 from mirage.worlds.doors import repainted, turn_to_door, walls_of_next_room
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 5
 COLOURS = ("red", "yellow", "green", "blue")
-
-
-@dataclass(frozen=True)
-class Piece:
-    frames: Tensor
-    readout: Readout
-    depth: DepthMap
-    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

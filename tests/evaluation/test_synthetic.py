@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.synthetic import (
@@ -24,14 +25,6 @@ from mirage.worlds import HELD_OUT
 from mirage.worlds.path import LEG
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
-
-
-@dataclass(frozen=True)
-class Piece:
-    frames: torch.Tensor
-    readout: Readout
-    depth: DepthMap
-    memory_bytes: int
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.synthetic import Scene
 from mirage.evaluation.unseen import MOVES, UnseenOptions, distances, evaluate_unseen, motion_pairs, summarise
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.memory import Readout
 from mirage.worlds import World
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 FLOOR = "true frames (floor)"
 RATE = 35 / 32  # degrees per frame of a pan
-
-
-@dataclass(frozen=True)
-class Piece:
-    frames: Tensor
-    readout: Readout
-    depth: DepthMap
-    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

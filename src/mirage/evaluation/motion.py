@@ -177,10 +177,7 @@ def fitted_turn(a: Tensor, b: Tensor, near: float, *, draws: int = 500) -> tuple
 
 def _kabsch(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """R [*,3,3] that minimises the weighted sum of |a - R b|^2 over [*,N,3]."""
-    u, _, v = torch.linalg.svd(torch.einsum("...ni,...nj,...n->...ij", a, b, weight))
-    flip = torch.ones(*u.shape[:-1], dtype=u.dtype)
-    flip[..., 2] = torch.linalg.det(u @ v).sign()
-    return u * flip[..., None, :] @ v
+    return pose.orthonormalised(torch.einsum("...ni,...nj,...n->...ij", a, b, weight))
 
 
 def fitted_motion(

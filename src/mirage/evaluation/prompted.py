@@ -23,12 +23,12 @@ from mirage.errors import InputError
 from mirage.evaluation.metrics import hue_distance, psnr
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
-from mirage.evaluation.synthetic import SEEDS, VARIANTS, MakeSession, Scene, seen_pixels, session_maker
+from mirage.evaluation.synthetic import SEEDS, VARIANTS, MakeSession, Scene, check_draw, seen_pixels, session_maker
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.models.world import WorldModel
 from mirage.rollout.schedule import STRIDE
-from mirage.worlds import HELD_OUT, World
+from mirage.worlds import World
 from mirage.worlds.doors import has_door, repainted, turn_to_door, walls_of_next_room
 from mirage.worlds.words import COLOURS
 
@@ -196,9 +196,7 @@ def _between(a: Tensor, b: Tensor, mask: Tensor) -> float:
 
 
 def _check(options: PromptedOptions) -> None:
-    if not 1 <= options.worlds <= SEEDS // 4 or not 0 <= options.seed * SEEDS < HELD_OUT:
-        raise InputError(f"an evaluation has 1 to {SEEDS // 4} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
-                         f"got {options.worlds} worlds and seed {options.seed}")
+    check_draw(options.worlds, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
     if len(set(options.colours)) < 2 or not set(options.colours) <= set(COLOURS):
         raise InputError(f"colours are two or more of {', '.join(COLOURS)}; got {' '.join(options.colours)!r}")
     if (options.chunk_frames - 1) % STRIDE:

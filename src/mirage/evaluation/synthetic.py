@@ -448,10 +448,15 @@ def _visit_table(summary: Mapping[str, Any]) -> str:
     return markdown_table(rows, columns=None if rows else ["memory"])
 
 
+def check_draw(worlds: int, seed: int, *, most: int = SEEDS) -> None:
+    """`InputError` where so many worlds of this evaluation's seed would not all be held out and its own."""
+    if not 1 <= worlds <= most or not 0 <= seed * SEEDS < HELD_OUT:
+        raise InputError(f"an evaluation has 1 to {most} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
+                         f"got {worlds} worlds and seed {seed}")
+
+
 def _check(options: SyntheticOptions) -> None:
-    if not 1 <= options.worlds <= SEEDS or not 0 <= options.seed * SEEDS < HELD_OUT:
-        raise InputError(f"an evaluation has 1 to {SEEDS} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
-                         f"got {options.worlds} worlds and seed {options.seed}")
+    check_draw(options.worlds, options.seed)
     if options.chunks < 1 or not options.memories:
         raise InputError(f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "
                          f"{len(options.memories)} memories")

@@ -215,8 +215,7 @@ class Session:
             latents = latents[0, :, 1:].transpose(0, 1)  # the first one is what we began with
         new, seen = views[1:], _but_first(readout)
         with _timed(timings, "depth"):
-            first = self.index == 0 and self._tape is None
-            tape = Tape(self.world, torch.cat([self._image, latents]) if first else latents, after=self._tape)
+            tape = Tape(self.world, self._streamed(latents), after=self._tape)
             depth, alignment = self._depth(latents, new, lambda: tape.frames()[-len(camera) :]), None
             if self.settings.lock:
                 known, offset = seen.depth.to(latents.device), seen.offset.to(latents.device)
@@ -330,16 +329,25 @@ class Session:
         depth = self.estimate.estimate(frames()[STRIDE - 1 :: STRIDE], views, number=number)
         return depth.to(latents.device).resized((latents.shape[-2], latents.shape[-1]))
 
+    @property
+    def _fresh(self) -> bool:
+        """Whether the given image is still to be shown: the first chunk of a session that was not loaded."""
+        return self.index == 0 and self._tape is None
+
+    def _streamed(self, latents: Tensor) -> Tensor:
+        """What the decoder is to be given for new latents [T,C,h,w]."""
+        return torch.cat([self._image, latents]) if self._fresh else latents
+
     def _advance(self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, **report: Any) -> Chunk:
         self.history = self.history.added(latents, depth, views, limit=self.settings.history)
-        first = self.index == 0 and self._tape is None
-        frames = Camera.concatenate([self.camera[None], camera.to(self.camera.c2w)]) if first else camera
+        streamed = self._streamed(latents)
+        frames = Camera.concatenate([self.camera[None], camera.to(self.camera.c2w)]) if self._fresh else camera
         self._tape = report["tape"]
         self.camera = views[-1]
         self.index += 1
         return Chunk(
             index=self.index - 1,
-            latents=torch.cat([self._image, latents]) if first else latents,
+            latents=streamed,
             camera=frames,
             latent_camera=views,
             depth=depth,

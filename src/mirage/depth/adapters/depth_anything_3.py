@@ -50,7 +50,7 @@ class DepthAnything3Depth:
         seen = camera.intrinsics.expand(len(frames), 4)
         if given and told.intrinsics is not None:
             k = torch.as_tensor(told.intrinsics).float()
-            seen = torch.stack([k[:, 0, 0] / width, k[:, 1, 1] / height, k[:, 0, 2] / width, k[:, 1, 2] / height], -1)
+            seen = Camera.from_pixels(camera.c2w, k, (height, width)).intrinsics
         if self.canonical:
             focal = (seen[:, 0] * width + seen[:, 1] * height) / 2
             depth = depth * focal[:, None, None] / CANONICAL_FOCAL

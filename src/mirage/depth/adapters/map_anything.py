@@ -47,7 +47,6 @@ class MapAnythingDepth:
         told = self.model.infer(looked, apply_mask=True)
         z = torch.cat([view["depth_z"].float().cpu()[..., 0] for view in told])
         mask = torch.cat([view["mask"].cpu()[..., 0] for view in told]).bool()
-        height, width = z.shape[-2:]
         k = torch.cat([view["intrinsics"].reshape(1, 3, 3).float().cpu() for view in looked])
-        seen = torch.stack([k[:, 0, 0] / width, k[:, 1, 1] / height, k[:, 0, 2] / width, k[:, 1, 2] / height], -1)
+        seen = Camera.from_pixels(camera.c2w, k, (z.shape[-2], z.shape[-1])).intrinsics
         return uncropped(DepthMap(z, mask), seen, camera)

@@ -152,6 +152,9 @@ def test_generate_refuses(options, given, tmp_path, monkeypatch, capsys):
     "evaluate prompted --model {given}/model --colours red",
     "train --recipe none --out runs",
     "train --recipe mini_denoiser --out runs --processes 0",
+    "evaluate unseen --model {given}/model --gaps 4 100",
+    "generate --image {given}/good.png --trajectory w_8 --out w.mp4 --model {given}/model --moving dog --segmenter "
+    "{given}/broken",
     "demo --seed 1000000",
     "demo --chunks 0",
     "demo --model gigantic",
@@ -160,6 +163,25 @@ def test_generate_refuses(options, given, tmp_path, monkeypatch, capsys):
 ])
 def test_subcommands_refuse(argv, given, tmp_path, monkeypatch, capsys):
     words = [word.replace("_8", " 8") for word in argv.format(given=given).split()]
+    refused(words, given, tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("wrong", [
+    "evaluate synthetic --worlds 0", "evaluate synthetic --chunks 0", "evaluate synthetic --memories elephant",
+    "evaluate synthetic --kinds hop", "evaluate synthetic --seed 1000", "evaluate synthetic --steps 0",
+    "evaluate unseen --worlds 0", "evaluate unseen --chunks 0", "evaluate unseen --memories elephant",
+    "evaluate unseen --moves hop", "evaluate unseen --gaps 0", "evaluate unseen --seed -1", "evaluate unseen --steps 0",
+    "evaluate prompted --worlds 0", "evaluate prompted --colours red", "evaluate prompted --colours red mauve",
+    "evaluate prompted --steps 5000", "evaluate re10k {given} --steps 0", "evaluate worldscore {given} --steps 0",
+    "generate --moving _", "generate --moving ask:nowhere", "generate --segmenter x/y",
+    "generate --moving dog --static-mask x.mp4", "generate --branch {given}/none.safetensors",
+    "generate --lora {given}/none.safetensors", "evaluate unseen --branch {given}/none.safetensors",
+])
+def test_no_model_is_read_for_a_wrong_request(wrong, given, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mirage.models.world.WorldModel.from_pretrained", lambda *_, **__: pytest.fail("was read"))
+    words = wrong.format(given=given).split()
+    if words[0] == "generate":
+        words += f"--image {given}/good.png --trajectory {given}/path.txt --out w.mp4".split()
     refused(words, given, tmp_path, monkeypatch, capsys)
 
 

@@ -176,10 +176,11 @@ def guided(prediction: str, seen: Condition, memory: flow.Guidance | None, steps
 
 @pytest.mark.parametrize("prediction", ["flow_prediction", "sample"])
 def test_guidance_sets_what_is_known_and_nothing_else(prediction: str) -> None:
-    """Cells of this network know nothing of each other: what is unknown must come out as without guidance."""
+    """Cells of this network know nothing of each other: what is unknown must come out as without guidance, if nothing
+    is carried there."""
     seen = remembered()
     free = guided(prediction, seen, None)
-    pulled = guided(prediction, seen, flow.Guidance(early=1, late=1))
+    pulled = guided(prediction, seen, flow.Guidance(early=1, late=1, carry=0))
     torch.testing.assert_close(pulled[:, :, 1:, :, :4], torch.full((1, 2, 2, 8, 4), 3.0), atol=1e-4, rtol=0)
     torch.testing.assert_close(pulled[..., 4:], free[..., 4:], atol=1e-4, rtol=0)
     assert torch.equal(pulled[:, :, :1], seen.first)
@@ -215,7 +216,50 @@ def test_a_guided_network_sees_the_readout_with_the_noise_of_each_step() -> None
     assert len(levels) == 5
 
 
-@pytest.mark.parametrize("wrong", [{"early": 1.5}, {"late": -0.1}, {"until": float("nan")}])
+def scattered(seed: int, known: float, shape: tuple[int, int] = (7, 12)) -> tuple[Tensor, Condition]:
+    """A prediction and a readout that have nothing to do with each other, known in that share of cells."""
+    g = torch.Generator().manual_seed(seed)
+    x0, memory = torch.randn((2, 1, 2, 3, *shape), generator=g)
+    mask = (torch.rand((1, 1, 3, *shape), generator=g) < known).float()
+    empty = torch.zeros(1, 2, 0, *shape)
+    return x0, replace(condition(), memory=memory * mask, mask=mask, offset=torch.zeros(1, 2, 3, *shape),
+                       rays=torch.zeros(1, 6, 3, *shape), first=x0[:, :, :1], preceding=empty, references=empty)
+
+
+@pytest.mark.parametrize("known", [0.02, 0.3, 0.9])
+def test_a_tone_that_is_off_is_off_nowhere(known: float) -> None:
+    """What the network makes is the truth and a constant; a few known cells tell the constant for the whole frame."""
+    x0, seen = scattered(0, known)
+    truth = x0 - torch.tensor([1.0, -2.0])[:, None, None, None]
+    told = flow.Guidance(early=1).pulled(x0, replace(seen, memory=truth * seen.mask), sigma=1.0)
+    some = seen.mask[0, 0].flatten(1).any(1)  # a frame of which nothing is known stays as it is
+    torch.testing.assert_close(told[:, :, some], truth[:, :, some], atol=1e-5, rtol=0)
+    assert torch.equal(told[:, :, ~some], x0[:, :, ~some])
+
+
+@pytest.mark.parametrize("known", [0.02, 0.3, 0.9])
+def test_what_is_carried_lies_between_what_is_pulled(known: float) -> None:
+    x0, seen = scattered(1, known)
+    pull = seen.mask * (seen.memory - x0)
+    moved = flow.Guidance(early=1).pulled(x0, seen, sigma=1.0) - x0
+    there = seen.mask.bool().expand_as(pull)
+    torch.testing.assert_close(moved[there], pull[there])
+    for frame in range(3):
+        for channel in range(2):
+            its = pull[0, channel, frame][seen.mask[0, 0, frame] > 0]
+            low, high = (its.min(), its.max()) if len(its) else (0, 0)
+            assert ((low - 1e-5 <= moved[0, channel, frame]) & (moved[0, channel, frame] <= high + 1e-5)).all()
+    half = flow.Guidance(early=1, carry=0.5).pulled(x0, seen, sigma=1.0) - x0
+    torch.testing.assert_close(half[~there], 0.5 * moved[~there])
+
+
+def test_where_the_network_agrees_with_the_memory_nothing_is_carried() -> None:
+    x0, seen = scattered(2, 0.5)
+    agreed = flow.Guidance().pulled(x0, replace(seen, memory=x0 * seen.mask), sigma=1.0)
+    torch.testing.assert_close(agreed, x0)
+
+
+@pytest.mark.parametrize("wrong", [{"early": 1.5}, {"late": -0.1}, {"until": float("nan")}, {"carry": 2.0}])
 def test_guidance_is_a_share(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="accepted: 0 to 1"):
         flow.Guidance(**wrong)

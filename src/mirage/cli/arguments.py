@@ -102,6 +102,12 @@ class Generate(Walking):
     """Keep what moves out of the memory, found from depth and latents alone; for worlds in which something does."""
     static_mask: Annotated[Path | None, _unset("FILE", "no mask")] = None
     """A video of what moves, white on black, a frame for each frame of the walk: it stays out of the memory."""
+    moving: Annotated[str | None, _unset("NAMES|ask", "nothing is looked for")] = None
+    """Names of what may move, such as "person, dog": SAM 3 (of transformers, download) finds it in the frames, and it
+    stays out of the memory. ask: Qwen3-VL names it, in every chunk; also ask:HUB-ID or ask:FOLDER. Decodes each chunk
+    first."""
+    segmenter: Annotated[str | None, _unset("HUB-ID|FOLDER", "facebook/sam3")] = None
+    """Other weights of SAM 3, for --moving."""
     fps: float = 16.0
     """Frames per second of the video."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -25,6 +25,9 @@ Evaluate = (EvaluateSynthetic | EvaluateUnseen | EvaluatePrompted | EvaluateRevi
 
 def run(asked: Evaluate) -> Result:
     """Run what is not done yet, then print the report of all."""
+    steps = None if isinstance(asked, EvaluateRevisit | EvaluateReal) else asked.steps
+    if steps is not None and not 1 <= steps <= 1000:
+        raise InputError(f"--steps {steps}: expected 1 to 1000")
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     match asked:
@@ -59,6 +62,8 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
                                          memories=memories, kinds=asked.kinds or synthetic.SyntheticOptions.kinds,
                                          moving=asked.moving, keep=asked.keep_frames,
                                          model=_model(asked))
+    synthetic.check(options)
+    synthetic.check_variants(options.memories)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
         return synthetic.run_synthetic(world, options, steps=asked.steps,
@@ -66,13 +71,15 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
 
 
 def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
-    from mirage.evaluation import unseen
+    from mirage.evaluation import synthetic, unseen
     from mirage.models.world import load_world_model
 
     defaults = unseen.UnseenOptions
     options = defaults(out=asked.out, worlds=asked.worlds, chunks=asked.chunks, seed=asked.seed,
                        memories=asked.memories or defaults.memories, moves=asked.moves or defaults.moves,
                        gaps=asked.gaps, model=_model(asked))
+    unseen.check(options)
+    synthetic.check_variants(options.memories)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
         return unseen.run_unseen(world, options, steps=asked.steps,
@@ -85,6 +92,7 @@ def _prompted(asked: EvaluatePrompted) -> dict[str, Any]:
 
     options = prompted.PromptedOptions(out=asked.out, worlds=asked.worlds, seed=asked.seed, colours=asked.colours,
                                        model=_model(asked))
+    prompted.check(options)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
         return prompted.run_prompted(world, options, steps=asked.steps,

@@ -61,8 +61,9 @@ def run(asked: Generate) -> Result:
     loaded = time.perf_counter()
     conditioning = _prepared(asked, world)
     estimator = make_estimator(asked.depth_model, device=device)
-    session, path, first = _continued(asked, world, estimator) if start is None else _begun(
-        asked, start, world, estimator)
+    named = _named(asked, device)
+    session, path, first = _continued(asked, world, estimator, named) if start is None else _begun(
+        asked, start, world, estimator, named)
     by_chunk = prompts.by_chunk(len(path), world.chunk_frames) if prompts else {}
     prompt, begun = session.prompt, time.perf_counter()
 
@@ -98,9 +99,9 @@ def run(asked: Generate) -> Result:
         "negative_prompt": asked.negative_prompt, "guidance_scale": asked.guidance_scale,
         "flow_shift": session.settings.flow_shift, "conditioning": conditioning, "cache": asked.cache,
         "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
-        "memory_budget": asked.memory_budget, "depth_model": asked.depth_model, "device": str(device),
-        "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile, "size": list(world.size),
-        "frames": video.frames, "fps": asked.fps,
+        "memory_budget": asked.memory_budget, "depth_model": asked.depth_model, "moving": asked.moving,
+        "device": str(device), "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
+        "size": list(world.size), "frames": video.frames, "fps": asked.fps,
         "stopped": stopped, "peak_memory_bytes": peak_memory(),
         "seconds": {"load": loaded - started, "begin": begun - loaded, "walk": ended - begun, "total": ended - started},
         "chunks": chunks,
@@ -190,6 +191,14 @@ def _check(asked: Generate) -> torch.device:
         if asked.world is not None and getattr(asked, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for a new world; a saved one (--world) has its own")
     check_estimator(asked.depth_model)
+    if asked.moving is not None:
+        from mirage.models.moving import check_moving
+
+        check_moving(asked.moving)
+        if asked.static_mask is not None:
+            raise InputError("--static-mask shows what moves, and --moving looks for it: one of them")
+    elif asked.segmenter is not None:
+        raise InputError("--segmenter is for --moving: what shall it look for?")
     if asked.depth is not None and asked.depth_model != "head":
         raise InputError("--depth is of the image alone, and --depth-model of every chunk: give one of them")
     if asked.memory != "latent":
@@ -262,6 +271,15 @@ def _painted(asked: Generate, *, frames: int, start: int) -> Segmenter | None:
     return moving
 
 
+def _named(asked: Generate, device: torch.device) -> Segmenter | None:
+    """What finds the things of --moving."""
+    if asked.moving is None:
+        return None
+    from mirage.models.moving import SAM3, load_moving
+
+    return load_moving(asked.moving, segmenter=asked.segmenter or SAM3, device=device)
+
+
 def _path(asked: Generate, camera: Camera) -> Camera:
     """The path [1 + 4k] from where `camera` stands."""
     path = load_trajectory(asked.trajectory, start=camera, frames=asked.frames, resample=asked.resample,
@@ -275,25 +293,26 @@ def _path(asked: Generate, camera: Camera) -> Camera:
     return path[:whole]
 
 
-def _begun(asked: Generate, start: _Start, world: WorldModel,
-           estimator: FromFrames | None) -> tuple[Session, Camera, Tensor | None]:
+def _begun(asked: Generate, start: _Start, world: WorldModel, estimator: FromFrames | None,
+           named: Segmenter | None) -> tuple[Session, Camera, Tensor | None]:
     """A new session, its path, and the image as the video's first frame."""
     image, path = fit_image(start.image, start.path, world.size)
     policy = MemoryPolicy(max_bytes=parse_bytes(asked.memory_budget)) if asked.memory_budget else None
     session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
                       depth=estimator if start.depth is None else cut_depth(start.depth, world.size),
                       memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
-                      settings=_settings(asked, Settings()), moving=start.moving)
+                      settings=_settings(asked, Settings()), moving=start.moving or named)
     return session, path, image
 
 
-def _continued(asked: Generate, world: WorldModel,
-               estimator: FromFrames | None) -> tuple[Session, Camera, Tensor | None]:
+def _continued(asked: Generate, world: WorldModel, estimator: FromFrames | None,
+               named: Segmenter | None) -> tuple[Session, Camera, Tensor | None]:
     """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
     assert asked.world is not None
     session = Session.load(asked.world, world, depth=estimator)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
-    session.moving = _painted(asked, frames=len(path) - 1, start=STRIDE * int(session.history.number[-1]) + 1)
+    session.moving = named or _painted(asked, frames=len(path) - 1,
+                                       start=STRIDE * int(session.history.number[-1]) + 1)
     if asked.prompt is not None:
         session.prompt = asked.prompt
     if asked.seed is not None:

@@ -71,7 +71,7 @@ def evaluate_prompted(make_session: MakeSession, options: PromptedOptions, *,
     "changed_psnr": dB between walks of two colours, where the first image showed the place and on the unseen walls,
     "tasks", "failures"}. `make_session` gets scenes whose caption is the prompt.
     """
-    _check(options)
+    check(options)
     frames = 1 + CHUNKS * (options.chunk_frames - 1)
 
     def work(seed: int) -> Callable[[Path], dict[str, Any]]:
@@ -195,7 +195,8 @@ def _between(a: Tensor, b: Tensor, mask: Tensor) -> float:
     return float(psnr(_pixels(a[1:], mask[1:]), _pixels(b[1:], mask[1:])))
 
 
-def _check(options: PromptedOptions) -> None:
+def check(options: PromptedOptions) -> None:
+    """`InputError` where the request cannot be met."""
     check_draw(options.worlds, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
     if len(set(options.colours)) < 2 or not set(options.colours) <= set(COLOURS):
         raise InputError(f"colours are two or more of {', '.join(COLOURS)}; got {' '.join(options.colours)!r}")

@@ -166,9 +166,7 @@ def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | 
 def session_maker(world: WorldModel, names: Sequence[str], *, steps: int | None = None,
                   variants: Mapping[str, Variant] = VARIANTS) -> Callable[[str, Scene], Session]:
     """Sessions by the `names` of their variants; a name that there is not is an `InputError`."""
-    unknown = [name for name in names if name not in variants]
-    if unknown:
-        raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
+    check_variants(names, variants)
     blind = world.without_rays() if not all(variants[name].rays for name in names) else world
 
     def make(name: str, scene: Scene) -> Session:
@@ -192,7 +190,7 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
     to the first pose, "tasks", "failures"}.
     `codec`: frames [F,3,H,W] -> the same through the autoencoder.
     """
-    _check(options)
+    check(options)
     frames = 1 + options.chunks * (options.chunk_frames - 1)
 
     def work(seed: int, kind: str) -> Callable[[Path], dict[str, Any]]:
@@ -448,6 +446,13 @@ def _visit_table(summary: Mapping[str, Any]) -> str:
     return markdown_table(rows, columns=None if rows else ["memory"])
 
 
+def check_variants(names: Sequence[str], variants: Mapping[str, Variant] = VARIANTS) -> None:
+    """`InputError` where there is no variant of one of these names."""
+    unknown = [name for name in names if name not in variants]
+    if unknown:
+        raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
+
+
 def check_draw(worlds: int, seed: int, *, most: int = SEEDS) -> None:
     """`InputError` where so many worlds of this evaluation's seed would not all be held out and its own."""
     if not 1 <= worlds <= most or not 0 <= seed * SEEDS < HELD_OUT:
@@ -455,7 +460,8 @@ def check_draw(worlds: int, seed: int, *, most: int = SEEDS) -> None:
                          f"got {worlds} worlds and seed {seed}")
 
 
-def _check(options: SyntheticOptions) -> None:
+def check(options: SyntheticOptions) -> None:
+    """`InputError` where the request cannot be met."""
     check_draw(options.worlds, options.seed)
     if options.chunks < 1 or not options.memories:
         raise InputError(f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "

@@ -89,7 +89,8 @@ def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode
     "per_chunk": errors}}, "latents": {WHAT: {"distance", "cells"}}, "tasks", "failures"}; for `errors` see `_errors`.
     `encode`: frames [F,3,H,W] -> latents [1+T,C,h,w].
     """
-    _check(options)
+    check(options)
+    _check_gaps(options)
     frames = 1 + options.chunks * (options.chunk_frames - 1)
 
     def work(seed: int, move: str) -> Callable[[Path], dict[str, Any]]:
@@ -344,7 +345,8 @@ def _draws(options: UnseenOptions) -> Iterator[tuple[int, str]]:
         seed += 1
 
 
-def _check(options: UnseenOptions) -> None:
+def check(options: UnseenOptions) -> None:
+    """`InputError` where the request cannot be met by any model."""
     check_draw(options.worlds, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
     if options.chunks < 1:
         raise InputError(f"an evaluation has at least one chunk, got {options.chunks}")
@@ -352,6 +354,12 @@ def _check(options: UnseenOptions) -> None:
         raise InputError(f"moves are {', '.join(MOVES)}; got {' '.join(options.moves)!r}")
     if not options.memories:
         raise InputError("an evaluation has at least one memory, got none")
+    if not options.gaps or min(options.gaps) < 1:
+        raise InputError(f"gaps are frames, one or more, got {list(options.gaps)}")
+
+
+def _check_gaps(options: UnseenOptions) -> None:
+    """Against the length of the model's chunks."""
     most = (options.chunk_frames - 1) // 2
-    if not options.gaps or not all(1 <= gap <= most for gap in options.gaps):
+    if max(options.gaps) > most:
         raise InputError(f"gaps are 1 to {most} frames, so that a chunk holds two; got {list(options.gaps)}")

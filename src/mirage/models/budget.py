@@ -75,6 +75,11 @@ class Budget:
     channels: int
     chunk_frames: int
 
+    @property
+    def shown(self) -> int:
+        """Bytes of a chunk's frames: who walks looks at the last ones while the next are made."""
+        return (self.chunk_frames - 1) * 3 * self.size[0] * self.size[1] * 4
+
     def weights(self, component: str, *, quantize: Quantize = "none") -> int:
         """Bytes of a component's weights and buffers; a weight that is used twice counts once."""
         buffers = sum(buffer.numel() * buffer.element_size() for buffer in self.networks[component].buffers())
@@ -93,8 +98,8 @@ class Budget:
 
     def needs(self, *, offload: Offload, quantize: Quantize = "none", kept: int = 0,
               beside: bool = False) -> dict[str, int]:  # fmt: skip
-        """Bytes on the device while each stage runs. The decoder's cache lies there all the time, unless networks are
-        offloaded.
+        """Bytes on the device while each stage runs, from the second chunk on. The last chunk's frames lie there all
+        the time, and the decoder's cache too, unless networks are offloaded.
 
         kept     what else lies there all the time
         beside   decoding runs beside the next chunk's other stages, as it does on a GPU where nothing is offloaded
@@ -102,7 +107,8 @@ class Budget:
         rests, decode = offload != "none", self.stages["decode"]
         found = {}
         for name, stage in self.stages.items():
-            there = self.resident(name, offload=offload, quantize=quantize) + kept + (0 if rests else decode.kept)
+            there = self.resident(name, offload=offload, quantize=quantize) + kept + self.shown
+            there += 0 if rests else decode.kept
             if beside and name not in ("encode", "decode"):
                 found[f"{name}, decode"] = there + stage.work + decode.work
             else:

@@ -346,6 +346,9 @@ def load_world_model(
     device = torch.device(device or "cpu")
     check_quantize(quantize, device=device)
     check_offload(offload, device=device)
+    for kind, file in (("branch", branch), ("LoRA", lora)):  # before gigabytes are read or fetched
+        if file is not None and not Path(file).expanduser().exists():
+            raise InputError(f"no {kind} at {file}: no such file or folder")
     folder = _folder(name_or_path)
     stored = _check_files(folder)
     if dtype is None:

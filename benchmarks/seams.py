@@ -26,8 +26,8 @@ from mirage.models import flow
 from mirage.models.world import WorldModel, load_world_model
 
 KINDS = ("there_and_back", "orbit", "pan_and_return")
-WAYS = {"no memory": ("none, no branch", 0.0), "guidance": ("latent, guidance", 0.0),
-        "guidance, carried": ("latent, guidance", flow.Guidance.carry), "branch": ("latent", 0.0)}
+WAYS = {"no memory": ("none, no branch", 0), "guidance": ("latent, guidance", 0),
+        "guidance, carried": ("latent, guidance", flow.Guidance.carry), "branch": ("latent", 0)}
 """The session, as `mirage evaluate synthetic` names it, and how far the pull is carried."""
 CHUNKS = 2
 

@@ -231,26 +231,25 @@ def test_a_tone_that_is_off_is_off_nowhere(known: float) -> None:
     """What the network makes is the truth and a constant; a few known cells tell the constant for the whole frame."""
     x0, seen = scattered(0, known)
     truth = x0 - torch.tensor([1.0, -2.0])[:, None, None, None]
-    told = flow.Guidance(early=1).pulled(x0, replace(seen, memory=truth * seen.mask), sigma=1.0)
+    told = flow.Guidance(carry=2000).pulled(x0, replace(seen, memory=truth * seen.mask), sigma=1.0)
     some = seen.mask[0, 0].flatten(1).any(1)  # a frame of which nothing is known stays as it is
-    torch.testing.assert_close(told[:, :, some], truth[:, :, some], atol=1e-5, rtol=0)
+    torch.testing.assert_close(told[:, :, some], truth[:, :, some], atol=1e-3, rtol=0)
     assert torch.equal(told[:, :, ~some], x0[:, :, ~some])
 
 
 @pytest.mark.parametrize("known", [0.02, 0.3, 0.9])
-def test_what_is_carried_lies_between_what_is_pulled(known: float) -> None:
+def test_what_is_carried_lies_between_what_is_pulled_and_nothing(known: float) -> None:
     x0, seen = scattered(1, known)
     pull = seen.mask * (seen.memory - x0)
-    moved = flow.Guidance(early=1).pulled(x0, seen, sigma=1.0) - x0
+    moved = flow.Guidance().pulled(x0, seen, sigma=1.0) - x0
     there = seen.mask.bool().expand_as(pull)
     torch.testing.assert_close(moved[there], pull[there])
+    assert (moved[~there].abs() > 1e-3).float().mean() > 0.3
     for frame in range(3):
         for channel in range(2):
-            its = pull[0, channel, frame][seen.mask[0, 0, frame] > 0]
-            low, high = (its.min(), its.max()) if len(its) else (0, 0)
+            low, high = pull[0, channel, frame].min().clamp_max(0), pull[0, channel, frame].max().clamp_min(0)
             assert ((low - 1e-5 <= moved[0, channel, frame]) & (moved[0, channel, frame] <= high + 1e-5)).all()
-    half = flow.Guidance(early=1, carry=0.5).pulled(x0, seen, sigma=1.0) - x0
-    torch.testing.assert_close(half[~there], 0.5 * moved[~there])
+    assert torch.equal(flow.Guidance(carry=0).pulled(x0, seen, sigma=1.0)[~there], x0[~there])
 
 
 def test_where_the_network_agrees_with_the_memory_nothing_is_carried() -> None:
@@ -259,7 +258,7 @@ def test_where_the_network_agrees_with_the_memory_nothing_is_carried() -> None:
     torch.testing.assert_close(agreed, x0)
 
 
-@pytest.mark.parametrize("wrong", [{"early": 1.5}, {"late": -0.1}, {"until": float("nan")}, {"carry": 2.0}])
-def test_guidance_is_a_share(wrong: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="accepted: 0 to 1"):
+@pytest.mark.parametrize("wrong", [{"early": 1.5}, {"late": -0.1}, {"until": float("nan")}, {"carry": -1}])
+def test_guidance_is_a_share(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"accepted: (0 to 1|rounds)"):
         flow.Guidance(**wrong)

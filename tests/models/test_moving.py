@@ -1,5 +1,6 @@
 """transformers' SAM 3 and Qwen3-VL at toy sizes with random weights: what they are shown, what their numbers mean."""
 
+import json
 import shutil
 
 import pytest
@@ -11,9 +12,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.sam3.configuration_sam3 import Sam3Config
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
+from mirage.cli import main
 from mirage.errors import InputError
+from mirage.formats.image import save_image
 from mirage.models import moving
 from mirage.models.moving import AskedNames, MovingThings, load_moving, names_in
+from mirage.models.tiny import tiny_world
 
 FRAMES = torch.rand(3, 3, 40, 60, generator=torch.Generator().manual_seed(0))
 CHAT = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|video_pad|>", "<|vision_end|>"]
@@ -152,3 +156,17 @@ def test_weights_that_are_not_there_are_one_line(tmp_path):
     with pytest.raises(InputError, match="does not load") as caught:
         load_moving("dog", segmenter=str(tmp_path), device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_keeps_what_is_named_out_of_the_memory(sam3, tmp_path, monkeypatch, capsys):
+    tiny_world().save_pretrained(tmp_path / "model")
+    save_image(tmp_path / "image.png", FRAMES[0])
+    walk = ["generate", "--image", str(tmp_path / "image.png"), "--trajectory", "w 8", "--steps", "1", "--json",
+            "--model", str(tmp_path / "model"), "--out", str(tmp_path / "walk.mp4")]
+    points = {}
+    for sure in (0.0, 1.0):
+        monkeypatch.setattr(moving, "THERE", sure)
+        assert main([*walk, "--moving", "man", "--segmenter", str(sam3)]) == 0
+        points[sure] = json.loads(capsys.readouterr().out.splitlines()[-1])["points"]
+    assert points[0.0] < points[1.0]
+    assert json.loads((tmp_path / "walk.receipt.json").read_text())["moving"] == "man"

@@ -34,8 +34,9 @@ class Guidance:
 
     early, late   share of the readout above noise level `until` and from there on: first it decides what is where, then
                   the network has its say about detail and about the seams between known and unknown
-    carry         share of the pull at the border that unknown cells take over, so that what is made up continues what
-                  is known in tone; where the two agree already there is nothing to carry
+    carry         rounds in which the pull spreads into the unknown cells around, so that what is made up continues in
+                  tone what is known; it reaches about as many cells as the root of that. Where the two agree by
+                  themselves there is nothing to carry
 
     Pull-back with re-noising, as WorldForge (arXiv 2509.15130), done on the prediction, so that a multistep solver's
     history is that of the pulled path. The defaults are measured: docs/wan22.md, "Guidance without training".
@@ -44,21 +45,21 @@ class Guidance:
     early: float = 1.0
     late: float = 0.7
     until: float = 0.6
-    carry: float = 1.0
+    carry: int = 72
 
     def __post_init__(self) -> None:
-        for name in ("early", "late", "until", "carry"):
+        for name in ("early", "late", "until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"guidance {name} is {getattr(self, name)}; accepted: 0 to 1")
+        if self.carry < 0:
+            raise InputError(f"guidance carry is {self.carry}; accepted: rounds, 0 or more")
 
     def pulled(self, x0: Tensor, condition: Condition, sigma: float) -> Tensor:
         """x0 [B,C,T,h,w] as predicted at noise level sigma, with the known cells pulled to the readout."""
         share = self.early if sigma > self.until else self.late
         known = condition.mask.to(x0)
         pull = share * known * (condition.memory.to(x0) - x0)
-        flat, there = (rearrange(part, "b c t h w -> (b t) c h w") for part in (pull, known))
-        carried = rearrange(_filled(flat, there), "(b t) c h w -> b c t h w", b=len(x0))
-        return x0 + torch.lerp(self.carry * carried, pull, known)
+        return x0 + _carried(pull, known, rounds=self.carry)
 
 
 def denoise(
@@ -147,21 +148,15 @@ def to_x0(output: Tensor, noisy: Tensor, sigma: Tensor, prediction: Prediction) 
     return output if prediction == "sample" else noisy - _per_frame(sigma, noisy) * output
 
 
-def _filled(values: Tensor, known: Tensor) -> Tensor:
-    """Values [N,C,h,w], 0 where not known [N,1,h,w], with their unknown cells filled smoothly from known ones around;
-    as they are where nothing is known. Pull-push of Gortler et al., The Lumigraph, 1996:
-
-        halve the grid, a coarse cell being the mean of its known fine ones, until all is known; then, back up, fill
-        what was not known from the grid below
-    """
-    height, width = values.shape[-2:]
-    if height == width == 1:
-        return values
-    half = ((height + 1) // 2, (width + 1) // 2)
-    share = F.adaptive_avg_pool2d(known, half)
-    mean = F.adaptive_avg_pool2d(values, half) / share.masked_fill(share == 0, 1)
-    coarse = F.interpolate(_filled(mean, (share > 0).to(known)), (height, width), mode="bilinear")
-    return torch.lerp(coarse, values, known)
+def _carried(pull: Tensor, known: Tensor, *, rounds: int) -> Tensor:
+    """The pull [B,C,T,h,w], 0 where not known [B,1,T,h,w], spread into unknown cells like heat: in each round they take
+    the mean of what is around them, and known cells stay."""
+    pull, known = (rearrange(part, "b c t h w -> t b c h w") for part in (pull, known))
+    spread = pull
+    for _ in range(rounds):
+        around = F.avg_pool2d(spread.flatten(0, 1), 3, stride=1, padding=1, count_include_pad=False)
+        spread = torch.lerp(around.view_as(spread), pull, known)
+    return rearrange(spread, "t b c h w -> b c t h w")
 
 
 def _pulled(

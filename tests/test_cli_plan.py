@@ -28,7 +28,8 @@ def test_a_folder_of_configurations_is_enough(tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize("argv", ["--model gigantic", "--height 64", "--model mini --frames 6",
-                                  "--model mini --gpu much", "--model mini --height 100 --width 100"])
+                                  "--model mini --gpu much", "--model mini --tile 0", "--memory-budget lots",
+                                  "--model mini --height 100 --width 100"])
 def test_wrong_requests(argv, capsys) -> None:
     assert main(["plan", *argv.split()]) == 2
     error = capsys.readouterr().err

@@ -44,6 +44,8 @@ from mirage.rollout.session import Segmenter, Settings
 
 FIELD_OF_VIEW = 65.0
 PICTURES = 8  # on the contact sheet
+BRANCH_CACHED = ("--cache does not go with the memory branch, whose hints would be stale in the steps that are left out; "
+                 "accepted with --conditioning guidance")
 
 
 def run(asked: Generate) -> Result:
@@ -218,6 +220,10 @@ def _check(asked: Generate) -> torch.device:
         raise InputError(f"--flow-shift {asked.flow_shift}: expected a number above 0, at most 100 (Wan2.2: 5)")
     if asked.negative_prompt and asked.guidance_scale == 1.0:
         raise InputError("--negative-prompt needs --guidance-scale other than 1 (Wan2.2: 5)")
+    if asked.cache is not None and not 0 <= asked.cache < 1:
+        raise InputError(f"--cache {asked.cache}: expected 0 up to 1, such as 0.05")
+    if asked.cache is not None and asked.conditioning == "branch":
+        raise InputError(BRANCH_CACHED)
     if asked.cache is not None and asked.compile:
         raise InputError("--cache and --compile do not go together: one of them")
     if asked.seed is not None and not -(2**63) <= asked.seed < 2**63:
@@ -237,8 +243,7 @@ def _prepared(asked: Generate, world: WorldModel) -> str:
     conditioning = world.conditioning(asked.conditioning)
     if asked.cache is not None:
         if conditioning == "branch":
-            raise InputError("--cache does not go with the memory branch, whose hints would be stale in the steps that "
-                             "are left out; accepted with --conditioning guidance")
+            raise InputError(BRANCH_CACHED)
         world.cache_steps(asked.cache)
     if asked.compile:
         world.compile_blocks()

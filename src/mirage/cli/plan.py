@@ -55,6 +55,11 @@ def run(asked: Plan) -> Result:
     """Count, print the tables, and say what fits."""
     if (asked.height is None) != (asked.width is None):
         raise InputError("--height and --width go together; got one of them")
+    if asked.tile is not None and asked.tile < 1:
+        raise InputError(f"--tile {asked.tile}: expected pixels, above 0")
+    if asked.frames is not None and (asked.frames < 1 + STRIDE or asked.frames % STRIDE != 1):
+        raise InputError(f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...)")
+    budget_bytes = None if asked.memory_budget is None else parse_bytes(asked.memory_budget)
     size = None if asked.height is None or asked.width is None else (asked.height, asked.width)
     gpu = None if asked.gpu is None else parse_bytes(asked.gpu)
     with progress("counting", total=10) as show:
@@ -62,7 +67,7 @@ def run(asked: Plan) -> Result:
         budgets = {asked.tile: whole}
         if asked.tile is None and max(whole.size) > TILE:
             budgets[TILE] = _budget(asked, size, TILE, show, done=5)
-    kept = _kept(asked, whole)
+    kept = _kept(asked, whole, budget_bytes)
     chosen = _option(whole, asked.offload, asked.quantize, asked.tile, kept["most"], asked.cpu)
     options = _options(budgets, kept["most"], asked.cpu)
     summary: dict[str, Any] = {
@@ -105,17 +110,15 @@ def _option(counted: Budget, offload: Offload, quantize: Quantize, tile: int | N
     return Option(offload, quantize, tile, needs[fullest], fullest)
 
 
-def _kept(asked: Plan, counted: Budget) -> dict[str, int]:
-    """Bytes of the spatial memory, if every cell enters it, and of the latent frames kept beside it."""
+def _kept(asked: Plan, counted: Budget, most: int | None) -> dict[str, int]:
+    """Bytes of the spatial memory, if every cell enters it, `most` at most, and of the latent frames kept beside it."""
     frames = asked.frames or 1 + (counted.chunk_frames - 1) * 3
-    if frames < 1 + STRIDE or frames % STRIDE != 1:
-        raise InputError(f"--frames {frames}: a video has 1 + 4k frames (5, 9, 13, ...)")
     cells, latents = counted.grid[0] * counted.grid[1], 1 + (frames - 1) // STRIDE
     points = Points(counted.channels, features=MemoryPolicy.features, device="meta", pages=None)
     per_frame = round(cells * points.page_bytes / PAGE)
     memory = latents * per_frame
-    if asked.memory_budget is not None:
-        memory = min(memory, parse_bytes(asked.memory_budget))
+    if most is not None:
+        memory = min(memory, most)
     history = min(latents, Settings.history) * cells * (counted.channels * 4 + 5)
     return {"frames": frames, "chunks": len(list(windows(frames, counted.chunk_frames))),
             "per_chunk": (counted.chunk_frames - 1) // STRIDE * per_frame, "memory": memory, "history": history,

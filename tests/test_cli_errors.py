@@ -175,6 +175,7 @@ def test_subcommands_refuse(argv, given, tmp_path, monkeypatch, capsys):
     "evaluate prompted --steps 5000", "evaluate re10k {given} --steps 0", "evaluate worldscore {given} --steps 0",
     "generate --moving _", "generate --moving ask:nowhere", "generate --segmenter x/y",
     "generate --moving dog --static-mask x.mp4", "generate --branch {given}/none.safetensors",
+    "generate --cache -1 --conditioning guidance", "generate --cache 0.05 --conditioning branch",
     "generate --lora {given}/none.safetensors", "evaluate unseen --branch {given}/none.safetensors",
 ])
 def test_no_model_is_read_for_a_wrong_request(wrong, given, tmp_path, monkeypatch, capsys):

@@ -44,8 +44,8 @@ from mirage.rollout.session import Segmenter, Settings
 
 FIELD_OF_VIEW = 65.0
 PICTURES = 8  # on the contact sheet
-BRANCH_CACHED = ("--cache does not go with the memory branch, whose hints would be stale in the steps that are left out; "
-                 "accepted with --conditioning guidance")
+BRANCH_CACHED = ("--cache does not go with the memory branch, whose hints would be stale in the steps that are left "
+                 "out; accepted with --conditioning guidance")
 
 
 def run(asked: Generate) -> Result:

@@ -1,5 +1,8 @@
 """A session on a tiny random model: the loop, its order, its memory of itself."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.protocol import NoMemory
+from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.session import Settings
@@ -54,6 +58,26 @@ def test_chunks_decode_to_one_stream_without_a_seam(world, image):
     together = world.decode(torch.cat([chunk.latents for chunk in chunks]))
     apart = torch.cat([chunk.frames for chunk in chunks])
     torch.testing.assert_close(apart, together, atol=1e-5, rtol=0)
+
+
+def test_who_keeps_chunks_keeps_no_decoder_and_who_walks_on_keeps_no_frames(world, image):
+    """The decoder's cache is gigabytes for large frames; there is one of it, however many chunks are kept."""
+    def caches() -> int:
+        gc.collect()
+        return sum(isinstance(thing, StreamDecoder) for thing in gc.get_objects())
+
+    before, session = caches(), begin(world, image)
+    path = pan(session.camera, 33)
+    chunks = []
+    for chunk in session.follow(path):
+        assert torch.isfinite(chunk.frames).all()
+        chunks.append(chunk)
+    assert len(chunks) == 4
+    assert caches() == before + 1
+    held = weakref.ref(chunks[-1].frames)
+    del chunk, chunks
+    assert held() is None
+    session.step(path[:8].relative_to(path[0]))  # and it can go on
 
 
 def test_the_first_frame_is_the_image_and_is_written_once(world, image):

@@ -4,6 +4,8 @@
 """
 
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -14,6 +16,7 @@ from mirage.depth.align import Alignment
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import Readout
+from mirage.models.codec import StreamDecoder
 from mirage.models.world import WorldModel
 
 
@@ -56,13 +59,12 @@ class Chunk:
 
 
 class Tape:
-    """A stream of latents, decoded piece by piece when somebody looks. Two tapes may follow one: a walk can branch. Two
-    threads may look: one decodes and the other waits."""
+    """A piece of a stream of latents, decoded when somebody looks. Two threads may: one decodes, the other waits."""
 
-    def __init__(self, world: WorldModel, latents: Tensor, *, after: "Tape | None" = None) -> None:
+    def __init__(self, world: WorldModel, latents: Tensor, *, after: "End | None" = None) -> None:
         self._world, self._latents, self._after = world, latents, after
         self._frames: Tensor | None = None
-        self._decoder = None
+        self._end: Callable[[], End | None] = lambda: None
         self._decoding = Lock()
 
     def frames(self) -> Tensor:
@@ -70,13 +72,35 @@ class Tape:
         with self._decoding:
             if self._frames is None:
                 with torch.no_grad():
-                    self._decoder = self._after.played() if self._after else self._world.decoder()
-                    self._frames = self._decoder.decode(self._latents)
+                    decoder = self._after.decoder() if self._after else self._world.decoder()
+                    self._frames = decoder.decode(self._latents)
                 self._after = None  # the past is in the decoder's cache now
+                end = self._end()
+                if end is not None:
+                    end.reached(decoder)
             return self._frames
 
-    def played(self):
-        """A decoder that has just decoded this piece, for the next one."""
-        self.frames()
+
+class End:
+    """Where a tape ends: the decoder as it is then, for what comes next. Two tapes may follow one: a walk can branch.
+
+    It is apart from the tape, so that who keeps chunks does not keep a cache with each, gigabytes for large frames; and
+    it lets go of the tape once that is decoded, so that who goes on does not keep the frames.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape: Tape | None = tape
+        self._decoder: StreamDecoder | None = None
+        tape._end = weakref.ref(self)
+
+    def decoder(self) -> StreamDecoder:
+        """A decoder that has just decoded the tape."""
+        tape = self._tape
+        if tape is not None:
+            tape.frames()
         assert self._decoder is not None
         return self._decoder.copy()
+
+    def reached(self, decoder: StreamDecoder) -> None:
+        """The tape was decoded, by this one."""
+        self._decoder, self._tape = decoder, None

@@ -33,7 +33,7 @@ from mirage.memory.protocol import SpatialMemory
 from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
 from mirage.models.world import Conditioning, WorldModel
-from mirage.rollout.chunk import Chunk, Tape
+from mirage.rollout.chunk import Chunk, End, Tape
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
 
@@ -136,7 +136,7 @@ class Session:
             else LatentSpatialMemory(world.channels, policy=policy or MemoryPolicy(), device=latents.device),
         )
         self.moving = moving
-        self._tape: Tape | None = None
+        self._end: End | None = None  # of the stream that was made so far
         self._image = latents
         self.camera = camera
         self.index = 0
@@ -215,7 +215,8 @@ class Session:
             latents = latents[0, :, 1:].transpose(0, 1)  # the first one is what we began with
         new, seen = views[1:], _but_first(readout)
         with _timed(timings, "depth"):
-            tape = Tape(self.world, self._streamed(latents), after=self._tape)
+            tape = Tape(self.world, self._streamed(latents), after=self._end)
+            end = End(tape)
             depth, alignment = self._depth(latents, new, lambda: tape.frames()[-len(camera) :]), None
             if self.settings.lock:
                 known, offset = seen.depth.to(latents.device), seen.offset.to(latents.device)
@@ -230,6 +231,7 @@ class Session:
             depth,
             camera,
             new,
+            end,
             tape=tape,
             readout=seen,
             alignment=alignment,
@@ -260,11 +262,11 @@ class Session:
 
     def snapshot(self) -> Any:
         """This moment, to come back to; cheap, and valid for as long as it is held."""
-        return self.memory.snapshot(), self.history, self.camera, self.index, self._tape, self.prompt, self._before
+        return self.memory.snapshot(), self.history, self.camera, self.index, self._end, self.prompt, self._before
 
     def restore(self, snapshot: Any) -> None:
         """Come back to a moment. What follows is what would have followed then."""
-        memory, self.history, self.camera, self.index, self._tape, self.prompt, self._before = snapshot
+        memory, self.history, self.camera, self.index, self._end, self.prompt, self._before = snapshot
         self.memory.restore(memory)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ class Session:
         session.history, session.camera, session.index = history, history.camera[-1], int(extra["index"])
         session._image = history.latents[:1]
         session.moving, session._before = moving, None
-        session._tape = Tape(world, history.latents[-_LEAD_IN:]) if session.index else None
+        session._end = End(Tape(world, history.latents[-_LEAD_IN:])) if session.index else None
         return session
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -332,17 +334,19 @@ class Session:
     @property
     def _fresh(self) -> bool:
         """Whether the given image is still to be shown: the first chunk of a session that was not loaded."""
-        return self.index == 0 and self._tape is None
+        return self.index == 0 and self._end is None
 
     def _streamed(self, latents: Tensor) -> Tensor:
         """What the decoder is to be given for new latents [T,C,h,w]."""
         return torch.cat([self._image, latents]) if self._fresh else latents
 
-    def _advance(self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, **report: Any) -> Chunk:
+    def _advance(
+        self, latents: Tensor, depth: DepthMap, camera: Camera, views: Camera, end: End, **report: Any
+    ) -> Chunk:
         self.history = self.history.added(latents, depth, views, limit=self.settings.history)
         streamed = self._streamed(latents)
         frames = Camera.concatenate([self.camera[None], camera.to(self.camera.c2w)]) if self._fresh else camera
-        self._tape = report["tape"]
+        self._end = end
         self.camera = views[-1]
         self.index += 1
         return Chunk(

@@ -213,14 +213,17 @@ def test_a_budget_that_holds_nothing_is_refused():
         LatentSpatialMemory(6, policy=MemoryPolicy(max_bytes=30_000)).write(noise(), wall(), CAMERA[None])
 
 
-def test_a_long_walk_under_a_small_budget_forgets_the_oldest_cameras_only():
+def test_a_long_walk_under_a_small_budget_keeps_cameras_of_all_of_it():
     memory = LatentSpatialMemory(1, policy=MemoryPolicy(max_bytes=60_000))
     small, depth = (4, 8), DepthMap(torch.full((1, 4, 8), 2.0))
     for _ in range(100):
         memory.write(torch.zeros(1, 1, *small), depth, CAMERA[None])
     assert memory.frames_written == 100
-    assert memory.first_camera + len(memory.cameras) == 100
-    assert memory.first_camera > 0
+    kept = memory.camera_frames
+    assert len(kept) == len(memory.cameras) < 100
+    assert (kept[0], kept[-1]) == (0, 99)
+    assert kept.diff().min() > 0
+    assert kept.diff().max() <= 2 * 100 / (len(kept) // 2)
 
 
 # -- keeping ---------------------------------------------------------------------------------------------------------

@@ -199,13 +199,13 @@ class LatentSpatialMemory:
 
     @property
     def cameras(self) -> Camera:
-        """Cameras of the written frames [K]: all of them, or under a small budget the newest (see `first_camera`)."""
+        """Cameras of the written frames [K]: all of them, or under a small budget some, spread over the walk."""
         return Camera(self._log["c2w"], self._log["intrinsics"])
 
     @property
-    def first_camera(self) -> int:
-        """The frame that `cameras[0]` belongs to: 0, until a budget made the memory forget the oldest cameras."""
-        return int(self._log["index"][0]) if len(self._log) else 0
+    def camera_frames(self) -> Tensor:
+        """The written frame that each of `cameras` belongs to: [K] i32, rising."""
+        return self._log["index"].clone()
 
     @property
     def device(self) -> torch.device:
@@ -273,9 +273,10 @@ class LatentSpatialMemory:
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
         if self._log.limit is not None and len(self._log) + len(camera) > self._log.limit:
-            newest = {name: self._log[name][len(self._log) // 2:].clone() for name in self._log.names}
+            some = self._spread(self._log.limit // 2)
+            kept = {name: self._log[name][some] for name in self._log.names}
             self._log.truncate(0)
-            self._log.append(**newest)
+            self._log.append(**kept)
         self._log.append(index=torch.arange(first, first + len(camera)), c2w=camera.c2w, intrinsics=camera.intrinsics)
 
     # -- what goes when the budget is full --------------------------------------------------------------------------
@@ -295,10 +296,17 @@ class LatentSpatialMemory:
 
     def _wins(self) -> Tensor:
         """How many cells each page [M] shows to cameras spread evenly over the walk: what a return would miss."""
-        cameras = self.cameras
-        chosen = torch.linspace(0, len(cameras) - 1, min(_WITNESSES, len(cameras)), device=self.device).round().long()
-        seen = self._see(cameras[chosen], (44, 80), front=self.policy.front).index.flatten()
+        witnesses = self.cameras[self._spread(_WITNESSES)]
+        seen = self._see(witnesses, (44, 80), front=self.policy.front).index.flatten()
         return torch.bincount(seen[seen >= 0] // PAGE, minlength=self._points.pages.n)
+
+    def _spread(self, count: int) -> Tensor:
+        """Places in the log of at most `count` cameras, spread evenly over the frames of the walk."""
+        if not count:
+            return torch.empty(0, dtype=torch.int64, device=self.device)
+        index = self._log["index"]
+        wanted = torch.linspace(0, int(index[-1]), count, device=self.device).round().int()
+        return torch.unique(torch.searchsorted(index, wanted))
 
     def _touch(self, rows: Tensor) -> None:
         pages = torch.unique(rows // PAGE)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = ("there_and_back", "orbit", "pan_and_return", "walk", "approach", "still_look")
 """The kinds that training clips are drawn from."""
-EVERY_KIND = (*KINDS, "back_and_forth")
+EVERY_KIND = (*KINDS, "back_and_forth", "roam")
 """And those that must be asked for by name."""
 LEG = 48
 """Frames of one way of a back_and_forth: it stands where it began at 0, 96, 192, ..., as after 3 chunks of 33."""
@@ -29,8 +29,8 @@ _CELL, _BODY = 0.12, 0.45  # metres
 
 
 def path(world: "World", kind: str, frames: int = 97, *, seed: int = 0) -> Camera:
-    """A walk of `kind` as `Camera [frames]`. All but walk and still_look end exactly where they began; back_and_forth
-    does so after every `2 * LEG` frames.
+    """A walk of `kind` as `Camera [frames]`. All but walk, roam and still_look end exactly where they began;
+    back_and_forth does so after every `2 * LEG` frames.
 
     32 frames move 0.5 to 1.5 m or turn 20 to 45 degrees, whatever `frames` is.
     """
@@ -163,6 +163,17 @@ def _back_and_forth(world: "World", floor: _Floor, frames: int, rng: random.Rand
     return tuple(values[np.abs(at)] for values in way)
 
 
+def _roam(world: "World", floor: _Floor, frames: int, rng: random.Random):
+    """One walk after another, from where the last one ended: as long as one likes, through all there is."""
+    start, yaw = _start(world, floor, rng)
+    position, heading = start[None], yaw
+    while len(position) < frames:
+        count = rng.randint(2, 6) * LEG
+        leg = _route(floor, position[-1], heading, _pace(rng) * (count - 1), count, rng)
+        position, heading = np.concatenate([position, leg[1:]]), rng.uniform(-math.pi, math.pi)
+    return position[:frames], _looking(position[:frames], yaw, rng), np.zeros(frames)
+
+
 def _orbit(world: "World", floor: _Floor, frames: int, rng: random.Random):
     """Once around a small loop in the free floor, eyes on one thing or place beyond it, with a slow swing."""
     start, yaw = _start(world, floor, rng)
@@ -242,6 +253,7 @@ def _still_look(world: "World", floor: _Floor, frames: int, rng: random.Random):
 _WALKS = {
     "there_and_back": _there_and_back,
     "back_and_forth": _back_and_forth,
+    "roam": _roam,
     "orbit": _orbit,
     "pan_and_return": _pan_and_return,
     "walk": _walk,

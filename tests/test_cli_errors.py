@@ -101,6 +101,7 @@ WRONG = {
     "steps 0": "--steps 0",
     "steps of words": "--steps many",
     "a budget of words": "--memory-budget lots",
+    "a budget beyond every machine": "--memory-budget 99999999999999GiB",
     "a budget too small for one frame": "--memory-budget 10B",
     "a budget of no memory": "--memory none --memory-budget 8MiB",
     "a field of view of a half turn": "--fov 180",

@@ -41,6 +41,8 @@ def run(asked: Export) -> Result:
         print(f"wrote {asked.ply}: {len(memory):,} points, {'false' if asked.model is None else 'decoded'} colours")
     if asked.cameras is not None:
         cameras = memory.cameras
+        if len(cameras) == 0:
+            raise InputError(f"{asked.world} has no cameras to export")
         save_cameras(asked.cameras, cameras, format=asked.format, size=asked.size)
         summary |= {"cameras": str(asked.cameras), "frames": len(cameras)}
         print(f"wrote {asked.cameras}: {len(cameras)} cameras as {asked.format}")

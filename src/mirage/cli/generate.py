@@ -32,6 +32,7 @@ from mirage.formats.video import VideoWriter, load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
+from mirage.memory.policy import MOST_BYTES
 from mirage.models.offload import check_offload
 from mirage.models.quantize import check_quantize
 from mirage.models.world import WorldModel, load_world_model
@@ -165,11 +166,14 @@ def additions(asked: Walking) -> dict[str, str | None]:
 
 def parse_bytes(text: str) -> int:
     """A number of bytes from "8MiB", "200 KB" or "65536"."""
-    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+             "tib": 2**40}
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", text.lower())
-    if not found or found[2] not in units or float(found[1]) <= 0:
-        raise InputError(f"a memory budget is a size above 0 such as 8MiB or 200KB, got {text!r}")
-    return int(float(found[1]) * units[found[2]])
+    size = float(found[1]) * units.get(found[2], 0) if found else 0
+    if not 1 <= size <= MOST_BYTES:
+        raise InputError(f"a memory budget is a size above 0 such as 8MiB or 200KB, at most {MOST_BYTES >> 40}TiB; got "
+                         f"{text[:80]!r}")
+    return int(size)
 
 
 # -- what was asked for ---------------------------------------------------------------------------------------------

@@ -57,8 +57,14 @@ class LatentSpatialMemory:
             if pages < 1:
                 raise InputError(f"a memory of {policy.max_bytes} bytes holds no tile of {PAGE} points; "
                                  f"give it at least {page_bytes + frames * Table(log).row_bytes} bytes")
-        self._log = Table(log, limit=frames)
-        self._points = Points(channels, features=policy.features, device=device, pages=pages)
+        try:
+            self._log = Table(log, limit=frames)
+            self._points = Points(channels, features=policy.features, device=device, pages=pages)
+        except RuntimeError as error:
+            if policy.max_bytes is None:
+                raise
+            raise InputError(f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does "
+                             "not have them; give less") from error
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._room = math.inf if pages is None else pages * PAGE
 

@@ -12,6 +12,8 @@ Admit = Literal["unseen", "all"]
 Features = Literal["float16", "int8", "float32"]
 Splat = Literal["footprint", "cell"]
 Evict = Literal["coverage", "oldest", "least_read"]
+MOST_BYTES = 2**48
+"""No machine has more; sizes beyond it are slips of the hand, and sums of them overflow."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +62,6 @@ class MemoryPolicy:
             raise InputError(f"policy resolution_ratio is at least 0, got {self.resolution_ratio}")
         if not 0 <= self.front < 1:
             raise InputError(f"policy front is a relative depth difference from 0 to 1, got {self.front}")
-        if self.max_bytes is not None and self.max_bytes <= 0:
-            raise InputError(f"policy max_bytes is a number of bytes above 0 or None, got {self.max_bytes}")
+        if self.max_bytes is not None and not 0 < self.max_bytes <= MOST_BYTES:
+            raise InputError(f"policy max_bytes is a number of bytes from 1 to {MOST_BYTES} or None, got "
+                             f"{self.max_bytes}")

@@ -213,7 +213,7 @@ def test_a_budget_that_holds_nothing_is_refused():
         LatentSpatialMemory(6, policy=MemoryPolicy(max_bytes=30_000)).write(noise(), wall(), CAMERA[None])
 
 
-@pytest.mark.parametrize("bytes_, word", [(2**47, "give less"), (2**60, "from 1 to"), (10**40, "from 1 to")])
+@pytest.mark.parametrize(("bytes_", "word"), [(2**47, "give less"), (2**60, "from 1 to"), (10**40, "from 1 to")])
 def test_a_budget_that_no_machine_has_is_refused(bytes_, word):
     with pytest.raises(InputError, match=word):
         LatentSpatialMemory(48, policy=MemoryPolicy(max_bytes=bytes_))

@@ -284,7 +284,7 @@ class EvaluateSynthetic(Walking):
     (point of a cell), "latent, int8", "latent, true first depth", "latent, no rays"."""
     kinds: Annotated[tuple[str, ...], _unset("KIND [KIND ...]", "there_and_back orbit pan_and_return")] = ()
     """Kinds of walk, in turn: those, walk, approach, still_look, and back_and_forth, which comes back to its start
-    every 96 frames (three chunks of the bundled model): each return is scored."""
+    every 96 frames (three chunks of the bundled model): each return is scored; roam goes on and on."""
     moving: bool = False
     """Worlds with boxes that move."""
     keep_frames: bool = False

@@ -12,6 +12,8 @@ true latents of the rest, and what is decoded is compared with the true latents 
 
 warp: each known cell is looked up in the frame that its point came from, bilinearly, at the place where the cell's
 centre projects to, if the depth there agrees; else it is as read.
+around: each known cell is the mean of what was read in it and its eight neighbours on the same surface, weighted by how
+near each point fell to the cell's centre (a tent of 1.5 cells): the offsets of the readout, used, and no frames kept.
 Real frames: MIRAGE_DATA, else ../shared/data. 7-Scenes has every fourth frame of a 30 Hz video, so its clips move four
 times as fast as those that the autoencoder knows.
 """
@@ -27,7 +29,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, pad
 
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.scenes7 import View, load_view
@@ -73,7 +75,7 @@ def scores(model: WorldModel, case: Case) -> dict[tuple[str, str], Scores]:
         memory.write(case.latents[past], case.depth[past], case.camera[past])
         readout = memory.read(case.camera[new], GRID)
         known = readout.mask[:, None]
-        for how, read in (("nearest", readout.latents), ("warp", warped(readout, case))):
+        for how, read in (("nearest", readout.latents), ("around", around(readout)), ("warp", warped(readout, case))):
             mixed = torch.where(known, read, there)
             error = (mixed - there).square().sum() / (known * there).square().sum()
             found[gate, how] = (len(memory) / (GRID[0] * GRID[1]), known.float().mean().item(), error.sqrt().item(),
@@ -86,6 +88,23 @@ def decoded(model: WorldModel, case: Case, new: Tensor) -> Tensor:
     if case.video:
         return model.decode(torch.cat([case.latents[:case.written], new]))[-4 * len(new):]
     return torch.cat([model.decode(one[None]) for one in new])
+
+
+def around(readout: Readout) -> Tensor:
+    """What is known of `readout`, resampled at the centres of its cells: [N,C,h,w]."""
+    h, w = GRID
+    latents, offset, z, mask = (pad(x.float(), (1, 1, 1, 1), value=1.0) for x in (
+        readout.latents, readout.offset, readout.depth.z, readout.mask))
+    mask[:, [0, -1]], mask[:, :, [0, -1]] = 0, 0
+    total, summed = 1e-9, torch.zeros_like(readout.latents)
+    for i in range(3):
+        for j in range(3):
+            there = (..., slice(i, i + h), slice(j, j + w))
+            right, down = offset[:, 0][there] + j - 1, offset[:, 1][there] + i - 1
+            near = (1 - right.abs() / 1.5).clamp_min(0) * (1 - down.abs() / 1.5).clamp_min(0)
+            weight = near * mask[there] * ((z[there] / readout.depth.z).log().abs() < 0.05)
+            summed, total = summed + weight[:, None] * latents[there], total + weight[:, None]
+    return summed / total
 
 
 def warped(readout: Readout, case: Case) -> Tensor:

@@ -43,6 +43,7 @@ class MiniConfig:
     use_offset: bool = True
     use_rays: bool = True
     detail_channels: int = 64
+    detail_blocks: int = 4
     # text
     text_dim: int = 64
     text_layers: int = 2
@@ -72,6 +73,7 @@ TINY = MiniConfig(
     patch_size=(1, 2, 2),
     branch_layers=(0, 2),
     detail_channels=0,
+    detail_blocks=0,
     text_dim=32,
     text_length=16,
     depth_hidden=16,
@@ -128,6 +130,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
             use_offset=config.use_offset,
             use_rays=config.use_rays,
             detail_channels=config.detail_channels,
+            detail_blocks=config.detail_blocks,
         )
         text_encoder = UMT5EncoderModel(
             UMT5Config(

@@ -3,6 +3,7 @@
     readout + mask + offset + rays --patch--> c --block 0--> c --block 1--> c ...     MemoryBranch
                                                     |hint          |hint
     [references | targets | preceding] --> layer 0 -+-> layer 1 ---+-> layer 2 ...    WanTransformer3DModel
+    ... -> layer n -> output -+-> detail path -> + -> output
 
 `predict` is the whole forward, in the open: no hooks, no subclass of the backbone. A hint's projection starts at zero,
 so a fresh branch changes nothing, bit for bit (tests/models/test_transformer.py).
@@ -17,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -85,12 +86,10 @@ def predict(
     start, stop = r * cells, (r + frames) * cells
     hinted = hidden.shape[1] if published else stop  # hints are for the tokens start..hinted
     hints: dict[int, Tensor] = {}
-    detail = None
     if branch is not None:
         own = (rotary[0][:, start:hinted], rotary[1][:, start:hinted])
-        found = branch(hidden[:, start:hinted], text, modulation[:, start:hinted], own, latents, timestep, condition)
-        hints = dict(zip(branch.layers, found.layers, strict=True))
-        detail = found.detail
+        found = branch(hidden[:, start:hinted], text, modulation[:, start:hinted], own, condition)
+        hints = dict(zip(branch.layers, found, strict=True))
 
     for index, block in enumerate(transformer.blocks):
         hidden = _run(transformer, block, hidden, text, modulation, rotary)
@@ -105,14 +104,9 @@ def predict(
         "b (t h w) (ph pw c) -> b c t (h ph) (w pw)",
         t=frames, h=height // patch_h, ph=patch_h, pw=patch_w,
     )  # fmt: skip
-    return output if detail is None else output + detail
-
-
-class Hints(NamedTuple):
-    """What the branch has to say: a hint [B,N,d] per chosen layer; a correction [B,C,T,h,w] of the output, or None."""
-
-    layers: tuple[Tensor, ...]
-    detail: Tensor | None
+    if branch is None or branch.detail is None:
+        return output
+    return output + branch.correction(output, latents, timestep, condition)
 
 
 class MemoryBranch(ModelMixin, ConfigMixin):
@@ -124,8 +118,9 @@ class MemoryBranch(ModelMixin, ConfigMixin):
                      "published": C readout latents and C latents of an encoded constant video (`Condition.constant`),
                      as released with the paper; "published_hole": C readout latents and 1 channel that is 1 where
                      there are none, its code's other choice. Both see the preceding frames behind the targets.
-    detail_channels  > 0: a small convolutional path at latent resolution, added to the output. A backbone with coarse
-                     patches can then copy remembered detail, which would not fit through its tokens. 0 for Wan2.2.
+    detail_channels  > 0: a small convolutional path of this width at latent resolution, behind the backbone and added
+                     to its output, of `detail_blocks` blocks. A backbone with coarse patches can then copy remembered
+                     detail, which would not fit through its tokens, and join its patches. 0 for Wan2.2.
     The remaining fields are the backbone's own; `from_transformer` copies them.
     """
 
@@ -150,6 +145,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         use_offset: bool = True,
         use_rays: bool = True,
         detail_channels: int = 0,
+        detail_blocks: int = 0,
     ) -> None:
         super().__init__()
         if inputs not in ("readout_mask", *PUBLISHED):
@@ -170,7 +166,8 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         )
         self.detail = None
         if detail_channels > 0:
-            self.detail = DetailPath(2 * channels + 2 + 2 * use_offset, detail_channels, channels)
+            sees = 3 * channels + 2 + 2 * use_offset + 6 * use_rays
+            self.detail = DetailPath(sees, detail_channels, channels, blocks=detail_blocks)
         self.layers, self.inputs, self.use_offset, self.use_rays = tuple(layers), inputs, use_offset, use_rays
         self.gradient_checkpointing = False
 
@@ -189,6 +186,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         use_offset: bool = True,
         use_rays: bool = True,
         detail_channels: int = 0,
+        detail_blocks: int = 0,
     ) -> MemoryBranch:
         """A fresh branch for this backbone: same sizes, its blocks starting as copies of the layers they sit beside.
 
@@ -215,6 +213,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
                 use_offset=use_offset,
                 use_rays=use_rays,
                 detail_channels=detail_channels,
+                detail_blocks=detail_blocks,
             )
         nn.Module.to(branch, dtype=transformer.dtype)
         for layer, block in zip(chosen, branch.blocks, strict=True):
@@ -238,14 +237,12 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         text: Tensor,
         modulation: Tensor,
         rotary: Rotary,
-        latents: Tensor,
-        timestep: Tensor,
         condition: Condition,
-    ) -> Hints:
-        """Hints for the chosen layers, from the target tokens hidden [B,N,d] as they enter the backbone; in the
+    ) -> tuple[Tensor, ...]:
+        """A hint [B,N,d] per chosen layer, from the target tokens hidden [B,N,d] as they enter the backbone; in the
         published layout, from the target and the preceding ones.
 
-        text [B,L,d] and modulation [B,N,6,d] as embedded by the backbone; latents and timestep as in `predict`.
+        text [B,L,d] and modulation [B,N,6,d] as embedded by the backbone.
         """
         seen = self.patch_embedding(self._inputs(condition).to(hidden.dtype))
         state = rearrange(seen, "b d t h w -> b (t h w) d")
@@ -253,12 +250,13 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         for block in self.blocks:
             hint, state = _run(self, block, state, hidden, text, modulation, rotary)
             hints.append(hint)
-        if self.detail is None:
-            return Hints(tuple(hints), None)
-        known = [condition.memory, condition.mask] + [condition.offset] * self.use_offset
+        return tuple(hints)
+
+    def correction(self, output: Tensor, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """What the detail path adds to the backbone's output [B,C,T,h,w]; latents and timestep as in `predict`."""
+        assert self.detail is not None
         sigma = (timestep / TIMESTEPS)[:, None, :, None, None].expand_as(condition.mask)
-        detail = self.detail(torch.cat([*known, latents, sigma], dim=1).to(latents.dtype))
-        return Hints(tuple(hints), detail)
+        return self.detail(torch.cat([self._inputs(condition), latents, sigma, output], dim=1).to(output.dtype))
 
     def _inputs(self, condition: Condition) -> Tensor:
         if self.published:
@@ -299,24 +297,43 @@ class HintBlock(nn.Module):
 
 
 class DetailPath(nn.Module):
-    """Three 3x3 convolutions on each latent frame alone, [B,c,T,h,w] -> [B,C,T,h,w]; the last one starts at zero."""
+    """Convolutions at latent resolution, [B,c,T,h,w] -> [B,C,T,h,w]; the last one starts at zero."""
 
-    def __init__(self, seen: int, hidden: int, channels: int) -> None:
+    def __init__(self, seen: int, hidden: int, channels: int, *, blocks: int) -> None:
         super().__init__()
-        last = nn.Conv2d(hidden, channels, 3, padding=1)
-        self.layers = nn.Sequential(
-            nn.Conv2d(seen, hidden, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(hidden, hidden, 3, padding=1),
-            nn.SiLU(),
-            last,
+        self.enter = nn.Conv2d(seen, hidden, 3, padding=1)
+        self.blocks = nn.ModuleList(DetailBlock(hidden) for _ in range(blocks))
+        self.leave = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(hidden, hidden, 3, padding=1), nn.SiLU(), nn.Conv2d(hidden, channels, 3, padding=1)
         )
-        for weight in last.parameters():
+        for weight in self.leave[-1].parameters():
             nn.init.zeros_(weight)
 
     def forward(self, seen: Tensor) -> Tensor:
-        out = self.layers(rearrange(seen, "b c t h w -> (b t) c h w"))
-        return rearrange(out, "(b t) c h w -> b c t h w", b=seen.shape[0])
+        count = seen.shape[2]
+        x = self.enter(rearrange(seen, "b c t h w -> (b t) c h w"))
+        for block in self.blocks:
+            x = block(x, count)
+        return rearrange(self.leave(x), "(b t) c h w -> b c t h w", t=count)
+
+
+class DetailBlock(nn.Module):
+    """A 3x3 convolution of each frame, then one over the frame before, itself and the one after; beside the identity,
+    and at first nothing but it."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.space = nn.Conv2d(hidden, hidden, 3, padding=1)
+        self.time = nn.Conv2d(3 * hidden, hidden, 1)
+        for weight in self.time.parameters():
+            nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor, count: int) -> Tensor:
+        """x [(B T),c,h,w], T = count."""
+        y = rearrange(F.silu(self.space(F.silu(x))), "(b t) c h w -> b t c h w", t=count)
+        padded = F.pad(y, (0, 0, 0, 0, 0, 0, 1, 1))
+        around = torch.cat([padded[:, :-2], y, padded[:, 2:]], dim=2)
+        return x + self.time(rearrange(around, "b t c h w -> (b t) c h w"))
 
 
 def token_rotary(

@@ -228,7 +228,10 @@ class MemoryBranch(ModelMixin, ConfigMixin):
             raise InputError("this branch sees no rays, so there are none to hide")
         blind = copy.deepcopy(self)
         with torch.no_grad():
-            blind.patch_embedding.weight[:, -6:] = 0  # the last of `_inputs`
+            rays = slice(self.patch_embedding.in_channels - 6, self.patch_embedding.in_channels)  # last of `_inputs`
+            blind.patch_embedding.weight[:, rays] = 0
+            if blind.detail is not None:
+                blind.detail.enter.weight[:, rays] = 0
         return blind
 
     def forward(

@@ -25,7 +25,7 @@ from mirage.rollout.session import Settings
 from mirage.training import parallel
 from mirage.training.chunks import ReadyChunk
 from mirage.training.clips import clip_path
-from mirage.training.denoiser import DenoiserConfig, DenoiserTask
+from mirage.training.denoiser import Chunks, DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.latents import encode_clips, load_latent_clip
 from mirage.training.loop import Schedule, averaged_weights, fit, put_some
@@ -133,7 +133,8 @@ def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
     learning = [name for name, p in task.module.named_parameters() if p.requires_grad]
     assert {name.split(".")[0] for name in learning} == {"transformer", "memory_branch"}
     assert all("lora_" in name for name in learning if name.startswith("transformer"))
-    before = task.loss(0, torch.Generator().manual_seed(0))[0]
+    generator = torch.Generator().manual_seed(0)
+    before = task.loss(task.maker(0, generator), generator)[0]
     before.backward()
     silent = [n for n, p in task.module.named_parameters() if p.requires_grad and p.grad is None]
     assert not silent
@@ -143,10 +144,13 @@ def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
 
 
 class Dying(DenoiserTask):
-    def loss(self, step, generator):
-        if step == 5:
+    calls = 0
+
+    def loss(self, batch, generator):
+        self.calls += 1
+        if self.calls == 6:
             raise KeyboardInterrupt
-        return super().loss(step, generator)
+        return super().loss(batch, generator)
 
 
 def train(task_type, latents, folder, *, shard=False):
@@ -206,13 +210,12 @@ def test_two_processes_share_the_weights_out(latents, tmp_path):
 def test_ready_made_chunks_train(tmp_path):
     g = torch.Generator().manual_seed(0)
     chunk = ReadyChunk(*(torch.randn(n, 48, 4, 6, generator=g) for n in (3, 3, 1, 2)), "a room")
-    task = DenoiserTask.__new__(DenoiserTask)
-    world = tiny_world()
-    task.world, task.config = world, small(tmp_path, own=0.0, no_memory=0.0)
-    condition, x0 = task._sample(chunk, 2, 1, g)
+    maker = Chunks(small(tmp_path, own=0.0, no_memory=0.0), [], 48)
+    sample = maker.ready(chunk, 2, 1, g, augment=True)
+    condition = sample.condition
     assert (condition.preceding.shape[2], condition.references.shape[2]) == (2, 1)
     assert torch.equal(condition.preceding[0, :, 0], chunk.target[0])  # one preceding frame was there, two were asked
-    assert torch.equal(x0.transpose(0, 1), chunk.target)
+    assert torch.equal(sample.target[0].transpose(0, 1), chunk.target)
 
 
 def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
@@ -264,12 +267,12 @@ def test_the_recipes_are_as_published(tmp_path):
 
 
 def test_what_a_recipe_does_not_have_is_refused(tmp_path, latents):
-    ask = {"steps": None, "model": None, "data": None, "tensorboard": False}
-    recipe = changed("wan_stage1", wan_stage1(tmp_path), **{**ask, "steps": 7, "model": "mini", "data": latents})
+    recipe = changed("wan_stage1", wan_stage1(tmp_path), steps=7, minutes=2, model="mini", data=latents)
     assert isinstance(recipe, FinetuneRecipe)
-    assert (recipe.schedule.steps, recipe.model, recipe.config.latents) == (7, "mini", latents)
+    assert (recipe.schedule.steps, recipe.schedule.minutes) == (7, 2)
+    assert (recipe.model, recipe.config.latents) == ("mini", latents)
     with pytest.raises(InputError, match="trains no released model"):
-        changed("depth_head", depth_head(tmp_path), **{**ask, "model": "mini"})
+        changed("depth_head", depth_head(tmp_path), model="mini")
     with pytest.raises(InputError, match=r"no clip of .* is longer than a chunk"):
         DenoiserTask(tiny_world(), small(latents, frames=5))
     with pytest.raises(InputError, match="not trained here"):

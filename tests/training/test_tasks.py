@@ -1,6 +1,8 @@
 """What the recipes train, on tiny models and clips: losses fall, and training sees what inference sees."""
 
+import pickle
 import shutil
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
 from mirage.models.autoencode import decode, encode
+from mirage.models.codec import encode_images
 from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, shifted, start_from_images
@@ -21,8 +24,9 @@ from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
 from mirage.training.latents import encode_clips, load_latent_clip
 from mirage.training.loop import Schedule, fit
 from mirage.training.optimizer import MuonAdamW
-from mirage.training.recipes import RECIPES
-from mirage.training.run import run
+from mirage.training.recipes import RECIPES, ClipsRecipe, ExportRecipe
+from mirage.training.run import chosen_device, run, run_of
+from mirage.training.samples import batches
 from mirage.worlds import vocabulary
 
 SIZE = (64, 96)
@@ -45,6 +49,12 @@ def latents(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
     encode_clips(world, folder, count=3, size=SIZE, frames=17)
     return folder
+
+
+def at(task, step):
+    """The loss of a step."""
+    generator = torch.Generator().manual_seed(step)
+    return task.loss(task.maker(step, generator), generator)[0]
 
 
 def test_clips_are_not_made_twice(clips):
@@ -105,7 +115,7 @@ def test_the_autoencoder_learns(clips, mix):
     optimizer = MuonAdamW(vae.named_parameters(), muon_lr=0.01, adamw_lr=1e-3)
     losses = []
     for _ in range(12):  # the same batch each time
-        loss, _ = task.loss(0, torch.Generator().manual_seed(1))
+        loss = at(task, 0)
         losses.append(loss.item())
         vae.zero_grad()
         loss.backward()
@@ -128,17 +138,16 @@ def test_the_decoder_learns_while_latents_stay(clips, tmp_path):
 
 def test_the_decoders_windows_lie_anywhere_in_the_picture(clips):
     vae = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8).vae
-    whole = DecoderTask(vae, DecoderConfig(clips, window=99, noise=0.0, held_out=1))
-    assert whole._span(8, torch.Generator()) == (0, 8)
-    small = DecoderTask(vae, DecoderConfig(clips, window=5, noise=0.0, held_out=1))
-    assert {small._span(8, torch.Generator().manual_seed(s)) for s in range(40)} == {(i, i + 5) for i in range(4)}
+    whole = DecoderTask(vae, DecoderConfig(clips, window=99, noise=0.0, held_out=1)).maker
+    assert whole.span(8, torch.Generator()) == (0, 8)
+    small = DecoderTask(vae, DecoderConfig(clips, window=5, noise=0.0, held_out=1)).maker
+    assert {small.span(8, torch.Generator().manual_seed(s)) for s in range(40)} == {(i, i + 5) for i in range(4)}
 
 
 def test_the_denoiser_learns_and_every_part_gets_a_gradient(world, latents, tmp_path):
     task = DenoiserTask(world, DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0))
     fit(task, Schedule(steps=2, warmup=1), tmp_path)  # projections leave zero, so the next gradient reaches everything
-    loss, _ = task.loss(5, torch.Generator().manual_seed(0))
-    loss.backward()
+    at(task, 5).backward()
     silent = [name for name, p in task.module.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [name for name in silent if "text" not in name]
     before = task.evaluate()["loss_memory"]
@@ -148,8 +157,10 @@ def test_the_denoiser_learns_and_every_part_gets_a_gradient(world, latents, tmp_
 
 def test_a_training_sample_is_the_readout_of_inference(world, latents):
     task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1))
-    clip = load_latent_clip(task.train[0])
-    condition, x0 = task._sample(clip, 1, 1, torch.Generator().manual_seed(3), augment=False)
+    path = task.maker.paths[0]
+    clip = load_latent_clip(path)
+    sample = task.maker.sample(path, 1, 1, torch.Generator().manual_seed(3), augment=False)
+    condition, x0 = sample.condition, sample.target[0]
     starts = [s for s in range(3) if torch.equal(x0.transpose(0, 1), clip.latents[s : s + 3])]
     assert len(starts) == 1
     start = starts[0]
@@ -175,18 +186,71 @@ def test_the_depth_head_learns(world, latents, tmp_path):
     assert task.evaluate()["absrel"] < before
 
 
+def test_in_bfloat16_everything_learns_too(latents):
+    """As the bundled model does on a GPU: with a detail path, predicting clean latents."""
+    its = {"channels": 8, "dim_mult": (1, 2, 2), "temporal_downsample": (True, True), "stride": 8}
+    world = tiny_world(**its, patch_size=(1, 4, 4), detail_channels=8, detail_blocks=1, prediction="sample")
+    config = DenoiserConfig(latents, batch=2, frames=3, held_out=1)
+    exact, rounded = (at(DenoiserTask(world, replace(config, bf16=bf16)), 1) for bf16 in (False, True))
+    torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0)
+    assert not torch.equal(rounded, exact)
+    rounded.backward()
+    gradients = [p.grad for p in world.memory_branch.detail.leave.parameters()]
+    assert all(torch.isfinite(g).all() and g.any() for g in gradients)
+
+
 def test_half_of_what_the_depth_head_sees_is_views(world, latents, tmp_path):
     shutil.copytree(latents, tmp_path / "views")
     task = DepthHeadTask(world, DepthHeadConfig(latents, tmp_path / "views", held_out=1))
-    assert [len(source) for source in task.sources] == [len(task.train), len(task.train) + 1]
+    assert [len(source) for source in task.maker.sources] == [2, 3]
 
 
 def test_a_sample_may_have_another_memory_and_the_models_own_depth(world, latents):
     task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1, no_memory=0.4, pixels=0.5, own_depth=0.5))
-    kinds = {type(task._memory(True, torch.Generator().manual_seed(seed))).__name__ for seed in range(40)}
+    kinds = {type(task.maker.memory(True, torch.Generator().manual_seed(seed))).__name__ for seed in range(40)}
     assert kinds == {"LatentSpatialMemory", "RGBPointMemory", "NoneType"}
     for step in range(4):
-        assert torch.isfinite(task.loss(step, torch.Generator().manual_seed(step))[0])
+        assert torch.isfinite(at(task, step))
+
+
+def test_every_batch_is_the_same_whoever_makes_it(world, clips, latents):
+    """To the bit, by a copy as another process gets it; with the autoencoder and the depth head in it, too."""
+    config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, pixels=0.5, own_depth=0.5)
+    tasks = (
+        DenoiserTask(world, config),
+        DepthHeadTask(world.depth_head, DepthHeadConfig(latents, batch=4, held_out=1)),
+        DecoderTask(world.vae, DecoderConfig(clips, window=5, batch=2, held_out=1)),
+        AutoencoderTask(world.vae, AutoencoderConfig(clips, mix=((1, 32, 2), (5, 32, 1)), held_out=1)),
+    )
+    for task in tasks:
+        twin = pickle.loads(pickle.dumps(task.maker))
+        one, its, other = (
+            maker(n, torch.Generator().manual_seed(n)) for maker, n in ((task.maker, 1), (twin, 1), (twin, 2))
+        )
+        assert same(one, its)
+        assert not same(one, other)
+
+
+def test_a_worker_makes_what_this_process_makes(world, latents):
+    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, own_depth=0.5))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker
+    try:
+        here, there = (
+            list(batches(task.maker, seed=3, rank=0, first=1, stop=5, workers=workers)) for workers in (0, 1)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert all(same(a, b) for a, b in zip(here, there, strict=True))
+
+
+def same(one, other):
+    """Whether two values, or all that is in them, are equal."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if is_dataclass(one):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    return one == other
 
 
 def test_recipes_say_what_must_be_run_first(tmp_path):
@@ -199,6 +263,47 @@ def test_recipes_say_what_must_be_run_first(tmp_path):
     with pytest.raises(InputError, match="has no steps"):
         run("mini_clips", tmp_path, steps=3)
     assert all(recipe(tmp_path) == recipe(tmp_path) for recipe in RECIPES.values())
+    with pytest.raises(InputError, match="takes no minutes"):
+        run("mini_export", tmp_path, minutes=3)
+
+
+def test_what_runs_on_a_gpu_makes_what_its_namesake_makes(tmp_path):
+    for name in RECIPES:
+        if name.startswith("mini_gpu_"):
+            large, small = RECIPES[name](tmp_path), RECIPES[run_of(name)](tmp_path)
+            assert type(large) is type(small)
+            assert getattr(large, "folder", None) == getattr(small, "folder", None)
+            assert getattr(large, "start", None) == getattr(small, "start", None)
+            if isinstance(large, ClipsRecipe):
+                assert large.minutes
+            elif not isinstance(large, ExportRecipe):
+                assert large.schedule.minutes
+
+
+def test_clips_are_as_many_as_the_minutes_allow(tmp_path):
+    render_clips(tmp_path, count=3, size=SIZE, frames=9, minutes=1e-9)
+    assert len(list(tmp_path.glob("clip-*"))) < 3
+    render_clips(tmp_path, count=3, size=SIZE, frames=9, minutes=60)
+    assert len(list(tmp_path.glob("clip-*"))) == 3
+
+
+def test_the_device_is_the_gpu_if_there_is_one(monkeypatch):
+    before = torch.get_float32_matmul_precision()
+    try:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert chosen_device() == torch.device("cpu")
+        assert torch.get_float32_matmul_precision() == before
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+        assert chosen_device() == torch.device("cuda", 1)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_images_are_encoded_together_as_one_by_one(world):
+    frames = torch.rand(5, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    one_by_one = torch.cat([world.encode(frame[None]) for frame in frames])
+    torch.testing.assert_close(encode_images(world.vae, frames), one_by_one, atol=1e-5, rtol=1e-4)
 
 
 def test_a_clip_of_another_kind_is_not_taken_for_latents(tmp_path):

@@ -492,6 +492,8 @@ class Train(Common):
     """Processes of one thread each that average their gradients."""
     steps: Annotated[int | None, _unset("N", "the recipe's")] = None
     """Training steps."""
+    minutes: Annotated[float | None, _unset("M", "the recipe's")] = None
+    """The run ends after so long, learning rate and all, if its steps do not end it sooner."""
     model: Annotated[str | None, _unset("NAME|FOLDER|HUB-ID", "the recipe's")] = None
     """Which released model learns; for wan_stage1 and wan_stage2."""
     data: Annotated[Path | None, _unset("FOLDER", "shards, in --out")] = None

@@ -162,9 +162,24 @@ class StreamEncoder:
         encoded = [
             self.vae.encoder(piece, feat_cache=self._cache, feat_idx=[0]) for piece in pieces if piece.shape[2] > 0
         ]
-        z = self.vae.quant_conv(torch.cat(encoded, dim=2))[:, : its.z_dim].float()  # the other half is the log variance
-        mean, std = _statistics(self.vae, z)
-        return rearrange((z - mean) / std, "1 c t h w -> t c h w")
+        return rearrange(_normalised(self.vae, torch.cat(encoded, dim=2)), "1 c t h w -> t c h w")
+
+
+@torch.no_grad()
+def encode_images(vae: AutoencoderKLWan, frames: Tensor) -> Tensor:
+    """Frames [F,3,H,W], each a stream of its own -> latents [F,C,h,w]; what `StreamEncoder` gives one by one."""
+    its: Any = vae.config
+    x = rearrange(frames.to(vae.device, vae.dtype) * 2 - 1, "f c h w -> f c 1 h w")
+    encoded = vae.encoder(patchify(x, its.patch_size or 1), feat_cache=_empty_cache(vae.encoder), feat_idx=[0])
+    return rearrange(_normalised(vae, encoded), "f c 1 h w -> f c h w")
+
+
+def _normalised(vae: AutoencoderKLWan, encoded: Tensor) -> Tensor:
+    """What the encoder says [B,*,T,h,w] -> latents [B,C,T,h,w]."""
+    its: Any = vae.config
+    z = vae.quant_conv(encoded)[:, : its.z_dim].float()  # the other half is the log variance
+    mean, std = _statistics(vae, z)
+    return (z - mean) / std
 
 
 def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:

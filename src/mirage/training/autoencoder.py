@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
 from mirage.training.clips import clip_paths
-from mirage.training.draws import draw
+from mirage.training.draws import draw, normal
+from mirage.training.samples import Batch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class AutoencoderConfig:
     held_out: int = 8
 
 
+@dataclass(frozen=True)
+class Crops(Batch):
+    """`rgb` uint8 [B,3,F,crop + stride,crop + stride], and how many pixels down and right the second crop is."""
+
+    rgb: Tensor
+    shift: tuple[int, int]
+
+
 class AutoencoderTask:
     """Reconstruction of crops, with the latents' fixed noise, weak L2 and the equivariance of the module's docstring.
 
@@ -45,25 +54,24 @@ class AutoencoderTask:
         self.module: nn.Module = vae
         self.vae, self.config = vae, config
         paths = clip_paths(config.clips)
-        self.train, self.test = paths[: -config.held_out], paths[-config.held_out :]
+        train, self.test = paths[: -config.held_out], paths[-config.held_out :]
         its: Any = vae.config
         self.stride: int = its.scale_factor_spatial
+        self.maker = Cropper(config, train, self.stride)
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        shared = torch.Generator().manual_seed(step)  # every process draws the same shape, so none waits for another
-        frames, crop, batch = self.config.mix[draw(len(self.config.mix), shared)]
-        shift = [draw(self.stride, generator) for _ in range(2)]
-        wide = torch.stack([self._crop(frames, crop + self.stride, generator) for _ in range(batch)]) * 2 - 1
+    def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        wide, (down, right) = batch.rgb.float() / 127.5 - 1, batch.shift
+        crop = wide.shape[-1] - self.stride
         x1 = wide[..., :crop, :crop]
-        x2 = wide[..., shift[0] : shift[0] + crop, shift[1] : shift[1] + crop]
+        x2 = wide[..., down : down + crop, right : right + crop]
         z1, z2 = encode(self.vae, torch.cat([x1, x2])).chunk(2)
-        moved = shifted(z1, shift[0] / self.stride, shift[1] / self.stride)
+        moved = shifted(z1, down / self.stride, right / self.stride)
         variance = z2.detach().var(dim=(0, 2, 3, 4), keepdim=True) + 1e-4
         equivariance = ((moved - z2[..., :-1, :-1]).square() / variance).mean()
         source, target = (
             (moved, x2[..., : crop - self.stride, : crop - self.stride]) if draw(2, generator) else (z2, x2)
         )
-        noise = torch.randn(source.shape, generator=generator) * self.config.noise
+        noise = normal(source.shape, generator, source.device) * self.config.noise
         error = decode(self.vae, source + noise) - target
         reconstruction = error.square().mean() + 0.1 * error.abs().mean()
         loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
@@ -72,13 +80,28 @@ class AutoencoderTask:
     def evaluate(self) -> dict[str, float]:
         return held_out_quality(self.vae, self.test, clips=max(frames for frames, _, _ in self.config.mix) > 1)
 
+
+@dataclass(frozen=True)
+class Cropper:
+    """A `Maker` of crops from the clips at `paths`."""
+
+    config: AutoencoderConfig
+    paths: list[Path]
+    stride: int
+
+    def __call__(self, number: int, generator: torch.Generator) -> Crops:
+        shared = torch.Generator().manual_seed(number)  # every process draws the same shape, so none waits for another
+        frames, crop, batch = self.config.mix[draw(len(self.config.mix), shared)]
+        shift = (draw(self.stride, generator), draw(self.stride, generator))
+        return Crops(torch.stack([self._crop(frames, crop + self.stride, generator) for _ in range(batch)]), shift)
+
     def _crop(self, frames: int, size: int, generator: torch.Generator) -> Tensor:
-        """[3,F,size,size] in [0, 1] from a random place of a random clip, mirrored half of the time."""
-        with safe_open(self.train[draw(len(self.train), generator)], framework="pt") as file:
+        """uint8 [3,F,size,size] from a random place of a random clip, mirrored half of the time."""
+        with safe_open(self.paths[draw(len(self.paths), generator)], framework="pt") as file:
             rgb = file.get_slice("rgb")
             count, _, height, width = rgb.get_shape()
             t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
-            crop = rgb[t : t + frames, :, y : y + size, x : x + size].float() / 255
+            crop = rgb[t : t + frames, :, y : y + size, x : x + size]
         return (crop.flip(-1) if draw(2, generator) else crop).transpose(0, 1)
 
 
@@ -91,7 +114,7 @@ def held_out_quality(vae: AutoencoderKLWan, paths: Sequence[Path], *, clips: boo
     images, videos, shifts = [], [], []
     for path in paths:
         with safe_open(path, framework="pt") as file:
-            rgb = file.get_slice("rgb")[:33].float().transpose(0, 1)[None] / 127.5 - 1
+            rgb = file.get_slice("rgb")[:33].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
         still = rgb[0, :, ::16].transpose(0, 1)[:, :, None]
         z = encode(vae, still)
         images.append(psnr(decode(vae, z), still))
@@ -123,7 +146,7 @@ def start_from_images(vae: AutoencoderKLWan) -> None:
         if isinstance(part, nn.Conv3d) and part.kernel_size[0] == 3:
             part.weight[:, :, :-1] = 0
             if name.endswith("time_conv"):
-                identity = torch.eye(part.in_channels)
+                identity = torch.eye(part.in_channels, device=part.weight.device)
                 part.weight[:, :, -1, 0, 0] = identity.repeat(part.out_channels // part.in_channels, 1)
                 assert part.bias is not None
                 part.bias.zero_()
@@ -135,7 +158,7 @@ def measure_latents(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> t
     latents = []
     for path in clip_paths(clips)[:count]:
         with safe_open(path, framework="pt") as file:
-            rgb = file.get_slice("rgb")[:17].float().transpose(0, 1)[None] / 127.5 - 1
+            rgb = file.get_slice("rgb")[:17].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
         latents.append(encode(vae, rgb))
     flat = torch.cat(latents).transpose(0, 1).flatten(1)
     return flat.mean(1).tolist(), flat.std(1).tolist()

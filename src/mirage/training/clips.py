@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,11 +20,21 @@ from mirage.training import parallel
 from mirage.worlds import Clip, sample_clip, training_seed
 
 
-def render_clips(folder: Path, *, count: int, size: tuple[int, int], frames: int = 97, first: int = 0) -> None:
-    """Render training clips number `first`..`first + count` into `folder`; processes share the work."""
+def render_clips(
+    folder: Path,
+    *,
+    count: int,
+    size: tuple[int, int],
+    frames: int = 97,
+    first: int = 0,
+    minutes: float | None = None,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Render training clips number `first`..`first + count` into `folder`, or as many as so many minutes allow;
+    processes share the work."""
     folder.mkdir(parents=True, exist_ok=True)
-    for i in share(first, count, folder, "rendering"):
-        clip = sample_clip(training_seed(i), frames=frames, size=size)
+    for i in share(first, count, folder, "rendering", minutes=minutes):
+        clip = sample_clip(training_seed(i), frames=frames, size=size, device=device)
         with replacing(clip_path(folder, i)) as beside:
             save_file(_pixels(clip), beside, metadata={"caption": clip.caption})
 
@@ -42,23 +53,26 @@ def clip_path(folder: Path, index: int) -> Path:
 
 def _pixels(clip: Clip) -> dict[str, Tensor]:
     return {
-        "rgb": clip.rgb.contiguous(),
-        "depth": clip.depth.z.half(),
-        "valid": clip.depth.valid,
+        "rgb": clip.rgb.cpu().contiguous(),
+        "depth": clip.depth.z.half().cpu(),
+        "valid": clip.depth.valid.cpu(),
         "c2w": clip.camera.c2w.contiguous(),
         "intrinsics": clip.camera.intrinsics[0].contiguous(),
     }
 
 
-def share(first: int, count: int, folder: Path, word: str) -> Iterator[int]:
-    """This process's part of first..first+count that is not there yet, with a line on stderr now and then."""
+def share(first: int, count: int, folder: Path, word: str, *, minutes: float | None = None) -> Iterator[int]:
+    """This process's part of first..first+count that is not there yet, for so many minutes at most, with a line on
+    stderr now and then."""
     mine = [
         i
         for i in range(first, first + count)
         if i % parallel.world_size() == parallel.rank() and not clip_path(folder, i).exists()
     ]
-    told = time.monotonic()
+    started = told = time.monotonic()
     for done, i in enumerate(mine):
+        if minutes is not None and time.monotonic() - started > 60 * minutes:
+            return
         if parallel.rank() == 0 and time.monotonic() - told > 20:
             told = time.monotonic()
             print(f"{word} {done}/{len(mine)} (this process)", file=sys.stderr, flush=True)

@@ -9,13 +9,15 @@ depth, a memory of pixels, or none, so that the network serves each of the memor
     fresh start              s | s+1 ... s+8          memory and first: frame s, encoded alone as an image
     relived        0 1 ... | s-8 ... s | s+1 ...      memory: the chunk that ends with s is the model's own work
 
-Ready-made chunks (chunks.py) come with their memory.
+`Chunks` makes all this from files, wherever and whenever it is asked to (samples.py); `DenoiserTask` has what learns:
+the network, the words, and the chunks that it relives. Ready-made chunks (chunks.py) come with their memory.
 Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,9 @@ from mirage.models.world import WorldModel
 from mirage.training import parallel
 from mirage.training.chunks import ReadyChunk, load_chunk
 from mirage.training.clips import clip_paths
-from mirage.training.draws import chance, draw
+from mirage.training.draws import chance, draw, normal
 from mirage.training.latents import LatentClip, load_latent_clip
+from mirage.training.samples import Batch
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,47 @@ class DenoiserConfig:
     cached: int = 1024
 
 
+@dataclass(frozen=True)
+class Seen(Batch):
+    """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents."""
+
+    condition: Condition
+    prompts: tuple[str, ...]
+    target: Tensor
+
+    @classmethod
+    def of(cls, samples: "Sequence[Seen]") -> "Seen":
+        """Several as one."""
+        return cls(
+            batched([sample.condition for sample in samples]),
+            tuple(prompt for sample in samples for prompt in sample.prompts),
+            torch.cat([sample.target for sample in samples]),
+        )
+
+
+@dataclass(frozen=True)
+class Past:
+    """A clip up to a chunk: `known` [n,C,h,w] with `depth`, `camera` and `keep` of it; the cameras [T] and the clean
+    latents, `target` [C,T,h,w], of the `chunk`; the clip's words."""
+
+    known: Tensor
+    depth: DepthMap
+    camera: Camera
+    keep: Tensor | None
+    chunk: Camera
+    target: Tensor
+    caption: str
+
+
+@dataclass(frozen=True)
+class Relived(Batch):
+    """Pasts whose newest chunk the model is still to make, and how many frames to show beside."""
+
+    pasts: tuple[Past, ...]
+    preceding: int
+    references: int
+
+
 class DenoiserTask:
     """Flow-matching loss on the frames after the first. The network's output is read as `world.prediction` says; the
     loss is that of the velocity, with 1/sigma held below 1/`min_sigma`."""
@@ -103,11 +147,9 @@ class DenoiserTask:
         if config.checkpoint:
             for part in (world.transformer, self.network.branch):
                 part.enable_gradient_checkpointing()
-        self._load = lru_cache(maxsize=config.cached)(_load)
-        self.train, self.test = split(_paths(config.latents), config.held_out)
-        self.long = [path for path in self.train if config.own and _longer(path, config.frames)]
-        if config.own and not self.long:
-            raise InputError(f"own is {config.own}, and no clip of {config.latents} is longer than a chunk; expected 0")
+        self._tokens = lru_cache(maxsize=None)(world.tokenize)
+        train, self.test = split(_paths(config.latents), config.held_out)
+        self.maker = Chunks(config, train, world.channels, _codec(world, config))
 
     @staticmethod
     def modules(
@@ -134,21 +176,13 @@ class DenoiserTask:
         finally:
             network.reshard()
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        shared = torch.Generator().manual_seed(step)  # one shape for all processes, so none waits for another
-        preceding = draw(self.config.max_preceding + 1, shared)
-        references = draw(self.config.max_references + 1, shared)
-        relive = self.config.own > 0 and chance(self.config.own, shared)
-        clips = self.long if relive else self.train
-        pairs = [
-            self._sample(
-                self._load(clips[draw(len(clips), generator)]), preceding, references, generator, relive=relive
+    def loss(self, batch: Seen | Relived, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        if isinstance(batch, Relived):
+            pasts = [replace(past, known=self._relived(past, generator)) for past in batch.pasts]
+            batch = Seen.of(
+                [self.maker.seen(past, batch.preceding, batch.references, generator, augment=True) for past in pasts]
             )
-            for _ in range(self.config.batch)
-        ]
-        condition = batched([c for c, _ in pairs])
-        x0 = torch.stack([x for _, x in pairs])
-        error = self._error(condition, x0, generator)
+        error = self._error(self._worded(batch), batch.target, generator)
         return error.mean(), {"loss": float(error.detach().mean())}
 
     @torch.no_grad()
@@ -156,11 +190,11 @@ class DenoiserTask:
         """The loss on held-out clips, at the same noise, with the memory and without."""
         sums = {"loss_memory": 0.0, "loss_none": 0.0}
         for i, path in enumerate(self.test):
-            generator = torch.Generator().manual_seed(i)
-            condition, x0 = self._sample(self._load(path), 1, 1, generator, augment=False)
+            sample = self.maker.sample(path, 1, 1, torch.Generator().manual_seed(i), augment=False)
+            condition = self._worded(sample)
             for name, seen in (("loss_memory", condition), ("loss_none", condition.without_memory())):
                 noise = torch.Generator().manual_seed(i)
-                sums[name] += float(self._error(seen, x0[None], noise).mean()) / len(self.test)
+                sums[name] += float(self._error(seen, sample.target, noise).mean()) / len(self.test)
         return sums
 
     def _error(self, condition: Condition, x0: Tensor, generator: torch.Generator) -> Tensor:
@@ -168,8 +202,8 @@ class DenoiserTask:
         timestep = flow.sample_timesteps(
             (len(x0), x0.shape[2]), generator=generator, shift=config.shift, per_frame=config.per_frame
         )
-        noise = torch.randn(x0.shape, generator=generator).to(device)
-        condition, x0, timestep = condition.to(device), x0.to(device), timestep.to(device)
+        noise = normal(x0.shape, generator, device)
+        x0, timestep = x0.to(device), timestep.to(device)
         sigma = timestep / flow.TIMESTEPS
         noisy = flow.add_noise(x0, noise, sigma)
         noisy[:, :, :1] = condition.first
@@ -178,119 +212,171 @@ class DenoiserTask:
         weight = sigma.clamp_min(config.min_sigma)[:, None, :, None, None]
         return (error / weight).square()[:, :, 1:]
 
-    def _sample(
-        self,
-        clip: LatentClip | ReadyChunk,
-        preceding: int,
-        references: int,
-        generator: torch.Generator,
-        *,
-        augment: bool = True,
-        relive: bool = False,
-    ) -> tuple[Condition, Tensor]:
-        """A chunk of a clip (`relive`: not its first one): its condition [B=1] and its clean latents [C,T,h,w]."""
-        config = self.config
-        if isinstance(clip, ReadyChunk):
-            return self._ready(clip, preceding, references, generator, augment=augment)
-        start = relive + draw(len(clip.latents) - config.frames + 1 - relive, generator)
-        fresh = augment and not relive and chance(config.fresh, generator)
-        past = slice(start, start + 1) if fresh else slice(0, start + 1)
-        known = clip.images[past] if fresh else clip.latents[past]
-        depth, camera = clip.depth[past], clip.camera[past]
-        chunk = clip.camera[start : start + config.frames]
-        if augment:
-            level = config.latent_noise * torch.rand((), generator=generator)
-            known = known + level * torch.randn(known.shape, generator=generator)
-            if chance(config.own_depth, generator):
-                depth = self.world.depth(known, camera, first=True)
-            else:
-                depth = noisy_depth(depth, config.depth_noise, generator)
-        keep = None if clip.keep is None else clip.keep[past]
-        if relive:
-            known = self._relived(known, depth, camera, keep, clip.caption, generator)
-        memory = self._memory(augment, generator)
-        if memory is not None:
-            memory.write(known, depth, camera, keep=keep)
-        grid = (known.shape[-2], known.shape[-1])
-        readout = Readout.holes(len(chunk), known.shape[1], grid) if memory is None else memory.read(chunk, grid)
-        history = _last(known, 1 + preceding)
-        chosen = self._references(known, depth, camera, chunk, readout, references, generator)
-        prompt = "" if augment and chance(config.no_text, generator) else clip.caption
-        text = self._text(prompt)
-        condition = build_condition(readout, chunk, history=history, references=chosen, text=text)
-        return condition, clip.latents[start : start + config.frames].transpose(0, 1)
-
-    def _ready(
-        self, chunk: ReadyChunk, preceding: int, references: int, generator: torch.Generator, *, augment: bool
-    ) -> tuple[Condition, Tensor]:
-        text = self._text("" if augment and chance(self.config.no_text, generator) else chunk.caption)
-        condition = chunk.condition(text, preceding=preceding, references=references)
-        if augment and chance(self.config.no_memory, generator):
-            condition = condition.without_memory()
-        return condition, chunk.target.transpose(0, 1)
-
     @torch.no_grad()
-    def _relived(
-        self,
-        known: Tensor,
-        depth: DepthMap,
-        camera: Camera,
-        keep: Tensor | None,
-        caption: str,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """`known` [n,C,h,w] with its last chunk as the model itself makes it, from the memory of what was before."""
+    def _relived(self, past: Past, generator: torch.Generator) -> Tensor:
+        """Its `known` [n,C,h,w] with the last chunk as the model itself makes it, from a memory of what was before."""
+        known, keep = past.known, past.keep
         begin = max(len(known) - self.config.frames, 0)
         before = slice(0, begin + 1)
         memory = LatentSpatialMemory(known.shape[1])
-        memory.write(known[before], depth[before], camera[before], keep=None if keep is None else keep[before])
-        chunk = camera[begin:]
+        memory.write(
+            known[before], past.depth[before], past.camera[before], keep=None if keep is None else keep[before]
+        )
+        chunk = past.camera[begin:]
         readout = memory.read(chunk, (known.shape[-2], known.shape[-1]))
         condition = build_condition(
-            readout, chunk, history=known[begin : begin + 1], references=known[:0], text=self._text(caption)
+            readout, chunk, history=known[begin : begin + 1], references=known[:0], text=_NO_TEXT
         )
         made = flow.denoise(
             lambda latents, timestep, seen: self.network(latents, timestep, seen),
-            condition.to(self.world.transformer.device),
+            self._worded(Seen(condition, (past.caption,), past.target[None])),
             scheduler=self.world.scheduler,
             steps=self.config.own_steps,
             generator=generator,
         )
         return torch.cat([known[before], made[0, :, 1:].transpose(0, 1).to(known)])
 
-    def _memory(self, augment: bool, generator: torch.Generator) -> LatentSpatialMemory | RGBPointMemory | None:
+    def _worded(self, sample: Seen) -> Condition:
+        """The condition with its text, where the network is; `WorldModel.encode_prompt` for a batch, with gradients if
+        the text encoder learns."""
+        tokens = [self._tokens(prompt) for prompt in sample.prompts]
+        ids, known = (torch.cat(parts) for parts in zip(*tokens, strict=True))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and "text_encoder" in self.config.train):
+            text = self.world.text_encoder(ids, known).last_hidden_state
+            text = text.masked_fill(known[..., None] == 0, 0)
+        return replace(sample.condition.to(self.world.transformer.device), text=text)
+
+
+class Chunks:
+    """What a step sees, from clips at `paths`: a `Maker`. `codec`: an autoencoder and a depth head that do not learn,
+    on the CPU, where the samples ask for them."""
+
+    def __init__(
+        self, config: DenoiserConfig, paths: Sequence[Path], channels: int, codec: WorldModel | None = None
+    ) -> None:
+        self.config, self.paths, self.channels, self.codec = config, paths, channels, codec
+        self.long = [path for path in paths if config.own and _longer(path, config.frames)]
+        if config.own and not self.long:
+            raise InputError(f"own is {config.own}, and no clip of {config.latents} is longer than a chunk; expected 0")
+        self._load = lru_cache(maxsize=config.cached)(_load)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads the clips for itself."""
+        return Chunks, (self.config, self.paths, self.channels, self.codec)
+
+    def __call__(self, number: int, generator: torch.Generator) -> Seen | Relived:
+        shared = torch.Generator().manual_seed(number)  # one shape for all processes, so none waits for another
+        preceding = draw(self.config.max_preceding + 1, shared)
+        references = draw(self.config.max_references + 1, shared)
+        if self.config.own > 0 and chance(self.config.own, shared):
+            clips = [self._load(self.long[draw(len(self.long), generator)]) for _ in range(self.config.batch)]
+            pasts = [self._past(clip, generator, relive=True) for clip in clips if isinstance(clip, LatentClip)]
+            return Relived(tuple(pasts), preceding, references)
+        return Seen.of(
+            [
+                self.sample(self.paths[draw(len(self.paths), generator)], preceding, references, generator)
+                for _ in range(self.config.batch)
+            ]
+        )
+
+    def sample(
+        self, path: Path, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True
+    ) -> Seen:
+        """A chunk [B=1] of a clip."""
+        clip = self._load(path)
+        if isinstance(clip, ReadyChunk):
+            return self.ready(clip, preceding, references, generator, augment=augment)
+        past = self._past(clip, generator, augment=augment)
+        return self.seen(past, preceding, references, generator, augment=augment)
+
+    def ready(
+        self, chunk: ReadyChunk, preceding: int, references: int, generator: torch.Generator, *, augment: bool
+    ) -> Seen:
+        """A ready-made chunk [B=1]."""
+        prompt = "" if augment and chance(self.config.no_text, generator) else chunk.caption
+        condition = chunk.condition(_NO_TEXT, preceding=preceding, references=references)
+        if augment and chance(self.config.no_memory, generator):
+            condition = condition.without_memory()
+        return Seen(condition, (prompt,), chunk.target.transpose(0, 1)[None])
+
+    def _past(
+        self, clip: LatentClip, generator: torch.Generator, *, augment: bool = True, relive: bool = False
+    ) -> Past:
+        """What a clip shows before one of its chunks (`relive`: not the first one)."""
+        config = self.config
+        start = relive + draw(len(clip.latents) - config.frames + 1 - relive, generator)
+        fresh = augment and not relive and chance(config.fresh, generator)
+        past = slice(start, start + 1) if fresh else slice(0, start + 1)
+        known = clip.images[past] if fresh else clip.latents[past]
+        depth, camera = clip.depth[past], clip.camera[past]
+        if augment:
+            level = config.latent_noise * torch.rand((), generator=generator)
+            known = known + level * torch.randn(known.shape, generator=generator)
+            if self.codec is not None and chance(config.own_depth, generator):
+                depth = self.codec.depth(known, camera, first=True)
+            else:
+                depth = noisy_depth(depth, config.depth_noise, generator)
+        chunk = slice(start, start + config.frames)
+        return Past(
+            known,
+            depth,
+            camera,
+            None if clip.keep is None else clip.keep[past],
+            clip.camera[chunk],
+            clip.latents[chunk].transpose(0, 1),
+            clip.caption,
+        )
+
+    def seen(
+        self, past: Past, preceding: int, references: int, generator: torch.Generator, *, augment: bool
+    ) -> Seen:
+        """What is written, and what the chunk's cameras read of it: [B=1]."""
+        known, chunk = past.known, past.chunk
+        memory = self.memory(augment, generator)
+        if memory is not None:
+            memory.write(known, past.depth, past.camera, keep=past.keep)
+        grid = (known.shape[-2], known.shape[-1])
+        readout = Readout.holes(len(chunk), known.shape[1], grid) if memory is None else memory.read(chunk, grid)
+        condition = build_condition(
+            readout,
+            chunk,
+            history=_last(known, 1 + preceding),
+            references=self._references(past, readout, references, generator),
+            text=_NO_TEXT,
+        )
+        prompt = "" if augment and chance(self.config.no_text, generator) else past.caption
+        return Seen(condition, (prompt,), past.target[None])
+
+    def memory(self, augment: bool, generator: torch.Generator) -> LatentSpatialMemory | RGBPointMemory | None:
         """An empty memory of the kind that this sample has."""
         if augment and chance(self.config.no_memory, generator):
             return None
-        if augment and self.config.pixels and chance(self.config.pixels, generator):
-            decode, encode = pixel_codec(self.world)
-            return RGBPointMemory(self.world.channels, decode=decode, encode=encode)
-        return LatentSpatialMemory(self.world.channels)
+        if augment and self.codec is not None and self.config.pixels and chance(self.config.pixels, generator):
+            decode, encode = pixel_codec(self.codec)
+            return RGBPointMemory(self.channels, decode=decode, encode=encode)
+        return LatentSpatialMemory(self.channels)
 
-    def _references(
-        self,
-        known: Tensor,
-        depth: DepthMap,
-        camera: Camera,
-        chunk: Camera,
-        readout: Readout,
-        count: int,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def _references(self, past: Past, readout: Readout, count: int, generator: torch.Generator) -> Tensor:
         """Latents of past views [R,C,h,w], chosen as a rollout chooses them; where that gives fewer than the batch
         needs (an empty memory, a short past), views drawn at random fill up."""
-        chosen = choose_references(readout, chunk, camera, depth, count=count) if count else []
+        chosen = choose_references(readout, past.chunk, past.camera, past.depth, count=count) if count else []
         while len(chosen) < count:
-            chosen.append(draw(len(known), generator))
-        return known[sorted(chosen)]
+            chosen.append(draw(len(past.known), generator))
+        return past.known[sorted(chosen)]
 
-    def _text(self, prompt: str) -> Tensor:
-        """`WorldModel.encode_prompt`, with gradients where the text encoder learns."""
-        if "text_encoder" not in self.config.train:
-            return self.world.encode_prompt(prompt)
-        tokens = self.world.tokenize(prompt)
-        text = self.world.text_encoder(*tokens).last_hidden_state
-        return text.masked_fill(tokens[1][..., None] == 0, 0)
+
+_NO_TEXT = torch.zeros(1, 0, 0)
+"""In the text's place while words are words."""
+
+
+def _codec(world: WorldModel, config: DenoiserConfig) -> WorldModel | None:
+    """The parts of a world that samples ask for, by themselves and on the CPU; None where none do."""
+    if not (config.own_depth or config.pixels):
+        return None
+    codec = copy.copy(world)
+    parts = {name: copy.deepcopy(getattr(world, name)).cpu().requires_grad_(False) for name in ("vae", "depth_head")}
+    codec.register_modules(transformer=None, memory_branch=None, text_encoder=None, tokenizer=None, **parts)
+    return codec
 
 
 class Network(nn.Module):

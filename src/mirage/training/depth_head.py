@@ -8,6 +8,7 @@ entropy of "there is a surface here".
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from mirage.training.clips import clip_paths
 from mirage.training.denoiser import split
 from mirage.training.draws import draw
 from mirage.training.latents import load_latent_clip
+from mirage.training.samples import Batch
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,30 @@ class DepthHeadConfig:
     cached: int = 4096
 
 
+@dataclass(frozen=True)
+class Views(Batch):
+    """`latents` [B,C,h,w] with `slopes` [B,2,h,w] and `single` [B] as the head sees them; `z` and `valid` [B,h,w]."""
+
+    latents: Tensor
+    slopes: Tensor
+    single: Tensor
+    z: Tensor
+    valid: Tensor
+
+
 class DepthHeadTask:
     """See the module's docstring; half of the batch are images encoded alone."""
 
     def __init__(self, head: LatentDepthHead, config: DepthHeadConfig) -> None:
         self.head = head
         self.module: nn.Module = self.head
-        self.config = config
-        self._load = lru_cache(maxsize=config.cached)(load_latent_clip)
-        self.train, self.test = split(clip_paths(config.latents), config.held_out)
-        self.sources = [self.train, *([clip_paths(config.views)] if config.views is not None else [])]
+        train, self.test = split(clip_paths(config.latents), config.held_out)
+        self.maker = Viewer(config, [train, *([clip_paths(config.views)] if config.views is not None else [])])
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        samples = [self._sample(generator) for _ in range(self.config.batch)]
-        latents, slopes, single, z, valid = self._there(*(torch.stack(c) for c in zip(*samples, strict=True)))
-        log_depth, logit = self.head(latents, slopes, single)
-        error = (log_depth - z.log()) * valid
+    def loss(self, batch: Views, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        log_depth, logit = self.head(batch.latents, batch.slopes, batch.single)
+        valid = batch.valid
+        error = (log_depth - batch.z.log()) * valid
         mean = error.sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True).clamp_min(1)
         count = valid.sum().clamp_min(1)
         absolute, relative = error.abs().sum() / count, ((error - mean) * valid).abs().sum() / count
@@ -63,10 +73,11 @@ class DepthHeadTask:
         """AbsRel as it is and after each frame's median is matched; share of cells whose validity is right."""
         raw, matched, right = [], [], []
         for path in self.test:
-            clip = self._load(path)
+            clip = load_latent_clip(path)
             single = torch.zeros(len(clip.latents), dtype=torch.bool)
             slopes = cell_slopes(clip.camera, (clip.latents.shape[-2], clip.latents.shape[-1]))
-            log_depth, logit = (x.float().cpu() for x in self.head(*self._there(clip.latents, slopes, single)))
+            there = (tensor.to(self.head.device) for tensor in (clip.latents, slopes, single))
+            log_depth, logit = (x.float().cpu() for x in self.head(*there))
             for t in range(0, len(clip.latents), 4):
                 valid, z = clip.depth.valid[t], clip.depth.z[t]
                 right.append(((logit[t] > 0) == valid).float().mean())
@@ -79,8 +90,21 @@ class DepthHeadTask:
             name: round(float(torch.stack(v).mean()), 4) for name, v in zip(names, (raw, matched, right), strict=True)
         }
 
-    def _there(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor.to(self.head.device) for tensor in tensors)
+
+class Viewer:
+    """A `Maker` of views; each of `sources` gives as many."""
+
+    def __init__(self, config: DepthHeadConfig, sources: list[list[Path]]) -> None:
+        self.config, self.sources = config, sources
+        self._load = lru_cache(maxsize=config.cached)(load_latent_clip)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads the clips for itself."""
+        return Viewer, (self.config, self.sources)
+
+    def __call__(self, number: int, generator: torch.Generator) -> Views:
+        samples = [self._sample(generator) for _ in range(self.config.batch)]
+        return Views(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
 
     def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         source = self.sources[draw(len(self.sources), generator) if len(self.sources) > 1 else 0]

@@ -1,6 +1,9 @@
 """Random choices from a generator that is handed in: a step sees what (seed, step, rank) says and nothing else."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 
 def draw(n: int, generator: torch.Generator) -> int:
@@ -11,3 +14,11 @@ def draw(n: int, generator: torch.Generator) -> int:
 def chance(share: float, generator: torch.Generator) -> bool:
     """True with this probability."""
     return bool(torch.rand((), generator=generator) < share)
+
+
+def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Standard normal numbers. A GPU draws its own, seeded from the generator: a processor would hold it up."""
+    if device.type == "cpu":
+        return torch.randn(shape, generator=generator)
+    there = torch.Generator(device).manual_seed(draw(2**62, generator))
+    return torch.randn(shape, generator=there, device=device)

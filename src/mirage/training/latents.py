@@ -17,9 +17,12 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.models.codec import encode_images
 from mirage.models.world import WorldModel
 from mirage.training.clips import clip_path, share
 from mirage.worlds import Clip, sample_clip, training_seed
+
+_IMAGES = 8  # that are encoded at once: a GPU wants more than one, and its memory ends somewhere
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,19 @@ class LatentClip:
 
 
 def encode_clips(
-    world: WorldModel, folder: Path, *, count: int, size: tuple[int, int], frames: int = 97, first: int = 0
+    world: WorldModel,
+    folder: Path,
+    *,
+    count: int,
+    size: tuple[int, int],
+    frames: int = 97,
+    first: int = 0,
+    minutes: float | None = None,
 ) -> None:
-    """Render and encode training clips into `folder`, keeping no pixels; processes share the work."""
+    """Render and encode training clips into `folder`, keeping no pixels, where the model is; as `render_clips`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for i in share(first, count, folder, "encoding"):
-        clip = sample_clip(training_seed(i), frames=frames, size=size)
+    for i in share(first, count, folder, "encoding", minutes=minutes):
+        clip = sample_clip(training_seed(i), frames=frames, size=size, device=world.runs_on)
         with replacing(clip_path(folder, i)) as beside:
             save_file(encode_clip(world, clip), beside, metadata={"caption": clip.caption})
 
@@ -52,8 +62,8 @@ def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
     depth = clip.depth.resized((encoded["latents"].shape[-2], encoded["latents"].shape[-1]))
     return {
         **encoded,
-        "depth": depth.z.half().contiguous(),
-        "valid": depth.valid,
+        "depth": depth.z.half().contiguous().cpu(),
+        "valid": depth.valid.cpu(),
         "c2w": clip.camera.c2w[::4].contiguous(),
         "intrinsics": clip.camera.intrinsics[0].contiguous(),
     }
@@ -63,7 +73,7 @@ def encode_frames(world: WorldModel, frames: Tensor) -> dict[str, Tensor]:
     """Frames uint8 [F,3,H,W], F = 1 + 4k, as one stream (`latents`) and every fourth one by itself (`images`)."""
     rgb = frames.float() / 255
     latents = world.encode(rgb)
-    images = torch.cat([world.encode(frame[None]) for frame in rgb[::4]])
+    images = torch.cat([encode_images(world.vae, some) for some in rgb[::4].split(_IMAGES)])
     return {"latents": latents.half().contiguous().cpu(), "images": images.half().contiguous().cpu()}
 
 

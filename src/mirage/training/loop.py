@@ -5,8 +5,9 @@ A run is a folder:
     curve.jsonl               one line every `log_every` steps
     recipe.json               what was asked for
 
-What a step sees is drawn from (seed, step, rank) and from nothing else, and a checkpoint falls on a line of the curve,
-so a run that was killed and resumed takes the same steps, and leaves the same curve, as one that was not.
+What a step sees is drawn from (seed, step, rank) and from nothing else (samples.py), and a checkpoint falls on a line
+of the curve, so a run that was killed and resumed takes the same steps, and leaves the same curve, as one that was not.
+A run that is to last so many `minutes` counts them over all its pieces; its learning rate follows the clock.
 """
 
 import json
@@ -30,18 +31,23 @@ from mirage.files import replacing
 from mirage.training import parallel
 from mirage.training.optimizer import MuonAdamW
 from mirage.training.parallel import local, piece, whole
+from mirage.training.samples import Maker, batches, generator_of
 
+CHECKPOINT = "checkpoint.safetensors"
 Look = Callable[["Task", int, Path], dict[str, float]]
 """What is looked at beside the numbers: called with the task, the step and the run's folder, after `Task.evaluate`."""
 
 
 class Task(Protocol):
-    """What is trained: the modules, one loss, and what to look at now and then."""
+    """What is trained: the modules, what makes their batches, one loss, and what to look at now and then."""
 
     module: nn.Module
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Loss of this process's batch at `step`, and numbers for the curve."""
+    @property
+    def maker(self) -> Maker: ...
+
+    def loss(self, batch: Any, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Loss of this process's batch, which the maker made, and numbers for the curve."""
         ...
 
     def evaluate(self) -> dict[str, float]:
@@ -54,11 +60,13 @@ class Task(Protocol):
 class Schedule:
     """`steps` in all: a linear warm-up, a plateau, and a linear cool-down over the last `cooldown` share.
 
-    `accumulate`: batches whose gradients are added up for a step. `shard`: share the weights out among the processes
-    (FSDP2). `tensorboard`: the curve there, too.
+    `minutes`: the end is then, or after `steps` if that is sooner; the cool-down, too. `workers`: processes that make
+    batches ahead. `reuse`: how often a batch is seen, with other noise. `accumulate`: batches whose gradients are added
+    up for a step. `shard`: share the weights out among the processes (FSDP2). `tensorboard`: the curve there, too.
     """
 
     steps: int
+    minutes: float | None = None
     warmup: int = 50
     cooldown: float = 0.4
     muon_lr: float = 0.02
@@ -71,14 +79,23 @@ class Schedule:
     log_every: int = 20
     evaluate_every: int = 200
     checkpoint_seconds: float = 120.0
+    workers: int = 0
+    reuse: int = 1
     accumulate: int = 1
     shard: bool = False
     tensorboard: bool = False
 
-    def scale(self, step: int) -> float:
-        """Factor on both learning rates at `step`."""
+    def scale(self, step: int, seconds: float = 0.0) -> float:
+        """Factor on both learning rates at `step`, so many seconds after the beginning."""
         end = max(1.0, self.cooldown * self.steps)
-        return min((step + 1) / self.warmup, 1.0, max((self.steps - step) / end, 0.0))
+        left = (self.steps - step) / end
+        if self.minutes is not None:
+            left = min(left, (1 - seconds / (60 * self.minutes)) / max(self.cooldown, 1e-6))
+        return min((step + 1) / self.warmup, 1.0, max(left, 0.0))
+
+    def over(self, step: int, seconds: float) -> bool:
+        """Whether the run has ended."""
+        return step >= self.steps or (self.minutes is not None and seconds >= 60 * self.minutes)
 
 
 def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, look: Look | None = None) -> None:
@@ -94,20 +111,29 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, 
         weight_decay=schedule.weight_decay,
     )
     averaged = {name: local(p.detach()).clone() for name, p in optimizer.parameters.items()}
-    step = _resume(folder, optimizer, averaged)
+    step, before = _resume(folder, optimizer, averaged)
     if chief:
         _cut_curve(folder, step)
     if chief and is_dataclass(recipe) and not isinstance(recipe, type):
         (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1, default=str))
     parameters = list(optimizer.parameters.values())
     shared = any(isinstance(p, DTensor) for p in parameters)
-    started, saved, totals = time.monotonic(), time.monotonic(), {}
-    while step < schedule.steps:
+    started, saved, seconds, totals = time.monotonic(), time.monotonic(), before, {}
+    made = batches(
+        task.maker,
+        seed=schedule.seed,
+        rank=parallel.rank(),
+        first=step * schedule.accumulate,
+        stop=schedule.steps * schedule.accumulate,
+        workers=schedule.workers,
+        reuse=schedule.reuse,
+        device=parameters[0].device,
+    )
+    while not schedule.over(step, seconds):
         for p in parameters:
             p.grad = None
         for part in range(step * schedule.accumulate, (step + 1) * schedule.accumulate):
-            generator = torch.Generator().manual_seed((schedule.seed * 1_000_003 + part) * 64 + parallel.rank())
-            loss, numbers = task.loss(part, generator)
+            loss, numbers = task.loss(next(made), generator_of(schedule.seed, part, parallel.rank(), noise=True))
             (loss / schedule.accumulate).backward()
             for key, value in numbers.items():
                 totals.setdefault(key, []).append(value)
@@ -116,18 +142,19 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, 
         if not math.isfinite(norm):
             raise FloatingPointError(f"the gradient is not finite at step {step}; the last checkpoint is whole")
         totals.setdefault("norm", []).append(norm)
-        optimizer.step(schedule.scale(step))
+        optimizer.step(schedule.scale(step, seconds))
         step += 1
+        seconds = parallel.average(before + time.monotonic() - started)
         decay = min(schedule.average, step / (step + 10))
         with torch.no_grad():
             for name, p in optimizer.parameters.items():
                 averaged[name].lerp_(local(p), 1 - decay)
-        last = step == schedule.steps
+        last = schedule.over(step, seconds)
         told = step % schedule.log_every == 0 or last
         if told:
             line = {
                 "step": step,
-                "seconds": round(time.monotonic() - started, 1),
+                "seconds": round(seconds, 1),
                 **{k: round(parallel.average(sum(v) / len(v)), 5) for k, v in totals.items()},
             }
             totals = {}
@@ -141,7 +168,7 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, 
         if told and (chief or shared):
             due = last or time.monotonic() - saved > schedule.checkpoint_seconds
             if parallel.agreed(due) if shared else due:
-                _save(folder, step, optimizer, averaged)
+                _save(folder, step, seconds, optimizer, averaged)
                 saved = time.monotonic()
     if board is not None:
         board.close()
@@ -193,7 +220,7 @@ def put_some(module: nn.Module, weights: dict[str, Tensor], *, source: Path) -> 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
     """The averaged weights of a run, by parameter name."""
-    path = folder / "checkpoint.safetensors"
+    path = folder / CHECKPOINT
     if not path.is_file():
         raise InputError(f"{folder} has no checkpoint; run the recipe that makes it first")
     with safe_open(path, framework="pt") as file:
@@ -202,22 +229,30 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
         }
 
 
-def _save(folder: Path, step: int, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> None:
+def progress(folder: Path) -> tuple[int, float]:
+    """Step and second of a run's checkpoint."""
+    with safe_open(folder / CHECKPOINT, framework="pt") as file:
+        seconds = float(file.get_tensor("seconds")) if "seconds" in file.keys() else 0.0
+        return int(file.get_tensor("step")), seconds
+
+
+def _save(folder: Path, step: int, seconds: float, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> None:
     """Whole tensors, so that any number of processes may go on; process 0 holds and writes them."""
     like = optimizer.parameters
-    tensors = {"step": torch.tensor(step)}
+    tensors = {"step": torch.tensor(step), "seconds": torch.tensor(seconds)}
     tensors |= {f"weights.{n}": whole(local(p.detach()), p) for n, p in like.items()}
     tensors |= {f"averaged.{n}": whole(t, like[n]) for n, t in averaged.items()}
     tensors |= {f"optimizer.{n}": t for n, t in optimizer.state().items()}
     if parallel.rank() == 0:
-        with replacing(folder / "checkpoint.safetensors") as beside:
+        with replacing(folder / CHECKPOINT) as beside:
             save_file({key: t.contiguous().cpu() for key, t in tensors.items()}, beside)
 
 
-def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> int:
-    path = folder / "checkpoint.safetensors"
+def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> tuple[int, float]:
+    """The step and the second of the run to go on from. What came in shards (shards.py) has no optimiser's state."""
+    path = folder / CHECKPOINT
     if not path.is_file():
-        return 0
+        return 0, 0.0
     with safe_open(path, framework="pt") as file:
         wanted = {f"weights.{n}" for n in optimizer.parameters}
         held = {key for key in file.keys() if key.startswith("weights.")}
@@ -227,14 +262,10 @@ def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> 
             for name, p in optimizer.parameters.items():
                 local(p).copy_(piece(file.get_tensor(f"weights.{name}"), p))
                 averaged[name].copy_(piece(file.get_tensor(f"averaged.{name}"), p))
-        optimizer.load_state(
-            {
-                key.removeprefix("optimizer."): file.get_tensor(key)
-                for key in file.keys()
-                if key.startswith("optimizer.")
-            }
-        )
-        return int(file.get_tensor("step"))
+        state = {k.removeprefix("optimizer."): file.get_tensor(k) for k in file.keys() if k.startswith("optimizer.")}
+        if state:
+            optimizer.load_state(state)
+    return progress(folder)
 
 
 def _cut_curve(folder: Path, step: int) -> None:

@@ -7,6 +7,9 @@ The bundled model is nine runs in one folder (`home`), each from what those befo
                                                      mini_decoder (pixels from the same latents)
     -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)      then mini_export
 
+For a lent GPU each but the last also is called `mini_gpu_...`: more of everything, and so many minutes instead of so
+many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
+
 A released model (Wan2.2-TI2V-5B unless another is named) learns from clips that `mirage prepare` left in home/shards:
 
     depth_head                                          latents to depth, distilled from the depth in the clips
@@ -16,6 +19,7 @@ A released model (Wan2.2-TI2V-5B unless another is named) learns from clips that
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mirage.models.tiny import MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
@@ -31,14 +35,15 @@ MINI = MiniConfig()
 
 @dataclass(frozen=True)
 class ClipsRecipe:
-    """Render `count` clips of `frames` frames into `folder`, from clip `first` on; with `latents`, keep their latents
-    instead of pixels."""
+    """Render `count` clips of `frames` frames into `folder`, from clip `first` on, or as many as `minutes` allow; with
+    `latents`, keep their latents instead of pixels."""
 
     folder: Path
     count: int
     frames: int
     latents: bool = False
     first: int = 0
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,85 @@ def mini_memories(home: Path) -> DenoiserRecipe:
     )
 
 
+def mini_gpu_clips(home: Path) -> ClipsRecipe:
+    """Ten times the worlds: 6 GB."""
+    return replace(mini_clips(home), count=1200, minutes=1.0)
+
+
+def mini_gpu_images(home: Path) -> AutoencoderRecipe:
+    """Batches eight times as large."""
+    few = mini_images(home)
+    return replace(
+        few,
+        config=replace(few.config, mix=((1, 64, 64),)),
+        schedule=on_gpu(few.schedule, minutes=0.75, average=0.99),
+    )
+
+
+def mini_gpu_autoencoder(home: Path) -> AutoencoderRecipe:
+    """Larger crops, and eight times as many clips in a step, so its direction is known and the rate may be higher."""
+    few = mini_autoencoder(home)
+    return replace(
+        few,
+        config=replace(few.config, mix=((9, 96, 24), (17, 96, 16), (33, 96, 8))),
+        schedule=on_gpu(few.schedule, minutes=3.5, muon_lr=0.006, adamw_lr=1e-3),
+    )
+
+
+def mini_gpu_decoder(home: Path) -> DecoderRecipe:
+    """The same windows of eight clips."""
+    few = mini_decoder(home)
+    return replace(
+        few,
+        config=replace(few.config, batch=8),
+        schedule=on_gpu(few.schedule, minutes=2.25, muon_lr=0.003, adamw_lr=6e-4),
+    )
+
+
+def mini_gpu_latents(home: Path) -> ClipsRecipe:
+    """Three-chunk clips of up to 3,000 worlds."""
+    return replace(mini_latents(home), count=3000, frames=97, minutes=2.5)
+
+
+def mini_gpu_views(home: Path) -> ClipsRecipe:
+    """And of up to 6,000 more."""
+    return replace(mini_views(home), count=6000, first=10_000, minutes=0.5)
+
+
+def mini_gpu_depth_head(home: Path) -> DepthHeadRecipe:
+    """Batches sixteen times as large."""
+    few = mini_depth_head(home)
+    return replace(few, config=replace(few.config, batch=512), schedule=on_gpu(few.schedule, minutes=1.0))
+
+
+def mini_gpu_denoiser(home: Path) -> DenoiserRecipe:
+    """Batches sixteen times as large, in bfloat16. A memory takes a core longer than the GPU takes for a sample of a
+    step, so each is seen three times."""
+    few = mini_denoiser(home)
+    return replace(
+        few,
+        config=replace(few.config, batch=64, bf16=True, cached=4096),
+        schedule=on_gpu(few.schedule, minutes=6.5, reuse=3, warmup=100, muon_lr=0.014, adamw_lr=2e-3, average=0.998),
+    )
+
+
+def mini_gpu_memories(home: Path) -> DenoiserRecipe:
+    """The dear samples, with autoencoder and depth head on the cores: fewer with pixels, each seen twelve times."""
+    few = mini_memories(home)
+    return replace(
+        few,
+        config=replace(few.config, batch=64, bf16=True, cached=4096, pixels=0.04),
+        schedule=on_gpu(few.schedule, minutes=2.5, reuse=12, muon_lr=0.006, adamw_lr=1e-3, average=0.995),
+    )
+
+
+def on_gpu(schedule: Schedule, *, minutes: float, **changes: Any) -> Schedule:
+    """The schedule by the clock, with a core for every worker but two of a machine's sixteen, and fewer looks."""
+    return replace(
+        schedule, steps=100_000, minutes=minutes, workers=14, log_every=50, evaluate_every=1000, **changes
+    )
+
+
 def mini_export(home: Path) -> ExportRecipe:
     """The weights that ship."""
     return ExportRecipe(home / "mini")
@@ -280,6 +364,15 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_depth_head,
         mini_memories,
         mini_export,
+        mini_gpu_clips,
+        mini_gpu_images,
+        mini_gpu_autoencoder,
+        mini_gpu_decoder,
+        mini_gpu_latents,
+        mini_gpu_views,
+        mini_gpu_depth_head,
+        mini_gpu_denoiser,
+        mini_gpu_memories,
         wan_stage1,
         wan_stage2,
         depth_head,

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirage.errors import InputError
 from mirage.files import replacing
@@ -24,7 +24,7 @@ from mirage.training.decoder import DecoderTask
 from mirage.training.denoiser import DenoiserTask
 from mirage.training.depth_head import DepthHeadTask
 from mirage.training.latents import encode_clips, load_latent_clip
-from mirage.training.loop import Look, averaged_weights, fit, put_some, put_weights
+from mirage.training.loop import CHECKPOINT, Look, averaged_weights, fit, put_some, put_weights
 from mirage.training.recipes import (
     MINI,
     RECIPES,
@@ -49,6 +49,7 @@ def run(
     *,
     processes: int = 1,
     steps: int | None = None,
+    minutes: float | None = None,
     model: str | None = None,
     data: Path | None = None,
     tensorboard: bool = False,
@@ -56,7 +57,8 @@ def run(
 ) -> None:
     """Run a recipe in `home`, going on from where it was killed; a recipe is changed where something is given.
 
-    steps, tensorboard    as many steps; the curve for TensorBoard, too
+    steps, minutes        as many steps; as long at most
+    tensorboard           the curve for TensorBoard, too
     model, data           which released model; the folder that `mirage prepare` filled
     look                  what to look at beside the numbers, with every evaluation of a denoiser
 
@@ -64,22 +66,36 @@ def run(
     """
     if name not in RECIPES:
         raise InputError(f"no recipe {name!r}; accepted: {', '.join(RECIPES)}")
-    recipe = changed(name, RECIPES[name](home), steps=steps, model=model, data=data, tensorboard=tensorboard)
+    recipe = changed(
+        name, RECIPES[name](home), steps=steps, minutes=minutes, model=model, data=data, tensorboard=tensorboard
+    )
     home.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe, ExportRecipe):
         processes = 1
-    parallel.launch(_work, recipe, home, home / name, look, processes=processes)
+    parallel.launch(_work, recipe, home, home / run_of(name), look, processes=processes)
 
 
 def changed(
-    name: str, recipe: Recipe, *, steps: int | None, model: str | None, data: Path | None, tensorboard: bool
+    name: str,
+    recipe: Recipe,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    model: str | None = None,
+    data: Path | None = None,
+    tensorboard: bool = False,
 ) -> Recipe:
-    """The recipe with other steps, model or data, where it has such."""
+    """The recipe with other steps, minutes, model or data, where it has such."""
     if isinstance(recipe, ClipsRecipe | ExportRecipe):
         if steps is not None or tensorboard:
             raise InputError(f"recipe {name} has no steps")
+        if minutes is not None:
+            if isinstance(recipe, ExportRecipe):
+                raise InputError(f"recipe {name} takes no minutes")
+            recipe = replace(recipe, minutes=minutes)
     else:
-        schedule = replace(recipe.schedule, steps=steps or recipe.schedule.steps, tensorboard=tensorboard)
+        its = recipe.schedule
+        schedule = replace(its, steps=steps or its.steps, minutes=minutes or its.minutes, tensorboard=tensorboard)
         recipe = replace(recipe, schedule=schedule)
     if data is not None:
         match recipe:
@@ -96,38 +112,47 @@ def changed(
     return recipe
 
 
+def run_of(name: str) -> str:
+    """The folder of a recipe's run: one for a GPU makes what its namesake makes, so whatever comes next finds it."""
+    return name.replace("mini_gpu_", "mini_")
+
+
+def chosen_device() -> torch.device:
+    """Where everything runs: this process's GPU, else the CPU. There, float32 products take the tensor cores' TF32."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.set_float32_matmul_precision("high")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
+    device = chosen_device()
     match recipe:
-        case ClipsRecipe(latents=False):
-            render_clips(recipe.folder, count=recipe.count, size=MINI.size, frames=recipe.frames, first=recipe.first)
         case ClipsRecipe():
-            encode_clips(
-                assembled(home),
-                recipe.folder,
-                count=recipe.count,
-                size=MINI.size,
-                frames=recipe.frames,
-                first=recipe.first,
-            )
+            asked = {"count": recipe.count, "frames": recipe.frames, "first": recipe.first, "minutes": recipe.minutes}
+            if recipe.latents:
+                encode_clips(assembled(home).to(device), recipe.folder, size=MINI.size, **asked)
+            else:
+                render_clips(recipe.folder, size=MINI.size, device=device, **asked)
         case AutoencoderRecipe():
-            vae = fold_time(_fresh().vae)
+            vae = fold_time(_fresh().to(device).vae)
             if recipe.start is None:
                 start_from_images(vae)
             else:
-                put_weights(vae, averaged_weights(recipe.start))
+                _begin(vae, recipe.start, folder)
             fit(AutoencoderTask(vae, recipe.config), recipe.schedule, folder, recipe=recipe)
             if parallel.rank() == 0:
                 mean, std = measure_latents(vae, recipe.config.clips)
                 (folder / STATISTICS).write_text(json.dumps({"latents_mean": mean, "latents_std": std}))
         case DecoderRecipe():
-            fit(DecoderTask(assembled(home).vae, recipe.config), recipe.schedule, folder, recipe=recipe)
+            fit(DecoderTask(assembled(home).to(device).vae, recipe.config), recipe.schedule, folder, recipe=recipe)
         case DenoiserRecipe():
-            world = assembled(home)
+            world = assembled(home).to(device)
             if recipe.start is not None:
-                put_weights(DenoiserTask.modules(world), averaged_weights(recipe.start))
+                _begin(DenoiserTask.modules(world), recipe.start, folder)
             fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe, look=look)
         case DepthHeadRecipe():
-            head = assembled(home).depth_head
+            head = assembled(home).to(device).depth_head
             assert head is not None
             fit(DepthHeadTask(head, recipe.config), recipe.schedule, folder, recipe=recipe)
         case FinetuneRecipe():
@@ -140,9 +165,14 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
             assert_never(recipe)
 
 
+def _begin(module: nn.Module, start: Path, folder: Path) -> None:
+    """With the weights of an earlier run, unless this one has its own."""
+    if not (folder / CHECKPOINT).is_file():
+        put_weights(module, averaged_weights(start))
+
+
 def finetune(recipe: FinetuneRecipe, folder: Path, *, look: Look | None = None) -> None:
     """Leaves branch/ (and lora.safetensors) in the run's folder, the averaged weights."""
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     # what is frozen may be stored in bfloat16; what learns is not, or small steps would be rounded away
     world = load_world_model(recipe.model, dtype=torch.bfloat16 if recipe.config.bf16 else torch.float32)
     with torch.random.fork_rng(devices=[]):
@@ -151,7 +181,7 @@ def finetune(recipe: FinetuneRecipe, folder: Path, *, look: Look | None = None) 
     world.register_modules(memory_branch=branch.float())
     if "text_encoder" in recipe.config.train:
         world.text_encoder.float()
-    world.to(device)
+    world.to(chosen_device())
     task = DenoiserTask(world, recipe.config)
     if recipe.start is not None:
         begin = averaged_weights(recipe.start)
@@ -182,7 +212,9 @@ def distil(recipe: DistilRecipe, folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         head = LatentDepthHead(clips[0].latents.shape[1], recipe.hidden, float(depths.log().median()))
-    fit(DepthHeadTask(head, recipe.config), recipe.schedule, folder, recipe=recipe)
+    task = DepthHeadTask(head, recipe.config)
+    task.module.to(chosen_device())
+    fit(task, recipe.schedule, folder, recipe=recipe)
     if parallel.rank() == 0:
         head.save_pretrained(folder / "depth_head")
 
@@ -202,7 +234,7 @@ def assembled(home: Path) -> WorldModel:
         "mini_depth_head": world.depth_head,
     }
     for name, module in parts.items():
-        if (home / name / "checkpoint.safetensors").is_file():
+        if (home / name / CHECKPOINT).is_file():
             put_weights(module, averaged_weights(home / name))
     return world
 

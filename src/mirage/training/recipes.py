@@ -252,9 +252,13 @@ def mini_gpu_views(home: Path) -> ClipsRecipe:
 
 
 def mini_gpu_depth_head(home: Path) -> DepthHeadRecipe:
-    """Batches sixteen times as large."""
+    """Batches sixteen times as large. Few clips are kept, here and below: every worker would keep its own."""
     few = mini_depth_head(home)
-    return replace(few, config=replace(few.config, batch=512), schedule=on_gpu(few.schedule, minutes=1.0))
+    return replace(
+        few,
+        config=replace(few.config, batch=512, cached=64),
+        schedule=on_gpu(few.schedule, minutes=1.0, reuse=2),
+    )
 
 
 def mini_gpu_denoiser(home: Path) -> DenoiserRecipe:
@@ -263,7 +267,7 @@ def mini_gpu_denoiser(home: Path) -> DenoiserRecipe:
     few = mini_denoiser(home)
     return replace(
         few,
-        config=replace(few.config, batch=64, bf16=True, cached=4096),
+        config=replace(few.config, batch=64, bf16=True, cached=64),
         schedule=on_gpu(few.schedule, minutes=6.5, reuse=3, warmup=100, muon_lr=0.014, adamw_lr=2e-3, average=0.998),
     )
 
@@ -273,7 +277,7 @@ def mini_gpu_memories(home: Path) -> DenoiserRecipe:
     few = mini_memories(home)
     return replace(
         few,
-        config=replace(few.config, batch=64, bf16=True, cached=4096, pixels=0.04),
+        config=replace(few.config, batch=64, bf16=True, cached=64, pixels=0.04),
         schedule=on_gpu(few.schedule, minutes=2.5, reuse=12, muon_lr=0.006, adamw_lr=1e-3, average=0.995),
     )
 

@@ -195,7 +195,7 @@ def test_in_bfloat16_everything_learns_too(latents):
     torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0)
     assert not torch.equal(rounded, exact)
     rounded.backward()
-    gradients = [p.grad for p in world.memory_branch.detail.leave.parameters()]
+    gradients = [p.grad for p in world.memory_branch.detail.leave[-1].parameters()]  # the others wait for it
     assert all(torch.isfinite(g).all() and g.any() for g in gradients)
 
 

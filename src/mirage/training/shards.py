@@ -53,7 +53,7 @@ def unpack(folder: Path, home: Path) -> list[str]:
         with safe_open(path, framework="pt") as file:
             tensors |= {name: file.get_tensor(name).float() for name in file.keys()}
             texts |= file.metadata() or {}
-    runs = [name.removesuffix("/") for name in texts if name.endswith("/")]
+    runs = sorted(name.removesuffix("/") for name in texts if name.endswith("/"))
     if not runs:
         raise InputError(f"{folder} holds no shards of runs; expected shard-00.safetensors and those after it")
     there = [run for run in runs if (home / run).exists()]

@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import gpu
 import lease
 import results
-
 from mirage.training.loop import averaged_weights
 from mirage.training.recipes import RECIPES
 from mirage.training.run import run_of

@@ -53,7 +53,7 @@ class DenoiserConfig:
     relative depth. `own_depth`: the share of clips whose depth is that of the model's own depth head; `pixels`: the
     share of memories that hold pixels, which are drawn and encoded again.
 
-    train        the parts that learn; the others are frozen
+    train        the parts that learn; the others are frozen. "detail": of the memory branch its detail path alone
     lora_rank    > 0: of the transformer only a LoRA on its self-attention learns, of this rank
     per_frame    a timestep for every frame, as published, instead of one for the chunk
     own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
@@ -138,11 +138,11 @@ class DenoiserTask:
         if world.memory_branch is not None and world.memory_branch.published:
             raise InputError("the branch is in the published layout, which runs here but is not trained; expected ours")
         self.world, self.config = world, config
-        for name, part in self.modules(world).items():
-            part.requires_grad_(name in config.train)
+        for part in self.modules(world).values():
+            part.requires_grad_(False)
         if config.lora_rank:
             attach_lora(world.transformer, rank=config.lora_rank)
-        self.module: nn.Module = self.modules(world, config.train)
+        self.module: nn.Module = self.modules(world, config.train).requires_grad_(True)
         self.network = Network(world, bf16=config.bf16)
         if config.checkpoint:
             for part in (world.transformer, self.network.branch):
@@ -156,7 +156,8 @@ class DenoiserTask:
         world: WorldModel, names: Sequence[str] = ("transformer", "memory_branch", "text_encoder")
     ) -> nn.ModuleDict:
         """What is trained, by the names that a checkpoint has."""
-        return nn.ModuleDict({name: getattr(world, name) for name in names})
+        parts = {name: world.memory_branch.detail if name == "detail" else getattr(world, name) for name in names}
+        return nn.ModuleDict(parts)
 
     def shard(self) -> None:
         """Share the network out among the processes; before the first step."""

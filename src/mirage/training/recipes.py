@@ -206,6 +206,28 @@ def mini_memories(home: Path) -> DenoiserRecipe:
     )
 
 
+def mini_detail(home: Path) -> DenoiserRecipe:
+    """The detail path alone, at half the price of a step: how far what is remembered is to be trusted. A third of the
+    steps see the model's own chunks in the memory, which noise on the latents stands for before."""
+    few = mini_memories(home)
+    return replace(
+        few,
+        config=replace(few.config, train=("detail",), own=0.3, latent_noise=0.08, pixels=0.06),
+        schedule=replace(few.schedule, steps=500, muon_lr=0.007, adamw_lr=1e-3, adamw=r"enter|leave", average=0.98, seed=2),
+        start=None,
+    )
+
+
+def mini_walk(home: Path) -> DenoiserRecipe:
+    """Then all parts together, on the same."""
+    few = mini_detail(home)
+    return replace(
+        few,
+        config=replace(few.config, train=mini_memories(home).config.train),
+        schedule=replace(mini_memories(home).schedule, steps=600, seed=3),
+    )
+
+
 def mini_gpu_clips(home: Path) -> ClipsRecipe:
     """Ten times the worlds: 6 GB."""
     return replace(mini_clips(home), count=1200, minutes=1.0)
@@ -367,6 +389,8 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_denoiser,
         mini_depth_head,
         mini_memories,
+        mini_detail,
+        mini_walk,
         mini_export,
         mini_gpu_clips,
         mini_gpu_images,

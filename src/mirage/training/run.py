@@ -226,12 +226,14 @@ def assembled(home: Path) -> WorldModel:
     put_weights(world.vae, averaged_weights(autoencoder))
     world.vae.register_to_config(**json.loads((autoencoder / STATISTICS).read_text()))
     fold_time(world.vae)
-    decoder, denoiser = DecoderTask.modules(world.vae), DenoiserTask.modules(world)
+    denoiser = DenoiserTask.modules(world)
     parts = {
-        "mini_decoder": decoder,
+        "mini_decoder": DecoderTask.modules(world.vae),
+        "mini_depth_head": world.depth_head,
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
-        "mini_depth_head": world.depth_head,
+        "mini_detail": DenoiserTask.modules(world, ("detail",)),
+        "mini_walk": denoiser,
     }
     for name, module in parts.items():
         if (home / name / CHECKPOINT).is_file():

@@ -140,9 +140,9 @@ class DenoiserTask:
         self.world, self.config = world, config
         for part in self.modules(world).values():
             part.requires_grad_(False)
+        self.module: nn.Module = self.modules(world, config.train).requires_grad_(True)
         if config.lora_rank:
             attach_lora(world.transformer, rank=config.lora_rank)
-        self.module: nn.Module = self.modules(world, config.train).requires_grad_(True)
         self.network = Network(world, bf16=config.bf16)
         if config.checkpoint:
             for part in (world.transformer, self.network.branch):

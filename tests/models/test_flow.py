@@ -105,6 +105,24 @@ def test_a_seed_is_a_video_and_the_scheduler_keeps_no_trace() -> None:
     assert not torch.equal(first, other)
 
 
+def test_a_stop_is_where_the_network_would_stand_at_that_step() -> None:
+    seen, calls, shared = condition(t=3), [], scheduler("sample")
+
+    def predict(latents: Tensor, timestep: Tensor, _: Condition) -> Tensor:
+        calls.append((latents, timestep[0, 1].item()))
+        return latents.cos()
+
+    def once(stop: int | None) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        return flow.denoise(predict, seen, scheduler=shared, steps=4, generator=generator, stop=stop)
+
+    once(None)
+    for stop, (latents, timestep) in enumerate(calls[:4]):
+        assert torch.equal(once(stop), latents)
+        assert flow.TIMESTEPS * float(shared.sigmas[stop]) == pytest.approx(timestep)
+    assert torch.equal(once(4), once(None))
+
+
 def test_guidance_goes_past_the_positive_away_from_the_negative() -> None:
     positive, negative = condition(), condition()
 

@@ -27,7 +27,7 @@ from mirage.training.optimizer import MuonAdamW
 from mirage.training.recipes import RECIPES, ClipsRecipe, ExportRecipe
 from mirage.training.run import chosen_device, run, run_of
 from mirage.training.samples import batches
-from mirage.worlds import vocabulary
+from mirage.worlds import sample_clip, training_seed, vocabulary
 
 SIZE = (64, 96)
 
@@ -170,6 +170,49 @@ def test_a_training_sample_is_the_readout_of_inference(world, latents):
     assert torch.equal(condition.memory[0].transpose(0, 1), readout.latents)
     assert torch.equal(condition.mask[0, 0].bool(), readout.mask)
     assert torch.equal(condition.first[0, :, 0], clip.latents[start])
+
+
+def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world, latents):
+    config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, sampled=1.0, own_steps=3)
+    task = DenoiserTask(world, config)
+    steps = {task.maker(number, torch.Generator().manual_seed(number)).steps for number in range(12)}
+    assert steps == {1, 2}
+    batch = task.maker(0, torch.Generator().manual_seed(0))
+    known = batch.condition.mask.bool()
+    known[:, :, 0] = False  # that frame is given
+    assert 0 < known.float().mean() < 1
+
+    def loss(target):
+        return task.loss(replace(batch, target=target), torch.Generator().manual_seed(1))[0].item()
+
+    at_first = loss(batch.target)
+    assert loss(batch.target + 9 * ~known) == pytest.approx(at_first)
+    assert loss(batch.target + 9 * known) > at_first + 1
+
+
+def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
+    world = tiny_world(
+        channels=8,
+        dim_mult=(1, 2, 2),
+        temporal_downsample=(True, True),
+        stride=8,
+        patch_size=(1, 4, 4),
+        detail_channels=8,
+        detail_blocks=1,
+    )
+    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("detail",)))
+    at(task, 0).backward()
+    parts = DenoiserTask.modules(world).values()
+    learns = {name for part in parts for name, p in part.named_parameters() if p.requires_grad}
+    assert learns
+    assert all(name.startswith("detail.") for name in learns)
+    assert all(name.startswith("detail.") for name, _ in task.module.named_parameters())
+
+
+def test_a_clip_of_doors_comes_into_the_next_room():
+    kinds = {sample_clip(training_seed(n), frames=5, size=(16, 24), kind="door").kind for n in range(12)}
+    assert "door" in kinds
+    assert len(kinds) > 1  # on a street there is none
 
 
 def test_noisy_depth_is_off_by_about_as_much_as_told():

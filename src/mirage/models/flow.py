@@ -73,6 +73,7 @@ def denoise(
     negative: Condition | None = None,
     memory: Guidance | None = None,
     callback: Callable[[int, Tensor], None] | None = None,
+    stop: int | None = None,
 ) -> Tensor:
     """Latents [B,C,T,h,w] from noise, float32. The first target frame is `condition.first`, before, after, throughout.
 
@@ -80,6 +81,7 @@ def denoise(
     guidance_scale   1: no guidance. Otherwise `negative` is needed: output = negative + scale * (positive - negative)
     memory           how the readout enters through the sampler; None: it does not, the network may see it by a branch
     callback         called after each step with its number, from 0, and the latents so far
+    stop             after so many of the steps, with the noise of `scheduler.sigmas[stop]` still in; None: none is left
     """
     if steps < 1:
         raise InputError(f"steps is {steps}; accepted: 1 or more")
@@ -91,7 +93,7 @@ def denoise(
 
     scheduler.set_timesteps(steps, device=first.device)
     scheduler.set_begin_index(0)
-    for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()):
+    for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()[:stop]):
         latents = torch.cat([first, sample.to(first.dtype)], dim=2)
         timestep = torch.full((b, t), TIMESTEPS * sigma, device=first.device)
         timestep[:, 0] = 0  # the first frame is clean; what the network says about it is not used

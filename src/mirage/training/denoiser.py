@@ -58,6 +58,8 @@ class DenoiserConfig:
     per_frame    a timestep for every frame, as published, instead of one for the chunk
     own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
                  steps; a whole step, because processes that share out weights must call the network equally often
+    sampled      the share of the other steps that begin from the model's own sampling, `own_steps` steps in all, in
+                 place of the truth with noise; see `DenoiserTask._sampled_error`
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
     checkpoint   compute activations again in the backward pass instead of keeping them
@@ -83,6 +85,7 @@ class DenoiserConfig:
     lora_rank: int = 0
     per_frame: bool = False
     own: float = 0.0
+    sampled: float = 0.0
     own_steps: int = 4
     bf16: bool = False
     checkpoint: bool = False
@@ -91,11 +94,13 @@ class DenoiserConfig:
 
 @dataclass(frozen=True)
 class Seen(Batch):
-    """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents."""
+    """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents. `steps`: how
+    many steps of sampling come before the one that is learnt from; 0: the truth with noise stands for them."""
 
     condition: Condition
     prompts: tuple[str, ...]
     target: Tensor
+    steps: int = 0
 
     @classmethod
     def of(cls, samples: "Sequence[Seen]") -> "Seen":
@@ -183,8 +188,12 @@ class DenoiserTask:
             batch = Seen.of(
                 [self.maker.seen(past, batch.preceding, batch.references, generator, augment=True) for past in pasts]
             )
-        error = self._error(self._worded(batch), batch.target, generator)
-        return error.mean(), {"loss": float(error.detach().mean())}
+        condition = self._worded(batch)
+        if batch.steps:
+            error = self._sampled_error(condition, batch.target, batch.steps, generator)
+            return error, {"sampled": float(error.detach())}
+        error = self._error(condition, batch.target, generator).mean()
+        return error, {"loss": float(error.detach())}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -213,6 +222,31 @@ class DenoiserTask:
         weight = sigma.clamp_min(config.min_sigma)[:, None, :, None, None]
         return (error / weight).square()[:, :, 1:]
 
+    def _sampled_error(self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+        """The mean loss over known cells where a sampler stands after so many of its steps.
+
+        In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
+        it is its own guess that it sees there, while what is remembered is true. Of unknown cells nothing is asked:
+        they have no reason to be as they truly are, and the mean of all that they could be is mud.
+        """
+        scheduler = self.world.scheduler
+        with torch.no_grad():
+            noisy = flow.denoise(
+                self.network,
+                condition,
+                scheduler=scheduler,
+                steps=self.config.own_steps,
+                generator=generator,
+                stop=steps,
+            )
+        sigma = noisy.new_full((len(noisy), noisy.shape[2]), float(scheduler.sigmas[steps]))
+        sigma[:, 0] = 0
+        output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
+        error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0.to(noisy)
+        known = condition.mask[:, :, 1:]
+        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * known
+        return weighted.sum() / (known.sum() * x0.shape[1]).clamp_min(1)
+
     @torch.no_grad()
     def _relived(self, past: Past, generator: torch.Generator) -> Tensor:
         """Its `known` [n,C,h,w] with the last chunk as the model itself makes it, from a memory of what was before."""
@@ -229,7 +263,7 @@ class DenoiserTask:
             readout, chunk, history=known[begin : begin + 1], references=known[:0], text=_NO_TEXT
         )
         made = flow.denoise(
-            lambda latents, timestep, seen: self.network(latents, timestep, seen),
+            self.network,
             self._worded(Seen(condition, (past.caption,), past.target[None])),
             scheduler=self.world.scheduler,
             steps=self.config.own_steps,
@@ -273,12 +307,14 @@ class Chunks:
             clips = [self._load(self.long[draw(len(self.long), generator)]) for _ in range(self.config.batch)]
             pasts = [self._past(clip, generator, relive=True) for clip in clips if isinstance(clip, LatentClip)]
             return Relived(tuple(pasts), preceding, references)
-        return Seen.of(
+        steps = 1 + draw(self.config.own_steps - 1, shared) if chance(self.config.sampled, shared) else 0
+        seen = Seen.of(
             [
                 self.sample(self.paths[draw(len(self.paths), generator)], preceding, references, generator)
                 for _ in range(self.config.batch)
             ]
         )
+        return replace(seen, steps=steps)
 
     def sample(
         self, path: Path, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True

@@ -47,11 +47,13 @@ def encode_clips(
     frames: int = 97,
     first: int = 0,
     minutes: float | None = None,
+    kind: str | None = None,
 ) -> None:
-    """Render and encode training clips into `folder`, keeping no pixels, where the model is; as `render_clips`."""
+    """Render and encode training clips (of `kind`, if given) into `folder`, keeping no pixels, where the model is; as
+    `render_clips`."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in share(first, count, folder, "encoding", minutes=minutes):
-        clip = sample_clip(training_seed(i), frames=frames, size=size, device=world.runs_on)
+        clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=world.runs_on)
         with replacing(clip_path(folder, i)) as beside:
             save_file(encode_clip(world, clip), beside, metadata={"caption": clip.caption})
 

@@ -36,7 +36,7 @@ MINI = MiniConfig()
 @dataclass(frozen=True)
 class ClipsRecipe:
     """Render `count` clips of `frames` frames into `folder`, from clip `first` on, or as many as `minutes` allow; with
-    `latents`, keep their latents instead of pixels."""
+    `latents`, keep their latents instead of pixels. `kind`: of their paths (latents only); None: every kind."""
 
     folder: Path
     count: int
@@ -44,6 +44,7 @@ class ClipsRecipe:
     latents: bool = False
     first: int = 0
     minutes: float | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,11 @@ def mini_latents(home: Path) -> ClipsRecipe:
     return ClipsRecipe(home / "latents", count=260, frames=65, latents=True)
 
 
+def mini_doors(home: Path) -> ClipsRecipe:
+    """And clips that come into view of the next room, whose walls only the words tell of."""
+    return ClipsRecipe(home / "latents", count=120, frames=65, latents=True, first=5000, kind="door")
+
+
 def mini_denoiser(home: Path) -> DenoiserRecipe:
     """Chunks with a memory, as they come at inference."""
     return DenoiserRecipe(
@@ -207,13 +213,15 @@ def mini_memories(home: Path) -> DenoiserRecipe:
 
 
 def mini_detail(home: Path) -> DenoiserRecipe:
-    """The detail path alone, at half the price of a step: how far what is remembered is to be trusted. A third of the
-    steps see the model's own chunks in the memory, which noise on the latents stands for before."""
+    """The detail path alone, at half the price of a step: how far what is remembered is to be trusted by a sampler that
+    has its own guess before it."""
     few = mini_memories(home)
     return replace(
         few,
-        config=replace(few.config, train=("detail",), own=0.3, latent_noise=0.08, pixels=0.06),
-        schedule=replace(few.schedule, steps=500, muon_lr=0.007, adamw_lr=1e-3, adamw=r"enter|leave", average=0.98, seed=2),
+        config=replace(few.config, train=("detail",), sampled=0.65, own=0.1, latent_noise=0.08, pixels=0.06),
+        schedule=replace(
+            few.schedule, steps=300, muon_lr=0.007, adamw_lr=1e-3, adamw=r"enter|leave", average=0.98, seed=2
+        ),
         start=None,
     )
 
@@ -385,6 +393,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_autoencoder,
         mini_latents,
         mini_views,
+        mini_doors,
         mini_decoder,
         mini_denoiser,
         mini_depth_head,

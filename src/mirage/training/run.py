@@ -131,7 +131,7 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
         case ClipsRecipe():
             asked = {"count": recipe.count, "frames": recipe.frames, "first": recipe.first, "minutes": recipe.minutes}
             if recipe.latents:
-                encode_clips(assembled(home).to(device), recipe.folder, size=MINI.size, **asked)
+                encode_clips(assembled(home).to(device), recipe.folder, size=MINI.size, kind=recipe.kind, **asked)
             else:
                 render_clips(recipe.folder, size=MINI.size, device=device, **asked)
         case AutoencoderRecipe():

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.worlds.doors import has_door, through_door, turn_to_door
 from mirage.worlds.path import KINDS
 from mirage.worlds.world import Difficulty, World
 
@@ -36,10 +37,15 @@ def sample_clip(
     depth_every: int = 4,
     device: torch.device | str = "cpu",
 ) -> Clip:
-    """The clip of a seed: its world, a path in it (of `kind`, or one that the seed draws), drawn on `device`."""
+    """The clip of a seed: its world, a path in it (of `kind`, or one that the seed draws), drawn on `device`. Kind
+    "door": into view of the next room, where there is one."""
     world = World.sample(seed, difficulty=difficulty, moving=moving)
-    kind = random.Random(seed + 17).choice(KINDS) if kind is None else kind
-    camera = world.path(kind, frames, seed=seed)
+    rng = random.Random(seed + 17)
+    if kind == "door" and has_door(world):
+        camera = rng.choice((through_door, turn_to_door))(world, frames)
+    else:
+        kind = rng.choice(KINDS) if kind in (None, "door") else kind
+        camera = world.path(kind, frames, seed=seed)
     view = world.to(device).render(camera, size)
     rgb = (view.rgb * 255).round_().to(torch.uint8)
     some = slice(None, None, depth_every)

@@ -175,9 +175,8 @@ def test_a_training_sample_is_the_readout_of_inference(world, latents):
 def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world, latents):
     config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, sampled=1.0, own_steps=3)
     task = DenoiserTask(world, config)
-    steps = {task.maker(number, torch.Generator().manual_seed(number)).steps for number in range(12)}
-    assert steps == {1, 2}
     batch = task.maker(0, torch.Generator().manual_seed(0))
+    assert batch.steps == 2
     known = batch.condition.mask.bool()
     known[:, :, 0] = False  # that frame is given
     assert 0 < known.float().mean() < 1

@@ -118,9 +118,10 @@ class MemoryBranch(ModelMixin, ConfigMixin):
                      "published": C readout latents and C latents of an encoded constant video (`Condition.constant`),
                      as released with the paper; "published_hole": C readout latents and 1 channel that is 1 where
                      there are none, its code's other choice. Both see the preceding frames behind the targets.
-    detail_channels  > 0: a small convolutional path of this width at latent resolution, behind the backbone and added
-                     to its output, of `detail_blocks` blocks. A backbone with coarse patches can then copy remembered
-                     detail, which would not fit through its tokens, and join its patches. 0 for Wan2.2.
+    detail_channels  > 0: a small convolutional path of this width at latent resolution, behind a backbone whose output
+                     is clean latents, of `detail_blocks` blocks. It joins the backbone's coarse patches, and says how
+                     far each known cell is to be drawn to the readout: their errors are independent, so what lies
+                     between is better than either. 0 for Wan2.2.
     The remaining fields are the backbone's own; `from_transformer` copies them.
     """
 
@@ -167,7 +168,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         self.detail = None
         if detail_channels > 0:
             sees = 3 * channels + 2 + 2 * use_offset + 6 * use_rays
-            self.detail = DetailPath(sees, detail_channels, channels, blocks=detail_blocks)
+            self.detail = DetailPath(sees, detail_channels, 2 * channels, blocks=detail_blocks)
         self.layers, self.inputs, self.use_offset, self.use_rays = tuple(layers), inputs, use_offset, use_rays
         self.gradient_checkpointing = False
 
@@ -259,7 +260,10 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         """What the detail path adds to the backbone's output [B,C,T,h,w]; latents and timestep as in `predict`."""
         assert self.detail is not None
         sigma = (timestep / TIMESTEPS)[:, None, :, None, None].expand_as(condition.mask)
-        return self.detail(torch.cat([self._inputs(condition), latents, sigma, output], dim=1).to(output.dtype))
+        seen = torch.cat([self._inputs(condition), latents, sigma, output], dim=1).to(output.dtype)
+        change, share = self.detail(seen).chunk(2, dim=1)
+        known = share * condition.mask.to(output)
+        return change + known * (condition.memory.to(output) - output - change)
 
     def _inputs(self, condition: Condition) -> Tensor:
         if self.published:

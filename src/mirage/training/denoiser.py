@@ -58,8 +58,8 @@ class DenoiserConfig:
     per_frame    a timestep for every frame, as published, instead of one for the chunk
     own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
                  steps; a whole step, because processes that share out weights must call the network equally often
-    sampled      the share of the other steps that begin from the model's own sampling, `own_steps` steps in all, in
-                 place of the truth with noise; see `DenoiserTask._sampled_error`
+    sampled      the share of the other steps that are the last one of the model's own sampling, in `own_steps` steps,
+                 in place of the truth with noise; see `DenoiserTask._sampled_error`
     alone        the share of the other steps without the branch: the transformer stays a video model by itself
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
@@ -313,7 +313,7 @@ class Chunks:
             clips = [self._load(self.long[draw(len(self.long), generator)]) for _ in range(self.config.batch)]
             pasts = [self._past(clip, generator, relive=True) for clip in clips if isinstance(clip, LatentClip)]
             return Relived(tuple(pasts), preceding, references)
-        steps = 1 + draw(self.config.own_steps - 1, shared) if chance(self.config.sampled, shared) else 0
+        steps = self.config.own_steps - 1 if chance(self.config.sampled, shared) else 0
         seen = Seen.of(
             [
                 self.sample(self.paths[draw(len(self.paths), generator)], preceding, references, generator)

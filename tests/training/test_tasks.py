@@ -189,16 +189,6 @@ def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world,
     assert loss(batch.target + 9 * known) > at_first + 1
 
 
-def test_a_step_without_the_branch_is_not_about_it(world, latents):
-    config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, alone=1.0)
-    task = DenoiserTask(world, config)
-    task.module.zero_grad()
-    at(task, 0).backward()
-    told = {name for name, p in task.module.named_parameters() if p.grad is not None and p.grad.any()}
-    assert any(name.startswith("transformer.") for name in told)
-    assert not any(name.startswith("memory_branch.") for name in told)
-
-
 def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
     world = tiny_world(
         channels=8,

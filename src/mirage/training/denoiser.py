@@ -60,7 +60,6 @@ class DenoiserConfig:
                  steps; a whole step, because processes that share out weights must call the network equally often
     sampled      the share of the other steps that are the last one of the model's own sampling, in `own_steps` steps,
                  in place of the truth with noise; see `DenoiserTask._sampled_error`
-    alone        the share of the other steps without the branch: the transformer stays a video model by itself
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
     checkpoint   compute activations again in the backward pass instead of keeping them
@@ -87,7 +86,6 @@ class DenoiserConfig:
     per_frame: bool = False
     own: float = 0.0
     sampled: float = 0.0
-    alone: float = 0.0
     own_steps: int = 4
     bf16: bool = False
     checkpoint: bool = False
@@ -97,14 +95,12 @@ class DenoiserConfig:
 @dataclass(frozen=True)
 class Seen(Batch):
     """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents. `steps`: how
-    many steps of sampling come before the one that is learnt from; 0: the truth with noise stands for them. `alone`:
-    without the branch."""
+    many steps of sampling come before the one that is learnt from; 0: the truth with noise stands for them."""
 
     condition: Condition
     prompts: tuple[str, ...]
     target: Tensor
     steps: int = 0
-    alone: bool = False
 
     @classmethod
     def of(cls, samples: "Sequence[Seen]") -> "Seen":
@@ -196,8 +192,8 @@ class DenoiserTask:
         if batch.steps:
             error = self._sampled_error(condition, batch.target, batch.steps, generator)
             return error, {"sampled": float(error.detach())}
-        error = self._error(condition, batch.target, generator, alone=batch.alone).mean()
-        return error, {"alone" if batch.alone else "loss": float(error.detach())}
+        error = self._error(condition, batch.target, generator).mean()
+        return error, {"loss": float(error.detach())}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -211,9 +207,7 @@ class DenoiserTask:
                 sums[name] += float(self._error(seen, sample.target, noise).mean()) / len(self.test)
         return sums
 
-    def _error(
-        self, condition: Condition, x0: Tensor, generator: torch.Generator, *, alone: bool = False
-    ) -> Tensor:
+    def _error(self, condition: Condition, x0: Tensor, generator: torch.Generator) -> Tensor:
         config, device = self.config, self.world.transformer.device
         timestep = flow.sample_timesteps(
             (len(x0), x0.shape[2]), generator=generator, shift=config.shift, per_frame=config.per_frame
@@ -223,7 +217,7 @@ class DenoiserTask:
         sigma = timestep / flow.TIMESTEPS
         noisy = flow.add_noise(x0, noise, sigma)
         noisy[:, :, :1] = condition.first
-        output = self.network(noisy, timestep, condition, alone=alone).float()
+        output = self.network(noisy, timestep, condition).float()
         error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0
         weight = sigma.clamp_min(config.min_sigma)[:, None, :, None, None]
         return (error / weight).square()[:, :, 1:]
@@ -320,7 +314,7 @@ class Chunks:
                 for _ in range(self.config.batch)
             ]
         )
-        return replace(seen, steps=steps, alone=steps == 0 and chance(self.config.alone, shared))
+        return replace(seen, steps=steps)
 
     def sample(
         self, path: Path, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True
@@ -430,10 +424,10 @@ class Network(nn.Module):
         assert world.memory_branch is not None
         self.transformer, self.branch, self.bf16 = world.transformer, world.memory_branch, bf16
 
-    def forward(self, latents: Tensor, timestep: Tensor, condition: Condition, *, alone: bool = False) -> Tensor:
+    def forward(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         branch: MemoryBranch = self.branch
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
-            return predict(self.transformer, None if alone else branch, latents, timestep, condition)
+            return predict(self.transformer, branch, latents, timestep, condition)
 
 
 def split(paths: list[Path], held_out: int) -> tuple[list[Path], list[Path]]:

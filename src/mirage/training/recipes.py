@@ -231,7 +231,7 @@ def mini_walk(home: Path) -> DenoiserRecipe:
     few = mini_detail(home)
     return replace(
         few,
-        config=replace(few.config, train=mini_memories(home).config.train, sampled=0.5, alone=0.15),
+        config=replace(few.config, train=mini_memories(home).config.train, sampled=0.5),
         schedule=replace(mini_memories(home).schedule, steps=280, seed=3),
     )
 

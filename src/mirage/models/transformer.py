@@ -262,7 +262,8 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         sigma = (timestep / TIMESTEPS)[:, None, :, None, None].expand_as(condition.mask)
         seen = torch.cat([self._inputs(condition), latents, sigma, output], dim=1).to(output.dtype)
         change, share = self.detail(seen).chunk(2, dim=1)
-        known = share * condition.mask.to(output)
+        near = 1 - math.sqrt(2) * condition.offset.norm(dim=1, keepdim=True)  # 1 in a cell's centre, 0 in its corners
+        known = share * (condition.mask * near).to(output)
         return change + known * (condition.memory.to(output) - output - change)
 
     def _inputs(self, condition: Condition) -> Tensor:

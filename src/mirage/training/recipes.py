@@ -220,19 +220,9 @@ def mini_detail(home: Path) -> DenoiserRecipe:
         few,
         config=replace(few.config, train=("detail",), sampled=0.65, own=0.1, latent_noise=0.08, pixels=0.06),
         schedule=replace(
-            few.schedule, steps=300, muon_lr=0.007, adamw_lr=1e-3, adamw=r"enter|leave", average=0.98, seed=2
+            few.schedule, steps=180, muon_lr=0.007, adamw_lr=1e-3, adamw=r"enter|leave", average=0.98, seed=2
         ),
         start=None,
-    )
-
-
-def mini_walk(home: Path) -> DenoiserRecipe:
-    """Then all parts together, on the same."""
-    few = mini_detail(home)
-    return replace(
-        few,
-        config=replace(few.config, train=mini_memories(home).config.train, sampled=0.5),
-        schedule=replace(mini_memories(home).schedule, steps=280, seed=3),
     )
 
 
@@ -399,7 +389,6 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_depth_head,
         mini_memories,
         mini_detail,
-        mini_walk,
         mini_export,
         mini_gpu_clips,
         mini_gpu_images,

@@ -233,7 +233,6 @@ def assembled(home: Path) -> WorldModel:
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
         "mini_detail": DenoiserTask.modules(world, ("detail",)),
-        "mini_walk": denoiser,
     }
     for name, module in parts.items():
         if (home / name / CHECKPOINT).is_file():

@@ -37,14 +37,16 @@ SECTIONS = {
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
-    "worlds": "mirage evaluate synthetic --worlds 20 --chunks 3 --memories latent rgb frames none "
+    "worlds": "mirage evaluate synthetic --worlds 8 --chunks 3 --memories latent rgb frames none "
               "--out outputs/results/worlds",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
               "'latent, no lock' none --out outputs/results/chunks",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
+    "unseen": "mirage evaluate unseen --worlds 12 --out outputs/results/unseen",
+    "prompted": "mirage evaluate prompted --worlds 4 --out outputs/results/prompted",
 }
-"""A quarter of an hour to an hour each; a run that was broken off goes on when its command is given again (not through
+"""Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
 this script)."""
 AFTER = {"revisit": "synthetic"}
 

@@ -150,6 +150,23 @@ def test_the_detail_path_is_local() -> None:
     assert moved.abs().sum() == 0
 
 
+@torch.no_grad()
+def test_a_share_of_one_puts_the_readout_where_a_point_fell_on_the_centre() -> None:
+    """And leaves what is unknown, or known at a cell's corner, as the backbone has it."""
+    model = backbone(layers=1)
+    latents, timestep, condition = inputs()
+    branch = MemoryBranch.from_transformer(model, detail_channels=8)
+    assert branch.detail is not None
+    branch.detail.leave[-1].bias[48:] = 1
+    offset = torch.zeros_like(condition.offset)
+    offset[..., W // 2 :] = 0.5
+    seen = replace(condition, offset=offset)
+    made, plain = (predict(model, which, latents, timestep, seen) for which in (branch, None))
+    central = condition.mask.bool() & (offset == 0).all(1, keepdim=True)
+    assert central.any()
+    torch.testing.assert_close(made, torch.where(central, condition.memory, plain), atol=1e-5, rtol=1e-5)
+
+
 def test_gradients_reach_every_weight_of_the_branch_and_checkpointing_keeps_them() -> None:
     model = backbone().requires_grad_(False)
     latents, timestep, condition = inputs(p=1, r=1)

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from einops import repeat
 from torch import Tensor
 
+from mirage.depth.protocol import FromFrames
 from mirage.errors import InputError
 from mirage.evaluation.folder import save_rollout
 from mirage.evaluation.metrics import depth_errors, psnr, ssim
@@ -121,11 +122,12 @@ MakeSession = Callable[[str, Scene], Walker]
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the comparison: how its memory is made and what else differs. Nothing else does."""
+    """One row of the comparison: how its memory is made and what else differs. Nothing else does. `true_depth`: of
+    which frames the depth that is written is the true one; of the others it is the depth head's."""
 
     memory: Callable[[WorldModel], SpatialMemory]
     settings: Settings = field(default_factory=Settings)
-    true_first_depth: bool = False
+    true_depth: Literal["none", "first", "every"] = "none"
     rays: bool = True
 
 
@@ -141,7 +143,8 @@ VARIANTS: dict[str, Variant] = {
     "latent, no filter": Variant(_latent(), Settings(filter=False)),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
-    "latent, true first depth": Variant(_latent(), true_first_depth=True),
+    "latent, true first depth": Variant(_latent(), true_depth="first"),
+    "latent, true depth": Variant(_latent(), true_depth="every"),
     "latent, no rays": Variant(_latent(), rays=False),
     "latent, guidance": Variant(_latent(), Settings(conditioning="guidance")),
     "none, no branch": Variant(MEMORIES["none"], Settings(conditioning="guidance")),
@@ -172,10 +175,25 @@ def session_maker(world: WorldModel, names: Sequence[str], *, steps: int | None 
     def make(name: str, scene: Scene) -> Session:
         variant = variants[name]
         return Session(world if variant.rays else blind, scene.frames[0], camera=scene.path[0], prompt=scene.caption,
-                       depth=scene.depth[0] if variant.true_first_depth else None, memory=variant.memory(world),
+                       depth=_true_depth(scene, variant), memory=variant.memory(world),
                        settings=replace(variant.settings, steps=steps), seed=scene.seed)
 
     return make
+
+
+def _true_depth(scene: Scene, variant: Variant) -> DepthMap | FromFrames | None:
+    """What a session is told about depth."""
+
+    def look_up(frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+        return scene.depth[number // STRIDE]
+
+    match variant.true_depth:
+        case "none":
+            return None
+        case "first":
+            return scene.depth[0]
+        case "every":
+            return FromFrames(look_up)
 
 
 def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,

@@ -161,7 +161,9 @@ class DenoiserTask:
         world: WorldModel, names: Sequence[str] = ("transformer", "memory_branch", "text_encoder")
     ) -> nn.ModuleDict:
         """What is trained, by the names that a checkpoint has."""
-        parts = {name: world.memory_branch.detail if name == "detail" else getattr(world, name) for name in names}
+        parts: dict[str, Any] = {
+            name: getattr(world.memory_branch, name) if name == "detail" else getattr(world, name) for name in names
+        }
         return nn.ModuleDict(parts)
 
     def shard(self) -> None:

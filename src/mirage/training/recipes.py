@@ -1,14 +1,15 @@
 """Recipes: functions that return a whole configuration. A variant is one of them and two lines.
 
-The bundled model is nine runs in one folder (`home`), each from what those before it left there:
+The bundled model is eleven runs in one folder (`home`), each from what those before it left there:
 
     mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
                                                      mini_views   -> mini_depth_head
                                                      mini_decoder (pixels from the same latents)
-    -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)      then mini_export
+    -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)
+    -> mini_detail (how far that is to be trusted; with mini_doors, clips that show the next room)   then mini_export
 
-For a lent GPU each but the last also is called `mini_gpu_...`: more of everything, and so many minutes instead of so
-many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
+For a lent GPU each but mini_doors and the last also is called `mini_gpu_...`: more of everything, and so many minutes
+instead of so many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
 
 A released model (Wan2.2-TI2V-5B unless another is named) learns from clips that `mirage prepare` left in home/shards:
 
@@ -159,7 +160,7 @@ def mini_latents(home: Path) -> ClipsRecipe:
 
 def mini_doors(home: Path) -> ClipsRecipe:
     """And clips that come into view of the next room, whose walls only the words tell of."""
-    return ClipsRecipe(home / "latents", count=120, frames=65, latents=True, first=5000, kind="door")
+    return ClipsRecipe(home / "latents", count=46, frames=65, latents=True, first=5000, kind="door")
 
 
 def mini_denoiser(home: Path) -> DenoiserRecipe:
@@ -302,6 +303,16 @@ def mini_gpu_memories(home: Path) -> DenoiserRecipe:
     )
 
 
+def mini_gpu_detail(home: Path) -> DenoiserRecipe:
+    """The same in batches sixteen times as large."""
+    few = mini_detail(home)
+    return replace(
+        few,
+        config=replace(few.config, batch=64, bf16=True, cached=64, pixels=0.04),
+        schedule=on_gpu(few.schedule, minutes=1.5, reuse=6, average=0.995),
+    )
+
+
 def on_gpu(schedule: Schedule, *, minutes: float, **changes: Any) -> Schedule:
     """The schedule by the clock, with a core for every worker but two of a machine's sixteen, and fewer looks."""
     return replace(
@@ -399,6 +410,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_gpu_depth_head,
         mini_gpu_denoiser,
         mini_gpu_memories,
+        mini_gpu_detail,
         wan_stage1,
         wan_stage2,
         depth_head,

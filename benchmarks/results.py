@@ -37,7 +37,7 @@ SECTIONS = {
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
-    "worlds": "mirage evaluate synthetic --worlds 8 --chunks 3 --memories latent rgb frames none "
+    "worlds": "mirage evaluate synthetic --worlds 6 --chunks 3 --memories latent rgb frames none "
               "--out outputs/results/worlds",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
               "'latent, no lock' none --out outputs/results/chunks",

@@ -14,7 +14,6 @@ pull on into unknown cells (`flow.Guidance.carry`), and its branch. `F` frames, 
 
 import statistics
 import sys
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,11 +35,8 @@ def scores(world: WorldModel, seed: int, way: str) -> dict[str, float]:
     """Of one walk."""
     memory, carry = WAYS[way]
     scene = Scene.sample(seed, KINDS[seed % len(KINDS)], frames=1 + CHUNKS * (world.chunk_frames - 1), size=world.size)
-    guidance, flow.Guidance = flow.Guidance, partial(flow.Guidance, carry=carry)
-    try:
-        chunks = list(session_maker(world, [memory])(memory, scene).follow(scene.path))
-    finally:
-        flow.Guidance = guidance
+    world.guidance = flow.Guidance(carry=carry)
+    chunks = list(session_maker(world, [memory])(memory, scene).follow(scene.path))
     video = torch.cat([chunk.frames for chunk in chunks])
     known = torch.cat([chunk.readout.mask for chunk in chunks])
     back = returned(scene.path)

@@ -39,7 +39,7 @@ def test_the_full_pipeline_has_the_published_sizes(configs: Path) -> None:
 
 
 def test_a_saved_model_has_the_blueprint_of_itself(tmp_path: Path) -> None:
-    world = tiny_world(detail_channels=4)
+    world = tiny_world(detail_channels=4, prediction="sample")
     world.save_pretrained(tmp_path)
     drawn: WorldModel = blueprint(tmp_path)
     for name, part in world.components.items():

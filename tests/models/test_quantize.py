@@ -26,7 +26,7 @@ def test_what_is_missing_is_said(monkeypatch) -> None:
 
 
 def test_the_matrices_of_blocks_are_quantized_and_nothing_else() -> None:
-    world = tiny_world(detail_channels=4)
+    world = tiny_world(detail_channels=4, prediction="sample")
     for component, network in (("transformer", world.transformer), ("memory_branch", world.memory_branch),
                                ("text_encoder", world.text_encoder), ("vae", world.vae)):  # fmt: skip
         assert network is not None

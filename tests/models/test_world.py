@@ -17,6 +17,7 @@ from mirage.models import world as world_module
 from mirage.models.blueprint import blueprint
 from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
+from mirage.models.flow import Guidance
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
 from mirage.models.world import WorldModel, load_world_model
 
@@ -135,6 +136,17 @@ def test_denoising_keeps_the_first_frame_and_repeats_itself(world: WorldModel) -
     )
     assert torch.isfinite(guided).all()
     assert not torch.equal(guided, once)
+
+
+def test_guidance_is_a_setting_of_the_model(world: WorldModel) -> None:
+    seen, fresh = condition(world), tiny_world()
+
+    def made(of: Condition) -> torch.Tensor:
+        return fresh.denoise(of, generator=torch.Generator().manual_seed(2), steps=2, conditioning="guidance")
+
+    assert not torch.equal(made(seen), made(seen.without_memory()))
+    fresh.guidance = Guidance(early=0, late=0)  # that never pulls
+    assert torch.equal(made(seen), made(seen.without_memory()))
 
 
 def test_depth_marks_the_first_latent_of_a_stream_only(world: WorldModel) -> None:
@@ -268,12 +280,18 @@ def test_a_hub_id_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert "'owner/name'" in refused("owner/name")
 
 
+def test_a_detail_path_is_for_a_backbone_that_predicts_clean_latents() -> None:
+    with pytest.raises(InputError, match="prediction_type is 'flow_prediction'; accepted: 'sample'"):
+        tiny_world(detail_channels=4)
+
+
 # -- building -------------------------------------------------------------------------------------------------------
 
 
 def test_a_seed_is_a_model_and_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
-    one, same, other = (tiny_world(seed, detail_channels=4).transformer.patch_embedding.weight for seed in (0, 0, 1))
+    its = {"detail_channels": 4, "prediction": "sample"}
+    one, same, other = (tiny_world(seed, **its).transformer.patch_embedding.weight for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(before, torch.get_rng_state())

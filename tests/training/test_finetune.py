@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -24,10 +25,10 @@ from mirage.rollout import Session
 from mirage.rollout.session import Settings
 from mirage.training import parallel
 from mirage.training.chunks import ReadyChunk
-from mirage.training.clips import clip_path
+from mirage.training.clips import clip_path, render_clips
 from mirage.training.denoiser import Chunks, DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig
-from mirage.training.latents import encode_clips, load_latent_clip
+from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import Schedule, averaged_weights, fit, put_some
 from mirage.training.recipes import DistilRecipe, FinetuneRecipe, depth_head, wan_stage1, wan_stage2
 from mirage.training.run import changed, distil, finetune
@@ -47,7 +48,7 @@ def small(latents, **changes):
 @pytest.fixture(scope="module")
 def latents(tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
-    encode_clips(tiny_world(), folder, count=3, size=SIZE, frames=17)
+    render_clips(folder, count=3, size=SIZE, frames=17, kept=partial(encode_clip, tiny_world()))
     return folder
 
 
@@ -221,7 +222,7 @@ def test_ready_made_chunks_train(tmp_path):
 def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
     """Backbone and branch on one clip that goes out and back: 200 steps."""
     world = tiny_world(layers=2, branch_layers=(0, 1), detail_channels=32, prediction="sample")
-    encode_clips(world, tmp_path, count=1, size=SIZE, frames=17)
+    render_clips(tmp_path, count=1, size=SIZE, frames=17, kept=partial(encode_clip, world))
     held = load_latent_clip(clip_path(tmp_path, 0))
     config = DenoiserConfig(tmp_path, batch=2, frames=3, fresh=0.5, no_memory=0.0, no_text=0.0, max_references=0,
                             max_preceding=1, latent_noise=0.05, held_out=0)

@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from mirage.training.clips import clip_path, render_clips
 from mirage.training.decoder import DecoderConfig, DecoderTask
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask, noisy_depth
 from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
-from mirage.training.latents import encode_clips, load_latent_clip
+from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import Schedule, fit
 from mirage.training.optimizer import MuonAdamW
 from mirage.training.recipes import RECIPES, ClipsRecipe, ExportRecipe
@@ -47,7 +48,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def latents(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
-    encode_clips(world, folder, count=3, size=SIZE, frames=17)
+    render_clips(folder, count=3, size=SIZE, frames=17, kept=partial(encode_clip, world))
     return folder
 
 
@@ -198,6 +199,7 @@ def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
         patch_size=(1, 4, 4),
         detail_channels=8,
         detail_blocks=1,
+        prediction="sample",
     )
     task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("detail",)))
     at(task, 0).backward()

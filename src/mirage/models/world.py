@@ -92,6 +92,7 @@ class WorldModel(DiffusionPipeline):
         text_length: int = 512,
     ) -> None:
         super().__init__()
+        self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
         self.register_modules(
             vae=vae,
             transformer=transformer,
@@ -101,6 +102,7 @@ class WorldModel(DiffusionPipeline):
             memory_branch=memory_branch,
             depth_head=depth_head,
         )
+        _check_prediction(memory_branch, self.prediction)
         self.register_to_config(
             chunk_frames=chunk_frames,
             height=height,
@@ -197,7 +199,7 @@ class WorldModel(DiffusionPipeline):
             generator=generator,
             guidance_scale=guidance_scale,
             negative=away,
-            memory=flow.Guidance() if branch is None else None,
+            memory=self.guidance if branch is None else None,
             callback=callback,
         )
 
@@ -372,6 +374,7 @@ def load_world_model(
     check_fit(world, folder)
     if branch is not None:
         world.register_modules(memory_branch=load_branch(branch, world.transformer))
+        _check_prediction(world.memory_branch, world.prediction)
     if lora is not None:
         load_lora(lora, world.transformer)
     if device.type == "cpu":
@@ -380,6 +383,12 @@ def load_world_model(
     place({name: part for name, part in world.components.items() if isinstance(part, nn.Module)},
           offload=offload, device=device)  # fmt: skip
     return world.eval()
+
+
+def _check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) -> None:
+    if branch is not None and branch.detail is not None and prediction != "sample":
+        raise InputError(f"the branch has a detail path, which draws clean latents to the readout, but the scheduler's "
+                         f"prediction_type is {prediction!r}; accepted: 'sample'")  # fmt: skip
 
 
 def _shifted(scheduler: UniPCMultistepScheduler, shift: float) -> UniPCMultistepScheduler:

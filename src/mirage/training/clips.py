@@ -7,7 +7,7 @@ goes on. `F` video frames, `T` = 1 + (F - 1)/4:
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -28,15 +28,17 @@ def render_clips(
     frames: int = 97,
     first: int = 0,
     minutes: float | None = None,
+    kind: str | None = None,
     device: torch.device | str = "cpu",
+    kept: Callable[[Clip], dict[str, Tensor]] | None = None,
 ) -> None:
-    """Render training clips number `first`..`first + count` into `folder`, or as many as so many minutes allow;
-    processes share the work."""
+    """Render training clips number `first`..`first + count` (of `kind`, if given) into `folder`, or as many as so many
+    minutes allow; processes share the work. `kept`: the tensors of a clip that its file holds; None: its pixels."""
     folder.mkdir(parents=True, exist_ok=True)
-    for i in share(first, count, folder, "rendering", minutes=minutes):
-        clip = sample_clip(training_seed(i), frames=frames, size=size, device=device)
+    for i in share(first, count, folder, minutes=minutes):
+        clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device)
         with replacing(clip_path(folder, i)) as beside:
-            save_file(_pixels(clip), beside, metadata={"caption": clip.caption})
+            save_file((kept or _pixels)(clip), beside, metadata={"caption": clip.caption})
 
 
 def clip_paths(folder: Path) -> list[Path]:
@@ -61,7 +63,7 @@ def _pixels(clip: Clip) -> dict[str, Tensor]:
     }
 
 
-def share(first: int, count: int, folder: Path, word: str, *, minutes: float | None = None) -> Iterator[int]:
+def share(first: int, count: int, folder: Path, *, minutes: float | None = None) -> Iterator[int]:
     """This process's part of first..first+count that is not there yet, for so many minutes at most, with a line on
     stderr now and then."""
     mine = [
@@ -75,5 +77,5 @@ def share(first: int, count: int, folder: Path, word: str, *, minutes: float | N
             return
         if parallel.rank() == 0 and time.monotonic() - told > 20:
             told = time.monotonic()
-            print(f"{word} {done}/{len(mine)} (this process)", file=sys.stderr, flush=True)
+            print(f"clip {done}/{len(mine)} (this process)", file=sys.stderr, flush=True)
         yield i

@@ -10,17 +10,14 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.files import replacing
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.codec import encode_images
 from mirage.models.world import WorldModel
-from mirage.training.clips import clip_path, share
-from mirage.worlds import Clip, sample_clip, training_seed
+from mirage.worlds import Clip
 
 _IMAGES = 8  # that are encoded at once: a GPU wants more than one, and its memory ends somewhere
 
@@ -38,28 +35,8 @@ class LatentClip:
     keep: Tensor | None = None
 
 
-def encode_clips(
-    world: WorldModel,
-    folder: Path,
-    *,
-    count: int,
-    size: tuple[int, int],
-    frames: int = 97,
-    first: int = 0,
-    minutes: float | None = None,
-    kind: str | None = None,
-) -> None:
-    """Render and encode training clips (of `kind`, if given) into `folder`, keeping no pixels, where the model is; as
-    `render_clips`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in share(first, count, folder, "encoding", minutes=minutes):
-        clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=world.runs_on)
-        with replacing(clip_path(folder, i)) as beside:
-            save_file(encode_clip(world, clip), beside, metadata={"caption": clip.caption})
-
-
 def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
-    """The tensors of a latent clip, as the file holds them."""
+    """The tensors of a latent clip, as the file holds them: what `render_clips` is to keep."""
     encoded = encode_frames(world, clip.rgb)
     depth = clip.depth.resized((encoded["latents"].shape[-2], encoded["latents"].shape[-1]))
     return {

@@ -37,7 +37,7 @@ MINI = MiniConfig()
 @dataclass(frozen=True)
 class ClipsRecipe:
     """Render `count` clips of `frames` frames into `folder`, from clip `first` on, or as many as `minutes` allow; with
-    `latents`, keep their latents instead of pixels. `kind`: of their paths (latents only); None: every kind."""
+    `latents`, keep their latents instead of pixels. `kind`: of their paths; None: every kind."""
 
     folder: Path
     count: int

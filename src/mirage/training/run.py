@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -23,7 +24,7 @@ from mirage.training.clips import clip_paths, render_clips
 from mirage.training.decoder import DecoderTask
 from mirage.training.denoiser import DenoiserTask
 from mirage.training.depth_head import DepthHeadTask
-from mirage.training.latents import encode_clips, load_latent_clip
+from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import CHECKPOINT, Look, averaged_weights, fit, put_some, put_weights
 from mirage.training.recipes import (
     MINI,
@@ -129,11 +130,18 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
     device = chosen_device()
     match recipe:
         case ClipsRecipe():
-            asked = {"count": recipe.count, "frames": recipe.frames, "first": recipe.first, "minutes": recipe.minutes}
-            if recipe.latents:
-                encode_clips(assembled(home).to(device), recipe.folder, size=MINI.size, kind=recipe.kind, **asked)
-            else:
-                render_clips(recipe.folder, size=MINI.size, device=device, **asked)
+            world = assembled(home).to(device) if recipe.latents else None
+            render_clips(
+                recipe.folder,
+                count=recipe.count,
+                size=MINI.size,
+                frames=recipe.frames,
+                first=recipe.first,
+                minutes=recipe.minutes,
+                kind=recipe.kind,
+                device=device,
+                kept=None if world is None else partial(encode_clip, world),
+            )
         case AutoencoderRecipe():
             vae = fold_time(_fresh().to(device).vae)
             if recipe.start is None:

@@ -1,6 +1,9 @@
 """Every wrong request: exit code 2, one line on stderr that says what was got, no traceback, nothing left behind."""
 
+import os
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -224,3 +227,14 @@ def test_a_full_disk_leaves_what_was_there(before, given, tmp_path, monkeypatch,
     assert said.err.startswith("mirage: cannot write walk.mp4")
     assert said.err.count("\n") == 1
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+def test_a_reader_who_has_left_is_no_fault():
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        done = subprocess.run([sys.executable, "-m", "mirage", "generate", "--help"], stdout=writes,
+                              stderr=subprocess.PIPE, timeout=60, check=False)  # fmt: skip
+    finally:
+        os.close(writes)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -108,6 +108,20 @@ def test_shifting_is_bilinear():
     torch.testing.assert_close(shifted(ramp, 0.25, 0.5), ramp[..., :-1, :-1] + 0.25 * 4 + 0.5)
 
 
+def test_without_equivariance_no_latent_is_moved(clips, monkeypatch):
+    vae = fold_time(tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8).vae)
+    config = AutoencoderConfig(clips, mix=((1, 32, 2),), held_out=1)
+
+    def losses(equivariance):
+        task = AutoencoderTask(vae, replace(config, equivariance=equivariance))
+        return torch.stack([at(task, step).detach() for step in range(6)])
+
+    usual, never = losses(0.01), losses(0.0)
+    monkeypatch.setattr("mirage.training.autoencoder.shifted", lambda z, down, right: z[..., :-1, :-1] + 9)
+    assert torch.equal(losses(0.0), never)
+    assert not torch.equal(losses(0.01), usual)
+
+
 @pytest.mark.parametrize("mix", [(1, 32, 2), (5, 32, 1)])
 def test_the_autoencoder_learns(clips, mix):
     vae = fold_time(tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8).vae)
@@ -208,6 +222,36 @@ def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
     assert learns
     assert all(name.startswith("detail.") for name in learns)
     assert all(name.startswith("detail.") for name, _ in task.module.named_parameters())
+
+
+def test_what_reads_the_words_may_learn_alone(latents):
+    world = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8)
+    config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, no_text=0.0, train=("words", "text_encoder"))
+    task = DenoiserTask(world, config)
+    at(task, 0).backward()
+    learns = {name for name, p in world.transformer.named_parameters() if p.requires_grad}
+    assert learns
+    assert all("attn2" in name or "norm2" in name or "text_embedder" in name for name in learns)
+    assert not any(p.requires_grad for p in world.memory_branch.parameters())
+    assert task.module["words"]["embedder"].linear_2.weight.grad.any()
+    assert task.module["text_encoder"].shared.weight.grad.any()
+
+
+def test_chunks_of_glimpses_are_more_and_shorter(world, latents):
+    task = DenoiserTask(world, DenoiserConfig(latents, batch=2, frames=5, held_out=1, apart=1.0, latent_noise=0.0))
+    clips = [load_latent_clip(path) for path in task.maker.paths]
+    batch = task.maker(0, torch.Generator().manual_seed(0))
+    assert batch.target.shape[:3] == (3, world.channels, 3)  # 2 chunks of 5 frames are 3 of 3
+
+    def places(latent, among):
+        return {(c, f) for c, clip in enumerate(clips) for f, of in enumerate(among(clip)) if torch.equal(of, latent)}
+
+    for chunk, start in zip(batch.target, batch.condition.first[:, :, 0], strict=True):
+        first, *others = (places(latent, lambda clip: clip.latents) for latent in chunk.unbind(1))
+        assert first & places(start, lambda clip: clip.images)
+        assert all({c for c, _ in other} & {c for c, _ in first} for other in others)
+        assert not first & others[0] or len(first) > 1  # a walk back shows the same again
+    assert torch.isfinite(at(task, 0))
 
 
 def test_a_clip_of_doors_comes_into_the_next_room():

@@ -1,7 +1,7 @@
 """The `mirage` command. This file reads what was typed, runs one subcommand and says what went wrong in one line.
 
-Exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 stopped by Ctrl-C (what was finished is kept). A
-fault of ours keeps its traceback, and exits with 1 too.
+Exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 stopped by Ctrl-C (what was finished is kept);
+141 nobody reads what is printed. A fault of ours keeps its traceback, and exits with 1 too.
 Nothing heavy is imported before a subcommand is known, so `mirage --help` is instant. `arguments` holds all that can be
 typed; each subcommand's work is in the module of its name, in one function `run`.
 """
@@ -11,6 +11,7 @@ import errno
 import importlib
 import io
 import json
+import os
 import re
 import sys
 import warnings
@@ -25,7 +26,15 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
-    asked = _asked(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except BrokenPipeError:  # whoever read what we print has seen enough, as in `mirage --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # what a shell says of a command whose reader has left
+
+
+def _main(argv: Sequence[str]) -> int:
+    asked = _asked(argv)
     if isinstance(asked, int):
         return asked
     try:

@@ -27,7 +27,8 @@ from mirage.training.samples import Batch
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own."""
+    """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
+    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either."""
 
     clips: Path
     mix: tuple[tuple[int, int, int], ...]
@@ -68,9 +69,9 @@ class AutoencoderTask:
         moved = shifted(z1, down / self.stride, right / self.stride)
         variance = z2.detach().var(dim=(0, 2, 3, 4), keepdim=True) + 1e-4
         equivariance = ((moved - z2[..., :-1, :-1]).square() / variance).mean()
-        source, target = (
-            (moved, x2[..., : crop - self.stride, : crop - self.stride]) if draw(2, generator) else (z2, x2)
-        )
+        source, target = z2, x2
+        if self.config.equivariance and draw(2, generator):
+            source, target = moved, x2[..., : crop - self.stride, : crop - self.stride]
         noise = normal(source.shape, generator, source.device) * self.config.noise
         error = decode(self.vae, source + noise) - target
         reconstruction = error.square().mean() + 0.1 * error.abs().mean()

@@ -53,12 +53,15 @@ class DenoiserConfig:
     relative depth. `own_depth`: the share of clips whose depth is that of the model's own depth head; `pixels`: the
     share of memories that hold pixels, which are drawn and encoded again.
 
-    train        the parts that learn; the others are frozen. "detail": of the memory branch its detail path alone
+    train        the parts that learn; the others are frozen. "detail": of the memory branch its detail path alone;
+                 "words": of the transformer what reads the text (cross-attention and the text's embedding)
     lora_rank    > 0: of the transformer only a LoRA on its self-attention learns, of this rank
     per_frame    a timestep for every frame, as published, instead of one for the chunk
     own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
                  steps; a whole step, because processes that share out weights must call the network equally often
-    sampled      the share of the other steps that are the last one of the model's own sampling, in `own_steps` steps,
+    apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
+                 which show much that only the words tell of
+    sampled      the share of what is left that are the last one of the model's own sampling, in `own_steps` steps,
                  in place of the truth with noise; see `DenoiserTask._sampled_error`
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
@@ -85,6 +88,7 @@ class DenoiserConfig:
     lora_rank: int = 0
     per_frame: bool = False
     own: float = 0.0
+    apart: float = 0.0
     sampled: float = 0.0
     own_steps: int = 4
     bf16: bool = False
@@ -161,10 +165,7 @@ class DenoiserTask:
         world: WorldModel, names: Sequence[str] = ("transformer", "memory_branch", "text_encoder")
     ) -> nn.ModuleDict:
         """What is trained, by the names that a checkpoint has."""
-        parts: dict[str, Any] = {
-            name: getattr(world.memory_branch, name) if name == "detail" else getattr(world, name) for name in names
-        }
-        return nn.ModuleDict(parts)
+        return nn.ModuleDict({name: _part(world, name) for name in names})
 
     def shard(self) -> None:
         """Share the network out among the processes; before the first step."""
@@ -309,6 +310,9 @@ class Chunks:
             clips = [self._load(self.long[draw(len(self.long), generator)]) for _ in range(self.config.batch)]
             pasts = [self._past(clip, generator, relive=True) for clip in clips if isinstance(clip, LatentClip)]
             return Relived(tuple(pasts), preceding, references)
+        if self.config.apart and chance(self.config.apart, shared):
+            count = self.config.batch * self.config.frames // _APART
+            return Seen.of([self._glimpses(generator) for _ in range(count)])
         steps = self.config.own_steps - 1 if chance(self.config.sampled, shared) else 0
         seen = Seen.of(
             [
@@ -317,6 +321,18 @@ class Chunks:
             ]
         )
         return replace(seen, steps=steps)
+
+    def _glimpses(self, generator: torch.Generator) -> Seen:
+        """A start and frames of the same clip, near and far, as a chunk [B=1] of `_APART` frames."""
+        clip = self._load(self.paths[draw(len(self.paths), generator)])
+        if isinstance(clip, ReadyChunk):
+            raise InputError(f"apart is {self.config.apart}, but the chunks of {self.config.latents} are ready-made; "
+                             "expected 0")  # fmt: skip
+        start = draw(len(clip.latents), generator)
+        others = torch.randperm(len(clip.latents) - 1, generator=generator)[: _APART - 1]
+        others = sorted((others + (others >= start)).tolist(), key=lambda other: abs(other - start))
+        past = self._started(clip, slice(start, start + 1), [start, *others], generator, fresh=True)
+        return self.seen(past, 0, 0, generator, augment=True)
 
     def sample(
         self, path: Path, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True
@@ -346,6 +362,21 @@ class Chunks:
         start = relive + draw(len(clip.latents) - config.frames + 1 - relive, generator)
         fresh = augment and not relive and chance(config.fresh, generator)
         past = slice(start, start + 1) if fresh else slice(0, start + 1)
+        chunk = list(range(start, start + config.frames))
+        return self._started(clip, past, chunk, generator, fresh=fresh, augment=augment)
+
+    def _started(
+        self,
+        clip: LatentClip,
+        past: slice,
+        chunk: list[int],
+        generator: torch.Generator,
+        *,
+        fresh: bool,
+        augment: bool = True,
+    ) -> Past:
+        """The frames `past` of a clip, known as images if `fresh`, and those of a chunk."""
+        config = self.config
         known = clip.images[past] if fresh else clip.latents[past]
         depth, camera = clip.depth[past], clip.camera[past]
         if augment:
@@ -355,7 +386,6 @@ class Chunks:
                 depth = self.codec.depth(known, camera, first=True)
             else:
                 depth = noisy_depth(depth, config.depth_noise, generator)
-        chunk = slice(start, start + config.frames)
         return Past(
             known,
             depth,
@@ -406,6 +436,25 @@ class Chunks:
 
 _NO_TEXT = torch.zeros(1, 0, 0)
 """In the text's place while words are words."""
+_APART = 3
+"""Frames, the start among them, of a chunk of glimpses."""
+
+
+def _part(world: WorldModel, name: str) -> nn.Module:
+    """A part of a world model by the name that `DenoiserConfig.train` has for it."""
+    match name:
+        case "detail":
+            return getattr(world.memory_branch, name)
+        case "words":
+            transformer = world.transformer
+            blocks: Any = transformer.blocks
+            return nn.ModuleDict({
+                "embedder": transformer.condition_embedder.text_embedder,
+                "attention": nn.ModuleList([block.attn2 for block in blocks]),
+                "norms": nn.ModuleList([block.norm2 for block in blocks]),
+            })  # fmt: skip
+        case _:
+            return getattr(world, name)
 
 
 def _codec(world: WorldModel, config: DenoiserConfig) -> WorldModel | None:

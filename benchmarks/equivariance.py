@@ -1,0 +1,150 @@
+"""What it is worth to train the autoencoder so that its latents warp: the same recipes with that and without.
+
+    python benchmarks/equivariance.py train HOME            # "without", in HOME/without; 40 minutes of one core
+    python benchmarks/equivariance.py HOME [WORLDS] [OUT]   # a table, and a picture in OUT; 2 minutes a world
+
+HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
+`mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
+written with true depth, and what the chunk's cameras read is compared with the true latents there. No denoiser takes
+part. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
+
+error        mean square of readout minus true latents over known cells, in units of the channels' own variance
+return PSNR  of the last frames, decoded from true latents (ceiling) and with the readout in all known cells
+"""
+
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+from mirage.evaluation.metrics import psnr
+from mirage.evaluation.report import markdown_table
+from mirage.evaluation.synthetic import Scene
+from mirage.memory import LatentSpatialMemory
+from mirage.models.autoencode import AutoencoderKLWan, decode, encode
+from mirage.models.fold import fold_time
+from mirage.models.tiny import MiniConfig, build_world
+from mirage.rollout.schedule import STRIDE
+from mirage.training.autoencoder import AutoencoderTask, held_out_quality, start_from_images
+from mirage.training.clips import clip_paths
+from mirage.training.loop import averaged_weights, fit, put_weights
+from mirage.training.recipes import mini_autoencoder, mini_images
+from mirage.worlds.words import vocabulary
+
+CHUNK = 8  # latent frames that a chunk adds
+KINDS = ("there_and_back", "orbit", "pan_and_return")
+OFFSETS = (0.0, 0.2, 0.4, 0.71)  # cells, from a cell's centre to where the point truly falls
+
+
+@dataclass(frozen=True)
+class Warped:
+    """Of one walk: squared errors [N,C] of known cells, their sub-cell offsets [N], the true latents' variance [C], and
+    dB of the last latent's frames."""
+
+    error: Tensor
+    offset: Tensor
+    variance: Tensor
+    ceiling: float
+    returned: float
+
+
+def train(home: Path) -> None:
+    """Image and clip recipes without equivariance; each step the batches of two processes."""
+    vae = fold_time(build_world(MiniConfig(), words=vocabulary()).vae)
+    start_from_images(vae)
+    for name, recipe in (("images", mini_images(home)), ("clips", mini_autoencoder(home))):
+        task = AutoencoderTask(vae, replace(recipe.config, equivariance=0.0))
+        fit(task, replace(recipe.schedule, accumulate=2), home / "without" / name)
+
+
+def autoencoder(run: Path) -> AutoencoderKLWan:
+    """As a run left it; latents are in its own units."""
+    vae = build_world(MiniConfig(), words=vocabulary()).vae
+    put_weights(vae, averaged_weights(run))
+    return fold_time(vae).eval()
+
+
+@torch.no_grad()
+def warped(vae: AutoencoderKLWan, scene: Scene) -> Warped:
+    """Read from a memory of true latents and true depth, chunk by chunk."""
+    latents = encode(vae, scene.frames.transpose(0, 1)[None] * 2 - 1)[0].transpose(0, 1)
+    grid = (latents.shape[-2], latents.shape[-1])
+    depth, path = scene.depth.resized(grid), scene.path[torch.arange(0, len(scene.path), STRIDE)]
+    memory, read = LatentSpatialMemory(latents.shape[1]), latents.clone()
+    memory.write(latents[:1], depth[:1], path[:1])
+    errors, offsets = [], []
+    for start in range(1, len(latents), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        readout = memory.read(path[chunk], grid)
+        errors.append((readout.latents - latents[chunk]).square().movedim(1, -1)[readout.mask])
+        offsets.append(readout.offset.norm(dim=1)[readout.mask])
+        read[chunk] = torch.where(readout.mask[:, None], readout.latents, latents[chunk])
+        memory.write(latents[chunk], depth[chunk], path[chunk])
+
+    def returned(z: Tensor) -> float:
+        video = decode(vae, z.transpose(0, 1)[None])[0].transpose(0, 1)[-STRIDE:] / 2 + 0.5
+        return float(psnr(video.clamp(0, 1), scene.frames[-STRIDE:]).mean())
+
+    return Warped(
+        torch.cat(errors), torch.cat(offsets), latents.var(dim=(0, 2, 3)), returned(latents), returned(read)
+    )
+
+
+def relative(walks: Sequence[Warped], low: float = 0.0, high: float = 9.0) -> Tensor:
+    """Error by channel [C], each in units of its variance, over points that fall so far from a cell's centre."""
+    errors = torch.cat([walk.error[(walk.offset >= low) & (walk.offset < high)] for walk in walks])
+    return errors.mean(0) / torch.stack([walk.variance for walk in walks]).mean(0)
+
+
+def row(name: str, walks: Sequence[Warped], quality: dict[str, float]) -> dict[str, str]:
+    """Of the table."""
+    lost = torch.tensor([walk.ceiling - walk.returned for walk in walks])
+    offsets = itertools.pairwise(OFFSETS)
+    return {
+        "equivariance": name,
+        "clips, dB": f"{quality['clip_psnr']:.2f}",
+        "half a cell's shift": f"{quality['half_cell_error']:.3f}",
+        "readout": f"{relative(walks).mean():.3f}",
+        **{f"{low:g} to {high:g} cells off": f"{relative(walks, low, high).mean():.3f}" for low, high in offsets},
+        "ceiling, dB": f"{torch.tensor([walk.ceiling for walk in walks]).mean():.2f}",
+        "return, dB": f"{torch.tensor([walk.returned for walk in walks]).mean():.2f}",
+        "lost, dB": f"{lost.mean():.2f} ± {lost.std():.2f}",
+    }
+
+
+def main(home: Path, worlds: int, out: Path) -> None:
+    clips = clip_paths(mini_images(home).config.clips)[-8:]
+    scenes = [Scene.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(worlds)]
+    rows, channels = [], {}
+    for name, run in (("with", home / "mini_autoencoder"), ("without", home / "without" / "clips")):
+        vae = autoencoder(run)
+        walks = [warped(vae, scene) for scene in scenes]
+        rows.append(row(name, walks, held_out_quality(vae, clips, clips=True)))
+        channels[name] = relative(walks).sort(descending=True).values.tolist()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "equivariance.json").write_text(json.dumps({"rows": rows, "channels": channels}, indent=1))
+    figure, axis = plt.subplots(figsize=(6, 3))
+    for name, values in channels.items():
+        axis.plot(range(1, len(values) + 1), values, "o-", label=f"{name} equivariance")
+    axis.set(xlabel="channel, worst first", ylabel="error / variance", ylim=(0, None))
+    axis.legend(frameon=False)
+    figure.savefig(out / "equivariance.png", dpi=120, bbox_inches="tight")
+    print(markdown_table(rows))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "train":
+        train(Path(sys.argv[2]))
+    else:
+        home, worlds, out = [*sys.argv[1:], *("", "6", "outputs/equivariance")[len(sys.argv) - 1 :]]
+        main(Path(home), int(worlds), Path(out))

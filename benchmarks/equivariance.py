@@ -1,7 +1,7 @@
 """What it is worth to train the autoencoder so that its latents warp: the same recipes with that and without.
 
-    python benchmarks/equivariance.py train HOME            # "without", in HOME/without; 40 minutes of one core
-    python benchmarks/equivariance.py HOME [WORLDS] [OUT]   # a table, and a picture in OUT; 2 minutes a world
+    python benchmarks/equivariance.py train HOME            # "without", in HOME/without; 25 minutes of one core
+    python benchmarks/equivariance.py HOME [WORLDS] [OUT]   # a table, and a picture in OUT; a minute a world
 
 HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
 `mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are

@@ -20,6 +20,7 @@ from mirage.models.condition import Condition
 from mirage.models.flow import Guidance
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
 from mirage.models.world import WorldModel, load_world_model
+from mirage.worlds import World
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +296,14 @@ def test_a_seed_is_a_model_and_the_global_generator_is_left_alone() -> None:
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_bundled_model_reads_every_caption_to_its_end() -> None:
+    world = load_world_model("mini")
+    for seed in range(200):
+        ids, known = world.tokenize(World.sample(seed).caption)
+        assert int(ids[0, int(known.sum()) - 1]) == world.tokenizer.eos_token_id
+        assert not known[0, -1]  # there is room for more, so nothing was cut off
 
 
 def test_the_bundled_sizes_run() -> None:

@@ -254,6 +254,27 @@ def test_chunks_of_glimpses_are_more_and_shorter(world, latents):
     assert torch.isfinite(at(task, 0))
 
 
+def test_of_what_is_told_nothing_is_shown(world, latents, tmp_path):
+    shutil.copytree(latents, tmp_path / "views")
+    config = DenoiserConfig(latents, batch=2, frames=5, held_out=1, told=1.0, views=tmp_path / "views")
+    task = DenoiserTask(world, config)
+    batch = task.maker(0, torch.Generator().manual_seed(0))
+    assert batch.target.shape[:3] == (5, world.channels, 2)
+    assert not batch.condition.first.any()
+    assert not batch.condition.mask.any()
+    assert batch.target[:, :, 1].any()
+    assert torch.isfinite(at(task, 0))
+
+
+def test_prompts_are_whole_brief_or_nothing(world, latents):
+    task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1, no_text=0.2, brief=0.5))
+    caption = "a room with red walls, a blue floor and a green box; dim light"
+    told = [task.maker.words(caption, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    assert 0.1 < told.count("") / 200 < 0.3
+    assert 0.4 < told.count(caption) / 200 < 0.7  # some that are cut keep everything
+    assert len(set(told)) > 6
+
+
 def test_a_clip_of_doors_comes_into_the_next_room():
     kinds = {sample_clip(training_seed(n), frames=5, size=(16, 24), kind="door").kind for n in range(12)}
     assert "door" in kinds

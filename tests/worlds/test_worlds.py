@@ -1,5 +1,6 @@
 """Laws of the procedural worlds: one seed, one picture; colour, depth and pose agree with one another."""
 
+import random
 import re
 
 import pytest
@@ -10,6 +11,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.grid import cell_centers
 from mirage.worlds import EVERY_KIND, HELD_OUT, World, sample_clip, training_seed, vocabulary
 from mirage.worlds.path import LEG
+from mirage.worlds.words import shortened
 
 SIZE = (48, 64)
 RETURNING = ("there_and_back", "orbit", "pan_and_return", "approach")
@@ -135,6 +137,24 @@ def test_back_and_forth_stands_where_it_began_again_and_again():
     assert torch.equal(camera.c2w, camera.c2w.flip(0))
     with pytest.raises(InputError, match="back_and_forth"):
         World.sample(6).path("sideways", 33)
+
+
+def test_a_shortened_caption_tells_some_of_it():
+    for seed in range(60):
+        caption, rng = World.sample(seed).caption, random.Random(seed)
+        short = shortened(caption, rng)
+        if caption.startswith("a street"):
+            assert short == caption
+            continue
+        left = iter(caption.replace(",", " ").replace(";", " ").split())
+        told = [word for word in short.replace(",", " ").replace(";", " ").split() if word != "and"]
+        assert all(word in left for word in told), (caption, short)  # in its order
+        assert told[-1] not in ("with", "has")
+    whole = World.sample(next(s for s in range(60) if "next room" in World.sample(s).caption)).caption
+    shorts = {shortened(whole, random.Random(seed)) for seed in range(60)}
+    assert whole in shorts
+    assert len(shorts) > 20
+    assert any(short.startswith("the next room has") for short in shorts)
 
 
 def test_captions_stay_in_the_vocabulary():

@@ -48,7 +48,7 @@ class MiniConfig:
     text_dim: int = 64
     text_layers: int = 2
     text_heads: int = 4
-    text_length: int = 32
+    text_length: int = 112
     # depth
     depth_hidden: int = 64
     # sampling

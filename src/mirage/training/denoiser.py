@@ -15,6 +15,7 @@ Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid
 """
 
 import copy
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,13 +46,14 @@ from mirage.training.clips import clip_paths
 from mirage.training.draws import chance, draw, normal
 from mirage.training.latents import LatentClip, load_latent_clip
 from mirage.training.samples import Batch
+from mirage.worlds.words import shortened
 
 
 @dataclass(frozen=True)
 class DenoiserConfig:
     """`batch` chunks a step and process. Shares are probabilities, noises are in units of a latent's deviation or
     relative depth. `own_depth`: the share of clips whose depth is that of the model's own depth head; `pixels`: the
-    share of memories that hold pixels, which are drawn and encoded again.
+    share of memories that hold pixels, which are drawn and encoded again; `brief`: of captions that tell some of it.
 
     train        the parts that learn; the others are frozen. "detail": of the memory branch its detail path alone;
                  "words": of the transformer what reads the text (cross-attention and the text's embedding)
@@ -59,6 +61,8 @@ class DenoiserConfig:
     per_frame    a timestep for every frame, as published, instead of one for the chunk
     own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
                  steps; a whole step, because processes that share out weights must call the network equally often
+    told         the share of the other steps that have chunks of two frames of which nothing is shown, neither a first
+                 frame nor a memory: only the words tell what is there. From `views`, too, glances at many more worlds
     apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
                  which show much that only the words tell of
     sampled      the share of what is left that are the last one of the model's own sampling, in `own_steps` steps,
@@ -78,6 +82,7 @@ class DenoiserConfig:
     pixels: float = 0.0
     own_depth: float = 0.0
     no_text: float = 0.12
+    brief: float = 0.0
     max_preceding: int = 1
     max_references: int = 2
     latent_noise: float = 0.15
@@ -88,6 +93,8 @@ class DenoiserConfig:
     lora_rank: int = 0
     per_frame: bool = False
     own: float = 0.0
+    told: float = 0.0
+    views: Path | None = None
     apart: float = 0.0
     sampled: float = 0.0
     own_steps: int = 4
@@ -296,6 +303,7 @@ class Chunks:
         self.long = [path for path in paths if config.own and _longer(path, config.frames)]
         if config.own and not self.long:
             raise InputError(f"own is {config.own}, and no clip of {config.latents} is longer than a chunk; expected 0")
+        self.views = [] if config.views is None else clip_paths(config.views)
         self._load = lru_cache(maxsize=config.cached)(_load)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -310,6 +318,8 @@ class Chunks:
             clips = [self._load(self.long[draw(len(self.long), generator)]) for _ in range(self.config.batch)]
             pasts = [self._past(clip, generator, relive=True) for clip in clips if isinstance(clip, LatentClip)]
             return Relived(tuple(pasts), preceding, references)
+        if self.config.told and chance(self.config.told, shared):
+            return Seen.of([self._told(generator) for _ in range(self.config.batch * self.config.frames // 2)])
         if self.config.apart and chance(self.config.apart, shared):
             count = self.config.batch * self.config.frames // _APART
             return Seen.of([self._glimpses(generator) for _ in range(count)])
@@ -322,12 +332,29 @@ class Chunks:
         )
         return replace(seen, steps=steps)
 
+    def _told(self, generator: torch.Generator) -> Seen:
+        """A frame of a clip, from the words alone, as a chunk [B=1] of two."""
+        paths = [*self.paths, *self.views]
+        clip = self._whole(paths[draw(len(paths), generator)])
+        shown = 1 + draw(len(clip.latents) - 1, generator)
+        chunk = [draw(shown, generator), shown]
+        nothing = torch.zeros_like(clip.latents[:1])
+        camera, grid = clip.camera[chunk], (nothing.shape[-2], nothing.shape[-1])
+        condition = build_condition(
+            Readout.holes(2, nothing.shape[1], grid), camera, history=nothing, references=nothing[:0], text=_NO_TEXT
+        )
+        return Seen(condition, (self.words(clip.caption, generator),), clip.latents[chunk].transpose(0, 1)[None])
+
+    def _whole(self, path: Path) -> LatentClip:
+        """A clip that is more than a ready-made chunk."""
+        clip = self._load(path)
+        if isinstance(clip, ReadyChunk):
+            raise InputError(f"the chunks of {self.config.latents} are ready-made; expected apart and told 0")
+        return clip
+
     def _glimpses(self, generator: torch.Generator) -> Seen:
         """A start and frames of the same clip, near and far, as a chunk [B=1] of `_APART` frames."""
-        clip = self._load(self.paths[draw(len(self.paths), generator)])
-        if isinstance(clip, ReadyChunk):
-            raise InputError(f"apart is {self.config.apart}, but the chunks of {self.config.latents} are ready-made; "
-                             "expected 0")  # fmt: skip
+        clip = self._whole(self.paths[draw(len(self.paths), generator)])
         start = draw(len(clip.latents), generator)
         others = torch.randperm(len(clip.latents) - 1, generator=generator)[: _APART - 1]
         others = sorted((others + (others >= start)).tolist(), key=lambda other: abs(other - start))
@@ -348,7 +375,7 @@ class Chunks:
         self, chunk: ReadyChunk, preceding: int, references: int, generator: torch.Generator, *, augment: bool
     ) -> Seen:
         """A ready-made chunk [B=1]."""
-        prompt = "" if augment and chance(self.config.no_text, generator) else chunk.caption
+        prompt = self.words(chunk.caption, generator) if augment else chunk.caption
         condition = chunk.condition(_NO_TEXT, preceding=preceding, references=references)
         if augment and chance(self.config.no_memory, generator):
             condition = condition.without_memory()
@@ -413,8 +440,16 @@ class Chunks:
             references=self._references(past, readout, references, generator),
             text=_NO_TEXT,
         )
-        prompt = "" if augment and chance(self.config.no_text, generator) else past.caption
+        prompt = self.words(past.caption, generator) if augment else past.caption
         return Seen(condition, (prompt,), past.target[None])
+
+    def words(self, caption: str, generator: torch.Generator) -> str:
+        """What is told of a clip: nothing, some of its caption, or all of it."""
+        if chance(self.config.no_text, generator):
+            return ""
+        if self.config.brief and chance(self.config.brief, generator):
+            return shortened(caption, random.Random(draw(2**31, generator)))
+        return caption
 
     def memory(self, augment: bool, generator: torch.Generator) -> LatentSpatialMemory | RGBPointMemory | None:
         """An empty memory of the kind that this sample has."""

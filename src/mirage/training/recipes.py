@@ -1,12 +1,13 @@
 """Recipes: functions that return a whole configuration. A variant is one of them and two lines.
 
-The bundled model is eleven runs in one folder (`home`), each from what those before it left there:
+The bundled model is twelve runs in one folder (`home`), each from what those before it left there:
 
     mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
                                                      mini_views   -> mini_depth_head
                                                      mini_decoder (pixels from the same latents)
     -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)
-    -> mini_detail (how far that is to be trusted; with mini_doors, clips that show the next room)   then mini_export
+    -> mini_detail (how far that is to be trusted; with mini_doors, clips that show the next room)
+    -> mini_words (what a prompt does)   then mini_export
 
 For a lent GPU each but mini_doors and the last also is called `mini_gpu_...`: more of everything, and so many minutes
 instead of so many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
@@ -160,7 +161,7 @@ def mini_latents(home: Path) -> ClipsRecipe:
 
 def mini_doors(home: Path) -> ClipsRecipe:
     """And clips that come into view of the next room, whose walls only the words tell of."""
-    return ClipsRecipe(home / "latents", count=46, frames=65, latents=True, first=5000, kind="door")
+    return ClipsRecipe(home / "latents", count=220, frames=65, latents=True, first=5000, kind="door")
 
 
 def mini_denoiser(home: Path) -> DenoiserRecipe:
@@ -222,6 +223,32 @@ def mini_detail(home: Path) -> DenoiserRecipe:
         config=replace(few.config, train=("detail",), sampled=0.65, own=0.1, latent_noise=0.08, pixels=0.06),
         schedule=replace(
             few.schedule, steps=180, muon_lr=0.007, adamw_lr=1e-3, adamw=r"enter|leave", average=0.98, seed=2
+        ),
+        start=None,
+    )
+
+
+def mini_words(home: Path) -> DenoiserRecipe:
+    """What reads the words alone: with everything at once it learns nothing, for what a clip's first frame and memory
+    show needs no words."""
+    few = mini_memories(home)
+    return replace(
+        few,
+        config=replace(
+            few.config,
+            train=("words", "text_encoder"),
+            views=home / "views",
+            told=0.8,
+            apart=0.65,
+            brief=0.6,
+            shift=8.0,
+            no_text=0.08,
+            fresh=0.5,
+            no_memory=0.3,
+            pixels=0.0,
+        ),
+        schedule=replace(
+            few.schedule, steps=1000, muon_lr=0.009, adamw_lr=1.5e-3, adamw=r"shared|norms", cooldown=0.7, seed=3
         ),
         start=None,
     )
@@ -313,6 +340,16 @@ def mini_gpu_detail(home: Path) -> DenoiserRecipe:
     )
 
 
+def mini_gpu_words(home: Path) -> DenoiserRecipe:
+    """And this."""
+    few = mini_words(home)
+    return replace(
+        few,
+        config=replace(few.config, batch=64, bf16=True, cached=64),
+        schedule=on_gpu(few.schedule, minutes=2.0, reuse=3, average=0.995),
+    )
+
+
 def on_gpu(schedule: Schedule, *, minutes: float, **changes: Any) -> Schedule:
     """The schedule by the clock, with a core for every worker but two of a machine's sixteen, and fewer looks."""
     return replace(
@@ -400,6 +437,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_depth_head,
         mini_memories,
         mini_detail,
+        mini_words,
         mini_export,
         mini_gpu_clips,
         mini_gpu_images,
@@ -411,6 +449,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_gpu_denoiser,
         mini_gpu_memories,
         mini_gpu_detail,
+        mini_gpu_words,
         wan_stage1,
         wan_stage2,
         depth_head,

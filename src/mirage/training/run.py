@@ -241,6 +241,7 @@ def assembled(home: Path) -> WorldModel:
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
         "mini_detail": DenoiserTask.modules(world, ("detail",)),
+        "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
     }
     for name, module in parts.items():
         if (home / name / CHECKPOINT).is_file():

@@ -5,6 +5,7 @@ A caption says only what really determines surfaces, so a prompt can act on them
 
 import colorsys
 import random
+import re
 
 # name: hue, saturation, value (as displayed), each jittered a little when drawn
 COLOURS = {
@@ -52,6 +53,24 @@ def vocabulary() -> list[str]:
     """Every word that a caption may hold, sorted, in lower case, without punctuation."""
     names = [*COLOURS, *PATTERNS.values(), *LIGHTS, *SKIES, *THINGS, *_GLUE]
     return sorted(set(names))
+
+
+def shortened(caption: str, rng: random.Random) -> str:
+    """A caption with some of what it names, one thing at least, in its order; a street's as it is."""
+    parts = []  # of each room: how it begins, and its things
+    for part in caption.split("; "):
+        room = re.fullmatch(r"(a room with|the next room has) (.*)", part)
+        parts.append((room[1], re.split(", | and ", room[2])) if room else ("", [part]))
+    if not parts[0][0]:
+        return caption
+    share, things = rng.random(), [thing for _, its in parts for thing in its]
+    kept = {n for n in range(len(things)) if rng.random() < share} or {rng.randrange(len(things))}
+    number, told = iter(range(len(things))), []
+    for beginning, its in parts:
+        some = [thing for thing in its if next(number) in kept]
+        if some:
+            told.append(f"{beginning} {listed(some)}".strip())
+    return "; ".join(told)
 
 
 def listed(parts: list[str]) -> str:

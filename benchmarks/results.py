@@ -40,7 +40,10 @@ LONG = {
     "worlds": "mirage evaluate synthetic --worlds 6 --chunks 3 --memories latent rgb frames none "
               "--out outputs/results/worlds",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
-              "'latent, no lock' none --out outputs/results/chunks",
+              "'latent, no lock' --out outputs/results/chunks",
+    "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
+             "--out outputs/results/depth",
+    "steps": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
     "unseen": "mirage evaluate unseen --worlds 12 --out outputs/results/unseen",

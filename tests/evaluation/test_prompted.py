@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from walkers import Piece
 
 from mirage.errors import InputError
-from mirage.evaluation.prompted import PromptedOptions, answer, evaluate_prompted, prompt, wall_hues, wilson
+from mirage.evaluation.prompted import PromptedOptions, answer, evaluate_prompted, nearest, prompt, wall_hues, wilson
 from mirage.evaluation.synthetic import Scene
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
@@ -56,6 +56,7 @@ def test_who_listens_is_right_and_who_does_not_is_at_chance(tmp_path, hears):
     assert (share["n"], share["chance"]) == (4, 0.25)
     assert share["share"] == (1 if hears else 0.25)
     assert share["low"] < share["share"] <= share["high"]
+    assert told["picked"]["share"] == (1 if hears else 0)  # where all are equal none is picked
     if hears:
         assert told["hue"]["asked"]["mean"] < 0.03 < 0.1 < told["hue"]["others"]["mean"]
         assert told["kept_psnr"]["mean"] > told["changed_psnr"]["mean"] + 10
@@ -78,6 +79,14 @@ def test_every_lively_colour_is_told_from_every_other():
         assert answer(wall_hues(dim, true, wall)) == colour
     grey = torch.full_like(true["red"], 0.4)
     assert answer(wall_hues(grey, true, wall)) == "grey"
+
+
+def test_a_tint_is_picked_though_the_wall_keeps_its_colour():
+    turns = {"red": {"red": 0.1, "blue": 0.3}, "blue": {"red": 0.2, "blue": 0.25}}  # both walls are reddish
+    assert [answer(row) for row in turns.values()] == ["red", "red"]
+    assert [nearest(turns, colour) for colour in turns] == ["red", "blue"]
+    assert nearest({"red": {"red": 0.1}, "blue": {"red": 0.1}}, "red") is None
+    assert nearest({"red": {"red": None}, "blue": {"red": 0.4}}, "red") == "blue"
 
 
 def test_only_the_next_rooms_walls_change_in_the_prompt():

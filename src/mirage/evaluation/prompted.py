@@ -4,7 +4,9 @@ prompt: do the walls that were never seen take it, and does what the first image
     "...; the next room has red walls, ..."     "...; the next room has blue walls, ..."
 
 A generated wall's hues are compared with those of the same wall truly painted so and drawn by the worlds' own renderer;
-the nearest colour is its answer. Chance is one in as many as there are colours. `F` frames, `H W` pixels, `N` pixels.
+the nearest colour is its answer. The other way round, of all walks the one that was asked for red should be nearest to
+the red wall: a world whose own colours are strong hides the first, not the second. Chance is one in as many as there are
+colours, for both. `F` frames, `H W` pixels, `N` pixels.
 """
 
 import math
@@ -66,7 +68,8 @@ def evaluate_prompted(make_session: MakeSession, options: PromptedOptions, *,
                       progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
     """Walk every world with every colour; writes results.json, report.md and a contact sheet per world.
 
-    Returns {"accuracy": {share, low, high (95 %, Wilson), right, n, chance}, "answers": {ASKED: {ANSWER: count}},
+    Returns {"accuracy": {share, low, high (95 %, Wilson), right, n, chance}, "picked": the same for the walk that is
+    nearest to each colour (one of equals is wrong), "answers": {ASKED: {ANSWER: count}},
     "hue": {asked, others: mean turn to the hues of the colour asked for and of the others, 0 to 1/2}, "kept_psnr" and
     "changed_psnr": dB between walks of two colours, where the first image showed the place and on the unseen walls,
     "tasks", "failures"}. `make_session` gets scenes whose caption is the prompt.
@@ -143,17 +146,25 @@ def summarise(results: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> d
     """Over worlds; see `evaluate_prompted`."""
     answers = {asked: {given: sum(result["answers"][asked] == given for result in results)
                        for given in (*colours, "grey")} for asked in colours}
-    right, n = sum(answers[colour][colour] for colour in colours), len(results) * len(colours)
-    low, high = wilson(right, n)
+    n = len(results) * len(colours)
     turns = [(asked, given, turn) for result in results for asked, row in result["turns"].items()
              for given, turn in row.items()]
-    return {"accuracy": {"share": right / n if n else None, "low": low, "high": high, "right": right, "n": n,
-                         "chance": 1 / len(colours)},
+    return {"accuracy": _share(sum(answers[colour][colour] for colour in colours), n, chance=1 / len(colours)),
+            "picked": _share(sum(nearest(result["turns"], colour) == colour for result in results
+                                 for colour in colours), n, chance=1 / len(colours)),
             "answers": answers,
             "hue": {"asked": Summary.of(turn for asked, given, turn in turns if asked == given),
                     "others": Summary.of(turn for asked, given, turn in turns if asked != given)},
             **{key: Summary.of(value for result in results for value in result[key])
                for key in ("kept_psnr", "changed_psnr")}}
+
+
+def nearest(turns: Mapping[str, Mapping[str, float | None]], colour: str) -> str | None:
+    """Of the walks, by what they were asked for, the one whose wall is nearest to this colour; None if several are."""
+    told = {asked: row[colour] for asked, row in turns.items()}
+    least = min((turn for turn in told.values() if turn is not None), default=None)
+    found = [asked for asked, turn in told.items() if turn is not None and turn == least]
+    return found[0] if len(found) == 1 else None
 
 
 def wilson(right: int, n: int, *, z: float = 1.96) -> tuple[float | None, float | None]:
@@ -167,14 +178,14 @@ def wilson(right: int, n: int, *, z: float = 1.96) -> tuple[float | None, float 
 
 def prompted_table(summary: Mapping[str, Any]) -> str:
     """The one row that says whether words act."""
-    share, hue = summary["accuracy"], summary["hue"]
-    interval = "-" if share["low"] is None else f"{share['low']:.2f} to {share['high']:.2f}"
-    row = {"right": f"{share['right']} of {share['n']}", "share": share["share"], "95 %": interval,
-           "chance": share["chance"], "hue turn to asked": hue["asked"], "to others": hue["others"],
+    hue, chance = summary["hue"], summary["accuracy"]["chance"]
+    row = {"right": _told(summary["accuracy"]), "picked": _told(summary["picked"]), "chance": chance,
+           "hue turn to asked": hue["asked"], "to others": hue["others"],
            "remembered, dB": summary["kept_psnr"], "unseen walls, dB": summary["changed_psnr"]}
     return markdown_table([row]) + (
-        "\n`dB`: between walks with two different colours; high where nothing changed. `hue turn`: part of the colour "
-        "circle between the wall's hues and those of the wall truly painted so.\n")
+        "\n`right`: walls nearest to the colour asked for; `picked`: colours to which, of all walks, the one asked for "
+        "is nearest; 95 % intervals. `dB`: between walks with two different colours; high where nothing changed. "
+        "`hue turn`: part of the colour circle between the wall's hues and those of the wall truly painted so.\n")
 
 
 def answer_table(summary: Mapping[str, Any]) -> str:
@@ -183,6 +194,16 @@ def answer_table(summary: Mapping[str, Any]) -> str:
 
 
 # -- helpers ------------------------------------------------------------------------------------------------------
+
+
+def _share(right: int, n: int, *, chance: float) -> dict[str, float | None]:
+    low, high = wilson(right, n)
+    return {"share": right / n if n else None, "low": low, "high": high, "right": right, "n": n, "chance": chance}
+
+
+def _told(share: Mapping[str, Any]) -> str:
+    interval = "" if share["low"] is None else f" ({share['low']:.2f} to {share['high']:.2f})"
+    return f"{share['right']} of {share['n']}{interval}"
 
 
 def _pixels(video: Tensor, mask: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ prompt: do the walls that were never seen take it, and does what the first image
 
 A generated wall's hues are compared with those of the same wall truly painted so and drawn by the worlds' own renderer;
 the nearest colour is its answer. The other way round, of all walks the one that was asked for red should be nearest to
-the red wall: a world whose own colours are strong hides the first, not the second. Chance is one in as many as there are
-colours, for both. `F` frames, `H W` pixels, `N` pixels.
+the red wall: a world whose own colours are strong hides the first, not the second. Chance is one in as many as there
+are colours, for both. `F` frames, `H W` pixels, `N` pixels.
 """
 
 import math

@@ -238,7 +238,7 @@ def mini_words(home: Path) -> DenoiserRecipe:
             few.config,
             train=("words", "text_encoder"),
             views=home / "views",
-            told=0.8,
+            told=0.5,
             apart=0.65,
             brief=0.6,
             shift=8.0,

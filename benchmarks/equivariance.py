@@ -1,7 +1,7 @@
 """What it is worth to train the autoencoder so that its latents warp: the same recipes with that and without.
 
-    python benchmarks/equivariance.py train HOME            # "without", in HOME/without; 25 minutes of one core
-    python benchmarks/equivariance.py HOME [WORLDS] [OUT]   # a table, and a picture in OUT; a minute a world
+    python benchmarks/equivariance.py HOME --train     # "without", in HOME/without; 25 minutes of one core
+    python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --worlds
 
 HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
 `mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
@@ -12,9 +12,9 @@ error        mean square of readout minus true latents over known cells, in unit
 return PSNR  of the last frames, decoded from true latents (ceiling) and with the readout in all known cells
 """
 
+import argparse
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +78,7 @@ def warped(vae: AutoencoderKLWan, scene: Scene) -> Warped:
     """Read from a memory of true latents and true depth, chunk by chunk."""
     latents = encode(vae, scene.frames.transpose(0, 1)[None] * 2 - 1)[0].transpose(0, 1)
     grid = (latents.shape[-2], latents.shape[-1])
-    depth, path = scene.depth.resized(grid), scene.path[torch.arange(0, len(scene.path), STRIDE)]
+    depth, path = scene.depth.resized(grid), scene.path[::STRIDE]
     memory, read = LatentSpatialMemory(latents.shape[1]), latents.clone()
     memory.write(latents[:1], depth[:1], path[:1])
     errors, offsets = [], []
@@ -143,8 +143,13 @@ def main(home: Path, worlds: int, out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[1] == "train":
-        train(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--worlds", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=Path("outputs/equivariance"))
+    asked = parser.parse_args()
+    if asked.train:
+        train(asked.home)
     else:
-        home, worlds, out = [*sys.argv[1:], *("", "6", "outputs/equivariance")[len(sys.argv) - 1 :]]
-        main(Path(home), int(worlds), Path(out))
+        main(asked.home, asked.worlds, asked.out)

@@ -24,11 +24,11 @@ from mirage.training.shards import pack, unpack
 
 STAGES = {
     "1": ("mini_gpu_clips", "mini_gpu_images", "mini_gpu_autoencoder", "mini_gpu_decoder"),
-    "2": ("mini_gpu_latents", "mini_doors", "mini_gpu_views", "mini_gpu_depth_head"),
+    "2": ("mini_gpu_latents", "mini_gpu_views", "mini_gpu_depth_head"),
     "3": ("mini_gpu_denoiser",),
     "4": ("mini_gpu_memories", "mini_gpu_detail", "mini_gpu_words", "mini_export"),
 }
-MAKERS = ("mini_gpu_clips", "mini_gpu_latents", "mini_doors", "mini_gpu_views")
+MAKERS = ("mini_gpu_clips", "mini_gpu_latents", "mini_gpu_views")
 """Recipes whose work is shared out among processes: a world takes a core longer than the GPU takes to draw it."""
 PROCESSES = 14
 WORLDS = 8

@@ -61,7 +61,7 @@ def test_a_peak_is_of_a_walk(offload, monkeypatch):
 def test_a_lease_runs_every_gpu_recipe_once_and_brings_back_what_it_made(tmp_path, monkeypatch, capsys):
     asked = [name for stage in lease.STAGES.values() for name in stage]
     for_a_gpu = [name for name in RECIPES if name.startswith("mini_gpu_")]
-    assert sorted(asked) == sorted([*for_a_gpu, "mini_doors", "mini_export"])
+    assert sorted(asked) == sorted([*for_a_gpu, "mini_export"])
     ran = []
 
     def run(name, home, *, processes):
@@ -75,7 +75,7 @@ def test_a_lease_runs_every_gpu_recipe_once_and_brings_back_what_it_made(tmp_pat
     monkeypatch.setattr(lease, "run", run)
     home, out, there = tmp_path / "home", tmp_path / "out", tmp_path / "there"
     assert lease.main(["2", "--home", str(home), "--out", str(out)]) == 0
-    assert ran == [("mini_gpu_latents", 14), ("mini_doors", 14), ("mini_gpu_views", 14), ("mini_gpu_depth_head", 1)]
+    assert ran == [("mini_gpu_latents", 14), ("mini_gpu_views", 14), ("mini_gpu_depth_head", 1)]
     assert lease.main(["unpack", str(out), "--home", str(there)]) == 0
     assert torch.equal(averaged_weights(there / "mini_depth_head")["weight"], torch.ones(2))
     assert lease.main(["unpack", str(out), "--home", str(there)]) == 2

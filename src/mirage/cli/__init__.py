@@ -28,9 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     try:
         return _main(sys.argv[1:] if argv is None else argv)
-    except BrokenPipeError:  # whoever read what we print has seen enough, as in `mirage --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # what a shell says of a command whose reader has left
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:  # whoever read what we print has seen enough, as in `mirage --help | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # what a shell says of a command whose reader has left
+        raise  # another pipe, so a fault
 
 
 def _main(argv: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ The bundled model is twelve runs in one folder (`home`), each from what those be
                                                      mini_decoder (pixels from the same latents)
     -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)
     -> mini_detail (how far that is to be trusted; with mini_doors, clips that show the next room)
-    -> mini_words (what a prompt does)   then mini_export
+    -> mini_words (what a prompt does; not in the weights that ship)   then mini_export
 
 For a lent GPU each but mini_doors and the last also is called `mini_gpu_...`: more of everything, and so many minutes
 instead of so many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
@@ -316,7 +316,7 @@ def mini_gpu_denoiser(home: Path) -> DenoiserRecipe:
     return replace(
         few,
         config=replace(few.config, batch=64, bf16=True, cached=64),
-        schedule=on_gpu(few.schedule, minutes=6.5, reuse=3, warmup=100, muon_lr=0.014, adamw_lr=2e-3, average=0.998),
+        schedule=on_gpu(few.schedule, minutes=6.0, reuse=3, warmup=100, muon_lr=0.014, adamw_lr=2e-3, average=0.998),
     )
 
 
@@ -326,7 +326,7 @@ def mini_gpu_memories(home: Path) -> DenoiserRecipe:
     return replace(
         few,
         config=replace(few.config, batch=64, bf16=True, cached=64, pixels=0.04),
-        schedule=on_gpu(few.schedule, minutes=2.5, reuse=12, muon_lr=0.006, adamw_lr=1e-3, average=0.995),
+        schedule=on_gpu(few.schedule, minutes=2.0, reuse=12, muon_lr=0.006, adamw_lr=1e-3, average=0.995),
     )
 
 
@@ -341,12 +341,12 @@ def mini_gpu_detail(home: Path) -> DenoiserRecipe:
 
 
 def mini_gpu_words(home: Path) -> DenoiserRecipe:
-    """And this."""
+    """The same, and a minute of it: what learns is a sixth of the weights."""
     few = mini_words(home)
     return replace(
         few,
         config=replace(few.config, batch=64, bf16=True, cached=64),
-        schedule=on_gpu(few.schedule, minutes=2.0, reuse=3, average=0.995),
+        schedule=on_gpu(few.schedule, minutes=1.0, reuse=3, average=0.995),
     )
 
 

@@ -1,4 +1,4 @@
-"""The causal 3D convolutions of the Wan autoencoder as 2D ones, for CPUs.
+"""The Wan autoencoder for CPUs: its causal 3D convolutions as 2D ones, its norms in one pass.
 
 A kernel of 3 frames over C channels is a kernel of 1 frame over the 3 C channels of three neighbouring frames:
 
@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -47,9 +47,26 @@ class FoldedCausalConv3d(WanCausalConv3d):
         return rearrange(out, "(b t) o h w -> b o t h w", b=batch)
 
 
+class LeanRMSNorm(WanRMS_norm):
+    """`WanRMS_norm` as one factor per place and one per channel, in the dtype of its input; up to rounding the same.
+
+    The original divides, scales and shifts one after another, and from bfloat16 makes float32, which the convolution
+    behind it has to undo.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        axis = 1 if self.channel_first else -1
+        norm = torch.linalg.vector_norm(x, dim=axis, keepdim=True, dtype=torch.float32)
+        factor = (self.scale / norm.clamp_min(1e-12)).to(x.dtype)
+        return x * factor * self.gamma.to(x.dtype)
+
+
 def fold_time(module: Part) -> Part:
-    """Let every causal convolution of `module` run folded, in place; returns it. State and names do not change."""
+    """Let every causal convolution of `module` run folded and every norm lean, in place; returns it. State and names do
+    not change."""
     for part in module.modules():
         if type(part) is WanCausalConv3d:
             part.__class__ = FoldedCausalConv3d
+        elif type(part) is WanRMS_norm and not isinstance(part.bias, nn.Parameter):
+            part.__class__ = LeanRMSNorm
     return module

@@ -55,6 +55,7 @@ class MiniConfig:
     prediction: Literal["flow_prediction", "sample"] = "sample"
     flow_shift: float = 3.0
     default_steps: int = 4
+    drafts: bool = True
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
 
@@ -80,6 +81,7 @@ TINY = MiniConfig(
     prediction="flow_prediction",
     flow_shift=5.0,
     default_steps=3,
+    drafts=False,
     size=(64, 96),
     chunk_frames=9,
 )
@@ -164,6 +166,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         width=config.size[1],
         default_steps=config.default_steps,
         text_length=config.text_length,
+        drafts=config.drafts,
     )
     return world.eval()
 

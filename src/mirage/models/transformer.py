@@ -319,7 +319,8 @@ class DetailPath(nn.Module):
 
     def forward(self, seen: Tensor) -> Tensor:
         count = seen.shape[2]
-        x = self.enter(rearrange(seen, "b c t h w -> (b t) c h w"))
+        x = rearrange(seen, "b c t h w -> (b t) c h w")
+        x = self.enter(x.contiguous(memory_format=torch.channels_last))  # on a CPU twice as quick
         for block in self.blocks:
             x = block(x, count)
         return rearrange(self.leave(x), "(b t) c h w -> b c t h w", t=count)
@@ -338,10 +339,11 @@ class DetailBlock(nn.Module):
 
     def forward(self, x: Tensor, count: int) -> Tensor:
         """x [(B T),c,h,w], T = count."""
-        y = rearrange(F.silu(self.space(F.silu(x))), "(b t) c h w -> b t c h w", t=count)
+        y = rearrange(F.silu(self.space(F.silu(x))), "(b t) c h w -> b t h w c", t=count)
         padded = F.pad(y, (0, 0, 0, 0, 0, 0, 1, 1))
-        around = torch.cat([padded[:, :-2], y, padded[:, 2:]], dim=2)
-        return x + self.time(rearrange(around, "b t c h w -> (b t) c h w"))
+        around = torch.cat([padded[:, :-2], y, padded[:, 2:]], dim=-1)
+        mixed = F.linear(around, self.time.weight[:, :, 0, 0], self.time.bias)  # a 1x1 convolution
+        return x + rearrange(mixed, "b t h w c -> (b t) c h w")
 
 
 def token_rotary(

@@ -90,6 +90,7 @@ class WorldModel(DiffusionPipeline):
         width: int = 1280,
         default_steps: int = 40,
         text_length: int = 512,
+        drafts: bool = False,
     ) -> None:
         super().__init__()
         self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
@@ -109,6 +110,7 @@ class WorldModel(DiffusionPipeline):
             width=width,
             default_steps=default_steps,
             text_length=text_length,
+            drafts=drafts,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
         self.offload: Offload = "none"
@@ -300,6 +302,11 @@ class WorldModel(DiffusionPipeline):
     def default_steps(self) -> int:
         """Denoising steps unless asked otherwise."""
         return self._setting("default_steps")
+
+    @property
+    def drafts(self) -> bool:
+        """Whether a walk drafts what is unknown unless asked otherwise (`mirage.rollout.draft`)."""
+        return self._setting("drafts")
 
     @property
     def prediction(self) -> flow.Prediction:

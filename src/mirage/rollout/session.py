@@ -2,7 +2,7 @@
 
     readout   = memory.read(camera)                    what is already known, seen from there
     condition = build_condition(readout, history, ...)
-    latents   = world.denoise(condition)
+    latents   = world.denoise(condition)               where much is unknown: twice (draft.py)
     depth     = align(world.depth(latents), to=readout.depth)
     memory.write(latents, depth, keep=static(...))     what moves stays out
 
@@ -22,18 +22,19 @@ import torch
 from torch import Tensor
 
 from mirage.conditioning import as_published, build_condition
-from mirage.depth.align import align
+from mirage.depth.align import Alignment, align
 from mirage.depth.protocol import FromFrames
 from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
-from mirage.memory import LatentSpatialMemory, MemoryPolicy
+from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
 from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
 from mirage.models.world import Conditioning, WorldModel
 from mirage.rollout.chunk import Chunk, End, Tape
+from mirage.rollout.draft import completed, worth_drafting
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
 
@@ -65,6 +66,8 @@ class Settings:
     lock               fit each new depth to the memory's own where both see
     max_residual       median relative difference above which such a fit is not believed
     filter             keep what moves out of the memory; for worlds in which something does
+    draft              make up what is unknown once, in a draft of the chunk that all its views then know, with as many
+                       steps again (draft.py); None: as the model was made for
     history            latent frames kept to look back at
     """
 
@@ -78,6 +81,7 @@ class Settings:
     lock: bool = True
     max_residual: float = 0.2
     filter: bool = False
+    draft: bool | None = None
     history: int = 96
 
 
@@ -191,36 +195,21 @@ class Session:
             chosen = self.memory.references(
                 readout, views, past.camera, past.depth, count=self.settings.references
             )
-            condition = build_condition(
-                readout,
-                views,
-                history=past.latents[-1 - self.settings.preceding :],
-                references=past.latents[sorted(chosen)],
-                text=self._text,
-            )
-            if self.world.memory_branch is not None and self.world.memory_branch.published:
-                condition = self._as_published(condition, grid)
-        with _timed(timings, "denoise"):
-            generator = torch.Generator().manual_seed(hash((self.seed, self.index)) % 2**63)
-            latents = self.world.denoise(
-                condition,
-                generator=generator,
-                steps=self.settings.steps,
-                callback=callback,
-                guidance_scale=self.settings.guidance_scale,
-                negative=self._negative(condition),
-                conditioning=self.settings.conditioning,
-                flow_shift=self.settings.flow_shift,
-            )
-            latents = latents[0, :, 1:].transpose(0, 1)  # the first one is what we began with
+            condition = self._condition(readout, views, chosen)
         new, seen = views[1:], _but_first(readout)
+        with _timed(timings, "draft"):
+            if self._drafts and worth_drafting(readout):
+                draft = self._denoised(condition)
+                depth = self._aligned(self._draft_depth(draft, new), seen).depth
+                condition = self._condition(completed(readout, draft, depth, views), views, chosen)
+        with _timed(timings, "denoise"):
+            latents = self._denoised(condition, callback=callback)
         with _timed(timings, "depth"):
             tape = Tape(self.world, self._streamed(latents), after=self._end)
             end = End(tape)
             depth, alignment = self._depth(latents, new, lambda: tape.frames()[-len(camera) :]), None
             if self.settings.lock:
-                known, offset = seen.depth.to(latents.device), seen.offset.to(latents.device)
-                alignment = align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
+                alignment = self._aligned(depth, seen)
                 depth = alignment.depth
         with _timed(timings, "static"):
             keep = self._keep(latents, depth, new, lambda: tape.frames()[-len(camera):])
@@ -322,6 +311,51 @@ class Session:
         return session
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _condition(self, readout: Readout, views: Camera, chosen: list[int]) -> Condition:
+        """What the denoiser sees, with the `chosen` past frames as references."""
+        past = self.history
+        condition = build_condition(
+            readout,
+            views,
+            history=past.latents[-1 - self.settings.preceding :],
+            references=past.latents[sorted(chosen)],
+            text=self._text,
+        )
+        if self.world.memory_branch is not None and self.world.memory_branch.published:
+            condition = self._as_published(condition, (past.latents.shape[-2], past.latents.shape[-1]))
+        return condition
+
+    def _denoised(self, condition: Condition, *, callback: Callable[[int, Tensor], None] | None = None) -> Tensor:
+        """The chunk's new latents [T-1,C,h,w]; its first one is what it began with. The same noise every time."""
+        generator = torch.Generator().manual_seed(hash((self.seed, self.index)) % 2**63)
+        latents = self.world.denoise(
+            condition,
+            generator=generator,
+            steps=self.settings.steps,
+            callback=callback,
+            guidance_scale=self.settings.guidance_scale,
+            negative=self._negative(condition),
+            conditioning=self.settings.conditioning,
+            flow_shift=self.settings.flow_shift,
+        )
+        return latents[0, :, 1:].transpose(0, 1)
+
+    @property
+    def _drafts(self) -> bool:
+        """Whether chunks are drafted; never where only frames tell of depth, for a draft is not decoded."""
+        asked = self.world.drafts if self.settings.draft is None else self.settings.draft
+        return asked and not (isinstance(self.estimate, FromFrames) and self.world.depth_head is None)
+
+    def _draft_depth(self, draft: Tensor, views: Camera) -> DepthMap:
+        """[T-1,h,w]; the model's own head's where the session's depth is found in frames."""
+        estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
+        return estimate(draft, views, first=False)
+
+    def _aligned(self, depth: DepthMap, seen: Readout) -> Alignment:
+        """Depth of the new frames, brought to that of what the memory showed there."""
+        known, offset = (part.to(depth.z.device) for part in (seen.depth, seen.offset))
+        return align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
 
     def _depth(self, latents: Tensor, views: Camera, frames: Callable[[], Tensor]) -> DepthMap:
         """[T,h,w] of new latents [T,C,h,w]; `frames` gives their 4T video frames, if an estimator wants to see them."""

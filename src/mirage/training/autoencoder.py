@@ -7,6 +7,10 @@ be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should de
     crop x1 --encode--> z1 --shift by d cells--> z1'    loss: |z1' - z2|^2 / var(z2), and |decode(z1' or z2) - x2|
     crop x2 = x1 moved by d ------encode------> z2
 
+A channel whose signal once sank below the noise that training adds stays there: nothing is gained by using it a little.
+`revive` gives such channels something to say, and with `pinned` the others keep what they said, so that whatever was
+trained on the latents before still fits.
+
 Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
 """
 
@@ -16,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -28,13 +33,18 @@ from mirage.training.samples import Batch
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
-    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either."""
+    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either. `pinned`: the weight
+    that holds channels where they were before. `stills`: a folder of pictures that half of the steps on images see.
+    `bf16`: the networks in bfloat16, what learns in float32."""
 
     clips: Path
     mix: tuple[tuple[int, int, int], ...]
     equivariance: float = 0.01
     noise: float = 0.05
     held_out: int = 8
+    pinned: float = 0.0
+    stills: Path | None = None
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,23 +59,31 @@ class AutoencoderTask:
     """Reconstruction of crops, with the latents' fixed noise, weak L2 and the equivariance of the module's docstring.
 
     The posterior is not sampled: its mean with a small fixed noise trains 8 dB better at this size.
+    `before`: the autoencoder whose living channels are held, if `config.pinned`.
     """
 
-    def __init__(self, vae: AutoencoderKLWan, config: AutoencoderConfig) -> None:
+    def __init__(
+        self, vae: AutoencoderKLWan, config: AutoencoderConfig, before: AutoencoderKLWan | None = None
+    ) -> None:
         self.module: nn.Module = vae
         self.vae, self.config = vae, config
+        self.before = None if before is None else before.requires_grad_(False)
         paths = clip_paths(config.clips)
         train, self.test = paths[: -config.held_out], paths[-config.held_out :]
         its: Any = vae.config
         self.stride: int = its.scale_factor_spatial
-        self.maker = Cropper(config, train, self.stride)
+        stills = [] if config.stills is None else clip_paths(config.stills)
+        self.maker = Cropper(config, train, self.stride, stills)
 
     def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         wide, (down, right) = batch.rgb.float() / 127.5 - 1, batch.shift
         crop = wide.shape[-1] - self.stride
         x1 = wide[..., :crop, :crop]
         x2 = wide[..., down : down + crop, right : right + crop]
-        z1, z2 = encode(self.vae, torch.cat([x1, x2])).chunk(2)
+        both = torch.cat([x1, x2])
+        with self._precision():
+            z = encode(self.vae, both).float()
+        z1, z2 = z.chunk(2)
         moved = shifted(z1, down / self.stride, right / self.stride)
         variance = z2.detach().var(dim=(0, 2, 3, 4), keepdim=True) + 1e-4
         equivariance = ((moved - z2[..., :-1, :-1]).square() / variance).mean()
@@ -73,10 +91,27 @@ class AutoencoderTask:
         if self.config.equivariance and draw(2, generator):
             source, target = moved, x2[..., : crop - self.stride, : crop - self.stride]
         noise = normal(source.shape, generator, source.device) * self.config.noise
-        error = decode(self.vae, source + noise) - target
+        with self._precision():
+            error = decode(self.vae, source + noise).float() - target
         reconstruction = error.square().mean() + 0.1 * error.abs().mean()
         loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
-        return loss, {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
+        numbers = {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
+        if self.before is not None:
+            moved_by = self._moved_by(z, both)
+            loss, numbers["pinned"] = loss + self.config.pinned * moved_by, float(moved_by.detach())
+        return loss, numbers
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.vae.device.type, torch.bfloat16, enabled=self.config.bf16)
+
+    def _moved_by(self, z: Tensor, video: Tensor) -> Tensor:
+        """How far the living channels are from what they were, in units of their variance."""
+        assert self.before is not None
+        with torch.no_grad(), self._precision():
+            old = encode(self.before, video).float()
+        std = statistics(self.before)[1].to(z)
+        alive = std > DEAD * std.max()
+        return ((z - old)[:, alive] / std[alive, None, None, None]).square().mean()
 
     def evaluate(self) -> dict[str, float]:
         return held_out_quality(self.vae, self.test, clips=max(frames for frames, _, _ in self.config.mix) > 1)
@@ -84,21 +119,24 @@ class AutoencoderTask:
 
 @dataclass(frozen=True)
 class Cropper:
-    """A `Maker` of crops from the clips at `paths`."""
+    """A `Maker` of crops from the clips at `paths`, and of the pictures at `stills`."""
 
     config: AutoencoderConfig
     paths: list[Path]
     stride: int
+    stills: list[Path]
 
     def __call__(self, number: int, generator: torch.Generator) -> Crops:
         shared = torch.Generator().manual_seed(number)  # every process draws the same shape, so none waits for another
         frames, crop, batch = self.config.mix[draw(len(self.config.mix), shared)]
+        paths = self.stills if self.stills and frames == 1 and draw(2, shared) else self.paths
         shift = (draw(self.stride, generator), draw(self.stride, generator))
-        return Crops(torch.stack([self._crop(frames, crop + self.stride, generator) for _ in range(batch)]), shift)
+        crops = [self._crop(paths, frames, crop + self.stride, generator) for _ in range(batch)]
+        return Crops(torch.stack(crops), shift)
 
-    def _crop(self, frames: int, size: int, generator: torch.Generator) -> Tensor:
+    def _crop(self, paths: list[Path], frames: int, size: int, generator: torch.Generator) -> Tensor:
         """uint8 [3,F,size,size] from a random place of a random clip, mirrored half of the time."""
-        with safe_open(self.paths[draw(len(self.paths), generator)], framework="pt") as file:
+        with safe_open(paths[draw(len(paths), generator)], framework="pt") as file:
             rgb = file.get_slice("rgb")
             count, _, height, width = rgb.get_shape()
             t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
@@ -153,13 +191,84 @@ def start_from_images(vae: AutoencoderKLWan) -> None:
                 part.bias.zero_()
 
 
+DEAD = 0.01
+"""A channel whose deviation is below this share of the largest one's says nothing."""
+
+
+def statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [C] of its latents, by its configuration."""
+    its: Any = vae.config
+    return torch.tensor(its.latents_mean), torch.tensor(its.latents_std)
+
+
 @torch.no_grad()
-def measure_latents(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each latent channel over training clips, for the configuration."""
+def revive(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> list[int]:
+    """Give channels that say nothing something to say, in place; which they were. The others are what they were.
+
+    Each one becomes what the encoder's last features tell (by least squares) of a principal component of what decoding
+    leaves out, with mean 0 and deviation 1. The decoder hears it in a direction that no living channel uses, faintly.
+    """
+    std = statistics(vae)[1]
+    dead = [channel for channel, s in enumerate(std.tolist()) if s <= DEAD * float(std.max())]
+    if not dead:
+        return dead
+    seen: list[Tensor] = []
+    hook = vae.encoder.conv_out.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    features, residues = [], []
+    for path in clip_paths(clips)[:count]:
+        with safe_open(path, framework="pt") as file:
+            rgb = file.get_slice("rgb")[:17].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
+        seen.clear()
+        left = rgb - decode(vae, encode(vae, rgb))
+        its: Any = vae.config
+        side = its.scale_factor_spatial
+        features.append(rearrange(torch.cat(seen, dim=2)[:, :, 1:], "b c t h w -> (b t h w) c"))
+        residues.append(rearrange(left[:, :, 1:], "b c (t f) (h y) (w x) -> (b t h w) (c f y x)", f=4, y=side, x=side))
+    hook.remove()
+    x, residue = torch.cat(features), torch.cat(residues)
+    components = torch.linalg.eigh(residue.T @ residue).eigenvectors[:, -len(dead) :]  # of the largest values
+    mean = x.mean(0)
+    x, wanted = x - mean, residue @ components
+    ridge = 1e-4 * len(x) * torch.eye(x.shape[1], device=x.device)
+    weight = torch.linalg.solve(x.T @ x + ridge, x.T @ wanted)
+    weight = weight / (x @ weight).std(0)
+
+    # conv_out and quant_conv are one linear map: let the second be the identity, so that each channel has its own kernel
+    out, quant = vae.encoder.conv_out, vae.quant_conv
+    assert out.bias is not None and quant.bias is not None
+    mix = quant.weight.flatten(1)
+    kernel, bias = torch.einsum("oi,ixyzw->oxyzw", mix, out.weight), mix @ out.bias + quant.bias
+    kernel[dead], bias[dead] = 0, -(mean @ weight)
+    kernel[dead, :, -1, 1, 1] = weight.T
+    out.weight.copy_(kernel), out.bias.copy_(bias)
+    quant.weight.copy_(torch.eye(len(mix))[:, :, None, None, None]), quant.bias.zero_()
+
+    entry = vae.post_quant_conv
+    assert entry.bias is not None
+    into = entry.weight.flatten(1)
+    entry.bias += into[:, dead] @ statistics(vae)[0].to(into)[dead]
+    living = [channel for channel in range(len(std)) if channel not in dead]
+    free = torch.linalg.svd(into[:, living], full_matrices=True).U[:, len(living) :]
+    into[:, dead] = 0.3 * into[:, living].norm(dim=0).median() * free[:, : len(dead)]
+    entry.weight.copy_(into.view_as(entry.weight))
+    return dead
+
+
+@torch.no_grad()
+def measure_latents(
+    vae: AutoencoderKLWan, clips: Path, *, count: int = 24, before: AutoencoderKLWan | None = None
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each latent channel over training clips, for the configuration; of channels that
+    already lived `before`, what they were."""
     latents = []
     for path in clip_paths(clips)[:count]:
         with safe_open(path, framework="pt") as file:
             rgb = file.get_slice("rgb")[:17].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
         latents.append(encode(vae, rgb))
-    flat = torch.cat(latents).transpose(0, 1).flatten(1)
-    return flat.mean(1).tolist(), flat.std(1).tolist()
+    flat = torch.cat(latents).transpose(0, 1).flatten(1).cpu()
+    mean, std = flat.mean(1), flat.std(1)
+    if before is not None:
+        old_mean, old_std = statistics(before)
+        alive = old_std > DEAD * old_std.max()
+        mean, std = torch.where(alive, old_mean, mean), torch.where(alive, old_std, std)
+    return mean.tolist(), std.tolist()

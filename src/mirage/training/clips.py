@@ -18,6 +18,7 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.training import parallel
 from mirage.worlds import Clip, sample_clip, training_seed
+from mirage.worlds.leaves import leaves
 
 
 def render_clips(
@@ -39,6 +40,16 @@ def render_clips(
         clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device)
         with replacing(clip_path(folder, i)) as beside:
             save_file((kept or _pixels)(clip), beside, metadata={"caption": clip.caption})
+
+
+def draw_stills(folder: Path, *, count: int, each: int, size: tuple[int, int]) -> None:
+    """`count` files of `each` pictures that are no world's (`mirage.worlds.leaves`), as the frames of clips."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in share(0, count, folder):
+        generator = torch.Generator().manual_seed(i)
+        rgb = torch.stack([leaves(size, generator) for _ in range(each)])
+        with replacing(clip_path(folder, i)) as beside:
+            save_file({"rgb": (rgb * 255).round_().to(torch.uint8)}, beside)
 
 
 def clip_paths(folder: Path) -> list[Path]:

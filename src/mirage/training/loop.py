@@ -34,6 +34,7 @@ from mirage.training.parallel import local, piece, whole
 from mirage.training.samples import Maker, batches, generator_of
 
 CHECKPOINT = "checkpoint.safetensors"
+_ENDED = 10**9  # more steps than any schedule has
 Look = Callable[["Task", int, Path], dict[str, float]]
 """What is looked at beside the numbers: called with the task, the step and the run's folder, after `Task.evaluate`."""
 
@@ -227,6 +228,16 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
         return {
             key.removeprefix("averaged."): file.get_tensor(key) for key in file.keys() if key.startswith("averaged.")
         }
+
+
+def finished(folder: Path, weights: dict[str, Tensor]) -> None:
+    """Leave weights, by parameter name, as a run that has ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"step": torch.tensor(_ENDED), "seconds": torch.tensor(0.0)}
+    for kind in ("weights", "averaged"):
+        tensors |= {f"{kind}.{name}": value.float().contiguous().clone() for name, value in weights.items()}
+    with replacing(folder / CHECKPOINT) as beside:
+        save_file(tensors, beside)
 
 
 def progress(folder: Path) -> tuple[int, float]:

@@ -50,12 +50,28 @@ class ClipsRecipe:
 
 
 @dataclass(frozen=True)
+class StillsRecipe:
+    """Draw `count` files of `each` pictures into `folder`."""
+
+    folder: Path
+    count: int
+    each: int
+
+
+@dataclass(frozen=True)
+class BundledRecipe:
+    """The weights that ship, as runs that others go on from."""
+
+
+@dataclass(frozen=True)
 class AutoencoderRecipe:
-    """Train the autoencoder; `start`: the run to begin from, None: from images' warm start."""
+    """Train the autoencoder; `start`: the run to begin from, None: from images' warm start. `revive`: begin from what
+    all runs have come to, with something to say for channels that say nothing, and the others held."""
 
     config: AutoencoderConfig
     schedule: Schedule
     start: Path | None = None
+    revive: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,8 @@ class DistilRecipe:
 
 Recipe = (
     ClipsRecipe
+    | StillsRecipe
+    | BundledRecipe
     | AutoencoderRecipe
     | DecoderRecipe
     | DenoiserRecipe
@@ -119,6 +137,11 @@ Recipe = (
     | FinetuneRecipe
     | DistilRecipe
 )
+
+
+def mini_bundled(home: Path) -> BundledRecipe:
+    """For a home that begins where the bundled model is."""
+    return BundledRecipe()
 
 
 def mini_clips(home: Path) -> ClipsRecipe:
@@ -151,6 +174,28 @@ def mini_decoder(home: Path) -> DecoderRecipe:
     return DecoderRecipe(
         DecoderConfig(clips=home / "clips"),
         Schedule(steps=650, warmup=20, muon_lr=0.0015, adamw_lr=3e-4, cooldown=1.0, average=0.995, evaluate_every=150),
+    )
+
+
+def mini_stills(home: Path) -> StillsRecipe:
+    """640 pictures that are no world's: something like the variety of photographs."""
+    return StillsRecipe(home / "stills", count=40, each=16)
+
+
+def mini_channels(home: Path) -> AutoencoderRecipe:
+    """Five of the sixteen channels had died; now they live. What the others say is held, for all that knows it."""
+    return AutoencoderRecipe(
+        AutoencoderConfig(
+            clips=home / "clips",
+            mix=((1, 96, 12), (9, 96, 3), (17, 96, 2), (33, 96, 1)),
+            pinned=0.03,
+            stills=home / "stills",
+            bf16=True,
+        ),
+        Schedule(
+            steps=1300, warmup=40, muon_lr=0.003, adamw_lr=6e-4, cooldown=0.7, average=0.995, evaluate_every=300
+        ),
+        revive=True,
     )
 
 
@@ -426,9 +471,12 @@ def depth_head(home: Path) -> DistilRecipe:
 RECIPES: dict[str, Callable[[Path], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (
+        mini_bundled,
         mini_clips,
         mini_images,
         mini_autoencoder,
+        mini_stills,
+        mini_channels,
         mini_latents,
         mini_views,
         mini_doors,

@@ -19,17 +19,18 @@ from mirage.models.tiny import build_world
 from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel, load_world_model
 from mirage.training import parallel
-from mirage.training.autoencoder import AutoencoderTask, measure_latents, start_from_images
-from mirage.training.clips import clip_paths, render_clips
+from mirage.training.autoencoder import AutoencoderTask, measure_latents, revive, start_from_images
+from mirage.training.clips import clip_paths, draw_stills, render_clips
 from mirage.training.decoder import DecoderTask
 from mirage.training.denoiser import DenoiserTask
 from mirage.training.depth_head import DepthHeadTask
 from mirage.training.latents import encode_clip, load_latent_clip
-from mirage.training.loop import CHECKPOINT, Look, averaged_weights, fit, put_some, put_weights
+from mirage.training.loop import CHECKPOINT, Look, averaged_weights, finished, fit, put_some, put_weights
 from mirage.training.recipes import (
     MINI,
     RECIPES,
     AutoencoderRecipe,
+    BundledRecipe,
     ClipsRecipe,
     DecoderRecipe,
     DenoiserRecipe,
@@ -38,10 +39,12 @@ from mirage.training.recipes import (
     ExportRecipe,
     FinetuneRecipe,
     Recipe,
+    StillsRecipe,
 )
 from mirage.worlds import vocabulary
 
 STATISTICS = "latents.json"
+_LATENTS = ("latents_mean", "latents_std")  # as the autoencoder's configuration calls what that file holds
 
 
 def run(
@@ -87,11 +90,11 @@ def changed(
     tensorboard: bool = False,
 ) -> Recipe:
     """The recipe with other steps, minutes, model or data, where it has such."""
-    if isinstance(recipe, ClipsRecipe | ExportRecipe):
+    if isinstance(recipe, ClipsRecipe | StillsRecipe | BundledRecipe | ExportRecipe):
         if steps is not None or tensorboard:
             raise InputError(f"recipe {name} has no steps")
         if minutes is not None:
-            if isinstance(recipe, ExportRecipe):
+            if not isinstance(recipe, ClipsRecipe):
                 raise InputError(f"recipe {name} takes no minutes")
             recipe = replace(recipe, minutes=minutes)
     else:
@@ -142,16 +145,27 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
                 device=device,
                 kept=None if world is None else partial(encode_clip, world),
             )
+        case StillsRecipe():
+            draw_stills(recipe.folder, count=recipe.count, each=recipe.each, size=MINI.size)
+        case BundledRecipe():
+            if parallel.rank() == 0:
+                bundled(home)
         case AutoencoderRecipe():
-            vae = fold_time(_fresh().to(device).vae)
-            if recipe.start is None:
+            vae, before = fold_time(_fresh().to(device).vae), None
+            if recipe.revive:
+                before = assembled(home, without=folder.name).to(device).vae
+                put_weights(vae, dict(before.named_parameters()))
+                vae.register_to_config(**{name: before.config[name] for name in _LATENTS})
+                if not (folder / CHECKPOINT).is_file():
+                    revive(vae, recipe.config.clips)
+            elif recipe.start is None:
                 start_from_images(vae)
             else:
                 _begin(vae, recipe.start, folder)
-            fit(AutoencoderTask(vae, recipe.config), recipe.schedule, folder, recipe=recipe)
+            fit(AutoencoderTask(vae, recipe.config, before), recipe.schedule, folder, recipe=recipe)
             if parallel.rank() == 0:
-                mean, std = measure_latents(vae, recipe.config.clips)
-                (folder / STATISTICS).write_text(json.dumps({"latents_mean": mean, "latents_std": std}))
+                measured = measure_latents(vae, recipe.config.clips, before=before)
+                (folder / STATISTICS).write_text(json.dumps(dict(zip(_LATENTS, measured, strict=True))))
         case DecoderRecipe():
             fit(DecoderTask(assembled(home).to(device).vae, recipe.config), recipe.schedule, folder, recipe=recipe)
         case DenoiserRecipe():
@@ -227,16 +241,33 @@ def distil(recipe: DistilRecipe, folder: Path) -> None:
         head.save_pretrained(folder / "depth_head")
 
 
-def assembled(home: Path) -> WorldModel:
-    """The bundled model as far as it is trained in `home`: parts whose run is not there yet have fresh weights."""
+def bundled(home: Path) -> None:
+    """The weights that ship as finished runs in `home`; what is there stays."""
+    world = load_world_model("mini")
+    its: Any = world.vae.config
+    runs = {
+        "mini_autoencoder": world.vae,
+        "mini_depth_head": world.depth_head,
+        "mini_denoiser": DenoiserTask.modules(world),
+    }
+    for name, module in runs.items():
+        if (home / name / CHECKPOINT).is_file():
+            continue
+        assert module is not None
+        finished(home / name, {key: p.detach() for key, p in module.named_parameters()})
+        if name == "mini_autoencoder":
+            (home / name / STATISTICS).write_text(json.dumps({key: list(its[key]) for key in _LATENTS}))
+
+
+def assembled(home: Path, *, without: str = "") -> WorldModel:
+    """The bundled model as far as it is trained in `home`: parts whose run is not there yet have fresh weights.
+    `without`: a run that does not count."""
     world = _fresh()
-    autoencoder = home / "mini_autoencoder"
-    put_weights(world.vae, averaged_weights(autoencoder))
-    world.vae.register_to_config(**json.loads((autoencoder / STATISTICS).read_text()))
-    fold_time(world.vae)
     denoiser = DenoiserTask.modules(world)
     parts = {
+        "mini_autoencoder": world.vae,
         "mini_decoder": DecoderTask.modules(world.vae),
+        "mini_channels": world.vae,
         "mini_depth_head": world.depth_head,
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
@@ -244,8 +275,11 @@ def assembled(home: Path) -> WorldModel:
         "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
     }
     for name, module in parts.items():
-        if (home / name / CHECKPOINT).is_file():
+        if name == "mini_autoencoder" or (name != without and (home / name / CHECKPOINT).is_file()):
             put_weights(module, averaged_weights(home / name))
+            if (home / name / STATISTICS).is_file():
+                world.vae.register_to_config(**json.loads((home / name / STATISTICS).read_text()))
+    fold_time(world.vae)
     return world
 
 

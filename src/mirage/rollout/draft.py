@@ -1,16 +1,17 @@
-"""What a chunk makes up, made up once: a draft of the whole chunk, seen from each of its views.
+"""What a chunk makes up, made up once: a draft of a few of its views, which all of them then know.
 
 Where nothing is known a small network draws every frame of a chunk by itself, and what it draws does not move as the
-camera does. So it draws twice. What the first time put where nothing was known is lifted into a memory that is thrown
-away, view by view, the one with most to show first; the second time it is known to all views.
+camera does. So it first draws a few views that lie apart, from all that is known. What that puts where nothing was
+known is lifted into a memory that is thrown away, the view with most to show first; then the chunk is drawn, and to
+it the draft is known.
 
-    readout --denoise--> draft --lift the view that shows most--> scratch memory --read--> fills the holes of the others
-                                        ^------------- until no view has holes worth it --------------'
+    readout of a few views --denoise--> draft --lift the view that shows most--> scratch memory --read--> fills holes
+                                                  ^------------- until no view has holes worth it -----------'
 
-`T` latent frames of a chunk, its first included, `C` latent channels, `h w` latent grid.
+`T` latent frames of a chunk, its first included, `D` of a draft, `C` latent channels, `h w` latent grid.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
@@ -28,26 +29,36 @@ def worth_drafting(readout: Readout) -> bool:
     return float((~readout.mask[1:]).float().mean()) > WORTH
 
 
-def completed(readout: Readout, draft: Tensor, depth: DepthMap, camera: Camera) -> Readout:
-    """The readout [T] of a chunk with its holes filled from a draft of it: latents [T-1,C,h,w] of all frames but the
-    first, with their depth [T-1,h,w]; `camera` [T].
+def drafted_views(count: int) -> list[int]:
+    """Which of a chunk's `count` latent frames a draft shows: the first, which is there, the middle and the last."""
+    return sorted({0, count // 2, count - 1})
+
+
+def completed(readout: Readout, draft: Tensor, depth: DepthMap, camera: Camera, views: list[int]) -> Readout:
+    """The readout [T] of a chunk, seen by `camera` [T], with its holes filled from a draft of some of its `views`:
+    latents [D,C,h,w] with their depth [D,h,w].
 
     What was known stays as it was. Cells that a draft fills are known (`mask`), but belong to no point and no frame
-    (-1), and where a view fills its own cells the draft stands as it is.
+    (-1).
     """
     grid = (readout.mask.shape[-2], readout.mask.shape[-1])
     scratch = LatentSpatialMemory(draft.shape[1], policy=MemoryPolicy(), device=readout.latents.device)
-    filled, left = readout, set(range(1, len(readout)))
+    filled, left = readout, dict(enumerate(views))
     while left:
-        most = max(left, key=lambda t: int((~filled.mask[t]).sum()))
-        unknown = ~filled.mask[most]
+        number = max(left, key=lambda n: int((~filled.mask[left[n]]).sum()))
+        at = left.pop(number)
+        unknown = ~filled.mask[at]
         if float(unknown.float().mean()) <= WORTH:
             break
-        left.remove(most)
-        view = slice(most - 1, most)
-        scratch.write(draft[view], depth[view], camera[most : most + 1], keep=unknown[None])
+        one = slice(number, number + 1)
+        scratch.write(draft[one], depth[one], camera[at : at + 1], keep=unknown[None])
         filled = _over(readout, scratch.read(camera, grid))
     return filled
+
+
+def chosen(readout: Readout, views: list[int]) -> Readout:
+    """The readout of some of its views."""
+    return Readout(**{field.name: getattr(readout, field.name)[views] for field in fields(Readout)})
 
 
 def _over(known: Readout, beneath: Readout) -> Readout:

@@ -11,7 +11,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
 from mirage.models.world import Conditioning, WorldModel
 from mirage.rollout.chunk import Chunk, End, Tape
-from mirage.rollout.draft import completed, worth_drafting
+from mirage.rollout.draft import chosen, completed, drafted_views, worth_drafting
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
 
@@ -66,8 +66,8 @@ class Settings:
     lock               fit each new depth to the memory's own where both see
     max_residual       median relative difference above which such a fit is not believed
     filter             keep what moves out of the memory; for worlds in which something does
-    draft              make up what is unknown once, in a draft of the chunk that all its views then know, with as many
-                       steps again (draft.py); None: as the model was made for
+    draft              make up what is unknown once, in a draft of a few views that the whole chunk then knows
+                       (draft.py); None: as the model was made for
     history            latent frames kept to look back at
     """
 
@@ -192,18 +192,16 @@ class Session:
             readout = self.memory.read(views, grid)
         with _timed(timings, "condition"):
             past = self.history
-            chosen = self.memory.references(
+            past_views = self.memory.references(
                 readout, views, past.camera, past.depth, count=self.settings.references
             )
-            condition = self._condition(readout, views, chosen)
-        new, seen = views[1:], _but_first(readout)
+            condition = self._condition(readout, views, past_views)
         with _timed(timings, "draft"):
             if self._drafts and worth_drafting(readout):
-                draft = self._denoised(condition)
-                depth = self._aligned(self._draft_depth(draft, new), seen).depth
-                condition = self._condition(completed(readout, draft, depth, views), views, chosen)
+                condition = self._condition(self._drafted(readout, views), views, past_views)
         with _timed(timings, "denoise"):
             latents = self._denoised(condition, callback=callback)
+        new, seen = views[1:], chosen(readout, list(range(1, len(views))))
         with _timed(timings, "depth"):
             tape = Tape(self.world, self._streamed(latents), after=self._end)
             end = End(tape)
@@ -225,7 +223,7 @@ class Session:
             readout=seen,
             alignment=alignment,
             points_added=added,
-            references=[int(past.number[i]) for i in chosen],
+            references=[int(past.number[i]) for i in past_views],
             timings=timings,
         )
 
@@ -312,14 +310,16 @@ class Session:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _condition(self, readout: Readout, views: Camera, chosen: list[int]) -> Condition:
-        """What the denoiser sees, with the `chosen` past frames as references."""
-        past = self.history
+    def _condition(
+        self, readout: Readout, views: Camera, past_views: Sequence[int], *, preceding: bool = True
+    ) -> Condition:
+        """What the denoiser sees, with some of the past frames as references."""
+        past, before = self.history, self.settings.preceding if preceding else 0
         condition = build_condition(
             readout,
             views,
-            history=past.latents[-1 - self.settings.preceding :],
-            references=past.latents[sorted(chosen)],
+            history=past.latents[-1 - before :],
+            references=past.latents[sorted(past_views)],
             text=self._text,
         )
         if self.world.memory_branch is not None and self.world.memory_branch.published:
@@ -347,14 +347,19 @@ class Session:
         asked = self.world.drafts if self.settings.draft is None else self.settings.draft
         return asked and not (isinstance(self.estimate, FromFrames) and self.world.depth_head is None)
 
-    def _draft_depth(self, draft: Tensor, views: Camera) -> DepthMap:
-        """[T-1,h,w]; the model's own head's where the session's depth is found in frames."""
+    def _drafted(self, readout: Readout, views: Camera) -> Readout:
+        """The readout with its holes filled from a draft."""
+        shown = drafted_views(len(views))
+        few = chosen(readout, shown)
+        draft = self._denoised(self._condition(few, views[shown], (), preceding=False))
         estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
-        return estimate(draft, views, first=False)
+        depth = estimate(draft, views[shown[1:]], first=False)
+        depth = self._aligned(depth, chosen(few, list(range(1, len(shown))))).depth
+        return completed(readout, draft, depth, views, shown[1:])
 
     def _aligned(self, depth: DepthMap, seen: Readout) -> Alignment:
         """Depth of the new frames, brought to that of what the memory showed there."""
-        known, offset = (part.to(depth.z.device) for part in (seen.depth, seen.offset))
+        known, offset = seen.depth.to(depth.z.device), seen.offset.to(depth.z.device)
         return align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
 
     def _depth(self, latents: Tensor, views: Camera, frames: Callable[[], Tensor]) -> DepthMap:
@@ -457,18 +462,6 @@ def _history(tensors: dict[str, Tensor], extra: dict[str, Any], path: Path) -> H
 
 def _both(keep: Tensor, also: Tensor | None) -> Tensor:
     return keep if also is None else keep & also.to(keep.device)
-
-
-def _but_first(readout: Any) -> Any:
-    """The readout without its first camera, whose view was not made anew."""
-    return type(readout)(
-        latents=readout.latents[1:],
-        mask=readout.mask[1:],
-        depth=readout.depth[1:],
-        index=readout.index[1:],
-        frame=readout.frame[1:],
-        offset=readout.offset[1:],
-    )
 
 
 @contextmanager

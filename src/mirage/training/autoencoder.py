@@ -201,6 +201,11 @@ def statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
     return torch.tensor(its.latents_mean), torch.tensor(its.latents_std)
 
 
+def dead_channels(std: Tensor) -> list[int]:
+    """Numbers of the channels that say nothing, by all channels' deviations [C]."""
+    return torch.nonzero(std <= DEAD * std.max())[:, 0].tolist()
+
+
 @torch.no_grad()
 def revive(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> list[int]:
     """Give channels that say nothing something to say, in place; which they were. The others are what they were.
@@ -209,7 +214,7 @@ def revive(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> list[int]:
     leaves out, with mean 0 and deviation 1. The decoder hears it in a direction that no living channel uses, faintly.
     """
     std = statistics(vae)[1]
-    dead = [channel for channel, s in enumerate(std.tolist()) if s <= DEAD * float(std.max())]
+    dead = dead_channels(std)
     if not dead:
         return dead
     seen: list[Tensor] = []
@@ -233,15 +238,18 @@ def revive(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> list[int]:
     weight = torch.linalg.solve(x.T @ x + ridge, x.T @ wanted)
     weight = weight / (x @ weight).std(0)
 
-    # conv_out and quant_conv are one linear map: let the second be the identity, so that each channel has its own kernel
+    # conv_out and quant_conv are one linear map: with the second the identity, each channel has a kernel of its own
     out, quant = vae.encoder.conv_out, vae.quant_conv
-    assert out.bias is not None and quant.bias is not None
+    assert out.bias is not None
+    assert quant.bias is not None
     mix = quant.weight.flatten(1)
     kernel, bias = torch.einsum("oi,ixyzw->oxyzw", mix, out.weight), mix @ out.bias + quant.bias
     kernel[dead], bias[dead] = 0, -(mean @ weight)
     kernel[dead, :, -1, 1, 1] = weight.T
-    out.weight.copy_(kernel), out.bias.copy_(bias)
-    quant.weight.copy_(torch.eye(len(mix))[:, :, None, None, None]), quant.bias.zero_()
+    out.weight.copy_(kernel)
+    out.bias.copy_(bias)
+    quant.weight.copy_(torch.eye(len(mix))[:, :, None, None, None])
+    quant.bias.zero_()
 
     entry = vae.post_quant_conv
     assert entry.bias is not None

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
 from mirage.training import parallel
 from mirage.worlds import Clip, sample_clip, training_seed
 from mirage.worlds.leaves import leaves
@@ -31,15 +34,32 @@ def render_clips(
     minutes: float | None = None,
     kind: str | None = None,
     device: torch.device | str = "cpu",
+    source: Path | None = None,
     kept: Callable[[Clip], dict[str, Tensor]] | None = None,
 ) -> None:
     """Render training clips number `first`..`first + count` (of `kind`, if given) into `folder`, or as many as so many
-    minutes allow; processes share the work. `kept`: the tensors of a clip that its file holds; None: its pixels."""
+    minutes allow; processes share the work. `source`: a folder that has them already. `kept`: the tensors of a clip
+    that its file holds; None: its pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in share(first, count, folder, minutes=minutes):
-        clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device)
+        if source is None:
+            clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device)
+        else:
+            clip = load_clip(clip_path(source, i))
         with replacing(clip_path(folder, i)) as beside:
             save_file((kept or _pixels)(clip), beside, metadata={"caption": clip.caption})
+
+
+def load_clip(path: Path) -> Clip:
+    """A clip from its file; of what moves in it nothing is known."""
+    with safe_open(path, framework="pt") as file:
+        held = {key: file.get_tensor(key) for key in file.keys()}
+        caption = (file.metadata() or {}).get("caption", "")
+    if not held.keys() >= {"rgb", "depth", "valid", "c2w", "intrinsics"}:
+        raise InputError(f"{path} is no clip; it holds {', '.join(sorted(held))}")
+    depth = DepthMap(held["depth"].float(), held["valid"])
+    camera = Camera(held["c2w"], held["intrinsics"].expand(len(held["c2w"]), 4))
+    return Clip(held["rgb"], depth, torch.zeros_like(held["valid"]), camera, caption, seed=-1, kind="")
 
 
 def draw_stills(folder: Path, *, count: int, each: int, size: tuple[int, int]) -> None:

@@ -65,8 +65,9 @@ class DenoiserConfig:
                  frame nor a memory: only the words tell what is there. From `views`, too, glances at many more worlds
     apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
                  which show much that only the words tell of
-    sampled      the share of what is left that are the last one of the model's own sampling, in `own_steps` steps,
+    sampled      the share of these and of what is left that are the last one of the model's own sampling, in `own_steps` steps,
                  in place of the truth with noise; see `DenoiserTask._sampled_error`
+    unknown      what an unknown cell counts in those steps, a known one being 1
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
     checkpoint   compute activations again in the backward pass instead of keeping them
@@ -97,6 +98,7 @@ class DenoiserConfig:
     views: Path | None = None
     apart: float = 0.0
     sampled: float = 0.0
+    unknown: float = 0.0
     own_steps: int = 4
     bf16: bool = False
     checkpoint: bool = False
@@ -233,11 +235,11 @@ class DenoiserTask:
         return (error / weight).square()[:, :, 1:]
 
     def _sampled_error(self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-        """The mean loss over known cells where a sampler stands after so many of its steps.
+        """The mean loss over cells where a sampler stands after so many of its steps.
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
-        it is its own guess that it sees there, while what is remembered is true. Of unknown cells nothing is asked:
-        they have no reason to be as they truly are, and the mean of all that they could be is mud.
+        it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked: they
+        have no reason to be as they truly are, and the mean of all that they could be is mud; but their seams are faults.
         """
         scheduler = self.world.scheduler
         with torch.no_grad():
@@ -253,9 +255,9 @@ class DenoiserTask:
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
         error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0.to(noisy)
-        known = condition.mask[:, :, 1:]
-        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * known
-        return weighted.sum() / (known.sum() * x0.shape[1]).clamp_min(1)
+        count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(error), self.config.unknown)
+        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * count
+        return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
 
     @torch.no_grad()
     def _relived(self, past: Past, generator: torch.Generator) -> Tensor:
@@ -320,10 +322,11 @@ class Chunks:
             return Relived(tuple(pasts), preceding, references)
         if self.config.told and chance(self.config.told, shared):
             return Seen.of([self._told(generator) for _ in range(self.config.batch * self.config.frames // 2)])
-        if self.config.apart and chance(self.config.apart, shared):
-            count = self.config.batch * self.config.frames // _APART
-            return Seen.of([self._glimpses(generator) for _ in range(count)])
+        apart = self.config.apart > 0 and chance(self.config.apart, shared)
         steps = self.config.own_steps - 1 if chance(self.config.sampled, shared) else 0
+        if apart:
+            count = self.config.batch * self.config.frames // _APART
+            return replace(Seen.of([self._glimpses(generator) for _ in range(count)]), steps=steps)
         seen = Seen.of(
             [
                 self.sample(self.paths[draw(len(self.paths), generator)], preceding, references, generator)
@@ -353,13 +356,19 @@ class Chunks:
         return clip
 
     def _glimpses(self, generator: torch.Generator) -> Seen:
-        """A start and frames of the same clip, near and far, as a chunk [B=1] of `_APART` frames."""
+        """A start and frames of the same clip, near and far, as a chunk [B=1] of `_APART` frames: what a draft is
+        (`mirage.rollout.draft`). Half of the time of an image, half with all that the clip showed before."""
         clip = self._whole(self.paths[draw(len(self.paths), generator)])
-        start = draw(len(clip.latents), generator)
-        others = torch.randperm(len(clip.latents) - 1, generator=generator)[: _APART - 1]
-        others = sorted((others + (others >= start)).tolist(), key=lambda other: abs(other - start))
-        past = self._started(clip, slice(start, start + 1), [start, *others], generator, fresh=True)
-        return self.seen(past, 0, 0, generator, augment=True)
+        fresh = chance(0.5, generator)
+        start = draw(len(clip.latents) - (0 if fresh else _APART - 1), generator)
+        behind = torch.arange(start + 1, len(clip.latents))
+        others = torch.cat([torch.arange(start), behind]) if fresh else behind
+        others = others[torch.randperm(len(others), generator=generator)[: _APART - 1]]
+        others = sorted(others.tolist(), key=lambda other: abs(other - start))
+        past = slice(start, start + 1) if fresh else slice(0, start + 1)
+        return self.seen(
+            self._started(clip, past, [start, *others], generator, fresh=fresh), 0, 0, generator, augment=True
+        )
 
     def sample(
         self, path: Path, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True

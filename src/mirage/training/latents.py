@@ -35,9 +35,10 @@ class LatentClip:
     keep: Tensor | None = None
 
 
-def encode_clip(world: WorldModel, clip: Clip) -> dict[str, Tensor]:
+def encode_clip(world: WorldModel, clip: Clip, *, bf16: bool = False) -> dict[str, Tensor]:
     """The tensors of a latent clip, as the file holds them: what `render_clips` is to keep."""
-    encoded = encode_frames(world, clip.rgb)
+    with torch.autocast(world.vae.device.type, torch.bfloat16, enabled=bf16):
+        encoded = encode_frames(world, clip.rgb)
     depth = clip.depth.resized((encoded["latents"].shape[-2], encoded["latents"].shape[-1]))
     return {
         **encoded,

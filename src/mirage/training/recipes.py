@@ -29,6 +29,7 @@ from mirage.training.decoder import DecoderConfig
 from mirage.training.denoiser import DenoiserConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.loop import Schedule
+from mirage.training.reading import ReadingConfig
 
 WAN = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 MINI = MiniConfig()
@@ -38,7 +39,8 @@ MINI = MiniConfig()
 @dataclass(frozen=True)
 class ClipsRecipe:
     """Render `count` clips of `frames` frames into `folder`, from clip `first` on, or as many as `minutes` allow; with
-    `latents`, keep their latents instead of pixels. `kind`: of their paths; None: every kind."""
+    `latents`, keep their latents instead of pixels. `kind`: of their paths; None: every kind. `source`: a folder of
+    clips as pixels, to be taken instead of rendered. `bf16`: the encoder in bfloat16."""
 
     folder: Path
     count: int
@@ -47,6 +49,8 @@ class ClipsRecipe:
     first: int = 0
     minutes: float | None = None
     kind: str | None = None
+    source: Path | None = None
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,30 @@ class DecoderRecipe:
 
 @dataclass(frozen=True)
 class DenoiserRecipe:
-    """Train transformer, memory branch and text encoder; `start`: the run to begin from, None: fresh weights."""
+    """Train transformer, memory branch and text encoder; `start`: the run to begin from, None: what all runs have come
+    to. `renewed`: channels that were revived are forgotten first, and words are heard (training/channels.py)."""
 
     config: DenoiserConfig
     schedule: Schedule
     start: Path | None = None
+    renewed: bool = False
+
+
+@dataclass(frozen=True)
+class ReadingRecipe:
+    """Train the text encoder to read."""
+
+    config: ReadingConfig
+    schedule: Schedule
 
 
 @dataclass(frozen=True)
 class DepthHeadRecipe:
-    """Train the latent depth head."""
+    """Train the latent depth head; `renewed`: channels that were revived are forgotten first."""
 
     config: DepthHeadConfig
     schedule: Schedule
+    renewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +147,7 @@ Recipe = (
     | AutoencoderRecipe
     | DecoderRecipe
     | DenoiserRecipe
+    | ReadingRecipe
     | DepthHeadRecipe
     | ExportRecipe
     | FinetuneRecipe
@@ -209,6 +225,15 @@ def mini_doors(home: Path) -> ClipsRecipe:
     return ClipsRecipe(home / "latents", count=220, frames=65, latents=True, first=5000, kind="door")
 
 
+def mini_reading(home: Path) -> ReadingRecipe:
+    """The text encoder, before anything is drawn from what it reads."""
+    return ReadingRecipe(
+        ReadingConfig(),
+        Schedule(steps=1200, warmup=20, muon_lr=0.01, adamw_lr=2e-3, adamw=r"shared|head", cooldown=0.6, average=0.99,
+                 evaluate_every=300),
+    )  # fmt: skip
+
+
 def mini_denoiser(home: Path) -> DenoiserRecipe:
     """Chunks with a memory, as they come at inference."""
     return DenoiserRecipe(
@@ -271,6 +296,75 @@ def mini_detail(home: Path) -> DenoiserRecipe:
         ),
         start=None,
     )
+
+
+def mini_renewed_latents(home: Path) -> ClipsRecipe:
+    """The first 520 of the clips of every kind, with all channels alive."""
+    return ClipsRecipe(home / "renewed", count=520, frames=65, latents=True, source=home / "clips", bf16=True)
+
+
+def mini_renewed_doors(home: Path) -> ClipsRecipe:
+    """And 200 of doors."""
+    return ClipsRecipe(
+        home / "renewed", count=200, frames=65, latents=True, first=5000, source=home / "clips", bf16=True
+    )
+
+
+def mini_renewed_depth_head(home: Path) -> DepthHeadRecipe:
+    """Depth from latents with all channels alive."""
+    return DepthHeadRecipe(
+        DepthHeadConfig(latents=home / "renewed"),
+        Schedule(steps=800, warmup=20, muon_lr=0.006, adamw_lr=6e-4, cooldown=0.8, average=0.99, evaluate_every=200),
+        renewed=True,
+    )
+
+
+def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
+    """Transformer and branch again: for latents with all channels alive, for words, and for drafts, which are what
+    glimpses are."""
+    return DenoiserRecipe(
+        DenoiserConfig(
+            latents=home / "renewed",
+            no_memory=0.2,
+            pixels=0.02,
+            own_depth=0.4,
+            train=("transformer", "memory_branch"),
+            own=0.04,
+            told=0.15,
+            apart=0.4,
+            brief=0.5,
+            no_text=0.1,
+            bf16=True,
+        ),
+        Schedule(
+            steps=2200,
+            warmup=40,
+            muon_lr=0.006,
+            adamw_lr=1e-3,
+            adamw=r"patch_embedding|proj_out\.|detail",
+            cooldown=0.7,
+            average=0.995,
+            seed=4,
+            evaluate_every=400,
+        ),
+        renewed=True,
+    )
+
+
+def mini_renewed_detail(home: Path) -> DenoiserRecipe:
+    """And the detail path by itself, where the sampler's last step begins, of drafts as well."""
+    few = mini_renewed_denoiser(home)
+    return replace(
+        few,
+        config=replace(
+            few.config, train=("detail",), sampled=0.65, unknown=0.2, own=0.08, told=0.0, apart=0.35, latent_noise=0.08
+        ),
+        schedule=replace(
+            few.schedule, steps=600, muon_lr=0.006, adamw_lr=8e-4, adamw=r"enter|leave", cooldown=1.0, average=0.98,
+            seed=5, evaluate_every=300,
+        ),
+        renewed=False,
+    )  # fmt: skip
 
 
 def mini_words(home: Path) -> DenoiserRecipe:
@@ -480,11 +574,17 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_latents,
         mini_views,
         mini_doors,
+        mini_reading,
         mini_decoder,
         mini_denoiser,
         mini_depth_head,
         mini_memories,
         mini_detail,
+        mini_renewed_latents,
+        mini_renewed_doors,
+        mini_renewed_depth_head,
+        mini_renewed_denoiser,
+        mini_renewed_detail,
         mini_words,
         mini_export,
         mini_gpu_clips,

@@ -19,13 +19,15 @@ from mirage.models.tiny import build_world
 from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel, load_world_model
 from mirage.training import parallel
-from mirage.training.autoencoder import AutoencoderTask, measure_latents, revive, start_from_images
+from mirage.training.autoencoder import AutoencoderTask, dead_channels, measure_latents, revive, start_from_images
+from mirage.training.channels import forget_in_denoiser, forget_in_depth_head, hear_words
 from mirage.training.clips import clip_paths, draw_stills, render_clips
 from mirage.training.decoder import DecoderTask
 from mirage.training.denoiser import DenoiserTask
 from mirage.training.depth_head import DepthHeadTask
 from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import CHECKPOINT, Look, averaged_weights, finished, fit, put_some, put_weights
+from mirage.training.reading import ReadingTask
 from mirage.training.recipes import (
     MINI,
     RECIPES,
@@ -38,6 +40,7 @@ from mirage.training.recipes import (
     DistilRecipe,
     ExportRecipe,
     FinetuneRecipe,
+    ReadingRecipe,
     Recipe,
     StillsRecipe,
 )
@@ -134,6 +137,7 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
     match recipe:
         case ClipsRecipe():
             world = assembled(home).to(device) if recipe.latents else None
+            kept = None if world is None else partial(encode_clip, world, bf16=recipe.bf16)
             render_clips(
                 recipe.folder,
                 count=recipe.count,
@@ -143,7 +147,8 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
                 minutes=recipe.minutes,
                 kind=recipe.kind,
                 device=device,
-                kept=None if world is None else partial(encode_clip, world),
+                source=recipe.source,
+                kept=kept,
             )
         case StillsRecipe():
             draw_stills(recipe.folder, count=recipe.count, each=recipe.each, size=MINI.size)
@@ -172,10 +177,17 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
             world = assembled(home).to(device)
             if recipe.start is not None:
                 _begin(DenoiserTask.modules(world), recipe.start, folder)
+            if recipe.renewed and not (folder / CHECKPOINT).is_file():
+                forget_in_denoiser(world, _revived(home))
+                hear_words(world, generator=torch.Generator(device).manual_seed(0))
             fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe, look=look)
+        case ReadingRecipe():
+            fit(ReadingTask(assembled(home).to(device), recipe.config), recipe.schedule, folder, recipe=recipe)
         case DepthHeadRecipe():
             head = assembled(home).to(device).depth_head
             assert head is not None
+            if recipe.renewed and not (folder / CHECKPOINT).is_file():
+                forget_in_depth_head(head, _revived(home))
             fit(DepthHeadTask(head, recipe.config), recipe.schedule, folder, recipe=recipe)
         case FinetuneRecipe():
             finetune(recipe, folder, look=look)
@@ -241,6 +253,12 @@ def distil(recipe: DistilRecipe, folder: Path) -> None:
         head.save_pretrained(folder / "depth_head")
 
 
+def _revived(home: Path) -> list[int]:
+    """The channels of the autoencoder's first run that said nothing."""
+    std: list[float] = json.loads((home / "mini_autoencoder" / STATISTICS).read_text())["latents_std"]
+    return dead_channels(torch.tensor(std))
+
+
 def bundled(home: Path) -> None:
     """The weights that ship as finished runs in `home`; what is there stays."""
     world = load_world_model("mini")
@@ -269,9 +287,13 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_decoder": DecoderTask.modules(world.vae),
         "mini_channels": world.vae,
         "mini_depth_head": world.depth_head,
+        "mini_renewed_depth_head": world.depth_head,
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
+        "mini_reading": ReadingTask.modules(world),
         "mini_detail": DenoiserTask.modules(world, ("detail",)),
+        "mini_renewed_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
+        "mini_renewed_detail": DenoiserTask.modules(world, ("detail",)),
         "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
     }
     for name, module in parts.items():

@@ -2,14 +2,14 @@
 
 Shapes of every size (as many of each as hide their share, so that any scale looks like any other) lie on each other;
 each has a colour, a slope of light and a grain whose spectrum falls as a photograph's does. What is trained on the
-worlds alone has seen large flat surfaces and patterns; a photograph has neither. (Dead leaves: Lee, Mumford, Huang 2001.)
+worlds alone has seen large flat surfaces and patterns; a photograph has neither. (Dead leaves:
+Lee, Mumford, Huang 2001.)
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 _SHARPEST, _SOFTEST = 0.4, 2.5  # pixels over which the edge of a shape fades
@@ -73,10 +73,10 @@ def _grain(size: tuple[int, int], generator: torch.Generator, amount: float) -> 
     direction more than across it."""
     height, width = size
     fy, fx = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
-    turn, stretch = math.pi * float(torch.rand((), generator=generator)), 1 + 3 * float(torch.rand((), generator=generator))
+    turn, stretch, fall = torch.rand(3, generator=generator).tolist()
+    turn, stretch, fall = math.pi * turn, 1 + 3 * stretch, 0.9 + fall
     c, s = math.cos(turn), math.sin(turn)
     radius = ((c * fx + s * fy).square() + (stretch * (c * fy - s * fx)).square()).sqrt()
-    fall = 0.9 + float(torch.rand((), generator=generator))
     spectrum = (radius + 1 / max(size)) ** -fall
     spectrum[0, 0] = 0
     noise = torch.fft.irfft2(torch.fft.rfft2(torch.randn(size, generator=generator)) * spectrum, s=size)

@@ -1,0 +1,63 @@
+"""Networks that know a latent by its channels, when some of the channels begin to mean something else.
+
+What they took from such a channel becomes nothing, and what they said of it becomes its mean; all else stays, so that
+training goes on instead of beginning again. `C` latent channels; `changed` their numbers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import nn
+
+from mirage.models.depth_head import LatentDepthHead
+from mirage.models.world import WorldModel
+
+_HALF = 0.5  # of the way from the network's guess to the readout, until it learns better
+
+
+@torch.no_grad()
+def forget_in_denoiser(world: WorldModel, changed: Sequence[int]) -> None:
+    """In the transformer and its branch; their output is clean latents."""
+    channels, chosen = world.channels, list(changed)
+    if not chosen:
+        return
+    transformer, branch = world.transformer, world.memory_branch
+    assert branch is not None
+    transformer.patch_embedding.weight[:, chosen] = 0
+    branch.patch_embedding.weight[:, chosen] = 0  # the readout comes first of what it sees
+    out = transformer.proj_out
+    rearrange(out.weight, "(patch c) d -> patch c d", c=channels)[:, chosen] = 0
+    rearrange(out.bias, "(patch c) -> patch c", c=channels)[:, chosen] = 0
+    if branch.detail is not None:
+        enter, leave = branch.detail.enter, branch.detail.leave[-1]
+        assert isinstance(leave, nn.Conv2d)
+        assert leave.bias is not None
+        beside = enter.in_channels - 3 * channels - 1  # what the branch sees beside the readout
+        readout, latents, output = 0, channels + beside, 2 * channels + beside + 1  # see `MemoryBranch.correction`
+        for start in (readout, latents, output):
+            enter.weight[:, [start + channel for channel in chosen]] = 0
+        shares = [channels + channel for channel in chosen]
+        leave.weight[chosen + shares] = 0
+        leave.bias[chosen], leave.bias[shares] = 0, _HALF
+
+
+@torch.no_grad()
+def forget_in_depth_head(head: LatentDepthHead, changed: Sequence[int]) -> None:
+    """In the depth head."""
+    head.stem.weight[:, list(changed)] = 0
+
+
+@torch.no_grad()
+def hear_words(world: WorldModel, *, generator: torch.Generator, faint: float = 0.2) -> None:
+    """Let what the text encoder says reach the transformer and its branch at full strength, through a fresh embedding,
+    and add little to what they do, at first."""
+    for part in world.transformer.condition_embedder.text_embedder.modules():
+        if isinstance(part, nn.Linear):
+            part.weight.normal_(0, part.in_features**-0.5, generator=generator)
+            part.bias.zero_()
+    assert world.memory_branch is not None
+    for name, part in [*world.transformer.named_modules(), *world.memory_branch.named_modules()]:
+        if name.endswith("attn2.to_out.0"):
+            part.weight.mul_(faint)
+            part.bias.mul_(faint)

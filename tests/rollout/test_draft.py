@@ -1,0 +1,109 @@
+"""A draft fills holes, only holes, and with what its own views show; a session that drafts is otherwise the same."""
+
+import pytest
+import torch
+
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.trajectory import pan
+from mirage.memory import LatentSpatialMemory, Readout
+from mirage.models.tiny import tiny_world
+from mirage.rollout import Session
+from mirage.rollout.draft import WORTH, chosen, completed, drafted_views, worth_drafting
+from mirage.rollout.session import Settings
+
+GRID = (8, 12)
+
+
+def walls(count: int) -> DepthMap:
+    return DepthMap(torch.full((count, *GRID), 2.0))
+
+
+def panned(count: int, degrees: float) -> Camera:
+    return pan(Camera.looking(aspect=1.5), count, degrees=degrees)
+
+
+def latents(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 4, *GRID, generator=torch.Generator().manual_seed(seed))
+
+
+def half_known(camera: Camera) -> Readout:
+    """What a memory of the first view shows to all."""
+    memory = LatentSpatialMemory(4, dtype=torch.float32)
+    memory.write(latents(1), walls(1), camera[:1])
+    return memory.read(camera, GRID)
+
+
+def test_what_is_known_stays_and_holes_are_filled_where_the_draft_looks():
+    camera = panned(5, 40.0)
+    readout, views = half_known(camera), [2, 4]
+    draft = latents(2, seed=1)
+    filled = completed(readout, draft, walls(2), camera, views)
+    known = readout.mask
+    assert torch.equal(filled.latents.movedim(1, -1)[known], readout.latents.movedim(1, -1)[known])
+    assert torch.equal(filled.index, readout.index)
+    assert torch.equal(filled.frame, readout.frame)
+    assert (filled.mask | ~known).all()
+    assert filled.mask[4].all()  # the last view shows most: all that it drew is there, in its own place
+    torch.testing.assert_close(
+        filled.latents[4].movedim(0, -1)[~known[4]], draft[1].movedim(0, -1)[~known[4]], atol=2e-3, rtol=1e-3
+    )
+    assert filled.mask.sum() > readout.mask.sum()
+    assert filled.depth.valid[filled.mask].all()
+
+
+def test_other_views_see_the_draft_as_the_camera_moved():
+    """After a turn by whole cells the same latents stand that many cells aside."""
+    camera = panned(3, 20.0)
+    readout = Readout.holes(3, 4, GRID)
+    draft = latents(1, seed=2)
+    filled = completed(readout, draft, walls(1), camera, [2])
+    memory = LatentSpatialMemory(4)
+    memory.write(draft, walls(1), camera[2:])
+    direct = memory.read(camera, GRID)
+    assert torch.equal(filled.mask, direct.mask)
+    assert torch.equal(filled.latents, direct.latents)
+
+
+def test_nothing_is_drafted_where_nothing_is_unknown():
+    camera = panned(3, 20.0)
+    memory = LatentSpatialMemory(4)
+    memory.write(latents(3), walls(3), camera)
+    full = memory.read(camera, GRID)
+    assert not worth_drafting(full)
+    assert worth_drafting(Readout.holes(3, 4, GRID))
+    filled = completed(full, latents(1, seed=3), walls(1), camera, [2])
+    assert float((~full.mask).float().mean()) <= WORTH
+    assert torch.equal(filled.latents, full.latents)
+
+
+@pytest.mark.parametrize(("count", "views"), [(9, [0, 4, 8]), (3, [0, 1, 2]), (2, [0, 1])])
+def test_a_draft_shows_the_first_the_middle_and_the_last_view(count, views):
+    assert drafted_views(count) == views
+
+
+def test_chosen_views_keep_all_that_a_readout_says():
+    readout = half_known(panned(4, 30.0))
+    some = chosen(readout, [1, 3])
+    assert len(some) == 2
+    assert torch.equal(some.mask, readout.mask[[1, 3]])
+    assert torch.equal(some.depth.z, readout.depth.z[[1, 3]])
+
+
+def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
+    world = tiny_world()
+    image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
+
+    def wall(latents, camera, *, first):
+        return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
+
+    def walk(**settings):
+        session = Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
+        return session.step(pan(session.camera, 9, degrees=60)[1:])
+
+    plain, drafted = walk(draft=False), walk(draft=True)
+    assert torch.equal(walk().latents, plain.latents)  # as the model was made for
+    assert torch.equal(plain.readout.mask, drafted.readout.mask)
+    assert not drafted.readout.mask.all()
+    assert torch.isfinite(drafted.latents).all()
+    assert torch.equal(walk(draft=True).latents, drafted.latents)

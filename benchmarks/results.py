@@ -37,8 +37,9 @@ SECTIONS = {
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
-    "worlds": "mirage evaluate synthetic --worlds 6 --chunks 3 --memories latent rgb frames none "
+    "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent rgb none "
               "--out outputs/results/worlds",
+    "autoencoder": "python benchmarks/autoencoder.py --worlds 50",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
               "'latent, no lock' --out outputs/results/chunks",
     "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
@@ -46,8 +47,8 @@ LONG = {
     "steps": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
-    "unseen": "mirage evaluate unseen --worlds 12 --out outputs/results/unseen",
-    "prompted": "mirage evaluate prompted --worlds 4 --out outputs/results/prompted",
+    "unseen": "mirage evaluate unseen --worlds 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
+    "prompted": "mirage evaluate prompted --worlds 8 --out outputs/results/prompted",
 }
 """Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
 this script)."""
@@ -85,11 +86,13 @@ def run(name: str) -> tuple[int, str, float]:
     command = (SECTIONS | LONG)[name]
     tell(f"{name}: {command}")
     shutil.rmtree(ROOT / OUT / name, ignore_errors=True)
-    words = [str(path) for word in shlex.split(command.replace("$MIRAGE_DATA", str(DATA)))[1:]
-             for path in (sorted(ROOT.glob(word)) if "*" in word else [word])]
+    program, *words = [str(path) for word in shlex.split(command.replace("$MIRAGE_DATA", str(DATA)))
+                       for path in (sorted(ROOT.glob(word)) if "*" in word else [word])]
+    together = program == "mirage" and name in LONG  # two processes share out the walks of an evaluation
     started = time.monotonic()
-    processes = [subprocess.Popen([sys.executable, "-m", "mirage", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                                  env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(1 + (name in LONG))]
+    processes = [subprocess.Popen([sys.executable, *(["-m", "mirage"] if program == "mirage" else []), *words],
+                                  cwd=ROOT, stdout=subprocess.PIPE, text=True,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(1 + together)]
     told = [process.communicate()[0] for process in processes]
     return max(process.returncode for process in processes), told[0], time.monotonic() - started
 
@@ -99,8 +102,10 @@ def shown(name: str, said: str, seconds: float) -> str:
     kept = [f"#{line}" if line.startswith("## ") else line
             for line in said.splitlines() if not line.startswith(("wrote ", "# "))]
     tables = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
-    how = "two processes of one thread each" if name in LONG else "one thread, beside another command"
-    return f"```\n{(SECTIONS | LONG)[name]}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
+    command = (SECTIONS | LONG)[name]
+    how = ("one thread, beside another command" if name in SECTIONS else
+           "two processes of one thread each" if command.startswith("mirage") else "one thread")
+    return f"```\n{command}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
 
 
 def put(name: str, text: str) -> None:

@@ -86,6 +86,9 @@ class Generate(Walking):
     """Of the noise schedule: above 1, more of the steps are spent at high noise."""
     guidance_scale: float = 1.0
     """Classifier-free guidance: 1 is none, higher follows the prompt more and takes twice the time."""
+    draft: Literal["auto", "on", "off"] = "auto"
+    """Draw a few views of each chunk first, so that what is made up moves as the camera does; auto: as the model was
+    made for (the bundled one: on)."""
     cache: Annotated[float | None, _unset("THRESHOLD", "every step is computed")] = None
     """Leave out most of the network in denoising steps that differ by less than this from the one before, such as 0.05;
     with --conditioning guidance."""

@@ -101,7 +101,7 @@ def run(asked: Generate) -> Result:
         "prompt": prompt, "prompts": {str(number): text for number, text in by_chunk.items()},
         "negative_prompt": asked.negative_prompt, "guidance_scale": asked.guidance_scale,
         "flow_shift": session.settings.flow_shift, "conditioning": conditioning, "cache": asked.cache,
-        "steps": session.settings.steps or world.default_steps, "memory": asked.memory,
+        "steps": session.settings.steps or world.default_steps, "draft": asked.draft, "memory": asked.memory,
         "memory_budget": asked.memory_budget, "depth_model": asked.depth_model, "moving": asked.moving,
         "device": str(device), "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
         "size": list(world.size), "frames": video.frames, "fps": asked.fps,
@@ -335,4 +335,5 @@ def _settings(asked: Generate, before: Settings) -> Settings:
     return dataclasses.replace(before, steps=asked.steps or before.steps,
                                flow_shift=asked.flow_shift or before.flow_shift, conditioning=asked.conditioning,
                                filter=asked.static_filter or before.filter,
+                               draft=before.draft if asked.draft == "auto" else asked.draft == "on",
                                guidance_scale=asked.guidance_scale, negative_prompt=asked.negative_prompt)

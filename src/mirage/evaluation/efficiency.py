@@ -98,7 +98,7 @@ class _Walk:
             memory.encode = self.encoding.timing(memory.encode)
             memory.decode = self.decoding.timing(memory.decode)
         self.session = Session(world, image, camera=camera, prompt=prompt, memory=memory,
-                               settings=Settings(steps=steps))
+                               settings=Settings(steps=steps, draft=False))  # the same work for all of them
 
     def step(self, camera: Camera) -> dict[str, Any]:
         """The next chunk: seconds by stage, and what the memory holds after it."""

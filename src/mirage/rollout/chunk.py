@@ -30,7 +30,8 @@ class Chunk:
     depth         of the new latents, on their grid, after alignment; `alignment` says how it was fitted
     references    which earlier latent frames were shown to the denoiser
     points_added  to the memory by this chunk; memory_points, memory_bytes: what it holds now
-    timings       seconds by stage: read, condition, denoise, depth, write, and decode once frames were asked for
+    timings       seconds by stage: read, condition, draft, denoise, depth, static, write, and decode once frames were
+                  asked for
     """
 
     index: int

@@ -65,11 +65,12 @@ class DenoiserConfig:
                  frame nor a memory: only the words tell what is there. From `views`, too, glances at many more worlds
     apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
                  which show much that only the words tell of
-    sampled      the share of these and of what is left that are the last one of the model's own sampling, in `own_steps` steps,
-                 in place of the truth with noise; see `DenoiserTask._sampled_error`
+    sampled      the share of these and of what is left that are the last one of the model's own sampling, in
+                 `own_steps` steps, in place of the truth with noise; see `DenoiserTask._sampled_error`
     unknown      what an unknown cell counts in those steps, a known one being 1
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
+    codec_bf16   the autoencoder of memories of pixels, too; for CPUs that compute in it
     checkpoint   compute activations again in the backward pass instead of keeping them
     cached       clips that are kept in memory
     """
@@ -101,6 +102,7 @@ class DenoiserConfig:
     unknown: float = 0.0
     own_steps: int = 4
     bf16: bool = False
+    codec_bf16: bool = False
     checkpoint: bool = False
     cached: int = 1024
 
@@ -238,8 +240,8 @@ class DenoiserTask:
         """The mean loss over cells where a sampler stands after so many of its steps.
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
-        it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked: they
-        have no reason to be as they truly are, and the mean of all that they could be is mud; but their seams are faults.
+        it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
+        they have no reason to be as they truly are, and the mean of all that they could be is mud; but seams are faults.
         """
         scheduler = self.world.scheduler
         with torch.no_grad():
@@ -366,9 +368,8 @@ class Chunks:
         others = others[torch.randperm(len(others), generator=generator)[: _APART - 1]]
         others = sorted(others.tolist(), key=lambda other: abs(other - start))
         past = slice(start, start + 1) if fresh else slice(0, start + 1)
-        return self.seen(
-            self._started(clip, past, [start, *others], generator, fresh=fresh), 0, 0, generator, augment=True
-        )
+        begun = self._started(clip, past, [start, *others], generator, fresh=fresh)
+        return self.seen(begun, 0, 0, generator, augment=True, pixels=False)  # which are dear, and drawn by the dozen
 
     def sample(
         self, path: Path, preceding: int, references: int, generator: torch.Generator, *, augment: bool = True
@@ -433,15 +434,24 @@ class Chunks:
         )
 
     def seen(
-        self, past: Past, preceding: int, references: int, generator: torch.Generator, *, augment: bool
+        self,
+        past: Past,
+        preceding: int,
+        references: int,
+        generator: torch.Generator,
+        *,
+        augment: bool,
+        pixels: bool = True,
     ) -> Seen:
-        """What is written, and what the chunk's cameras read of it: [B=1]."""
+        """What is written, and what the chunk's cameras read of it: [B=1]. `pixels`: the memory may be of pixels."""
         known, chunk = past.known, past.chunk
-        memory = self.memory(augment, generator)
-        if memory is not None:
-            memory.write(known, past.depth, past.camera, keep=past.keep)
         grid = (known.shape[-2], known.shape[-1])
-        readout = Readout.holes(len(chunk), known.shape[1], grid) if memory is None else memory.read(chunk, grid)
+        memory = self.memory(augment, generator, pixels=pixels)
+        readout = Readout.holes(len(chunk), known.shape[1], grid)
+        if memory is not None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.codec_bf16):
+                memory.write(known, past.depth, past.camera, keep=past.keep)
+                readout = memory.read(chunk, grid)
         condition = build_condition(
             readout,
             chunk,
@@ -460,11 +470,15 @@ class Chunks:
             return shortened(caption, random.Random(draw(2**31, generator)))
         return caption
 
-    def memory(self, augment: bool, generator: torch.Generator) -> LatentSpatialMemory | RGBPointMemory | None:
+    def memory(
+        self, augment: bool, generator: torch.Generator, *, pixels: bool = True
+    ) -> LatentSpatialMemory | RGBPointMemory | None:
         """An empty memory of the kind that this sample has."""
         if augment and chance(self.config.no_memory, generator):
             return None
-        if augment and self.codec is not None and self.config.pixels and chance(self.config.pixels, generator):
+        asked = augment and pixels and self.codec is not None and self.config.pixels > 0
+        if asked and chance(self.config.pixels, generator):
+            assert self.codec is not None
             decode, encode = pixel_codec(self.codec)
             return RGBPointMemory(self.channels, decode=decode, encode=encode)
         return LatentSpatialMemory(self.channels)

@@ -229,7 +229,7 @@ def mini_reading(home: Path) -> ReadingRecipe:
     """The text encoder, before anything is drawn from what it reads."""
     return ReadingRecipe(
         ReadingConfig(),
-        Schedule(steps=1200, warmup=20, muon_lr=0.01, adamw_lr=2e-3, adamw=r"shared|head", cooldown=0.6, average=0.99,
+        Schedule(steps=500, warmup=20, muon_lr=0.01, adamw_lr=2e-3, adamw=r"shared|head", cooldown=0.6, average=0.99,
                  evaluate_every=300),
     )  # fmt: skip
 
@@ -326,7 +326,7 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
         DenoiserConfig(
             latents=home / "renewed",
             no_memory=0.2,
-            pixels=0.02,
+            pixels=0.03,
             own_depth=0.4,
             train=("transformer", "memory_branch"),
             own=0.04,
@@ -335,6 +335,7 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
             brief=0.5,
             no_text=0.1,
             bf16=True,
+            codec_bf16=True,
         ),
         Schedule(
             steps=2200,

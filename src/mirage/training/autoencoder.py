@@ -7,9 +7,9 @@ be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should de
     crop x1 --encode--> z1 --shift by d cells--> z1'    loss: |z1' - z2|^2 / var(z2), and |decode(z1' or z2) - x2|
     crop x2 = x1 moved by d ------encode------> z2
 
-A channel whose signal once sank below the noise that training adds stays there: nothing is gained by using it a little.
-`revive` gives such channels something to say, and with `pinned` the others keep what they said, so that whatever was
-trained on the latents before still fits.
+What that forbids it costs: channels that do not shift well die, five of the sixteen of the bundled model. Their
+deviation is then taken to be 1, so that nobody after asks what they say (`measure_latents`). With `pinned` the living
+ones keep what they said, so that whatever was trained on the latents before still fits.
 
 Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
 """
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -207,67 +206,11 @@ def dead_channels(std: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def revive(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> list[int]:
-    """Give channels that say nothing something to say, in place; which they were. The others are what they were.
-
-    Each one becomes what the encoder's last features tell (by least squares) of a principal component of what decoding
-    leaves out, with mean 0 and deviation 1. The decoder hears it in a direction that no living channel uses, faintly.
-    """
-    std = statistics(vae)[1]
-    dead = dead_channels(std)
-    if not dead:
-        return dead
-    seen: list[Tensor] = []
-    hook = vae.encoder.conv_out.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-    features, residues = [], []
-    for path in clip_paths(clips)[:count]:
-        with safe_open(path, framework="pt") as file:
-            rgb = file.get_slice("rgb")[:17].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
-        seen.clear()
-        left = rgb - decode(vae, encode(vae, rgb))
-        its: Any = vae.config
-        side = its.scale_factor_spatial
-        features.append(rearrange(torch.cat(seen, dim=2)[:, :, 1:], "b c t h w -> (b t h w) c"))
-        residues.append(rearrange(left[:, :, 1:], "b c (t f) (h y) (w x) -> (b t h w) (c f y x)", f=4, y=side, x=side))
-    hook.remove()
-    x, residue = torch.cat(features), torch.cat(residues)
-    components = torch.linalg.eigh(residue.T @ residue).eigenvectors[:, -len(dead) :]  # of the largest values
-    mean = x.mean(0)
-    x, wanted = x - mean, residue @ components
-    ridge = 1e-4 * len(x) * torch.eye(x.shape[1], device=x.device)
-    weight = torch.linalg.solve(x.T @ x + ridge, x.T @ wanted)
-    weight = weight / (x @ weight).std(0)
-
-    # conv_out and quant_conv are one linear map: with the second the identity, each channel has a kernel of its own
-    out, quant = vae.encoder.conv_out, vae.quant_conv
-    assert out.bias is not None
-    assert quant.bias is not None
-    mix = quant.weight.flatten(1)
-    kernel, bias = torch.einsum("oi,ixyzw->oxyzw", mix, out.weight), mix @ out.bias + quant.bias
-    kernel[dead], bias[dead] = 0, -(mean @ weight)
-    kernel[dead, :, -1, 1, 1] = weight.T
-    out.weight.copy_(kernel)
-    out.bias.copy_(bias)
-    quant.weight.copy_(torch.eye(len(mix))[:, :, None, None, None])
-    quant.bias.zero_()
-
-    entry = vae.post_quant_conv
-    assert entry.bias is not None
-    into = entry.weight.flatten(1)
-    entry.bias += into[:, dead] @ statistics(vae)[0].to(into)[dead]
-    living = [channel for channel in range(len(std)) if channel not in dead]
-    free = torch.linalg.svd(into[:, living], full_matrices=True).U[:, len(living) :]
-    into[:, dead] = 0.3 * into[:, living].norm(dim=0).median() * free[:, : len(dead)]
-    entry.weight.copy_(into.view_as(entry.weight))
-    return dead
-
-
-@torch.no_grad()
 def measure_latents(
     vae: AutoencoderKLWan, clips: Path, *, count: int = 24, before: AutoencoderKLWan | None = None
 ) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each latent channel over training clips, for the configuration; of channels that
-    already lived `before`, what they were."""
+    already lived `before`, what they were. Of dead ones the deviation is 1: normalised, they are as good as 0."""
     latents = []
     for path in clip_paths(clips)[:count]:
         with safe_open(path, framework="pt") as file:
@@ -279,4 +222,5 @@ def measure_latents(
         old_mean, old_std = statistics(before)
         alive = old_std > DEAD * old_std.max()
         mean, std = torch.where(alive, old_mean, mean), torch.where(alive, old_std, std)
+    std[dead_channels(std)] = 1.0
     return mean.tolist(), std.tolist()

@@ -1,4 +1,4 @@
-"""Networks that know a latent by its channels, when some of the channels begin to mean something else.
+"""Networks that know a latent by its channels, when some of the channels are dead, or begin to mean something else.
 
 What they took from such a channel becomes nothing, and what they said of it becomes its mean; all else stays, so that
 training goes on instead of beginning again. `C` latent channels; `changed` their numbers.

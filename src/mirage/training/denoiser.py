@@ -241,7 +241,7 @@ class DenoiserTask:
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
-        they have no reason to be as they truly are, and the mean of all that they could be is mud; but seams are faults.
+        they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
         """
         scheduler = self.world.scheduler
         with torch.no_grad():

@@ -1,16 +1,22 @@
 """Recipes: functions that return a whole configuration. A variant is one of them and two lines.
 
-The bundled model is twelve runs in one folder (`home`), each from what those before it left there:
+The bundled model is runs in one folder (`home`), each from what those before it left there:
 
     mini_clips -> mini_images -> mini_autoencoder -> mini_latents -> mini_denoiser
                                                      mini_views   -> mini_depth_head
                                                      mini_decoder (pixels from the same latents)
     -> mini_memories (the denoiser again, with the depth head's depth and every kind of memory)
     -> mini_detail (how far that is to be trusted; with mini_doors, clips that show the next room)
-    -> mini_words (what a prompt does; not in the weights that ship)   then mini_export
 
-For a lent GPU each but mini_doors and the last also is called `mini_gpu_...`: more of everything, and so many minutes
-instead of so many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
+and once more, on five times the worlds, from where that led or from the weights that ship (mini_bundled):
+
+    mini_long_clips, mini_long_doors, mini_stills -> mini_renewed_autoencoder (its latents stay what they were)
+    -> mini_renewed_latents, mini_renewed_doors   -> mini_renewed_depth_head
+       mini_reading (the text encoder)            -> mini_renewed_denoiser -> mini_renewed_detail
+    then mini_export; mini_words (what reads the words alone) is in none of them
+
+For a lent GPU those of the first kind but mini_doors are also called `mini_gpu_...`: more of everything, and so many
+minutes instead of so many steps (benchmarks/lease.py runs them all). Its run lies where its namesake's would.
 
 A released model (Wan2.2-TI2V-5B unless another is named) learns from clips that `mirage prepare` left in home/shards:
 
@@ -69,13 +75,13 @@ class BundledRecipe:
 
 @dataclass(frozen=True)
 class AutoencoderRecipe:
-    """Train the autoencoder; `start`: the run to begin from, None: from images' warm start. `revive`: begin from what
-    all runs have come to, with something to say for channels that say nothing, and the others held."""
+    """Train the autoencoder; `start`: the run to begin from, None: from images' warm start. `renewed`: begin from
+    what all runs have come to, and hold what the channels say."""
 
     config: AutoencoderConfig
     schedule: Schedule
     start: Path | None = None
-    revive: bool = False
+    renewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class DecoderRecipe:
 @dataclass(frozen=True)
 class DenoiserRecipe:
     """Train transformer, memory branch and text encoder; `start`: the run to begin from, None: what all runs have come
-    to. `renewed`: channels that were revived are forgotten first, and words are heard (training/channels.py)."""
+    to. `renewed`: dead channels are forgotten first, and words are heard (training/channels.py)."""
 
     config: DenoiserConfig
     schedule: Schedule
@@ -107,7 +113,7 @@ class ReadingRecipe:
 
 @dataclass(frozen=True)
 class DepthHeadRecipe:
-    """Train the latent depth head; `renewed`: channels that were revived are forgotten first."""
+    """Train the latent depth head; `renewed`: dead channels are forgotten first."""
 
     config: DepthHeadConfig
     schedule: Schedule
@@ -193,16 +199,27 @@ def mini_decoder(home: Path) -> DecoderRecipe:
     )
 
 
+def mini_long_clips(home: Path) -> ClipsRecipe:
+    """800 clips of two chunks as pixels: 52,000 frames of 800 worlds, 10 GB."""
+    return ClipsRecipe(home / "long", count=800, frames=65)
+
+
+def mini_long_doors(home: Path) -> ClipsRecipe:
+    """And 300 that come into view of the next room."""
+    return ClipsRecipe(home / "long", count=300, frames=65, first=5000, kind="door")
+
+
 def mini_stills(home: Path) -> StillsRecipe:
     """640 pictures that are no world's: something like the variety of photographs."""
     return StillsRecipe(home / "stills", count=40, each=16)
 
 
-def mini_channels(home: Path) -> AutoencoderRecipe:
-    """Five of the sixteen channels had died; now they live. What the others say is held, for all that knows it."""
+def mini_renewed_autoencoder(home: Path) -> AutoencoderRecipe:
+    """Encoder and decoder once more: on five times the worlds, and on pictures that are no world's. What the channels
+    say is held, for all that knows it."""
     return AutoencoderRecipe(
         AutoencoderConfig(
-            clips=home / "clips",
+            clips=home / "long",
             mix=((1, 96, 12), (9, 96, 3), (17, 96, 2), (33, 96, 1)),
             pinned=0.03,
             stills=home / "stills",
@@ -211,7 +228,7 @@ def mini_channels(home: Path) -> AutoencoderRecipe:
         Schedule(
             steps=1300, warmup=40, muon_lr=0.003, adamw_lr=6e-4, cooldown=0.7, average=0.995, evaluate_every=300
         ),
-        revive=True,
+        renewed=True,
     )
 
 
@@ -299,29 +316,29 @@ def mini_detail(home: Path) -> DenoiserRecipe:
 
 
 def mini_renewed_latents(home: Path) -> ClipsRecipe:
-    """The first 520 of the clips of every kind, with all channels alive."""
-    return ClipsRecipe(home / "renewed", count=520, frames=65, latents=True, source=home / "clips", bf16=True)
+    """The first 420 of the clips of every kind, as latents of the renewed autoencoder."""
+    return ClipsRecipe(home / "renewed", count=420, frames=65, latents=True, source=home / "long", bf16=True)
 
 
 def mini_renewed_doors(home: Path) -> ClipsRecipe:
-    """And 200 of doors."""
+    """And 160 of doors."""
     return ClipsRecipe(
-        home / "renewed", count=200, frames=65, latents=True, first=5000, source=home / "clips", bf16=True
+        home / "renewed", count=160, frames=65, latents=True, first=5000, source=home / "long", bf16=True
     )
 
 
 def mini_renewed_depth_head(home: Path) -> DepthHeadRecipe:
-    """Depth from latents with all channels alive."""
+    """Depth again, from the renewed latents of three times the worlds."""
     return DepthHeadRecipe(
         DepthHeadConfig(latents=home / "renewed"),
-        Schedule(steps=800, warmup=20, muon_lr=0.006, adamw_lr=6e-4, cooldown=0.8, average=0.99, evaluate_every=200),
+        Schedule(steps=500, warmup=20, muon_lr=0.006, adamw_lr=6e-4, cooldown=0.8, average=0.99, evaluate_every=250),
         renewed=True,
     )
 
 
 def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
-    """Transformer and branch again: for latents with all channels alive, for words, and for drafts, which are what
-    glimpses are."""
+    """Transformer and branch again, on twice the worlds: without dead channels, for words, and for drafts, which are
+    what glimpses are."""
     return DenoiserRecipe(
         DenoiserConfig(
             latents=home / "renewed",
@@ -570,8 +587,10 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_clips,
         mini_images,
         mini_autoencoder,
+        mini_long_clips,
+        mini_long_doors,
         mini_stills,
-        mini_channels,
+        mini_renewed_autoencoder,
         mini_latents,
         mini_views,
         mini_doors,

@@ -19,7 +19,7 @@ from mirage.models.tiny import build_world
 from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel, load_world_model
 from mirage.training import parallel
-from mirage.training.autoencoder import AutoencoderTask, dead_channels, measure_latents, revive, start_from_images
+from mirage.training.autoencoder import AutoencoderTask, dead_channels, measure_latents, start_from_images
 from mirage.training.channels import forget_in_denoiser, forget_in_depth_head, hear_words
 from mirage.training.clips import clip_paths, draw_stills, render_clips
 from mirage.training.decoder import DecoderTask
@@ -157,12 +157,10 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
                 bundled(home)
         case AutoencoderRecipe():
             vae, before = fold_time(_fresh().to(device).vae), None
-            if recipe.revive:
+            if recipe.renewed:
                 before = assembled(home, without=folder.name).to(device).vae
                 put_weights(vae, dict(before.named_parameters()))
                 vae.register_to_config(**{name: before.config[name] for name in _LATENTS})
-                if not (folder / CHECKPOINT).is_file():
-                    revive(vae, recipe.config.clips)
             elif recipe.start is None:
                 start_from_images(vae)
             else:
@@ -178,7 +176,7 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
             if recipe.start is not None:
                 _begin(DenoiserTask.modules(world), recipe.start, folder)
             if recipe.renewed and not (folder / CHECKPOINT).is_file():
-                forget_in_denoiser(world, _revived(home))
+                forget_in_denoiser(world, _dead(home))
                 hear_words(world, generator=torch.Generator(device).manual_seed(0))
             fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe, look=look)
         case ReadingRecipe():
@@ -187,7 +185,7 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
             head = assembled(home).to(device).depth_head
             assert head is not None
             if recipe.renewed and not (folder / CHECKPOINT).is_file():
-                forget_in_depth_head(head, _revived(home))
+                forget_in_depth_head(head, _dead(home))
             fit(DepthHeadTask(head, recipe.config), recipe.schedule, folder, recipe=recipe)
         case FinetuneRecipe():
             finetune(recipe, folder, look=look)
@@ -253,8 +251,8 @@ def distil(recipe: DistilRecipe, folder: Path) -> None:
         head.save_pretrained(folder / "depth_head")
 
 
-def _revived(home: Path) -> list[int]:
-    """The channels of the autoencoder's first run that said nothing."""
+def _dead(home: Path) -> list[int]:
+    """The channels of the autoencoder's first run that say nothing."""
     std: list[float] = json.loads((home / "mini_autoencoder" / STATISTICS).read_text())["latents_std"]
     return dead_channels(torch.tensor(std))
 
@@ -285,7 +283,7 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
     parts = {
         "mini_autoencoder": world.vae,
         "mini_decoder": DecoderTask.modules(world.vae),
-        "mini_channels": world.vae,
+        "mini_renewed_autoencoder": world.vae,
         "mini_depth_head": world.depth_head,
         "mini_renewed_depth_head": world.depth_head,
         "mini_denoiser": denoiser,

@@ -449,9 +449,8 @@ class Chunks:
         memory = self.memory(augment, generator, pixels=pixels)
         readout = Readout.holes(len(chunk), known.shape[1], grid)
         if memory is not None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.config.codec_bf16):
-                memory.write(known, past.depth, past.camera, keep=past.keep)
-                readout = memory.read(chunk, grid)
+            memory.write(known, past.depth, past.camera, keep=past.keep)
+            readout = memory.read(chunk, grid)
         condition = build_condition(
             readout,
             chunk,
@@ -479,7 +478,8 @@ class Chunks:
         asked = augment and pixels and self.codec is not None and self.config.pixels > 0
         if asked and chance(self.config.pixels, generator):
             assert self.codec is not None
-            decode, encode = pixel_codec(self.codec)
+            precision = torch.autocast("cpu", torch.bfloat16, enabled=self.config.codec_bf16)
+            decode, encode = map(precision, pixel_codec(self.codec))
             return RGBPointMemory(self.channels, decode=decode, encode=encode)
         return LatentSpatialMemory(self.channels)
 

@@ -355,7 +355,7 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
             codec_bf16=True,
         ),
         Schedule(
-            steps=2200,
+            steps=2000,
             warmup=40,
             muon_lr=0.006,
             adamw_lr=1e-3,

@@ -10,10 +10,12 @@ from mirage.training.optimizer import MuonAdamW, orthogonalised
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(2, 24), st.integers(2, 24), st.integers(0, 1000))
-def test_an_update_has_singular_values_near_one(rows, columns, seed):
+@given(st.integers(2, 24), st.integers(2, 24), st.integers(0, 1000), st.booleans())
+def test_an_update_has_singular_values_near_one(rows, columns, seed, bf16):
     update = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    values = torch.linalg.svdvals(orthogonalised(update)) / max(1.0, rows / columns) ** 0.5
+    found = orthogonalised(update, bf16=bf16)
+    assert found.dtype == update.dtype
+    values = torch.linalg.svdvals(found) / max(1.0, rows / columns) ** 0.5
     assert values.max() < 1.3
     assert values.median() > 0.3
 

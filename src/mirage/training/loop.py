@@ -64,6 +64,7 @@ class Schedule:
     `minutes`: the end is then, or after `steps` if that is sooner; the cool-down, too. `workers`: processes that make
     batches ahead. `reuse`: how often a batch is seen, with other noise. `accumulate`: batches whose gradients are added
     up for a step. `shard`: share the weights out among the processes (FSDP2). `tensorboard`: the curve there, too.
+    `muon_bf16`: Muon's matrices are worked out in bfloat16.
     """
 
     steps: int
@@ -85,6 +86,7 @@ class Schedule:
     accumulate: int = 1
     shard: bool = False
     tensorboard: bool = False
+    muon_bf16: bool = False
 
     def scale(self, step: int, seconds: float = 0.0) -> float:
         """Factor on both learning rates at `step`, so many seconds after the beginning."""
@@ -110,6 +112,7 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, 
         adamw_lr=schedule.adamw_lr,
         adamw=schedule.adamw,
         weight_decay=schedule.weight_decay,
+        bf16=schedule.muon_bf16,
     )
     averaged = {name: local(p.detach()).clone() for name, p in optimizer.parameters.items()}
     step, before = _resume(folder, optimizer, averaged)

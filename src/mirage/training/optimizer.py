@@ -21,7 +21,8 @@ from mirage.training.parallel import local, piece, whole
 
 class MuonAdamW:
     """`named`: parameters by name. `adamw` is a regular expression: matching names take AdamW whatever their shape
-    (embeddings, output layers); vectors and scalars always do.
+    (embeddings, output layers); vectors and scalars always do. `bf16`: work the nearest orthogonal matrices
+    out in bfloat16.
 
     `step(scale)` takes one step with both learning rates times `scale` (the schedule). With several processes each
     orthogonalises its share of the matrices and the results are summed: same numbers, less work.
@@ -35,6 +36,7 @@ class MuonAdamW:
         adamw_lr: float,
         adamw: str = "(?!)",
         momentum: float = 0.95,
+        bf16: bool = False,
         betas: tuple[float, float] = (0.9, 0.98),
         weight_decay: float = 0.0,
     ) -> None:
@@ -42,7 +44,7 @@ class MuonAdamW:
         self.matrices = {n: p for n, p in parameters.items() if p.ndim >= 2 and not re.search(adamw, n)}
         self.others = {n: p for n, p in parameters.items() if n not in self.matrices}
         self.muon_lr, self.adamw_lr, self.momentum, self.betas = muon_lr, adamw_lr, momentum, betas
-        self.weight_decay = weight_decay
+        self.weight_decay, self.bf16 = weight_decay, bf16
         self.steps = 0
         if any(isinstance(p, DTensor) for p in self.matrices.values()):
             raise InputError('weights that are shared out among processes take AdamW alone; expected adamw="."')
@@ -78,7 +80,8 @@ class MuonAdamW:
             buffer = self.first[name]
             buffer.lerp_(grad, 1 - self.momentum)
             mine = i % world == rank and p.grad is not None
-            updates.append(orthogonalised(torch.lerp(grad, buffer, self.momentum)) if mine else torch.zeros_like(p))
+            towards = torch.lerp(grad, buffer, self.momentum)
+            updates.append(orthogonalised(towards, bf16=self.bf16) if mine else torch.zeros_like(p))
         if world > 1 and updates:
             flat = torch.cat([u.flatten() for u in updates])
             dist.all_reduce(flat)
@@ -103,10 +106,11 @@ class MuonAdamW:
                 tensor.copy_(piece(state[f"{prefix}.{name}"], like[name]))
 
 
-def orthogonalised(update: Tensor, *, iterations: int = 5) -> Tensor:
+def orthogonalised(update: Tensor, *, iterations: int = 5, bf16: bool = False) -> Tensor:
     """The nearest (semi-)orthogonal matrix to `update` [O, ...] seen as [O, rest], scaled so that every entry of a
-    matrix of any shape moves by about the same amount. Quintic Newton-Schulz; singular values end within 0.7..1.2."""
-    matrix = update.flatten(1).float()
+    matrix of any shape moves by about the same amount. Quintic Newton-Schulz; singular values end within 0.7..1.2.
+    `bf16`: computed in bfloat16, which is enough for it, on machines that have it."""
+    matrix = update.flatten(1).to(torch.bfloat16 if bf16 else torch.float32)
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (torch.linalg.matrix_norm(x) + 1e-7)

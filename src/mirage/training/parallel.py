@@ -10,6 +10,8 @@ weights only of the block at work. `local` is that piece, `whole` the sum of the
 import os
 import socket
 from collections.abc import Callable, Iterable
+from multiprocessing import parent_process
+from threading import Thread
 
 import torch
 import torch.distributed as dist
@@ -45,6 +47,7 @@ def launch(work: Callable[..., None], *args: object, processes: int) -> None:
 
 
 def _enter(rank: int, processes: int, port: int, work: Callable[..., None], args: tuple) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=processes)
@@ -52,6 +55,14 @@ def _enter(rank: int, processes: int, port: int, work: Callable[..., None], args
         work(*args)
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would go on, and write into a run that somebody has taken up again."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def rank() -> int:

@@ -355,7 +355,7 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
             codec_bf16=True,
         ),
         Schedule(
-            steps=2000,
+            steps=1350,
             warmup=40,
             muon_lr=0.006,
             adamw_lr=1e-3,
@@ -363,7 +363,8 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
             cooldown=0.7,
             average=0.995,
             seed=4,
-            evaluate_every=400,
+            evaluate_every=450,
+            muon_bf16=True,
         ),
         renewed=True,
     )

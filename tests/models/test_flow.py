@@ -64,6 +64,22 @@ def test_a_gaussian_is_transported_exactly(prediction: str) -> None:
     assert errors[-1] < 0.005
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_calmer_noise_ends_nearer_to_the_mean(scale: float) -> None:
+    """scale * n ends at MEAN + scale * STD * n; without any noise, at the mean."""
+    noise = torch.randn((1, 2, 2, 8, 8), generator=torch.Generator().manual_seed(5))
+    latents = flow.denoise(
+        gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=96, noise_scale=scale,
+        generator=torch.Generator().manual_seed(5),
+    )  # fmt: skip
+    torch.testing.assert_close(latents[:, :, 1:], MEAN + scale * STD * noise, atol=0.005, rtol=0)
+    with pytest.raises(InputError, match="noise scale is 1.5"):
+        flow.denoise(
+            gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=1, noise_scale=1.5,
+            generator=torch.Generator(),
+        )  # fmt: skip
+
+
 def test_the_two_predictions_are_one_model() -> None:
     def once(p: str) -> Tensor:
         generator = torch.Generator().manual_seed(1)

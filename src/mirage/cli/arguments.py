@@ -89,6 +89,8 @@ class Generate(Walking):
     draft: Literal["auto", "on", "off"] = "auto"
     """Draw a few views of each chunk first, so that what is made up moves as the camera does; auto: as the model was
     made for (the bundled one: on)."""
+    noise_scale: Annotated[float | None, _unset("X", "the model's own, 1 for Wan2.2")] = None
+    """Deviation of the noise that a chunk begins with, 0 to 1: below 1 what is made up is calmer, and softer."""
     cache: Annotated[float | None, _unset("THRESHOLD", "every step is computed")] = None
     """Leave out most of the network in denoising steps that differ by less than this from the one before, such as 0.05;
     with --conditioning guidance."""

@@ -101,7 +101,8 @@ def run(asked: Generate) -> Result:
         "prompt": prompt, "prompts": {str(number): text for number, text in by_chunk.items()},
         "negative_prompt": asked.negative_prompt, "guidance_scale": asked.guidance_scale,
         "flow_shift": session.settings.flow_shift, "conditioning": conditioning, "cache": asked.cache,
-        "steps": session.settings.steps or world.default_steps, "draft": asked.draft, "memory": asked.memory,
+        "steps": session.settings.steps or world.default_steps, "draft": asked.draft,
+        "noise_scale": session.settings.noise_scale, "memory": asked.memory,
         "memory_budget": asked.memory_budget, "depth_model": asked.depth_model, "moving": asked.moving,
         "device": str(device), "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
         "size": list(world.size), "frames": video.frames, "fps": asked.fps,
@@ -220,6 +221,8 @@ def _check(asked: Generate) -> torch.device:
         raise InputError(f"--fov {asked.fov}: a field of view is 1 to 170 degrees")
     if not math.isfinite(asked.guidance_scale):
         raise InputError(f"--guidance-scale {asked.guidance_scale}: expected a finite number, 1 for none")
+    if asked.noise_scale is not None and not 0 <= asked.noise_scale <= 1:
+        raise InputError(f"--noise-scale {asked.noise_scale}: expected 0 to 1")
     if asked.flow_shift is not None and not 0 < asked.flow_shift <= 100:
         raise InputError(f"--flow-shift {asked.flow_shift}: expected a number above 0, at most 100 (Wan2.2: 5)")
     if asked.negative_prompt and asked.guidance_scale == 1.0:
@@ -336,4 +339,5 @@ def _settings(asked: Generate, before: Settings) -> Settings:
                                flow_shift=asked.flow_shift or before.flow_shift, conditioning=asked.conditioning,
                                filter=asked.static_filter or before.filter,
                                draft=before.draft if asked.draft == "auto" else asked.draft == "on",
+                               noise_scale=before.noise_scale if asked.noise_scale is None else asked.noise_scale,
                                guidance_scale=asked.guidance_scale, negative_prompt=asked.negative_prompt)

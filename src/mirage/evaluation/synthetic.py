@@ -141,6 +141,7 @@ VARIANTS: dict[str, Variant] = {
     "latent, no gate": Variant(_latent(admit="all")),
     "latent, filter": Variant(_latent(), Settings(filter=True)),
     "latent, no draft": Variant(_latent(), Settings(draft=False)),
+    "latent, full noise": Variant(_latent(), Settings(noise_scale=1.0)),
     "latent, no filter": Variant(_latent(), Settings(filter=False)),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),

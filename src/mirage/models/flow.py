@@ -72,6 +72,7 @@ def denoise(
     guidance_scale: float = 1.0,
     negative: Condition | None = None,
     memory: Guidance | None = None,
+    noise_scale: float = 1.0,
     callback: Callable[[int, Tensor], None] | None = None,
     stop: int | None = None,
 ) -> Tensor:
@@ -80,16 +81,20 @@ def denoise(
     generator        lives on the CPU, so that a seed gives the same noise, hence the same video, on every device
     guidance_scale   1: no guidance. Otherwise `negative` is needed: output = negative + scale * (positive - negative)
     memory           how the readout enters through the sampler; None: it does not, the network may see it by a branch
+    noise_scale      deviation of the noise that is begun with. Below 1 what is made up is calmer, nearer to the mean of
+                     all that it could be; a network that has learnt little takes chance in the noise for colours
     callback         called after each step with its number, from 0, and the latents so far
     stop             after so many of the steps, with the noise of `scheduler.sigmas[stop]` still in; None: none is left
     """
     if steps < 1:
         raise InputError(f"steps is {steps}; accepted: 1 or more")
+    if not 0 <= noise_scale <= 1:
+        raise InputError(f"noise scale is {noise_scale}; accepted: 0 to 1, 1 being what a network is trained with")
     if guidance_scale != 1.0 and negative is None:
         raise InputError(f"guidance_scale is {guidance_scale} without a negative condition; accepted: 1, or give one")
     first = condition.first
     b, c, t, h, w = condition.memory.shape
-    sample = torch.randn((b, c, t - 1, h, w), generator=generator).to(first.device)
+    sample = (noise_scale * torch.randn((b, c, t - 1, h, w), generator=generator)).to(first.device)
 
     scheduler.set_timesteps(steps, device=first.device)
     scheduler.set_begin_index(0)

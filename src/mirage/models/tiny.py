@@ -56,6 +56,7 @@ class MiniConfig:
     flow_shift: float = 3.0
     default_steps: int = 4
     drafts: bool = True
+    noise_scale: float = 0.5
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
 
@@ -82,6 +83,7 @@ TINY = MiniConfig(
     flow_shift=5.0,
     default_steps=3,
     drafts=False,
+    noise_scale=1.0,
     size=(64, 96),
     chunk_frames=9,
 )
@@ -167,6 +169,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         default_steps=config.default_steps,
         text_length=config.text_length,
         drafts=config.drafts,
+        noise_scale=config.noise_scale,
     )
     return world.eval()
 

@@ -91,6 +91,7 @@ class WorldModel(DiffusionPipeline):
         default_steps: int = 40,
         text_length: int = 512,
         drafts: bool = False,
+        noise_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
@@ -111,6 +112,7 @@ class WorldModel(DiffusionPipeline):
             default_steps=default_steps,
             text_length=text_length,
             drafts=drafts,
+            noise_scale=noise_scale,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
         self.offload: Offload = "none"
@@ -161,6 +163,7 @@ class WorldModel(DiffusionPipeline):
         negative: Condition | None = None,
         conditioning: Conditioning = "auto",
         flow_shift: float | None = None,
+        noise_scale: float | None = None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Latents [B,C,T,h,w], float32, of the frames that `condition` describes; see `flow.denoise`.
@@ -170,6 +173,7 @@ class WorldModel(DiffusionPipeline):
         negative      None: no classifier-free guidance
         conditioning  how the memory enters, see `conditioning`
         flow_shift    of the noise schedule, more than 1 leans towards noise; None: the model's own
+        noise_scale   deviation of the noise that is begun with; None: the model's own
         """
         device, dtype = self._execution_device, self.transformer.dtype
         branch = self.memory_branch if self.conditioning(conditioning) == "branch" else None
@@ -202,6 +206,7 @@ class WorldModel(DiffusionPipeline):
             guidance_scale=guidance_scale,
             negative=away,
             memory=self.guidance if branch is None else None,
+            noise_scale=self.noise_scale if noise_scale is None else noise_scale,
             callback=callback,
         )
 
@@ -302,6 +307,11 @@ class WorldModel(DiffusionPipeline):
     def default_steps(self) -> int:
         """Denoising steps unless asked otherwise."""
         return self._setting("default_steps")
+
+    @property
+    def noise_scale(self) -> float:
+        """Deviation of the noise that a chunk begins with unless asked otherwise."""
+        return self._setting("noise_scale")
 
     @property
     def drafts(self) -> bool:

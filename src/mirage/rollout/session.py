@@ -68,6 +68,7 @@ class Settings:
     filter             keep what moves out of the memory; for worlds in which something does
     draft              make up what is unknown once, in a draft of a few views that the whole chunk then knows
                        (draft.py); None: as the model was made for
+    noise_scale        deviation of the noise that a chunk begins with, 0 to 1; None: the model's own
     history            latent frames kept to look back at
     """
 
@@ -82,6 +83,7 @@ class Settings:
     max_residual: float = 0.2
     filter: bool = False
     draft: bool | None = None
+    noise_scale: float | None = None
     history: int = 96
 
 
@@ -338,6 +340,7 @@ class Session:
             negative=self._negative(condition),
             conditioning=self.settings.conditioning,
             flow_shift=self.settings.flow_shift,
+            noise_scale=self.settings.noise_scale,
         )
         return latents[0, :, 1:].transpose(0, 1)
 

@@ -251,6 +251,7 @@ class DenoiserTask:
                 scheduler=scheduler,
                 steps=self.config.own_steps,
                 generator=generator,
+                noise_scale=self.world.noise_scale,
                 stop=steps,
             )
         sigma = noisy.new_full((len(noisy), noisy.shape[2]), float(scheduler.sigmas[steps]))
@@ -282,6 +283,7 @@ class DenoiserTask:
             scheduler=self.world.scheduler,
             steps=self.config.own_steps,
             generator=generator,
+            noise_scale=self.world.noise_scale,
         )
         return torch.cat([known[before], made[0, :, 1:].transpose(0, 1).to(known)])
 

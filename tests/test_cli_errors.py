@@ -112,6 +112,7 @@ WRONG = {
     "an unknown conditioning": "--conditioning magic",
     "a flow shift of 0": "--flow-shift 0",
     "a flow shift of NaN": "--flow-shift nan",
+    "a noise scale of 2": "--noise-scale 2",
     "a negative prompt for nothing": "--negative-prompt blurred",
     "a cache beside the branch": "--cache 0.05",
     "a cache threshold below 0": "--conditioning guidance --cache -1",

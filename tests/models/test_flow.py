@@ -73,7 +73,7 @@ def test_calmer_noise_ends_nearer_to_the_mean(scale: float) -> None:
         generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
     torch.testing.assert_close(latents[:, :, 1:], MEAN + scale * STD * noise, atol=0.005, rtol=0)
-    with pytest.raises(InputError, match="noise scale is 1.5"):
+    with pytest.raises(InputError, match=r"noise scale is 1\.5"):
         flow.denoise(
             gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=1, noise_scale=1.5,
             generator=torch.Generator(),

@@ -355,7 +355,7 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
             codec_bf16=True,
         ),
         Schedule(
-            steps=1350,
+            steps=1150,
             warmup=40,
             muon_lr=0.006,
             adamw_lr=1e-3,
@@ -379,7 +379,7 @@ def mini_renewed_detail(home: Path) -> DenoiserRecipe:
             few.config, train=("detail",), sampled=0.65, unknown=0.2, own=0.08, told=0.0, apart=0.35, latent_noise=0.08
         ),
         schedule=replace(
-            few.schedule, steps=600, muon_lr=0.006, adamw_lr=8e-4, adamw=r"enter|leave", cooldown=1.0, average=0.98,
+            few.schedule, steps=350, muon_lr=0.006, adamw_lr=8e-4, adamw=r"enter|leave", cooldown=1.0, average=0.98,
             seed=5, evaluate_every=300,
         ),
         renewed=False,

@@ -37,8 +37,8 @@ SECTIONS = {
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
-    "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent rgb none "
-              "--out outputs/results/worlds",
+    "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent none --out outputs/results/worlds",
+    "memories": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories latent rgb --out outputs/results/memories",
     "autoencoder": "python benchmarks/autoencoder.py --worlds 50",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
               "'latent, no lock' --out outputs/results/chunks",

@@ -120,6 +120,20 @@ def test_guidance_and_prompts_by_chunk(walk, place):
     assert not torch.equal(load_video("b.mp4"), load_video("c.mp4"))
 
 
+def test_drafts_and_calmer_noise_are_asked_for_and_told(walk):
+    """A model drafts and begins with the noise that it was made for, unless it is asked otherwise."""
+    videos, seconds = {}, {}
+    for name, options in (("plain", ()), ("off", ("--draft", "off")), ("on", ("--draft", "on")),
+                          ("calm", ("--noise-scale", "0.5"))):  # fmt: skip
+        assert walk("--trajectory", "pan", "--frames", "9", "--out", f"{name}.mp4", *options)[0] == 0
+        receipt = json.loads(Path(f"{name}.receipt.json").read_text())
+        videos[name], seconds[name] = load_video(f"{name}.mp4"), receipt["chunks"][0]["seconds"]["draft"]
+    assert (receipt["draft"], receipt["noise_scale"]) == ("auto", 0.5)
+    assert torch.equal(videos["plain"], videos["off"])
+    assert not torch.equal(videos["plain"], videos["calm"])
+    assert seconds["on"] > 10 * seconds["off"]  # what a draft shows, this model's untrained branch does not heed
+
+
 def test_a_budget_is_kept_in_every_chunk(walk):
     code, _, _, _ = walk("--trajectory", "w 8, right 24", "--out", "w.mp4", "--memory-budget", "64KiB")
     assert code == 0

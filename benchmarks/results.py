@@ -37,11 +37,12 @@ SECTIONS = {
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
-    "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent none --out outputs/results/worlds",
-    "memories": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories latent rgb --out outputs/results/memories",
+    "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent --out outputs/results/worlds",
+    "memories": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories latent rgb none "
+                "--out outputs/results/memories",
     "autoencoder": "python benchmarks/autoencoder.py --worlds 50",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
-              "'latent, no lock' --out outputs/results/chunks",
+              "--out outputs/results/chunks",
     "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
              "--out outputs/results/depth",
     "steps": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.models.condition import Condition
-from mirage.models.transformer import MemoryBranch, predict, rotary_at
+from mirage.models.transformer import MemoryBranch, embedded, predict, rotary_at
 
 T, H, W = 3, 4, 6
 CELLS = (H // 2) * (W // 2)
@@ -269,3 +269,29 @@ def test_rays_can_be_hidden_from_the_same_weights():
     assert not torch.equal(hidden, predict(model, branch, latents, timestep, condition))
     with pytest.raises(InputError, match="no rays"):
         trained(model, use_rays=False).without_rays()
+
+
+@pytest.mark.parametrize(("channels", "dim", "patch"), [(16, 256, 4), (25, 256, 4), (48, 64, 2), (4, 8, 2)])
+@torch.no_grad()
+def test_patches_in_bfloat16_are_those_of_float32_up_to_rounding(channels, dim, patch):
+    """Asked of the sizes that ship: a library's 3D convolution in bfloat16 was wrong for the first of them."""
+    torch.manual_seed(0)
+    embedding = torch.nn.Conv3d(channels, dim, (1, patch, patch), stride=(1, patch, patch))
+    x = torch.randn(4, channels, 9, 24, 32)
+    exact = embedding(x)
+    assert torch.equal(embedded(embedding, x), exact)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = embedded(embedding, x)
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded.float() - exact).square().mean() < 1e-4 * exact.square().mean()
+
+
+@torch.no_grad()
+def test_a_network_in_bfloat16_says_what_it_says_in_float32():
+    model = backbone()
+    branch = trained(model, detail_channels=8, detail_blocks=1)
+    latents, timestep, condition = inputs(p=1, r=1)
+    exact = predict(model, branch, latents, timestep, condition)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = predict(model, branch, latents, timestep, condition)
+    assert (rounded.float() - exact).square().mean() < 1e-3 * exact.square().mean()

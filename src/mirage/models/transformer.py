@@ -81,7 +81,7 @@ def predict(
     rotary = token_rotary(transformer, counts, grid, latents.device, published=published)
 
     beside = torch.cat([condition.references, latents, condition.preceding], dim=2) if r or p else latents
-    hidden = rearrange(transformer.patch_embedding(beside), "b d t h w -> b (t h w) d").contiguous()
+    hidden = rearrange(embedded(transformer.patch_embedding, beside), "b d t h w -> b (t h w) d").contiguous()
 
     start, stop = r * cells, (r + frames) * cells
     hinted = hidden.shape[1] if published else stop  # hints are for the tokens start..hinted
@@ -107,6 +107,19 @@ def predict(
     if branch is None or branch.detail is None:
         return output
     return output + branch.correction(output, latents, timestep, condition)
+
+
+def embedded(embedding: nn.Conv3d, x: Tensor) -> Tensor:
+    """Patches of x [B,c,T,h,w] as tokens [B,d,T,h/p,w/p]: `embedding(x)`, for kernels as wide as their stride.
+
+    On a CPU in bfloat16 it is written as the matrix product that it is: oneDNN's 3D convolution in bfloat16 (torch
+    2.13, Xeon with AMX) gives wrong numbers here, off by as much as they are large, and says nothing.
+    """
+    if x.device.type != "cpu" or not (torch.is_autocast_enabled("cpu") or x.dtype == torch.bfloat16):
+        return embedding(x)
+    _, rows, columns = embedding.kernel_size
+    patches = rearrange(x, "b c t (h p) (w q) -> b t h w (c p q)", p=rows, q=columns)
+    return rearrange(F.linear(patches, embedding.weight.flatten(1), embedding.bias), "b t h w d -> b d t h w")
 
 
 class MemoryBranch(ModelMixin, ConfigMixin):
@@ -248,7 +261,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
 
         text [B,L,d] and modulation [B,N,6,d] as embedded by the backbone.
         """
-        seen = self.patch_embedding(self._inputs(condition).to(hidden.dtype))
+        seen = embedded(self.patch_embedding, self._inputs(condition).to(hidden.dtype))
         state = rearrange(seen, "b d t h w -> b (t h w) d")
         hints = []
         for block in self.blocks:

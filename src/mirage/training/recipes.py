@@ -12,7 +12,7 @@ and once more, on five times the worlds, from where that led or from the weights
 
     mini_long_clips, mini_long_doors, mini_stills -> mini_renewed_autoencoder (its latents stay what they were)
     -> mini_renewed_latents, mini_renewed_doors   -> mini_renewed_depth_head
-       mini_reading (the text encoder)            -> mini_renewed_denoiser -> mini_renewed_detail
+       mini_reading (the text encoder)            -> mini_renewed_denoiser -> mini_renewed_detail, mini_renewed_words
     then mini_export; mini_words (what reads the words alone) is in none of them
 
 For a lent GPU those of the first kind but mini_doors are also called `mini_gpu_...`: more of everything, and so many
@@ -346,24 +346,24 @@ def mini_renewed_denoiser(home: Path) -> DenoiserRecipe:
             pixels=0.03,
             own_depth=0.4,
             train=("transformer", "memory_branch"),
-            own=0.04,
-            told=0.15,
-            apart=0.4,
+            own=0.03,
+            told=0.1,
+            apart=0.35,
             brief=0.5,
             no_text=0.1,
             bf16=True,
             codec_bf16=True,
         ),
         Schedule(
-            steps=1150,
-            warmup=40,
-            muon_lr=0.006,
-            adamw_lr=1e-3,
+            steps=620,
+            warmup=30,
+            muon_lr=0.004,
+            adamw_lr=6e-4,
             adamw=r"patch_embedding|proj_out\.|detail",
-            cooldown=0.7,
-            average=0.995,
+            cooldown=0.9,
+            average=0.99,
             seed=4,
-            evaluate_every=450,
+            evaluate_every=310,
             muon_bf16=True,
         ),
         renewed=True,
@@ -376,11 +376,28 @@ def mini_renewed_detail(home: Path) -> DenoiserRecipe:
     return replace(
         few,
         config=replace(
-            few.config, train=("detail",), sampled=0.65, unknown=0.2, own=0.08, told=0.0, apart=0.35, latent_noise=0.08
+            few.config, train=("detail",), sampled=0.65, unknown=0.4, own=0.08, told=0.0, apart=0.35, latent_noise=0.08
         ),
         schedule=replace(
-            few.schedule, steps=350, muon_lr=0.006, adamw_lr=8e-4, adamw=r"enter|leave", cooldown=1.0, average=0.98,
+            few.schedule, steps=230, muon_lr=0.006, adamw_lr=8e-4, adamw=r"enter|leave", cooldown=1.0, average=0.98,
             seed=5, evaluate_every=300,
+        ),
+        renewed=False,
+    )  # fmt: skip
+
+
+def mini_renewed_words(home: Path) -> DenoiserRecipe:
+    """What of the transformer reads the words, by itself, and nearly always where there is nothing but noise yet: a
+    sampler decides there what becomes of them; where half of a picture shows through, its words tell nothing new."""
+    few = mini_renewed_denoiser(home)
+    return replace(
+        few,
+        config=replace(
+            few.config, train=("words",), told=0.5, apart=1.0, own=0.0, pixels=0.0, own_depth=0.0, fresh=0.5, shift=40.0
+        ),
+        schedule=replace(
+            few.schedule, steps=300, warmup=20, muon_lr=0.009, adamw_lr=1.5e-3, adamw=r"norms", cooldown=0.6,
+            average=0.98, seed=6, evaluate_every=300,
         ),
         renewed=False,
     )  # fmt: skip
@@ -606,6 +623,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_renewed_depth_head,
         mini_renewed_denoiser,
         mini_renewed_detail,
+        mini_renewed_words,
         mini_words,
         mini_export,
         mini_gpu_clips,

@@ -292,6 +292,7 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_detail": DenoiserTask.modules(world, ("detail",)),
         "mini_renewed_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
         "mini_renewed_detail": DenoiserTask.modules(world, ("detail",)),
+        "mini_renewed_words": DenoiserTask.modules(world, ("words",)),
         "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
     }
     for name, module in parts.items():

@@ -56,7 +56,7 @@ class MiniConfig:
     flow_shift: float = 3.0
     default_steps: int = 4
     drafts: bool = True
-    noise_scale: float = 1.0
+    noise_scale: float = 0.6
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
 
@@ -83,6 +83,7 @@ TINY = MiniConfig(
     flow_shift=5.0,
     default_steps=3,
     drafts=False,
+    noise_scale=1.0,
     size=(64, 96),
     chunk_frames=9,
 )

@@ -107,3 +107,25 @@ def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
     assert not drafted.readout.mask.all()
     assert torch.isfinite(drafted.latents).all()
     assert torch.equal(walk(draft=True).latents, drafted.latents)
+
+
+@pytest.mark.parametrize(("prompt", "asked", "guided"), [("a red room", 1.0, [2.0, 1.0]), ("", 1.0, [1.0, 1.0]),
+                                                         ("a red room", 5.0, [5.0, 5.0])])  # fmt: skip
+def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monkeypatch):
+    world = tiny_world()
+    world.register_to_config(drafts=True, draft_guidance=2.0)
+    found, denoise = [], world.denoise
+
+    def denoised(condition, *, guidance_scale, **choices):
+        found.append((condition.frames, guidance_scale))
+        return denoise(condition, guidance_scale=guidance_scale, **choices)
+
+    monkeypatch.setattr(world, "denoise", denoised)
+
+    def wall(latents, camera, *, first):
+        return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
+
+    session = Session(world, torch.rand(3, 64, 96), camera=Camera.looking(aspect=1.5), depth=wall, prompt=prompt,
+                      settings=Settings(guidance_scale=asked))  # fmt: skip
+    session.step(pan(session.camera, 9, degrees=60)[1:])
+    assert found == list(zip((3, 3), guided, strict=True))  # a chunk of 3 latent frames, all of them in its draft

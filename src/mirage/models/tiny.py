@@ -57,6 +57,7 @@ class MiniConfig:
     default_steps: int = 4
     drafts: bool = True
     noise_scale: float = 0.6
+    draft_guidance: float = 3.0
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
 
@@ -84,6 +85,7 @@ TINY = MiniConfig(
     default_steps=3,
     drafts=False,
     noise_scale=1.0,
+    draft_guidance=1.0,
     size=(64, 96),
     chunk_frames=9,
 )
@@ -170,6 +172,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         text_length=config.text_length,
         drafts=config.drafts,
         noise_scale=config.noise_scale,
+        draft_guidance=config.draft_guidance,
     )
     return world.eval()
 

@@ -92,6 +92,7 @@ class WorldModel(DiffusionPipeline):
         text_length: int = 512,
         drafts: bool = False,
         noise_scale: float = 1.0,
+        draft_guidance: float = 1.0,
     ) -> None:
         super().__init__()
         self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
@@ -113,6 +114,7 @@ class WorldModel(DiffusionPipeline):
             text_length=text_length,
             drafts=drafts,
             noise_scale=noise_scale,
+            draft_guidance=draft_guidance,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
         self.offload: Offload = "none"
@@ -312,6 +314,11 @@ class WorldModel(DiffusionPipeline):
     def noise_scale(self) -> float:
         """Deviation of the noise that a chunk begins with unless asked otherwise."""
         return self._setting("noise_scale")
+
+    @property
+    def draft_guidance(self) -> float:
+        """Classifier-free guidance of drafts, unless more is asked for: what is made up is what words are about."""
+        return self._setting("draft_guidance")
 
     @property
     def drafts(self) -> bool:

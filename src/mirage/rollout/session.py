@@ -202,7 +202,7 @@ class Session:
             if self._drafts and worth_drafting(readout):
                 condition = self._condition(self._drafted(readout, views), views, past_views)
         with _timed(timings, "denoise"):
-            latents = self._denoised(condition, callback=callback)
+            latents = self._denoised(condition, guidance_scale=self.settings.guidance_scale, callback=callback)
         new, seen = views[1:], chosen(readout, list(range(1, len(views))))
         with _timed(timings, "depth"):
             tape = Tape(self.world, self._streamed(latents), after=self._end)
@@ -328,7 +328,13 @@ class Session:
             condition = self._as_published(condition, (past.latents.shape[-2], past.latents.shape[-1]))
         return condition
 
-    def _denoised(self, condition: Condition, *, callback: Callable[[int, Tensor], None] | None = None) -> Tensor:
+    def _denoised(
+        self,
+        condition: Condition,
+        *,
+        guidance_scale: float,
+        callback: Callable[[int, Tensor], None] | None = None,
+    ) -> Tensor:
         """The chunk's new latents [T-1,C,h,w]; its first one is what it began with. The same noise every time."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.index)) % 2**63)
         latents = self.world.denoise(
@@ -336,8 +342,8 @@ class Session:
             generator=generator,
             steps=self.settings.steps,
             callback=callback,
-            guidance_scale=self.settings.guidance_scale,
-            negative=self._negative(condition),
+            guidance_scale=guidance_scale,
+            negative=self._negative(condition) if guidance_scale != 1.0 else None,
             conditioning=self.settings.conditioning,
             flow_shift=self.settings.flow_shift,
             noise_scale=self.settings.noise_scale,
@@ -354,7 +360,11 @@ class Session:
         """The readout with its holes filled from a draft."""
         shown = drafted_views(len(views))
         few = chosen(readout, shown)
-        draft = self._denoised(self._condition(few, views[shown], (), preceding=False))
+        guidance = self.world.draft_guidance if self.prompt else 1.0
+        draft = self._denoised(
+            self._condition(few, views[shown], (), preceding=False),
+            guidance_scale=max(self.settings.guidance_scale, guidance),
+        )
         estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
         depth = estimate(draft, views[shown[1:]], first=False)
         depth = self._aligned(depth, chosen(few, list(range(1, len(shown))))).depth
@@ -438,9 +448,7 @@ class Session:
         constant = self.world.constant(longest, grid)
         return as_published(condition, before, None if constant is None else constant[: condition.frames + count])
 
-    def _negative(self, condition: Any) -> Any:
-        if self.settings.guidance_scale == 1.0:
-            return None
+    def _negative(self, condition: Condition) -> Condition:
         return condition.without_text(self.world.encode_prompt(self.settings.negative_prompt))
 
 

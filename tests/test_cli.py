@@ -122,16 +122,15 @@ def test_guidance_and_prompts_by_chunk(walk, place):
 
 def test_drafts_and_calmer_noise_are_asked_for_and_told(walk):
     """A model drafts and begins with the noise that it was made for, unless it is asked otherwise."""
-    videos, seconds = {}, {}
+    videos, asked = {}, {}
     for name, options in (("plain", ()), ("off", ("--draft", "off")), ("on", ("--draft", "on")),
                           ("calm", ("--noise-scale", "0.5"))):  # fmt: skip
         assert walk("--trajectory", "pan", "--frames", "9", "--out", f"{name}.mp4", *options)[0] == 0
         receipt = json.loads(Path(f"{name}.receipt.json").read_text())
-        videos[name], seconds[name] = load_video(f"{name}.mp4"), receipt["chunks"][0]["seconds"]["draft"]
-    assert (receipt["draft"], receipt["noise_scale"]) == ("auto", 0.5)
+        videos[name], asked[name] = load_video(f"{name}.mp4"), (receipt["draft"], receipt["noise_scale"])
+    assert asked == {"plain": ("auto", None), "off": ("off", None), "on": ("on", None), "calm": ("auto", 0.5)}
     assert torch.equal(videos["plain"], videos["off"])
     assert not torch.equal(videos["plain"], videos["calm"])
-    assert seconds["on"] > 10 * seconds["off"]  # what a draft shows, this model's untrained branch does not heed
 
 
 def test_a_budget_is_kept_in_every_chunk(walk):

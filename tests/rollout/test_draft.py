@@ -9,7 +9,7 @@ from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
-from mirage.rollout.draft import WORTH, chosen, completed, drafted_views, worth_drafting
+from mirage.rollout.draft import WORTH, completed, drafted_views, worth_drafting
 from mirage.rollout.session import Settings
 
 GRID = (8, 12)
@@ -84,7 +84,7 @@ def test_a_draft_shows_the_first_the_middle_and_the_last_view(count, views):
 
 def test_chosen_views_keep_all_that_a_readout_says():
     readout = half_known(panned(4, 30.0))
-    some = chosen(readout, [1, 3])
+    some = readout[[1, 3]]
     assert len(some) == 2
     assert torch.equal(some.mask, readout.mask[[1, 3]])
     assert torch.equal(some.depth.z, readout.depth.z[[1, 3]])

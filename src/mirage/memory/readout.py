@@ -1,6 +1,6 @@
 """What a memory shows to a camera. `T` cameras, `C` channels, `h w` latent grid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -48,6 +48,10 @@ class Readout:
         known = (flat >= 0) & (flat < frames)
         counts = torch.zeros(len(flat), frames, dtype=torch.int64, device=flat.device)
         return counts.scatter_add_(1, flat.clamp(0, frames - 1), known.long()) if frames else counts
+
+    def __getitem__(self, views: slice | list[int]) -> "Readout":
+        """What some of the cameras see."""
+        return Readout(**{field.name: getattr(self, field.name)[views] for field in fields(self)})
 
     def __len__(self) -> int:
         return len(self.mask)

@@ -12,7 +12,7 @@ made up is what words are about.
 `T` latent frames of a chunk, its first included, `D` of a draft, `C` latent channels, `h w` latent grid.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -55,11 +55,6 @@ def completed(readout: Readout, draft: Tensor, depth: DepthMap, camera: Camera, 
         scratch.write(draft[one], depth[one], camera[at : at + 1], keep=unknown[None])
         filled = _over(readout, scratch.read(camera, grid))
     return filled
-
-
-def chosen(readout: Readout, views: list[int]) -> Readout:
-    """The readout of some of its views."""
-    return Readout(**{field.name: getattr(readout, field.name)[views] for field in fields(Readout)})
 
 
 def _over(known: Readout, beneath: Readout) -> Readout:

@@ -34,7 +34,7 @@ from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
 from mirage.models.world import Conditioning, WorldModel
 from mirage.rollout.chunk import Chunk, End, Tape
-from mirage.rollout.draft import chosen, completed, drafted_views, worth_drafting
+from mirage.rollout.draft import completed, drafted_views, worth_drafting
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
 
@@ -203,7 +203,7 @@ class Session:
                 condition = self._condition(self._drafted(readout, views), views, past_views)
         with _timed(timings, "denoise"):
             latents = self._denoised(condition, guidance_scale=self.settings.guidance_scale, callback=callback)
-        new, seen = views[1:], chosen(readout, list(range(1, len(views))))
+        new, seen = views[1:], readout[1:]
         with _timed(timings, "depth"):
             tape = Tape(self.world, self._streamed(latents), after=self._end)
             end = End(tape)
@@ -359,7 +359,7 @@ class Session:
     def _drafted(self, readout: Readout, views: Camera) -> Readout:
         """The readout with its holes filled from a draft."""
         shown = drafted_views(len(views))
-        few = chosen(readout, shown)
+        few = readout[shown]
         guidance = self.world.draft_guidance if self.prompt else 1.0
         draft = self._denoised(
             self._condition(few, views[shown], (), preceding=False),
@@ -367,7 +367,7 @@ class Session:
         )
         estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
         depth = estimate(draft, views[shown[1:]], first=False)
-        depth = self._aligned(depth, chosen(few, list(range(1, len(shown))))).depth
+        depth = self._aligned(depth, few[1:]).depth
         return completed(readout, draft, depth, views, shown[1:])
 
     def _aligned(self, depth: DepthMap, seen: Readout) -> Alignment:

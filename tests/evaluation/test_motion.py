@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mirage.evaluation.motion import camera_motion, fitted_motion, fitted_turn
-from mirage.geometry.pose import exp_rotation, rotation_about, rotation_angle
+from mirage.evaluation.motion import camera_motion, fitted_pose, fitted_turn
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.pose import exp_rotation, invert, rotation_about, rotation_angle
 from mirage.geometry.trajectory import pan
 from mirage.worlds import World
 
@@ -23,7 +24,7 @@ def turning() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_a_true_turn_is_found(turning):
     views, intrinsics = turning
-    found = camera_motion(views[0], views[1], intrinsics, where=(EVERYWHERE, EVERYWHERE), turning_only=True)
+    found = camera_motion(views[0], views[1], intrinsics, where=(EVERYWHERE, EVERYWHERE), depth=None)
     assert found is not None
     right = rotation_about("y", 5.0, dtype=torch.float64)
     assert rotation_angle(right.T @ found.rotation) < 0.3
@@ -39,8 +40,8 @@ def test_only_the_pixels_asked_for_count(turning):
     torn[:, :48] = views[0, :, :48]  # the upper half stands still
     upper = torch.zeros(SIZE, dtype=torch.bool)
     upper[:48] = True
-    still = camera_motion(views[0], torn, intrinsics, where=(upper, upper), turning_only=True)
-    moved = camera_motion(views[0], torn, intrinsics, where=(~upper, ~upper), turning_only=True)
+    still = camera_motion(views[0], torn, intrinsics, where=(upper, upper), depth=None)
+    moved = camera_motion(views[0], torn, intrinsics, where=(~upper, ~upper), depth=None)
     assert still is not None
     assert moved is not None
     assert rotation_angle(still.rotation) < 0.5
@@ -51,14 +52,32 @@ def test_what_cannot_be_told_is_not_told(turning):
     views, intrinsics = turning
     noise = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     for first, second in (noise, (views[0], noise[0]), (torch.full_like(views[0], 0.5), views[1])):
-        assert camera_motion(first, second, intrinsics, where=(EVERYWHERE, EVERYWHERE), turning_only=True) is None
+        assert camera_motion(first, second, intrinsics, where=(EVERYWHERE, EVERYWHERE), depth=None) is None
     nowhere = ~EVERYWHERE
-    assert camera_motion(views[0], views[1], intrinsics, where=(nowhere, nowhere), turning_only=True) is None
+    assert camera_motion(views[0], views[1], intrinsics, where=(nowhere, nowhere), depth=None) is None
 
 
+def test_a_true_step_back_is_found_in_a_strip():
+    """Of the left quarter of the picture alone, from depth of a coarse grid and of another scale."""
+    world, size = World.sample(1), (192, 256)
+    path = world.path("walk", 65)[[60, 56]]
+    view = world.render(path, size)
+    strip = torch.zeros(size, dtype=torch.bool)
+    strip[:, :64] = True
+    depth = view.depth[0].resized((48, 64)).scaled(1.3)
+    found = camera_motion(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=depth)
+    assert found is not None
+    true = invert(path.c2w[0].double()) @ path.c2w[1].double()
+    assert rotation_angle(true[:3, :3].T @ found.rotation) < 0.5
+    assert found.direction @ normalize(true[:3, 3], dim=0) > 0.9
+    nowhere = DepthMap(depth.z, torch.zeros_like(depth.valid))
+    assert camera_motion(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=nowhere) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.7])
 @pytest.mark.parametrize("flat", [False, True])
-def test_turn_and_direction_are_fitted_in_spite_of_outliers_and_walls(flat):
-    """300 points, all on one wall or not, a fifth of them matched wrongly."""
+def test_turn_and_direction_are_fitted_in_spite_of_outliers_and_walls(flat, scale):
+    """300 points, all on one wall or not, a fifth of them matched wrongly, with depth to any scale."""
     generator = torch.Generator().manual_seed(4)
     points = torch.rand(300, 3, generator=generator, dtype=torch.float64) * torch.tensor([6.0, 4.0, 4.0])
     points += torch.tensor([-3.0, -2.0, 2.0])
@@ -70,9 +89,9 @@ def test_turn_and_direction_are_fitted_in_spite_of_outliers_and_walls(flat):
     b[:60] = b[:60].roll(1, 0)
     near = 0.01
     turn, _ = fitted_turn(a, b, near)
-    found, direction, agree = fitted_motion(a, b, turn, near)
-    assert rotation_angle(rotation.T @ found) < (0.3 if flat else 0.1)
-    assert torch.rad2deg(torch.acos((direction * normalize(t, dim=0)).sum())) < (5 if flat else 2)
+    found, moved, agree = fitted_pose(points * scale, b, turn, near)
+    assert rotation_angle(rotation.T @ found) < 0.01
+    assert torch.allclose(moved, t * scale, atol=1e-4)
     assert 240 <= int(agree.sum()) < 290
 
 

@@ -63,10 +63,13 @@ def motions() -> dict:
     """Of two videos, everywhere: the true one, and one that no longer turns after frame 8."""
     world = World.sample(3)
     path = MOVES["pan"](world, 13)
-    true = world.render(path, (96, 128)).rgb
+    view = world.render(path, (96, 128))
+    true, depth = view.rgb, view.depth[::4]
     everywhere = torch.ones(13, 96, 128, dtype=torch.bool)
     videos = {"true": true, "stands": true[torch.arange(13).clamp(max=8)]}
-    return {name: motion_pairs(video, path, everywhere, chunk_frames=13, gaps=(4,)) for name, video in videos.items()}
+    return {
+        name: motion_pairs(video, path, everywhere, depth, chunk_frames=13, gaps=(4,)) for name, video in videos.items()
+    }
 
 
 def test_true_frames_move_as_commanded_and_a_still_picture_does_not(motions):

@@ -1,12 +1,12 @@
-"""How the camera moved between two pictures, from their pixels alone; only where one asks.
+"""How the camera moved between two pictures, from their pixels and the first one's depth; only where one asks.
 
-    patches of the first picture --normalised correlation--> places in the second --robust fit--> rotation, direction
+    patches of the first picture --normalised correlation--> places in the second
+    their depth --> points --robust fit of the pose that brings them there--> rotation, direction
 
 Patches rather than key points, because what a small model makes up is soft: it has few corners, and still moves. What
-cannot be told is None. `H W` pixels, `N` matches, `S` hypotheses; bearings are unit vectors in camera axes.
+cannot be told is None. `H W` pixels, `N` matches, `S` starts; bearings are unit vectors in camera axes.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d, conv2d, normalize, unfold
 
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
 
 LEAST_MATCHES, LEAST_SHARE = 8, 0.25
 """A motion is believed that so many matches, and such a share of them, agree on."""
@@ -28,8 +29,7 @@ _NEAR = 1.5  # pixels of the halved picture within which a match agrees with a m
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """The second camera seen from the first: `rotation` [3,3]; unit `direction` [3], None where only turning was asked
-    for; `inliers` of `matches` agree."""
+    """The second camera seen from the first: `rotation` [3,3]; unit `direction` [3], None where it is known to stand; `inliers` of `matches` agree."""
 
     rotation: Tensor
     direction: Tensor | None
@@ -38,15 +38,18 @@ class Motion:
 
 
 def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: tuple[Tensor, Tensor],
-                  turning_only: bool) -> Motion | None:
+                  depth: DepthMap | None) -> Motion | None:
     """The motion between two pictures [3,H,W] of a camera with `intrinsics` [4], from the pixels `where` bool [H,W] of
-    each. `turning_only`: the camera is known to stand, so that depth plays no part. None: too few matches agree.
+    each. `depth` of the first one, on any grid and to any scale; None: the camera is known to stand and only turn, so
+    that depth plays no part. None is returned where too few matches agree.
 
-    A rotation is fitted to bearings by RANSAC (fixed seed) and least squares; with a translation, by reweighted
-    Gauss-Newton on epipolar distances from many starts, which a single wall does not mislead as it does the eight-point
-    algorithm.
+    A rotation is fitted to bearings by RANSAC (fixed seed) and least squares; a pose to points by reweighted
+    Gauss-Newton from many starts. Without depth, from bearings alone, five numbers must come out of one per match, and
+    of a strip along the picture's edge they hardly do.
     """
     here, there = matches(first, second, where=where)
+    if depth is not None:
+        here, there, z = _lifted(here, there, depth)
     if len(here) < LEAST_MATCHES:
         return None
     camera = Camera(torch.eye(4, dtype=torch.float64), intrinsics.double())
@@ -57,11 +60,21 @@ def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: t
     near = _NEAR * 2 / (float(intrinsics[0]) * first.shape[-1])  # radians
     rotation, agree = fitted_turn(a, b, near)
     direction = None
-    if not turning_only:
-        rotation, direction, agree = fitted_motion(a, b, rotation, near)
+    if depth is not None:
+        points = camera.unproject(here.double(), z[few].double())
+        rotation, t, agree = fitted_pose(points, b, rotation, near)
+        direction = normalize(t, dim=0)
     if int(agree.sum()) < max(LEAST_MATCHES, LEAST_SHARE * len(here)):
         return None
     return Motion(rotation, direction, len(here), int(agree.sum()))
+
+
+def _lifted(here: Tensor, there: Tensor, depth: DepthMap) -> tuple[Tensor, Tensor, Tensor]:
+    """The matches uv [N,2] whose cell of the depth [h,w] has one, and that [N]."""
+    size = torch.tensor([depth.shape[-1], depth.shape[-2]])
+    column, row = (here * size).long().clamp_min(0).minimum(size - 1).unbind(1)
+    has = depth.valid[row, column]
+    return here[has], there[has], depth.z[row, column][has]
 
 
 def matches(first: Tensor, second: Tensor, *, where: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -180,52 +193,46 @@ def _kabsch(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return pose.orthonormalised(torch.einsum("...ni,...nj,...n->...ij", a, b, weight))
 
 
-def fitted_motion(
-    a: Tensor, b: Tensor, turn: Tensor, near: float, *, rounds: int = 30
+def fitted_pose(
+    points: Tensor, b: Tensor, turn: Tensor, near: float, *, rounds: int = 20
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotation, direction and which agree, of lambda a = mu R b + t with lambda, mu > 0 (bearings [N,3])."""
-    directions = _half_sphere(40).to(a)
-    starts = [turn, torch.eye(3, dtype=a.dtype)]
-    rotation = torch.cat([start.expand(len(directions), 3, 3) for start in starts])
-    t = torch.cat([directions] * len(starts))
-    wide, fine = near / 2, near / 8  # first to get there, then to leave wrong matches out
+    """R, t and which agree, of mu R b + t = X with mu > 0: points [N,3] as the first camera sees them, their bearings
+    [N,3] in the second one. Depth that is off by a factor makes t off by it, and no more."""
+    reach = 0.1 * points[:, 2].median()
+    steps = torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)]).to(points) * reach
+    starts = [turn, torch.eye(3, dtype=points.dtype)]
+    rotation = torch.cat([start.expand(len(steps), 3, 3) for start in starts])
+    t = torch.cat([steps] * len(starts))
+    identity = torch.eye(3, dtype=points.dtype)
+    wide, fine = 2 * near, near / 4  # first to get there, then to leave wrong matches out
     for number in range(rounds):
         width = wide if number < rounds // 2 else fine
-        q, scale, off = _epipolar(a, b, rotation, t)
-        weight = 1 / (scale.square() * (1 + (off / width).square()))  # Cauchy, over the length of the normal
-        # d off = w . (a (t.q) - t (a.q)) + dt . (q x a), for R -> exp(w) R and t -> t + dt
-        turned = a * (q @ t[:, :, None]) - t[:, None] * (a * q).sum(-1, keepdim=True)
-        slope = torch.cat([turned, torch.linalg.cross(q, a.expand_as(q))], -1)
-        normal = torch.einsum("sni,snj,sn->sij", slope, slope, weight)
-        normal[:, 3:, 3:] += t[:, :, None] * t[:, None] * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
-        normal += 1e-9 * torch.eye(6, dtype=a.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
-        step = -torch.linalg.solve(normal, torch.einsum("sni,sn->si", slope, weight * off * scale))
-        step = step * (0.2 / step.norm(dim=-1, keepdim=True).clamp_min(0.2))
-        rotation = pose.exp_rotation(step[:, :3]) @ rotation
-        t = normalize(t + step[:, 3:], dim=-1)
-    q, _, off = _epipolar(a, b, rotation, t)
+        seen, distance, off = _seen_off(points, b, rotation, t)
+        weight = 1 / (1 + off.square().sum(-1) / width**2)  # Cauchy
+        # for R -> R exp(w) and t -> t + R d: seen -> seen + seen x w - d
+        x, y, z = seen.unbind(-1)
+        zero = torch.zeros_like(x)
+        skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+        ahead = seen / distance
+        onto = (identity - ahead[..., :, None] * ahead[..., None, :]) / distance[..., None]
+        slope = onto @ torch.cat([skew, -identity.expand_as(skew)], -1)
+        normal = torch.einsum("snki,snkj,sn->sij", slope, slope, weight)
+        normal += 1e-9 * torch.eye(6, dtype=points.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+        step = -torch.linalg.solve(normal, torch.einsum("snki,snk,sn->si", slope, off, weight))
+        turned, moved = step.split(3, dim=1)
+        t = t + torch.einsum("sij,sj->si", rotation, _at_most(moved, 2 * reach))
+        rotation = rotation @ pose.exp_rotation(_at_most(turned, 0.2))
+    off = _seen_off(points, b, rotation, t)[2].norm(dim=-1)
     best = (1 + (off / fine).square()).log().sum(1).argmin()
-    rotation, t, q, agree = rotation[best], t[best], q[best], off[best].abs() < near
-    # lambda (a x q) = t x q and mu (q x a) = -(t x a): t points where most depths are in front of both cameras
-    across = torch.linalg.cross(a, q)
-    depths = [(torch.linalg.cross(t.expand_as(x), x) * across).sum(-1) for x in (q, a)]
-    in_front = torch.minimum(depths[0], depths[1]) > 0
-    behind = torch.maximum(depths[0], depths[1]) < 0
-    return rotation, t if int((in_front & agree).sum()) >= int((behind & agree).sum()) else -t, agree
+    return rotation[best], t[best], off[best] < near
 
 
-def _epipolar(a: Tensor, b: Tensor, rotation: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For hypotheses [S]: b turned [S,N,3], the length of t x R b, and the angle of a off that epipolar plane [S,N]."""
-    q = torch.einsum("sij,nj->sni", rotation, b)
-    normal = torch.linalg.cross(t[:, None].expand_as(q), q)
-    scale = normal.norm(dim=-1).clamp_min(0.02)
-    return q, scale, (a * normal).sum(-1) / scale
+def _seen_off(points: Tensor, b: Tensor, rotation: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For poses [S]: the points as the second camera sees them [S,N,3], how far [S,N,1], and how far from b [S,N,3]."""
+    seen = torch.einsum("sji,snj->sni", rotation, points - t[:, None])
+    distance = seen.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return seen, distance, seen / distance - b
 
 
-def _half_sphere(count: int) -> Tensor:
-    """Directions [count,3] spread over the half with z >= 0 (Fibonacci's spiral)."""
-    k = torch.arange(count, dtype=torch.float64) + 0.5
-    z = k / count
-    turn = math.pi * (1 + math.sqrt(5)) * k
-    around = (1 - z * z).sqrt()
-    return torch.stack([around * turn.cos(), around * turn.sin(), z], 1)
+def _at_most(step: Tensor, length: float | Tensor) -> Tensor:
+    return step * (length / step.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)

@@ -1,7 +1,8 @@
 """Where nothing was seen: does the picture move as the camera does, and is what is made up like the world?
 
-    camera     motion between two generated frames, found in their pixels (motion.py), against the commanded one
-    floor      the same on the true frames, in the same places: what the estimator itself is off by
+    camera     motion between two generated frames, found in their pixels (motion.py) and in the depth that the walk
+               itself has written, against the commanded one
+    floor      the same on the true frames and depth, in the same places: what the estimator itself is off by
     still      a picture that stands still is wrong by the commanded motion
     latents    Frechet distance of the cells' latents to the true ones: our own measure, comparable only with itself
 
@@ -30,9 +31,11 @@ from mirage.files import replacing
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import invert, rotation_angle
 from mirage.geometry.trajectory import pan
 from mirage.models.world import WorldModel
+from mirage.rollout.schedule import STRIDE
 from mirage.worlds import World
 from mirage.worlds.doors import has_door, through_door
 
@@ -117,9 +120,10 @@ def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str
                  gaps: Sequence[int], encode: Callable[[Tensor], Tensor], folder: Path) -> dict[str, Any]:
     """Every memory's walk through one scene: the motion of its pairs of frames, and the latents of what was unseen,
     which are left in `folder` with a contact sheet."""
-    videos, unknown = {}, {}
+    videos, unknown, depths = {}, {}, {}
     for name in memories:
         chunks = list(make_session(name, scene).follow(scene.path))
+        depths[name] = _depth(scene, [chunk.depth for chunk in chunks])
         videos[name] = torch.cat([chunk.frames.float().cpu() for chunk in chunks])
         unknown[name] = ~torch.cat([chunk.readout.mask.cpu() for chunk in chunks])
     grid = unknown[memories[0]].shape[-2:]
@@ -133,17 +137,19 @@ def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str
     shown = {f"{name}, unseen": torch.where(areas[name][:, None], video, 0.5) for name, video in videos.items()}
     rows = {TRUE: scene.frames, **videos, **shown}
     save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
-    motions = {name: motion_pairs(video, scene.path, areas[name], chunk_frames=chunk_frames, gaps=gaps)
+    motions = {name: motion_pairs(video, scene.path, areas[name], depths[name], chunk_frames=chunk_frames, gaps=gaps)
                for name, video in videos.items()}
-    floor = motion_pairs(scene.frames, scene.path, areas[memories[0]], chunk_frames=chunk_frames, gaps=gaps)
+    floor = motion_pairs(scene.frames, scene.path, areas[memories[0]], scene.depth, chunk_frames=chunk_frames,
+                         gaps=gaps)
     return {"seed": scene.seed, "move": scene.kind, "unseen": float(unseen.float().mean()),
             "camera": {**motions, "true frames (floor)": floor}}
 
 
-def motion_pairs(video: Tensor, path: Camera, area: Tensor, *, chunk_frames: int,
+def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, chunk_frames: int,
                  gaps: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
-    """Of a video [F,3,H,W] along `path` [F], in its `area` bool [F,H,W]: {"pairs": one entry per pair of frames whose
-    area is large enough, "chunks": the longest run of pairs of the least gap in each chunk, put together}.
+    """Of a video [F,3,H,W] along `path` [F], in its `area` bool [F,H,W], with the `depth` [1+T] of frames 0, 4, ...:
+    {"pairs": one entry per pair of frames whose area is large enough, "chunks": the longest run of pairs of the least
+    gap in each chunk, put together}.
 
     An entry: `chunk`, `first`, `frames` (from there on), `commanded` degrees, `baseline` metres; `rotation_error` and
     `direction_error` in degrees, None where the pixels do not tell (and the direction where the camera hardly moved).
@@ -161,12 +167,19 @@ def motion_pairs(video: Tensor, path: Camera, area: Tensor, *, chunk_frames: int
                 true = _relative(path, first, second)
                 found = camera_motion(video[first], video[second], path.intrinsics[first],
                                       where=(area[first], area[second]),
-                                      turning_only=float(true[:3, 3].norm()) < _STANDS)
+                                      depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE])
                 pairs.append({"chunk": number, "first": first, "frames": gap, **_commanded(true), **_off(found, true)})
                 run.append((first, None if found is None else found.rotation))
             if gap == min(gaps) and run:
                 chunks.append({"chunk": number, **_together(run, path, gap)})
     return {"pairs": pairs, "chunks": chunks}
+
+
+def _depth(scene: Scene, written: Sequence[DepthMap]) -> DepthMap:
+    """[1+T,h,w] of a walk, from that of its chunks; the image's own is the true one, and never looked at."""
+    height, width = written[0].shape[-2:]
+    parts = [scene.depth[:1].resized((height, width)), *(one.to("cpu") for one in written)]
+    return DepthMap(torch.cat([part.z for part in parts]), torch.cat([part.valid for part in parts]))
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -359,7 +372,9 @@ def check(options: UnseenOptions) -> None:
 
 
 def _check_gaps(options: UnseenOptions) -> None:
-    """Against the length of the model's chunks."""
+    """Against the length of the model's chunks, and to where there is depth."""
     most = (options.chunk_frames - 1) // 2
-    if max(options.gaps) > most:
-        raise InputError(f"gaps are 1 to {most} frames, so that a chunk holds two; got {list(options.gaps)}")
+    if max(options.gaps) > most or any(gap % STRIDE for gap in options.gaps):
+        raise InputError(
+            f"gaps are multiples of {STRIDE} up to {most} frames, so that a chunk holds two; got {list(options.gaps)}"
+        )

@@ -65,6 +65,8 @@ class DenoiserConfig:
                  frame nor a memory: only the words tell what is there. From `views`, too, glances at many more worlds
     apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
                  which show much that only the words tell of
+    apart_shift  the shift of their timesteps, for what becomes of such is decided where there is little but noise;
+                 None: as for all
     sampled      the share of these and of what is left that are the last one of the model's own sampling, in
                  `own_steps` steps, in place of the truth with noise; see `DenoiserTask._sampled_error`
     unknown      what an unknown cell counts in those steps, a known one being 1
@@ -98,6 +100,7 @@ class DenoiserConfig:
     told: float = 0.0
     views: Path | None = None
     apart: float = 0.0
+    apart_shift: float | None = None
     sampled: float = 0.0
     unknown: float = 0.0
     own_steps: int = 4
@@ -110,12 +113,14 @@ class DenoiserConfig:
 @dataclass(frozen=True)
 class Seen(Batch):
     """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents. `steps`: how
-    many steps of sampling come before the one that is learnt from; 0: the truth with noise stands for them."""
+    many steps of sampling come before the one that is learnt from; 0: the truth with noise stands for them, its
+    timesteps drawn with `shift` (None: that of the configuration)."""
 
     condition: Condition
     prompts: tuple[str, ...]
     target: Tensor
     steps: int = 0
+    shift: float | None = None
 
     @classmethod
     def of(cls, samples: "Sequence[Seen]") -> "Seen":
@@ -206,7 +211,7 @@ class DenoiserTask:
         if batch.steps:
             error = self._sampled_error(condition, batch.target, batch.steps, generator)
             return error, {"sampled": float(error.detach())}
-        error = self._error(condition, batch.target, generator).mean()
+        error = self._error(condition, batch.target, generator, shift=batch.shift).mean()
         return error, {"loss": float(error.detach())}
 
     @torch.no_grad()
@@ -221,10 +226,12 @@ class DenoiserTask:
                 sums[name] += float(self._error(seen, sample.target, noise).mean()) / len(self.test)
         return sums
 
-    def _error(self, condition: Condition, x0: Tensor, generator: torch.Generator) -> Tensor:
+    def _error(
+        self, condition: Condition, x0: Tensor, generator: torch.Generator, *, shift: float | None = None
+    ) -> Tensor:
         config, device = self.config, self.world.transformer.device
         timestep = flow.sample_timesteps(
-            (len(x0), x0.shape[2]), generator=generator, shift=config.shift, per_frame=config.per_frame
+            (len(x0), x0.shape[2]), generator=generator, shift=shift or config.shift, per_frame=config.per_frame
         )
         noise = normal(x0.shape, generator, device)
         x0, timestep = x0.to(device), timestep.to(device)
@@ -330,7 +337,8 @@ class Chunks:
         steps = self.config.own_steps - 1 if chance(self.config.sampled, shared) else 0
         if apart:
             count = self.config.batch * self.config.frames // _APART
-            return replace(Seen.of([self._glimpses(generator) for _ in range(count)]), steps=steps)
+            glimpses = Seen.of([self._glimpses(generator) for _ in range(count)])
+            return replace(glimpses, steps=steps, shift=self.config.apart_shift)
         seen = Seen.of(
             [
                 self.sample(self.paths[draw(len(self.paths), generator)], preceding, references, generator)

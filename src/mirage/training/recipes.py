@@ -232,6 +232,17 @@ def mini_renewed_autoencoder(home: Path) -> AutoencoderRecipe:
     )
 
 
+def mini_again_autoencoder(home: Path) -> AutoencoderRecipe:
+    """And again, with twice the share of images, a half of them no world's."""
+    few = mini_renewed_autoencoder(home)
+    mix = ((1, 96, 12), (1, 96, 12), (9, 96, 3), (17, 96, 2), (33, 96, 1))
+    return replace(
+        few,
+        config=replace(few.config, mix=mix),
+        schedule=replace(few.schedule, steps=560, cooldown=0.8, evaluate_every=280, seed=7),
+    )
+
+
 def mini_latents(home: Path) -> ClipsRecipe:
     """Two-chunk clips as latents, for everything after the autoencoder."""
     return ClipsRecipe(home / "latents", count=260, frames=65, latents=True)
@@ -327,6 +338,16 @@ def mini_renewed_doors(home: Path) -> ClipsRecipe:
     )
 
 
+def mini_again_latents(home: Path) -> ClipsRecipe:
+    """The clips of every kind that nothing but the autoencoder has seen yet."""
+    return replace(mini_renewed_latents(home), folder=home / "again", count=380, first=420)
+
+
+def mini_again_doors(home: Path) -> ClipsRecipe:
+    """And those of doors."""
+    return replace(mini_renewed_doors(home), folder=home / "again", count=140, first=5160)
+
+
 def mini_renewed_depth_head(home: Path) -> DepthHeadRecipe:
     """Depth again, from the renewed latents of three times the worlds."""
     return DepthHeadRecipe(
@@ -401,6 +422,45 @@ def mini_renewed_words(home: Path) -> DenoiserRecipe:
         ),
         renewed=False,
     )  # fmt: skip
+
+
+def mini_again_denoiser(home: Path) -> DenoiserRecipe:
+    """And again, for longer and on worlds that it has not seen. Half of the steps are glimpses, which teach it to go on
+    with what it sees; one in six is the sampler's last one, where what is remembered becomes the picture."""
+    few = mini_renewed_denoiser(home)
+    return replace(
+        few,
+        config=replace(
+            few.config, latents=home / "again", told=0.05, apart=0.5, apart_shift=10.0, sampled=0.16, unknown=0.15
+        ),
+        schedule=replace(
+            few.schedule, steps=1400, warmup=40, muon_lr=0.005, average=0.995, seed=8, evaluate_every=350
+        ),
+        renewed=False,
+    )
+
+
+def mini_again_detail(home: Path) -> DenoiserRecipe:
+    """And the detail path after it."""
+    few = mini_renewed_detail(home)
+    return replace(
+        few, config=replace(few.config, latents=home / "again"), schedule=replace(few.schedule, steps=340, seed=9)
+    )
+
+
+def mini_again_words(home: Path) -> DenoiserRecipe:
+    """And what reads the words."""
+    few = mini_renewed_words(home)
+    return replace(
+        few, config=replace(few.config, latents=home / "again"), schedule=replace(few.schedule, steps=400, seed=10)
+    )
+
+
+def mini_again_depth_head(home: Path) -> DepthHeadRecipe:
+    """And depth, from the latents as they are now."""
+    few = mini_renewed_depth_head(home)
+    schedule = replace(few.schedule, seed=11)
+    return replace(few, config=DepthHeadConfig(latents=home / "again"), schedule=schedule, renewed=False)
 
 
 def mini_words(home: Path) -> DenoiserRecipe:
@@ -609,6 +669,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_long_doors,
         mini_stills,
         mini_renewed_autoencoder,
+        mini_again_autoencoder,
         mini_latents,
         mini_views,
         mini_doors,
@@ -620,10 +681,16 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_detail,
         mini_renewed_latents,
         mini_renewed_doors,
+        mini_again_latents,
+        mini_again_doors,
         mini_renewed_depth_head,
         mini_renewed_denoiser,
         mini_renewed_detail,
         mini_renewed_words,
+        mini_again_denoiser,
+        mini_again_detail,
+        mini_again_words,
+        mini_again_depth_head,
         mini_words,
         mini_export,
         mini_gpu_clips,

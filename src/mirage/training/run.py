@@ -284,6 +284,7 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_autoencoder": world.vae,
         "mini_decoder": DecoderTask.modules(world.vae),
         "mini_renewed_autoencoder": world.vae,
+        "mini_again_autoencoder": world.vae,
         "mini_depth_head": world.depth_head,
         "mini_renewed_depth_head": world.depth_head,
         "mini_denoiser": denoiser,
@@ -293,6 +294,10 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_renewed_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
         "mini_renewed_detail": DenoiserTask.modules(world, ("detail",)),
         "mini_renewed_words": DenoiserTask.modules(world, ("words",)),
+        "mini_again_depth_head": world.depth_head,
+        "mini_again_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
+        "mini_again_detail": DenoiserTask.modules(world, ("detail",)),
+        "mini_again_words": DenoiserTask.modules(world, ("words",)),
         "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
     }
     for name, module in parts.items():

@@ -13,6 +13,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
+from mirage.models import flow
 from mirage.models.autoencode import decode, encode
 from mirage.models.codec import encode_images
 from mirage.models.fold import fold_time
@@ -259,6 +260,22 @@ def test_chunks_of_glimpses_are_more_and_shorter(world, latents):
             assert not first & others[0] or len(first) > 1  # a walk back shows the same again
     assert fresh == {True, False}
     assert torch.isfinite(at(task, 0))
+
+
+def test_glimpses_may_lean_to_noise(world, latents, monkeypatch):
+    """With a shift of their own; other chunks keep that of the configuration."""
+    shifts = []
+    draw_timesteps = flow.sample_timesteps
+
+    def noted(size, *, shift, **others):
+        shifts.append(shift)
+        return draw_timesteps(size, shift=shift, **others)
+
+    monkeypatch.setattr(flow, "sample_timesteps", noted)
+    for apart in (1.0, 0.0):
+        config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, apart=apart, apart_shift=10.0, shift=2.0)
+        at(DenoiserTask(world, config), 0)
+    assert shifts == [10.0, 2.0]
 
 
 def test_of_what_is_told_nothing_is_shown(world, latents, tmp_path):

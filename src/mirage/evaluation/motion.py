@@ -29,7 +29,8 @@ _NEAR = 1.5  # pixels of the halved picture within which a match agrees with a m
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """The second camera seen from the first: `rotation` [3,3]; unit `direction` [3], None where it is known to stand; `inliers` of `matches` agree."""
+    """The second camera seen from the first: `rotation` [3,3]; unit `direction` [3], None where the camera is known to
+    stand; `inliers` of `matches` agree."""
 
     rotation: Tensor
     direction: Tensor | None

@@ -13,6 +13,11 @@ and once more, on five times the worlds, from where that led or from the weights
     mini_long_clips, mini_long_doors, mini_stills -> mini_renewed_autoencoder (its latents stay what they were)
     -> mini_renewed_latents, mini_renewed_doors   -> mini_renewed_depth_head
        mini_reading (the text encoder)            -> mini_renewed_denoiser -> mini_renewed_detail, mini_renewed_words
+
+and once more, longer, from the weights that the second part made:
+
+    mini_again_autoencoder -> mini_again_latents, mini_again_doors -> mini_again_denoiser -> mini_again_detail,
+                                                                      mini_again_words, mini_again_depth_head
     then mini_export; mini_words (what reads the words alone) is in none of them
 
 For a lent GPU those of the first kind but mini_doors are also called `mini_gpu_...`: more of everything, and so many
@@ -434,7 +439,7 @@ def mini_again_denoiser(home: Path) -> DenoiserRecipe:
             few.config, latents=home / "again", told=0.05, apart=0.5, apart_shift=10.0, sampled=0.16, unknown=0.15
         ),
         schedule=replace(
-            few.schedule, steps=1400, warmup=40, muon_lr=0.005, average=0.995, seed=8, evaluate_every=350
+            few.schedule, steps=1200, warmup=40, muon_lr=0.005, average=0.995, seed=8, evaluate_every=400
         ),
         renewed=False,
     )

@@ -39,7 +39,7 @@ SECTIONS = {
 LONG = {
     "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent rgb none "
               "--out outputs/results/worlds",
-    "autoencoder": "python benchmarks/autoencoder.py --worlds 50",
+    "autoencoder": "python benchmarks/autoencoder.py --worlds 24",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
               "--out outputs/results/chunks",
     "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
@@ -47,8 +47,8 @@ LONG = {
     "steps": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
-    "unseen": "mirage evaluate unseen --worlds 16 --memories latent 'latent, no draft' --out outputs/results/unseen",
-    "prompted": "mirage evaluate prompted --worlds 8 --out outputs/results/prompted",
+    "unseen": "mirage evaluate unseen --worlds 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
+    "prompted": "mirage evaluate prompted --worlds 6 --out outputs/results/prompted",
 }
 """Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
 this script)."""

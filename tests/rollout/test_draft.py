@@ -27,6 +27,11 @@ def latents(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 4, *GRID, generator=torch.Generator().manual_seed(seed))
 
 
+def wall(latents: torch.Tensor, camera: Camera, *, first: bool) -> DepthMap:
+    """An estimator of depth that sees one wall."""
+    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
+
+
 def half_known(camera: Camera) -> Readout:
     """What a memory of the first view shows to all."""
     memory = LatentSpatialMemory(4, dtype=torch.float32)
@@ -94,9 +99,6 @@ def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
     world = tiny_world()
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
 
-    def wall(latents, camera, *, first):
-        return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
-
     def walk(**settings):
         session = Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
         return session.step(pan(session.camera, 9, degrees=60)[1:])
@@ -122,10 +124,30 @@ def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monke
 
     monkeypatch.setattr(world, "denoise", denoised)
 
-    def wall(latents, camera, *, first):
-        return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
-
     session = Session(world, torch.rand(3, 64, 96), camera=Camera.looking(aspect=1.5), depth=wall, prompt=prompt,
                       settings=Settings(guidance_scale=asked))  # fmt: skip
     session.step(pan(session.camera, 9, degrees=60)[1:])
     assert found == list(zip((3, 3), guided, strict=True))  # a chunk of 3 latent frames, all of them in its draft
+
+
+@pytest.mark.parametrize(
+    ("asked", "drafted", "chunk"),
+    [({}, (7, 1.0), (None, None)), ({"steps": 2, "noise_scale": 0.5}, (2, 0.5), (2, 0.5))],
+)
+def test_a_draft_takes_its_time_and_all_of_the_noise(asked, drafted, chunk, monkeypatch):
+    """Unless others are asked for: then they are both's."""
+    world = tiny_world()
+    world.register_to_config(drafts=True, draft_steps=7, noise_scale=0.6)
+    found, denoise = [], world.denoise
+
+    def denoised(condition, *, steps, noise_scale, **choices):
+        found.append((steps, noise_scale))
+        return denoise(condition, steps=1, noise_scale=noise_scale, **choices)
+
+    monkeypatch.setattr(world, "denoise", denoised)
+    image, settings = torch.rand(3, 64, 96), Settings(**asked)
+    session = Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=settings)
+    session.step(pan(session.camera, 9, degrees=60)[1:])
+    assert found == [drafted, chunk]
+    world.register_to_config(draft_steps=None)
+    assert world.draft_steps == world.default_steps

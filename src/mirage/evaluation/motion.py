@@ -49,6 +49,7 @@ def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: t
     of a strip along the picture's edge they hardly do.
     """
     here, there = matches(first, second, where=where)
+    z = None
     if depth is not None:
         here, there, z = _lifted(here, there, depth)
     if len(here) < LEAST_MATCHES:
@@ -61,7 +62,7 @@ def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: t
     near = _NEAR * 2 / (float(intrinsics[0]) * first.shape[-1])  # radians
     rotation, agree = fitted_turn(a, b, near)
     direction = None
-    if depth is not None:
+    if z is not None:
         points = camera.unproject(here.double(), z[few].double())
         rotation, t, agree = fitted_pose(points, b, rotation, near)
         direction = normalize(t, dim=0)

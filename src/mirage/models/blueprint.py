@@ -29,7 +29,7 @@ NETWORKS: dict[str, Any] = {
     "depth_head": LatentDepthHead,
 }
 SETTINGS = ("chunk_frames", "height", "width", "default_steps", "text_length", "drafts", "noise_scale",
-            "draft_guidance")
+            "draft_guidance", "draft_steps")
 
 
 def blueprint(folder: str | Path, *, device: torch.device | str = "meta") -> WorldModel:

@@ -58,6 +58,7 @@ class MiniConfig:
     drafts: bool = True
     noise_scale: float = 0.6
     draft_guidance: float = 3.0
+    draft_steps: int | None = 10
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33
 
@@ -86,6 +87,7 @@ TINY = MiniConfig(
     drafts=False,
     noise_scale=1.0,
     draft_guidance=1.0,
+    draft_steps=None,
     size=(64, 96),
     chunk_frames=9,
 )
@@ -173,6 +175,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         drafts=config.drafts,
         noise_scale=config.noise_scale,
         draft_guidance=config.draft_guidance,
+        draft_steps=config.draft_steps,
     )
     return world.eval()
 

@@ -93,6 +93,7 @@ class WorldModel(DiffusionPipeline):
         drafts: bool = False,
         noise_scale: float = 1.0,
         draft_guidance: float = 1.0,
+        draft_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
@@ -115,6 +116,7 @@ class WorldModel(DiffusionPipeline):
             drafts=drafts,
             noise_scale=noise_scale,
             draft_guidance=draft_guidance,
+            draft_steps=draft_steps,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
         self.offload: Offload = "none"
@@ -319,6 +321,11 @@ class WorldModel(DiffusionPipeline):
     def draft_guidance(self) -> float:
         """Classifier-free guidance of drafts, unless more is asked for: what is made up is what words are about."""
         return self._setting("draft_guidance")
+
+    @property
+    def draft_steps(self) -> int:
+        """Denoising steps of a draft unless asked otherwise; a draft has few frames, and all is decided there."""
+        return self._setting("draft_steps") or self.default_steps
 
     @property
     def drafts(self) -> bool:

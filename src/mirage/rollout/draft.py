@@ -4,7 +4,7 @@ Where nothing is known a small network draws every frame of a chunk by itself, a
 camera does. So it first draws a few views that lie apart, from all that is known. What that puts where nothing was
 known is lifted into a memory that is thrown away, the view with most to show first; then the chunk is drawn, and to
 it the draft is known. A draft listens to the prompt more than the chunk does (`WorldModel.draft_guidance`), for what is
-made up is what words are about.
+made up is what words are about; and it may take more steps (`WorldModel.draft_steps`), for it has few frames.
 
     readout of a few views --denoise--> draft --lift the view that shows most--> scratch memory --read--> fills holes
                                                   ^------------- until no view has holes worth it -----------'

@@ -58,7 +58,7 @@ class DepthEstimator(Protocol):
 class Settings:
     """How a session runs, chosen once.
 
-    steps, flow_shift  of the sampler; None: the model's own
+    steps, flow_shift  of the sampler; None: the model's own, which may have more steps for drafts
     guidance_scale     of classifier-free guidance, away from `negative_prompt`; 1: none
     conditioning       how the memory enters: "branch", "guidance" (through the sampler) or "auto"
     references         how many earlier views the denoiser is shown
@@ -68,7 +68,7 @@ class Settings:
     filter             keep what moves out of the memory; for worlds in which something does
     draft              make up what is unknown once, in a draft of a few views that the whole chunk then knows
                        (draft.py); None: as the model was made for
-    noise_scale        deviation of the noise that a chunk begins with, 0 to 1; None: the model's own
+    noise_scale        deviation of the noise that a chunk begins with, 0 to 1; None: the model's own, and 1 for drafts
     history            latent frames kept to look back at
     """
 
@@ -202,7 +202,13 @@ class Session:
             if self._drafts and worth_drafting(readout):
                 condition = self._condition(self._drafted(readout, views), views, past_views)
         with _timed(timings, "denoise"):
-            latents = self._denoised(condition, guidance_scale=self.settings.guidance_scale, callback=callback)
+            latents = self._denoised(
+                condition,
+                guidance_scale=self.settings.guidance_scale,
+                steps=self.settings.steps,
+                noise_scale=self.settings.noise_scale,
+                callback=callback,
+            )
         new, seen = views[1:], readout[1:]
         with _timed(timings, "depth"):
             tape = Tape(self.world, self._streamed(latents), after=self._end)
@@ -333,6 +339,8 @@ class Session:
         condition: Condition,
         *,
         guidance_scale: float,
+        steps: int | None,
+        noise_scale: float | None,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """The chunk's new latents [T-1,C,h,w]; its first one is what it began with. The same noise every time."""
@@ -340,13 +348,13 @@ class Session:
         latents = self.world.denoise(
             condition,
             generator=generator,
-            steps=self.settings.steps,
+            steps=steps,
             callback=callback,
             guidance_scale=guidance_scale,
             negative=self._negative(condition) if guidance_scale != 1.0 else None,
             conditioning=self.settings.conditioning,
             flow_shift=self.settings.flow_shift,
-            noise_scale=self.settings.noise_scale,
+            noise_scale=noise_scale,
         )
         return latents[0, :, 1:].transpose(0, 1)
 
@@ -357,13 +365,16 @@ class Session:
         return asked and not (isinstance(self.estimate, FromFrames) and self.world.depth_head is None)
 
     def _drafted(self, readout: Readout, views: Camera) -> Readout:
-        """The readout with its holes filled from a draft."""
+        """The readout with its holes filled from a draft, which begins with all of the noise: with less of it what is
+        made up is nearer to the mean of all that it could be, and that has nothing that could be seen to move."""
         shown = drafted_views(len(views))
         few = readout[shown]
         guidance = self.world.draft_guidance if self.prompt else 1.0
         draft = self._denoised(
             self._condition(few, views[shown], (), preceding=False),
             guidance_scale=max(self.settings.guidance_scale, guidance),
+            steps=self.settings.steps or self.world.draft_steps,
+            noise_scale=1.0 if self.settings.noise_scale is None else self.settings.noise_scale,
         )
         estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
         depth = estimate(draft, views[shown[1:]], first=False)

@@ -212,12 +212,9 @@ def fitted_pose(
         seen, distance, off = _seen_off(points, b, rotation, t)
         weight = 1 / (1 + off.square().sum(-1) / width**2)  # Cauchy
         # for R -> R exp(w) and t -> t + R d: seen -> seen + seen x w - d
-        x, y, z = seen.unbind(-1)
-        zero = torch.zeros_like(x)
-        skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
         ahead = seen / distance
         onto = (identity - ahead[..., :, None] * ahead[..., None, :]) / distance[..., None]
-        slope = onto @ torch.cat([skew, -identity.expand_as(skew)], -1)
+        slope = onto @ torch.cat([pose.skew(seen), -identity.expand(*seen.shape, 3)], -1)
         normal = torch.einsum("snki,snkj,sn->sij", slope, slope, weight)
         normal += 1e-9 * torch.eye(6, dtype=points.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
         step = -torch.linalg.solve(normal, torch.einsum("snki,snk,sn->si", slope, off, weight))

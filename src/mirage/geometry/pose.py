@@ -76,10 +76,14 @@ def interpolate(start: Tensor, end: Tensor, fraction: Tensor) -> Tensor:
 
 def exp_rotation(axis_angle: Tensor) -> Tensor:
     """Axis times angle in radians [*,3] -> rotation [*,3,3]."""
-    x, y, z = axis_angle.unbind(-1)
+    return torch.linalg.matrix_exp(skew(axis_angle))
+
+
+def skew(vector: Tensor) -> Tensor:
+    """v [*,3] -> the matrix [*,3,3] with skew(v) u = v x u."""
+    x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    return torch.linalg.matrix_exp(skew)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
 
 
 def log_rotation(rotation: Tensor) -> Tensor:

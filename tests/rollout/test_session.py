@@ -166,6 +166,19 @@ def test_what_stood_in_the_image_and_went_leaves_the_memory(world, image, filter
     assert (session.memory.points.position[:, 2] < 1.5).any() == (not filtered)
 
 
+@pytest.mark.parametrize("kept_free", [True, False])
+def test_what_the_image_looked_through_stays_out_of_the_memory(world, image, kept_free):
+    def near(latents, camera, *, first):
+        depth = wall(latents, camera, first=first)
+        if not first:
+            depth.z[:, 1:3, 2:4] = 1.0
+        return depth
+
+    session = begin(world, image, depth=near, settings=Settings(free_space=kept_free, lock=False))
+    session.step(Camera.concatenate([session.camera[None]] * 8))
+    assert (session.memory.points.position[:, 2] < 1.5).any() == (not kept_free)
+
+
 def test_a_budget_holds_at_every_step(world, image):
     row = begin(world, image).memory.nbytes
     budget = max(row, 60_000)

@@ -285,9 +285,9 @@ class EvaluateSynthetic(Walking):
     """Which worlds: 1,000 per seed, 0 to 999, never trained on."""
     memories: Annotated[tuple[str, ...], _unset("NAME [NAME ...]", "latent rgb frames none")] = ()
     """What is compared: latent, rgb, rgb-voxel, frames, none; and ablations, each one word in quotes: "latent, no lock"
-    (of scale), "latent, no gate" (of writing), "latent, filter", "latent, no filter" (of what moves), "latent, nearest"
-    (point of a cell), "latent, int8", "latent, true first depth", "latent, true depth" (of every frame), "latent, no
-    rays"."""
+    (of scale), "latent, no free space" (points that were seen through stay), "latent, no gate" (of writing), "latent,
+    filter", "latent, no filter" (of what moves), "latent, nearest" (point of a cell), "latent, int8", "latent, true
+    first depth", "latent, true depth" (of every frame), "latent, no rays"."""
     kinds: Annotated[tuple[str, ...], _unset("KIND [KIND ...]", "there_and_back orbit pan_and_return")] = ()
     """Kinds of walk, in turn: those, walk, approach, still_look, and back_and_forth, which comes back to its start
     every 96 frames (three chunks of the bundled model): each return is scored; roam goes on and on."""

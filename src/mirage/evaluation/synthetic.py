@@ -138,6 +138,7 @@ def _latent(**choices: Any) -> Callable[[WorldModel], SpatialMemory]:
 VARIANTS: dict[str, Variant] = {
     **{name: Variant(memory) for name, memory in MEMORIES.items()},
     "latent, no lock": Variant(_latent(), Settings(lock=False)),
+    "latent, no free space": Variant(_latent(), Settings(free_space=False)),
     "latent, no gate": Variant(_latent(admit="all")),
     "latent, filter": Variant(_latent(), Settings(filter=True)),
     "latent, no draft": Variant(_latent(), Settings(draft=False)),

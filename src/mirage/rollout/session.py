@@ -4,7 +4,7 @@
     condition = build_condition(readout, history, ...)
     latents   = world.denoise(condition)               where much is unknown: twice (draft.py)
     depth     = align(world.depth(latents), to=readout.depth)
-    memory.write(latents, depth, keep=static(...))     what moves stays out
+    memory.write(latents, depth, keep=...)             what moves, or was seen through, stays out
 
 `F` video frames, `T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels. Poses are camera-to-world.
 """
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mirage.conditioning import as_published, build_condition
 from mirage.depth.align import Alignment, align
+from mirage.depth.freespace import seen_through
 from mirage.depth.protocol import FromFrames
 from mirage.depth.static import cells, static
 from mirage.errors import InputError
@@ -65,6 +66,7 @@ class Settings:
     preceding          how many clean latents before the chunk's first one
     lock               fit each new depth to the memory's own where both see
     max_residual       median relative difference above which such a fit is not believed
+    free_space         keep out of the memory what an earlier frame looked through, for its depth is wrong
     filter             keep what moves out of the memory; for worlds in which something does
     draft              make up what is unknown once, in a draft of a few views that the whole chunk then knows
                        (draft.py); None: as the model was made for
@@ -81,6 +83,7 @@ class Settings:
     preceding: int = 1
     lock: bool = True
     max_residual: float = 0.2
+    free_space: bool = True
     filter: bool = False
     draft: bool | None = None
     noise_scale: float | None = None
@@ -428,6 +431,8 @@ class Session:
         moved, which then leaves again."""
         past, grid = self.history, (latents.shape[-2], latents.shape[-1])
         keep = self._unmarked(STRIDE * int(past.number[-1]) + 1, STRIDE * len(latents), grid, frames)
+        if self.settings.free_space:
+            keep = _both(~seen_through(depth, camera, past=(past.depth, past.camera)), keep)
         image, self._before = self._before, None
         if not self.settings.filter:
             return keep

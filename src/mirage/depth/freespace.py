@@ -1,0 +1,51 @@
+"""What cannot be where its depth says: an earlier frame looked through that place, and saw what lies behind it.
+
+    earlier eye --> - - - x - - - - |      x is before the surface that the earlier frame saw: it was seen through
+                          ^         |      written all the same, it would hang before that surface, and when the earlier
+                    later eye              eye's view comes back, the nearest point would win, and that is x
+
+Depth is wrong most at edges, where a thing's outermost cells are lifted a little before or behind it, and each view is
+wrong in its own way. What is known from the view that comes back is all in the memory, in its place whatever its depth;
+only points of other views can cover it. So the first frame to see a place has its word, as it has in the gate of the
+memory. The rule is space carving's (Kutulakos and Seitz 2000), asked once, when a point is to be written.
+
+`T` latent frames, `J` earlier ones, `h w` latent grid.
+"""
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.visibility import sight
+
+
+def seen_through(
+    depth: DepthMap, camera: Camera, *, past: tuple[DepthMap, Camera] | None = None, tolerance: float = 0.05
+) -> Tensor:
+    """Cells [T,h,w], bool, whose point at `depth` [T,h,w] any earlier frame looked through: those before it of the same
+    `camera` [T], and those of the `past`, depth [J,h,w] and camera [J] on the same grid.
+
+    tolerance: relative difference of depth up to which a point lies on the surface that a frame saw.
+    """
+    if camera.shape != depth.shape[:1]:
+        raise InputError(f"{depth.shape[0]} frames have one camera each, got {list(camera.shape)}")
+    if past is not None and past[0].shape[1:] != depth.shape[1:]:
+        raise InputError(f"earlier depth is [J,h,w] like {list(depth.shape)}, got {list(past[0].shape)}")
+    device, eye = depth.z.device, camera.to(depth.z.device, torch.float32)
+    z, valid, views = depth.z.float(), depth.valid, eye
+    if past is not None:
+        z = torch.cat([past[0].z.to(z), z])
+        valid = torch.cat([past[0].valid.to(device), valid])
+        views = Camera.concatenate([past[1].to(device, torch.float32), eye])
+    origin, direction = eye.rays((depth.shape[-2], depth.shape[-1]))
+    points = origin[:, None, None] + depth.z.float()[..., None] * direction
+    through = torch.zeros_like(depth.valid)
+    for t in range(len(depth)):
+        before = len(z) - len(depth) + t
+        if before:
+            seen = DepthMap(z[:before], valid[:before])
+            told = sight(points[t].flatten(0, 1), views[:before], seen, tolerance=tolerance)
+            through[t] = told.before.any(0).view_as(through[t])
+    return through & depth.valid

@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mirage.evaluation.motion import camera_motion, fitted_pose, fitted_turn
+from mirage.evaluation.motion import (
+    Matched,
+    Motion,
+    camera_motion,
+    fitted_pose,
+    fitted_turn,
+    matched,
+    rotation_drift,
+)
 from mirage.geometry.depthmap import DepthMap
-from mirage.geometry.pose import exp_rotation, invert, rotation_about, rotation_angle
+from mirage.geometry.pose import exp_rotation, invert, make_pose, rotation_about, rotation_angle
 from mirage.geometry.trajectory import pan
 from mirage.worlds import World
 
@@ -22,9 +30,14 @@ def turning() -> tuple[torch.Tensor, torch.Tensor]:
     return world.render(path, SIZE).rgb, path.intrinsics[0]
 
 
+def moved_by(first, second, intrinsics, *, where, depth) -> Motion | None:
+    found = matched(first, second, intrinsics, where=where, depth=depth)
+    return None if found is None else camera_motion(found)
+
+
 def test_a_true_turn_is_found(turning):
     views, intrinsics = turning
-    found = camera_motion(views[0], views[1], intrinsics, where=(EVERYWHERE, EVERYWHERE), depth=None)
+    found = moved_by(views[0], views[1], intrinsics, where=(EVERYWHERE, EVERYWHERE), depth=None)
     assert found is not None
     right = rotation_about("y", 5.0, dtype=torch.float64)
     assert rotation_angle(right.T @ found.rotation) < 0.3
@@ -40,8 +53,8 @@ def test_only_the_pixels_asked_for_count(turning):
     torn[:, :48] = views[0, :, :48]  # the upper half stands still
     upper = torch.zeros(SIZE, dtype=torch.bool)
     upper[:48] = True
-    still = camera_motion(views[0], torn, intrinsics, where=(upper, upper), depth=None)
-    moved = camera_motion(views[0], torn, intrinsics, where=(~upper, ~upper), depth=None)
+    still = moved_by(views[0], torn, intrinsics, where=(upper, upper), depth=None)
+    moved = moved_by(views[0], torn, intrinsics, where=(~upper, ~upper), depth=None)
     assert still is not None
     assert moved is not None
     assert rotation_angle(still.rotation) < 0.5
@@ -52,9 +65,9 @@ def test_what_cannot_be_told_is_not_told(turning):
     views, intrinsics = turning
     noise = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     for first, second in (noise, (views[0], noise[0]), (torch.full_like(views[0], 0.5), views[1])):
-        assert camera_motion(first, second, intrinsics, where=(EVERYWHERE, EVERYWHERE), depth=None) is None
+        assert moved_by(first, second, intrinsics, where=(EVERYWHERE, EVERYWHERE), depth=None) is None
     nowhere = ~EVERYWHERE
-    assert camera_motion(views[0], views[1], intrinsics, where=(nowhere, nowhere), depth=None) is None
+    assert moved_by(views[0], views[1], intrinsics, where=(nowhere, nowhere), depth=None) is None
 
 
 def test_a_true_step_back_is_found_in_a_strip():
@@ -65,13 +78,13 @@ def test_a_true_step_back_is_found_in_a_strip():
     strip = torch.zeros(size, dtype=torch.bool)
     strip[:, :64] = True
     depth = view.depth[0].resized((48, 64)).scaled(1.3)
-    found = camera_motion(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=depth)
+    found = moved_by(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=depth)
     assert found is not None
     true = invert(path.c2w[0].double()) @ path.c2w[1].double()
     assert rotation_angle(true[:3, :3].T @ found.rotation) < 0.5
     assert found.direction @ normalize(true[:3, 3], dim=0) > 0.9
     nowhere = DepthMap(depth.z, torch.zeros_like(depth.valid))
-    assert camera_motion(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=nowhere) is None
+    assert moved_by(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=nowhere) is None
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.7])
@@ -104,3 +117,42 @@ def test_a_turn_alone_is_fitted_exactly():
     found, agree = fitted_turn(a, b, 0.005)
     assert torch.allclose(found, rotation, atol=1e-9)
     assert int(agree.sum()) == 35
+
+
+def pairs_with(drift, *, wrong: int = 0, seen: float = 1.0) -> list[tuple[Matched, torch.Tensor, int]]:
+    """Matches of three pairs of a camera that steps and turns as commanded, and besides turns by `drift` a frame; so
+    many of a hundred are wrong. `seen`: the scale of the depth."""
+    generator = torch.Generator().manual_seed(6)
+    pairs = []
+    for frames in (4, 4, 8):
+        points = torch.rand(100, 3, generator=generator, dtype=torch.float64) * 4 + torch.tensor([-2.0, -2.0, 2.0])
+        turn = exp_rotation(frames * torch.tensor([0.002, 0.01, 0.0], dtype=torch.float64))
+        commanded = make_pose(turn, frames * torch.tensor([0.01, 0.0, -0.03], dtype=torch.float64))
+        there = (points - commanded[:3, 3]) @ turn @ exp_rotation(frames * drift)
+        there[:wrong] = there[:wrong].roll(1, 0)
+        pairs.append(
+            (Matched(normalize(points, dim=1), normalize(there, dim=1), points * seen, 0.01), commanded, frames)
+        )
+    return pairs
+
+
+@pytest.mark.parametrize("drift", [(0.0, 0.0, 0.0), (0.004, -0.02, 0.003)])
+def test_a_drift_beside_the_commanded_motion_is_found_in_spite_of_wrong_matches(drift):
+    drift = torch.tensor(drift, dtype=torch.float64)
+    found = rotation_drift(pairs_with(drift, wrong=25))
+    assert found is not None
+    assert torch.allclose(found.turn, drift, atol=1e-4)
+    assert 225 <= found.inliers < 300 == found.matches
+
+
+def test_a_drift_is_told_only_where_most_matches_agree():
+    none = torch.zeros(3, dtype=torch.float64)
+    assert rotation_drift([]) is None
+    assert rotation_drift(pairs_with(none, wrong=70)) is None
+
+
+def test_depth_to_another_scale_makes_a_small_drift_of_a_step():
+    """A tenth of a step of 0.03 at a depth of two to six, not more than a tenth of a degree a frame."""
+    found = rotation_drift(pairs_with(torch.zeros(3, dtype=torch.float64), seen=1.1))
+    assert found is not None
+    assert found.turn.norm() < 0.0017

@@ -1,12 +1,14 @@
 """How the camera moved between two pictures, from their pixels and the first one's depth; only where one asks.
 
-    patches of the first picture --normalised correlation--> places in the second
-    their depth --> points --robust fit of the pose that brings them there--> rotation, direction
+    patches of the first picture --normalised correlation--> places in the second          `matched`
+    their depth --> points --robust fit of the pose that brings them there--> rotation, direction     `camera_motion`
+    many pairs --robust fit of what the commanded motion leaves over--> one steady turn               `rotation_drift`
 
 Patches rather than key points, because what a small model makes up is soft: it has few corners, and still moves. What
 cannot be told is None. `H W` pixels, `N` matches, `S` starts; bearings are unit vectors in camera axes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +30,17 @@ _NEAR = 1.5  # pixels of the halved picture within which a match agrees with a m
 
 
 @dataclass(frozen=True, eq=False)
+class Matched:
+    """Matches of two pictures: bearings [N,3] in the first and in the second camera; `points` [N,3] of the first ones,
+    None where depth plays no part. Within `near` radians a match agrees with a motion."""
+
+    here: Tensor
+    there: Tensor
+    points: Tensor | None
+    near: float
+
+
+@dataclass(frozen=True, eq=False)
 class Motion:
     """The second camera seen from the first: `rotation` [3,3]; unit `direction` [3], None where the camera is known to
     stand; `inliers` of `matches` agree."""
@@ -38,15 +51,21 @@ class Motion:
     inliers: int
 
 
-def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: tuple[Tensor, Tensor],
-                  depth: DepthMap | None) -> Motion | None:
-    """The motion between two pictures [3,H,W] of a camera with `intrinsics` [4], from the pixels `where` bool [H,W] of
-    each. `depth` of the first one, on any grid and to any scale; None: the camera is known to stand and only turn, so
-    that depth plays no part. None is returned where too few matches agree.
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """What a camera turns beside what was commanded: axis times radians, per frame [3]; see `Motion` for the rest."""
 
-    A rotation is fitted to bearings by RANSAC (fixed seed) and least squares; a pose to points by reweighted
-    Gauss-Newton from many starts. Without depth, from bearings alone, five numbers must come out of one per match, and
-    of a strip along the picture's edge they hardly do.
+    turn: Tensor
+    matches: int
+    inliers: int
+
+
+def matched(
+    first: Tensor, second: Tensor, intrinsics: Tensor, *, where: tuple[Tensor, Tensor], depth: DepthMap | None
+) -> Matched | None:
+    """Matches of two pictures [3,H,W] of a camera with `intrinsics` [4], from the pixels `where` bool [H,W] of each.
+    `depth` of the first one, on any grid and to any scale; None: the camera is known to stand and only turn, so that
+    depth plays no part. None is returned where there are too few.
     """
     here, there = matches(first, second, where=where)
     z = None
@@ -56,19 +75,74 @@ def camera_motion(first: Tensor, second: Tensor, intrinsics: Tensor, *, where: t
         return None
     camera = Camera(torch.eye(4, dtype=torch.float64), intrinsics.double())
     few = torch.linspace(0, len(here) - 1, min(len(here), _MOST)).long()  # more say no more, and take longer
-    here, there = here[few], there[few]
+    here, there = here[few].double(), there[few].double()
     one = torch.ones(len(here), dtype=torch.float64)
-    a, b = (normalize(camera.unproject(uv.double(), one), dim=-1) for uv in (here, there))
-    near = _NEAR * 2 / (float(intrinsics[0]) * first.shape[-1])  # radians
-    rotation, agree = fitted_turn(a, b, near)
+    return Matched(
+        normalize(camera.unproject(here, one), dim=-1),
+        normalize(camera.unproject(there, one), dim=-1),
+        None if z is None else camera.unproject(here, z[few].double()),
+        _NEAR * 2 / (float(intrinsics[0]) * first.shape[-1]),
+    )
+
+
+def camera_motion(found: Matched) -> Motion | None:
+    """The motion that explains the matches; None where too few of them agree on one.
+
+    A rotation is fitted to bearings by RANSAC (fixed seed) and least squares; a pose to points by reweighted
+    Gauss-Newton from many starts. Without depth, from bearings alone, five numbers must come out of one per match, and
+    of a strip along the picture's edge they hardly do.
+    """
+    rotation, agree = fitted_turn(found.here, found.there, found.near)
     direction = None
-    if z is not None:
-        points = camera.unproject(here.double(), z[few].double())
-        rotation, t, agree = fitted_pose(points, b, rotation, near)
+    if found.points is not None:
+        rotation, t, agree = fitted_pose(found.points, found.there, rotation, found.near)
         direction = normalize(t, dim=0)
-    if int(agree.sum()) < max(LEAST_MATCHES, LEAST_SHARE * len(here)):
+    if int(agree.sum()) < max(LEAST_MATCHES, LEAST_SHARE * len(agree)):
         return None
-    return Motion(rotation, direction, len(here), int(agree.sum()))
+    return Motion(rotation, direction, len(agree), int(agree.sum()))
+
+
+def rotation_drift(pairs: Sequence[tuple[Matched, Tensor, int]], *, rounds: int = 30) -> Drift | None:
+    """The one steady turn that must be added to the commanded motion to explain the matches of many pairs; None where
+    less than half of them agree on one. A pair: matches, the commanded motion (the second camera seen from the first,
+    [4,4]), and the frames from one to the other.
+
+    Motions of single pairs, put together, are off by as much as a strip along an edge lets a turn be taken for a step.
+    Here steps are as commanded, to the depth's scale, and what is left is one turn for all. Robust Gauss-Newton from no
+    turn and from the turn of each pair by itself, so that it is not drawn to what was commanded; the best is taken.
+    """
+    if not pairs:
+        return None
+    points, seen, frames, starts = [], [], [], [torch.zeros(3, dtype=torch.float64)]
+    for found, commanded, count in pairs:
+        back = pose.invert(commanded.double())
+        step = 0 if found.points is None else back[:3, 3]
+        here = found.here if found.points is None else found.points
+        points.append(here @ back[:3, :3].T + step)
+        seen.append(found.there)
+        frames.append(torch.full((len(here), 1), float(count), dtype=torch.float64))
+        alone, _ = fitted_turn(normalize(points[-1], dim=-1), found.there, found.near)
+        starts.append(pose.log_rotation(alone) / count)
+    ahead, b, length = normalize(torch.cat(points), dim=-1), torch.cat(seen), torch.cat(frames)
+    turn, near = torch.stack(starts), pairs[0][0].near  # [S,3]
+    for number in range(rounds):
+        width = 2 * near if number < rounds // 2 else near / 2
+        turned = _turned(ahead, turn, length)
+        off = turned - b
+        weight = 1 / (1 + off.square().sum(-1) / width**2)  # Cauchy
+        slope = pose.skew(turned) * length[..., None]  # for turn -> turn + w: turned -> turned + length turned x w
+        normal = torch.einsum("snki,snkj,sn->sij", slope, slope, weight)
+        normal += 1e-9 * torch.eye(3, dtype=b.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+        turn = turn - _at_most(torch.linalg.solve(normal, torch.einsum("snki,snk,sn->si", slope, off, weight)), 0.02)
+    off = (_turned(ahead, turn, length) - b).norm(dim=-1)
+    best = (1 + (2 * off / near).square()).log().sum(1).argmin()
+    agree = int((off[best] < near).sum())
+    return Drift(turn[best], len(b), agree) if agree >= max(LEAST_MATCHES, 0.5 * len(b)) else None
+
+
+def _turned(ahead: Tensor, turn: Tensor, frames: Tensor) -> Tensor:
+    """Bearings [N,3] as cameras see them that have turned by `turn` [S,3] for so many `frames` [N,1]: [S,N,3]."""
+    return torch.einsum("snji,nj->sni", pose.exp_rotation(turn[:, None] * frames), ahead)
 
 
 def _lifted(here: Tensor, there: Tensor, depth: DepthMap) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,8 +220,10 @@ def _peak(score: Tensor, row: Tensor, column: Tensor) -> Tensor:
     n = torch.arange(len(score))
     middle = score[n, row, column]
     parts = []
-    for before, after in ((score[n, row - 1, column], score[n, row + 1, column]),
-                          (score[n, row, column - 1], score[n, row, column + 1])):
+    for before, after in (
+        (score[n, row - 1, column], score[n, row + 1, column]),
+        (score[n, row, column - 1], score[n, row, column + 1]),
+    ):
         bend = (before - 2 * middle + after).clamp_max(-1e-6)
         parts.append((0.5 * (before - after) / bend).clamp(-0.5, 0.5))
     return torch.stack(parts, 1)

@@ -3,7 +3,7 @@
     camera     motion between two generated frames, found in their pixels (motion.py) and in the depth that the walk
                itself has written, against the commanded one
     floor      the same on the true frames and depth, in the same places: what the estimator itself is off by
-    still      a picture that stands still is wrong by the commanded motion
+    frozen     the same on a picture that stands still, which is wrong by the commanded motion
     latents    Frechet distance of the cells' latents to the true ones: our own measure, comparable only with itself
 
 "Unseen" are cells that no true view of an earlier chunk showed and that the memory did not know. `F` video frames, `T`
@@ -23,7 +23,7 @@ from torch.nn.functional import interpolate, normalize, pad
 
 from mirage.errors import InputError
 from mirage.evaluation.metrics import frechet_distance
-from mirage.evaluation.motion import Motion, camera_motion
+from mirage.evaluation.motion import Drift, Motion, camera_motion, matched, rotation_drift
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
 from mirage.evaluation.synthetic import SEEDS, MakeSession, Scene, check_draw, seen_cells, session_maker, to_pixels
@@ -39,6 +39,7 @@ from mirage.rollout.schedule import STRIDE
 from mirage.worlds import World
 from mirage.worlds.doors import has_door, through_door
 
+FLOOR, FROZEN = "true frames (floor)", "frozen picture (control)"
 TRUE, MUD = "true", "mud (16 x 16 means of the true frames)"
 BAR = 2.0  # degrees: a rotation error up to here counts as following the camera
 _LEAST_AREA = 0.05  # of the picture must be unseen in both frames of a pair
@@ -88,7 +89,7 @@ def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode
                     progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
     """Walk every world with every memory; writes results.json, report.md, and per world a contact sheet and its cells.
 
-    Returns {"camera": {MEMORY or "true frames (floor)": {"by_gap": {FRAMES: errors}, "by_move": {MOVE: errors},
+    Returns {"camera": {MEMORY, `FLOOR` or `FROZEN`: {"by_gap": {FRAMES: errors}, "by_move": {MOVE: errors},
     "per_chunk": errors}}, "latents": {WHAT: {"distance", "cells"}}, "tasks", "failures"}; for `errors` see `_errors`.
     `encode`: frames [F,3,H,W] -> latents [1+T,C,h,w].
     """
@@ -139,39 +140,39 @@ def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str
     save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
     motions = {name: motion_pairs(video, scene.path, areas[name], depths[name], chunk_frames=chunk_frames, gaps=gaps)
                for name, video in videos.items()}
-    floor = motion_pairs(scene.frames, scene.path, areas[memories[0]], scene.depth, chunk_frames=chunk_frames,
-                         gaps=gaps)
-    return {"seed": scene.seed, "move": scene.kind, "unseen": float(unseen.float().mean()),
-            "camera": {**motions, "true frames (floor)": floor}}
+    once = torch.zeros(len(scene.depth), dtype=torch.long)
+    frozen = scene.frames[:1].expand_as(scene.frames)
+    for name, video, depth in ((FLOOR, scene.frames, scene.depth), (FROZEN, frozen, scene.depth[once])):
+        motions[name] = motion_pairs(video, scene.path, areas[memories[0]], depth, chunk_frames=chunk_frames, gaps=gaps)
+    return {"seed": scene.seed, "move": scene.kind, "unseen": float(unseen.float().mean()), "camera": motions}
 
 
 def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, chunk_frames: int,
                  gaps: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
     """Of a video [F,3,H,W] along `path` [F], in its `area` bool [F,H,W], with the `depth` [1+T] of frames 0, 4, ...:
-    {"pairs": one entry per pair of frames whose area is large enough, "chunks": the longest run of pairs of the least
-    gap in each chunk, put together}.
+    {"pairs": one entry per pair of frames whose area is large enough, "chunks": one per chunk that has such, what all
+    its pairs say of its turning together (`motion.rotation_drift`)}.
 
     An entry: `chunk`, `first`, `frames` (from there on), `commanded` degrees, `baseline` metres; `rotation_error` and
     `direction_error` in degrees, None where the pixels do not tell (and the direction where the camera hardly moved).
     """
     pairs, chunks = [], []
     share = area.float().mean(dim=(1, 2))
-    for gap in sorted(gaps):
-        for number, start in enumerate(range(0, len(path) - 1, chunk_frames - 1)):
-            stop = min(start + chunk_frames, len(path))
-            run: list[tuple[int, Tensor | None]] = []
-            for first in range(start + gap, stop - gap, gap):
-                second = first + gap
-                if float(share[[first, second]].min()) < _LEAST_AREA:
-                    continue
-                true = _relative(path, first, second)
-                found = camera_motion(video[first], video[second], path.intrinsics[first],
-                                      where=(area[first], area[second]),
-                                      depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE])
-                pairs.append({"chunk": number, "first": first, "frames": gap, **_commanded(true), **_off(found, true)})
-                run.append((first, None if found is None else found.rotation))
-            if gap == min(gaps) and run:
-                chunks.append({"chunk": number, **_together(run, path, gap)})
+    for number, start in enumerate(range(0, len(path) - 1, chunk_frames - 1)):
+        stop = min(start + chunk_frames, len(path))
+        large = [(first, gap) for gap in sorted(gaps) for first in range(start + gap, stop - gap, gap)
+                 if float(share[[first, first + gap]].min()) >= _LEAST_AREA]
+        told = []
+        for first, gap in large:
+            second, true = first + gap, _relative(path, first, first + gap)
+            found = matched(video[first], video[second], path.intrinsics[first], where=(area[first], area[second]),
+                            depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE])
+            motion = None if found is None else camera_motion(found)
+            pairs.append({"chunk": number, "first": first, "frames": gap, **_commanded(true), **_off(motion, true)})
+            if found is not None:
+                told.append((found, true, gap))
+        if large:
+            chunks.append({"chunk": number, **_drifted(rotation_drift(told), path, start, stop - 1)})
     return {"pairs": pairs, "chunks": chunks}
 
 
@@ -220,7 +221,7 @@ def camera_table(camera: Mapping[str, Any]) -> str:
     """One row per memory and number of frames; degrees."""
     rows = [{"memory": name, "frames apart": gap, **_columns(errors)}
             for name, entry in camera.items() for gap, errors in entry["by_gap"].items()]
-    rows += [{"memory": name, "frames apart": "run of a chunk", **_columns(entry["per_chunk"])}
+    rows += [{"memory": name, "frames apart": "a chunk", **_columns(entry["per_chunk"])}
              for name, entry in camera.items()]
     return markdown_table(rows, columns=None if rows else ["memory"]) + (
         "\nDegrees; median (quartiles). `still`: median error of a picture that does not move, which is the commanded "
@@ -265,24 +266,14 @@ def _off(found: Motion | None, true: Tensor) -> dict[str, Any]:
             "matches": found.matches, "inliers": found.inliers}
 
 
-def _together(run: Sequence[tuple[int, Tensor | None]], path: Camera, gap: int) -> dict[str, Any]:
-    """The longest run of neighbouring pairs whose motion could be told, as one motion."""
-    best: list[tuple[int, Tensor]] = []
-    current: list[tuple[int, Tensor]] = []
-    for first, rotation in run:
-        joins = rotation is not None and (not current or current[-1][0] + gap == first)
-        current = [] if rotation is None else [*current, (first, rotation)] if joins else [(first, rotation)]
-        best = max(best, current, key=len)
-    if not best:
-        true = _relative(path, run[0][0], run[-1][0] + gap)
-        return {"first": run[0][0], "frames": run[-1][0] + gap - run[0][0], **_commanded(true), "rotation_error": None,
-                "direction_error": None}
-    start, stop = best[0][0], best[-1][0] + gap
-    true, whole = _relative(path, start, stop), torch.eye(3, dtype=torch.float64)
-    for _, rotation in best:
-        whole = whole @ rotation
-    return {"first": start, "frames": stop - start, **_commanded(true), "direction_error": None,
-            "rotation_error": float(rotation_angle(true[:3, :3].T @ whole))}
+def _drifted(found: Drift | None, path: Camera, first: int, last: int) -> dict[str, Any]:
+    """What a drift comes to from one frame of the path to another."""
+    frames = last - first
+    told = {"frames": frames, **_commanded(_relative(path, first, last)), "direction_error": None}
+    if found is None:
+        return {**told, "rotation_error": None}
+    error = float(torch.rad2deg(found.turn.norm() * frames))
+    return {**told, "rotation_error": error, "matches": found.matches, "inliers": found.inliers}
 
 
 def _errors(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ SCHEDULE = Schedule(steps=4, warmup=1, adamw=".", adamw_lr=2e-3, log_every=2, ev
 def small(latents, **changes):
     """Everything that stage 1 has, at toy size."""
     config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("memory_branch",), per_frame=True, own=0.5,
-                            own_steps=2, min_sigma=1e-3, checkpoint=True, max_preceding=1, max_references=1)
+                            own_steps=(2,), min_sigma=1e-3, checkpoint=True, max_preceding=1, max_references=1)
     return replace(config, **changes)
 
 

@@ -1,5 +1,6 @@
 """What the recipes train, on tiny models and clips: losses fall, and training sees what inference sees."""
 
+import copy
 import pickle
 import shutil
 from dataclasses import fields, is_dataclass, replace
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -19,6 +21,7 @@ from mirage.models.codec import encode_images
 from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, shifted, start_from_images
+from mirage.training.channels import channel_gains
 from mirage.training.clips import clip_path, render_clips
 from mirage.training.decoder import DecoderConfig, DecoderTask
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask, noisy_depth
@@ -181,7 +184,8 @@ def test_a_training_sample_is_the_readout_of_inference(world, latents):
     assert len(starts) == 1
     start = starts[0]
     memory = LatentSpatialMemory(world.channels)
-    memory.write(clip.latents[: start + 1], clip.depth[: start + 1], clip.camera[: start + 1])
+    depth, camera = clip.depth[: start + 1], clip.camera[: start + 1]
+    memory.write(clip.latents[: start + 1], depth, camera, keep=~seen_through(depth, camera))
     readout = memory.read(clip.camera[start : start + 3], (8, 12))
     assert torch.equal(condition.memory[0].transpose(0, 1), readout.latents)
     assert torch.equal(condition.mask[0, 0].bool(), readout.mask)
@@ -189,10 +193,10 @@ def test_a_training_sample_is_the_readout_of_inference(world, latents):
 
 
 def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world, latents):
-    config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, sampled=1.0, own_steps=3)
+    config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, sampled=1.0, own_steps=(3,))
     task = DenoiserTask(world, config)
     batch = task.maker(0, torch.Generator().manual_seed(0))
-    assert batch.steps == 2
+    assert batch.steps == 3
     known = batch.condition.mask.bool()
     known[:, :, 0] = False  # that frame is given
     assert 0 < known.float().mean() < 1
@@ -203,6 +207,30 @@ def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world,
     at_first = loss(batch.target)
     assert loss(batch.target + 9 * ~known) == pytest.approx(at_first)
     assert loss(batch.target + 9 * known) > at_first + 1
+
+
+def test_samplers_of_every_length_asked_for_are_learnt_from(world, latents):
+    config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, sampled=1.0, own_steps=(2, 5))
+    maker = DenoiserTask(world, config).maker
+    assert {maker(number, torch.Generator().manual_seed(0)).steps for number in range(20)} == {2, 5}
+
+
+def test_a_channel_counts_by_what_it_does_to_the_pixels(world, latents):
+    """A decoder that hears nothing of channel 0, and then three times as much of channel 2; it is no linear one."""
+    world, clip = copy.deepcopy(world), load_latent_clip(clip_path(latents, 0))
+    with torch.no_grad():
+        conv = world.vae.post_quant_conv
+        conv.weight[:, 0] = 0
+        before = channel_gains(world, clip.latents)
+        conv.weight[:, 2] *= 3
+        after = channel_gains(world, clip.latents)
+    assert before[0] == 0
+    assert (before[1:] > 0).all()
+    assert 2 < after[2] / before[2] < 20
+    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, gained=True))
+    counts = task.counts.flatten()
+    assert counts[0] == pytest.approx(0.2)
+    assert counts[2] / counts[3] == pytest.approx(float((after[2] / after[3]).sqrt()), rel=0.01)
 
 
 def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):

@@ -1,6 +1,7 @@
-"""Networks that know a latent by its channels, when some of the channels are dead, or begin to mean something else.
+"""What the channels of a latent are worth, and networks that know it by them, when some of the channels are dead, or
+begin to mean something else.
 
-What they took from such a channel becomes nothing, and what they said of it becomes its mean; all else stays, so that
+What these took from such a channel becomes nothing, and what they said of it becomes its mean; all else stays, so that
 training goes on instead of beginning again. `C` latent channels; `changed` their numbers.
 """
 
@@ -8,12 +9,30 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
-from torch import nn
+from torch import Tensor, nn
 
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.world import WorldModel
+from mirage.training.autoencoder import DEAD
+from mirage.training.draws import normal
 
 _HALF = 0.5  # of the way from the network's guess to the readout, until it learns better
+
+
+@torch.no_grad()
+def channel_gains(world: WorldModel, latents: Tensor, *, amount: float = 0.3) -> Tensor:
+    """Gains [C] >= 0 of the decoder: the energy that a little noise on a channel alone adds to the picture, over that
+    noise's own. `latents` [T,C,h,w], of which a corner of the first frames is taken; dead channels have none."""
+    z = latents[:3, :, :16, :16].to(world.vae.device)
+    before = world.decode(z)
+    generator = torch.Generator().manual_seed(0)
+    gains = torch.zeros(z.shape[1])
+    for channel in range(z.shape[1]):
+        moved = z.clone()
+        moved[:, channel] += amount * normal(z[:, channel].shape, generator, z.device)
+        gains[channel] = (world.decode(moved) - before).square().mean() / amount**2
+    gains[gains < DEAD * gains.max()] = 0
+    return gains.to(world.transformer.device)
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from mirage.conditioning import batched, build_condition, pixel_codec
+from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -41,6 +42,7 @@ from mirage.models.lora import attach_lora
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
 from mirage.training import parallel
+from mirage.training.channels import channel_gains
 from mirage.training.chunks import ReadyChunk, load_chunk
 from mirage.training.clips import clip_paths
 from mirage.training.draws import chance, draw, normal
@@ -61,6 +63,7 @@ class DenoiserConfig:
     per_frame    a timestep for every frame, as published, instead of one for the chunk
     own          the share of steps in which the newest chunk of every memory is the model's own work, in `own_steps`
                  steps; a whole step, because processes that share out weights must call the network equally often
+    own_steps    one of these, drawn anew each time; a model that knows one number only is worse with more
     told         the share of the other steps that have chunks of two frames of which nothing is shown, neither a first
                  frame nor a memory: only the words tell what is there. From `views`, too, glances at many more worlds
     apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
@@ -70,6 +73,7 @@ class DenoiserConfig:
     sampled      the share of these and of what is left that are the last one of the model's own sampling, in
                  `own_steps` steps, in place of the truth with noise; see `DenoiserTask._sampled_error`
     unknown      what an unknown cell counts in those steps, a known one being 1
+    gained       errors of a channel count by the root of what it does to the pixels (`channel_gains`); else all equally
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
     codec_bf16   the autoencoder of memories of pixels, too; for CPUs that compute in it
@@ -103,7 +107,8 @@ class DenoiserConfig:
     apart_shift: float | None = None
     sampled: float = 0.0
     unknown: float = 0.0
-    own_steps: int = 4
+    own_steps: tuple[int, ...] = (4,)
+    gained: bool = False
     bf16: bool = False
     codec_bf16: bool = False
     checkpoint: bool = False
@@ -113,7 +118,7 @@ class DenoiserConfig:
 @dataclass(frozen=True)
 class Seen(Batch):
     """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents. `steps`: how
-    many steps of sampling come before the one that is learnt from; 0: the truth with noise stands for them, its
+    many a sampler takes, of which the last one is learnt from; 0: the truth with noise stands for those before it, its
     timesteps drawn with `shift` (None: that of the configuration)."""
 
     condition: Condition
@@ -134,13 +139,13 @@ class Seen(Batch):
 
 @dataclass(frozen=True)
 class Past:
-    """A clip up to a chunk: `known` [n,C,h,w] with `depth`, `camera` and `keep` of it; the cameras [T] and the clean
-    latents, `target` [C,T,h,w], of the `chunk`; the clip's words."""
+    """A clip up to a chunk: `known` [n,C,h,w] with `depth` and `camera` of it, and what to `keep` [n,h,w]; the cameras
+    [T] and the clean latents, `target` [C,T,h,w], of the `chunk`; the clip's words."""
 
     known: Tensor
     depth: DepthMap
     camera: Camera
-    keep: Tensor | None
+    keep: Tensor
     chunk: Camera
     target: Tensor
     caption: str
@@ -148,9 +153,10 @@ class Past:
 
 @dataclass(frozen=True)
 class Relived(Batch):
-    """Pasts whose newest chunk the model is still to make, and how many frames to show beside."""
+    """Pasts whose newest chunk the model is still to make, in `steps`, and how many frames to show beside."""
 
     pasts: tuple[Past, ...]
+    steps: int
     preceding: int
     references: int
 
@@ -175,6 +181,10 @@ class DenoiserTask:
         self._tokens = lru_cache(maxsize=None)(world.tokenize)
         train, self.test = split(_paths(config.latents), config.held_out)
         self.maker = Chunks(config, train, world.channels, _codec(world, config))
+        self.counts = torch.ones((), device=world.transformer.device)
+        if config.gained:
+            roots = channel_gains(world, self.maker.whole(train[0]).latents).sqrt()[:, None, None, None]
+            self.counts = (roots / roots[roots > 0].mean()).clamp_min(_LEAST)
 
     @staticmethod
     def modules(
@@ -203,7 +213,7 @@ class DenoiserTask:
 
     def loss(self, batch: Seen | Relived, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         if isinstance(batch, Relived):
-            pasts = [replace(past, known=self._relived(past, generator)) for past in batch.pasts]
+            pasts = [replace(past, known=self._relived(past, batch.steps, generator)) for past in batch.pasts]
             batch = Seen.of(
                 [self.maker.seen(past, batch.preceding, batch.references, generator, augment=True) for past in pasts]
             )
@@ -211,7 +221,8 @@ class DenoiserTask:
         if batch.steps:
             error = self._sampled_error(condition, batch.target, batch.steps, generator)
             return error, {"sampled": float(error.detach())}
-        error = self._error(condition, batch.target, generator, shift=batch.shift).mean()
+        error = self._error(condition, batch.target, generator, shift=batch.shift)
+        error = (error * self.counts).mean()
         return error, {"loss": float(error.detach())}
 
     @torch.no_grad()
@@ -244,7 +255,7 @@ class DenoiserTask:
         return (error / weight).square()[:, :, 1:]
 
     def _sampled_error(self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-        """The mean loss over cells where a sampler stands after so many of its steps.
+        """The mean loss over cells where a sampler stands before the last of its steps.
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
@@ -256,29 +267,27 @@ class DenoiserTask:
                 self.network,
                 condition,
                 scheduler=scheduler,
-                steps=self.config.own_steps,
+                steps=steps,
                 generator=generator,
                 noise_scale=self.world.noise_scale,
-                stop=steps,
+                stop=steps - 1,
             )
-        sigma = noisy.new_full((len(noisy), noisy.shape[2]), float(scheduler.sigmas[steps]))
+        sigma = noisy.new_full((len(noisy), noisy.shape[2]), float(scheduler.sigmas[steps - 1]))
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
         error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0.to(noisy)
         count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(error), self.config.unknown)
-        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * count
+        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * count * self.counts
         return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
 
     @torch.no_grad()
-    def _relived(self, past: Past, generator: torch.Generator) -> Tensor:
+    def _relived(self, past: Past, steps: int, generator: torch.Generator) -> Tensor:
         """Its `known` [n,C,h,w] with the last chunk as the model itself makes it, from a memory of what was before."""
         known, keep = past.known, past.keep
         begin = max(len(known) - self.config.frames, 0)
         before = slice(0, begin + 1)
         memory = LatentSpatialMemory(known.shape[1])
-        memory.write(
-            known[before], past.depth[before], past.camera[before], keep=None if keep is None else keep[before]
-        )
+        memory.write(known[before], past.depth[before], past.camera[before], keep=keep[before])
         chunk = past.camera[begin:]
         readout = memory.read(chunk, (known.shape[-2], known.shape[-1]))
         condition = build_condition(
@@ -288,7 +297,7 @@ class DenoiserTask:
             self.network,
             self._worded(Seen(condition, (past.caption,), past.target[None])),
             scheduler=self.world.scheduler,
-            steps=self.config.own_steps,
+            steps=steps,
             generator=generator,
             noise_scale=self.world.noise_scale,
         )
@@ -327,14 +336,15 @@ class Chunks:
         shared = torch.Generator().manual_seed(number)  # one shape for all processes, so none waits for another
         preceding = draw(self.config.max_preceding + 1, shared)
         references = draw(self.config.max_references + 1, shared)
+        own_steps = self.config.own_steps[draw(len(self.config.own_steps), shared)]
         if self.config.own > 0 and chance(self.config.own, shared):
             clips = [self._load(self.long[draw(len(self.long), generator)]) for _ in range(self.config.batch)]
             pasts = [self._past(clip, generator, relive=True) for clip in clips if isinstance(clip, LatentClip)]
-            return Relived(tuple(pasts), preceding, references)
+            return Relived(tuple(pasts), own_steps, preceding, references)
         if self.config.told and chance(self.config.told, shared):
             return Seen.of([self._told(generator) for _ in range(self.config.batch * self.config.frames // 2)])
         apart = self.config.apart > 0 and chance(self.config.apart, shared)
-        steps = self.config.own_steps - 1 if chance(self.config.sampled, shared) else 0
+        steps = own_steps if chance(self.config.sampled, shared) else 0
         if apart:
             count = self.config.batch * self.config.frames // _APART
             glimpses = Seen.of([self._glimpses(generator) for _ in range(count)])
@@ -350,7 +360,7 @@ class Chunks:
     def _told(self, generator: torch.Generator) -> Seen:
         """A frame of a clip, from the words alone, as a chunk [B=1] of two."""
         paths = [*self.paths, *self.views]
-        clip = self._whole(paths[draw(len(paths), generator)])
+        clip = self.whole(paths[draw(len(paths), generator)])
         shown = 1 + draw(len(clip.latents) - 1, generator)
         chunk = [draw(shown, generator), shown]
         nothing = torch.zeros_like(clip.latents[:1])
@@ -360,7 +370,7 @@ class Chunks:
         )
         return Seen(condition, (self.words(clip.caption, generator),), clip.latents[chunk].transpose(0, 1)[None])
 
-    def _whole(self, path: Path) -> LatentClip:
+    def whole(self, path: Path) -> LatentClip:
         """A clip that is more than a ready-made chunk."""
         clip = self._load(path)
         if isinstance(clip, ReadyChunk):
@@ -370,7 +380,7 @@ class Chunks:
     def _glimpses(self, generator: torch.Generator) -> Seen:
         """A start and frames of the same clip, near and far, as a chunk [B=1] of `_APART` frames: what a draft is
         (`mirage.rollout.draft`). Half of the time of an image, half with all that the clip showed before."""
-        clip = self._whole(self.paths[draw(len(self.paths), generator)])
+        clip = self.whole(self.paths[draw(len(self.paths), generator)])
         fresh = chance(0.5, generator)
         start = draw(len(clip.latents) - (0 if fresh else _APART - 1), generator)
         behind = torch.arange(start + 1, len(clip.latents))
@@ -433,11 +443,12 @@ class Chunks:
                 depth = self.codec.depth(known, camera, first=True)
             else:
                 depth = noisy_depth(depth, config.depth_noise, generator)
+        keep = ~seen_through(depth, camera)
         return Past(
             known,
             depth,
             camera,
-            None if clip.keep is None else clip.keep[past],
+            keep if clip.keep is None else keep & clip.keep[past],
             clip.camera[chunk],
             clip.latents[chunk].transpose(0, 1),
             clip.caption,
@@ -502,6 +513,8 @@ class Chunks:
         return past.known[sorted(chosen)]
 
 
+_LEAST = 0.2
+"""What an error of a channel counts at least, that of a middling one being 1: dead ones are to stay at their mean."""
 _NO_TEXT = torch.zeros(1, 0, 0)
 """In the text's place while words are words."""
 _APART = 3

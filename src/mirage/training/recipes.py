@@ -18,6 +18,7 @@ and once more, longer, from the weights that the second part made:
 
     mini_again_autoencoder -> mini_again_latents, mini_again_doors -> mini_again_denoiser -> mini_again_detail,
                                                                       mini_again_words, mini_again_depth_head
+    mini_whole_... the same, on what both parts before had for themselves
     then mini_export; mini_words (what reads the words alone) is in none of them
 
 For a lent GPU those of the first kind but mini_doors are also called `mini_gpu_...`: more of everything, and so many
@@ -230,9 +231,7 @@ def mini_renewed_autoencoder(home: Path) -> AutoencoderRecipe:
             stills=home / "stills",
             bf16=True,
         ),
-        Schedule(
-            steps=1300, warmup=40, muon_lr=0.003, adamw_lr=6e-4, cooldown=0.7, average=0.995, evaluate_every=300
-        ),
+        Schedule(steps=1300, warmup=40, muon_lr=0.003, adamw_lr=6e-4, cooldown=0.7, average=0.995, evaluate_every=300),
         renewed=True,
     )
 
@@ -245,6 +244,15 @@ def mini_again_autoencoder(home: Path) -> AutoencoderRecipe:
         few,
         config=replace(few.config, mix=mix),
         schedule=replace(few.schedule, steps=560, cooldown=0.8, evaluate_every=280, seed=7),
+    )
+
+
+def mini_whole_autoencoder(home: Path) -> AutoencoderRecipe:
+    """And again, two steps in three on images: photographs are what it is furthest from."""
+    few = mini_again_autoencoder(home)
+    mix = ((1, 96, 12),) * 6 + ((9, 96, 3), (17, 96, 2), (33, 96, 1))
+    return replace(
+        few, config=replace(few.config, mix=mix), schedule=replace(few.schedule, steps=600, evaluate_every=300, seed=12)
     )
 
 
@@ -353,6 +361,16 @@ def mini_again_doors(home: Path) -> ClipsRecipe:
     return replace(mini_renewed_doors(home), folder=home / "again", count=140, first=5160)
 
 
+def mini_whole_latents(home: Path) -> ClipsRecipe:
+    """All clips of every kind."""
+    return replace(mini_renewed_latents(home), folder=home / "whole", count=800)
+
+
+def mini_whole_doors(home: Path) -> ClipsRecipe:
+    """And all of doors."""
+    return replace(mini_renewed_doors(home), folder=home / "whole", count=300)
+
+
 def mini_renewed_depth_head(home: Path) -> DepthHeadRecipe:
     """Depth again, from the renewed latents of three times the worlds."""
     return DepthHeadRecipe(
@@ -438,9 +456,7 @@ def mini_again_denoiser(home: Path) -> DenoiserRecipe:
         config=replace(
             few.config, latents=home / "again", told=0.05, apart=0.5, apart_shift=10.0, sampled=0.16, unknown=0.15
         ),
-        schedule=replace(
-            few.schedule, steps=1200, warmup=40, muon_lr=0.005, average=0.995, seed=8, evaluate_every=400
-        ),
+        schedule=replace(few.schedule, steps=1200, warmup=40, muon_lr=0.005, average=0.995, seed=8, evaluate_every=400),
         renewed=False,
     )
 
@@ -466,6 +482,46 @@ def mini_again_depth_head(home: Path) -> DepthHeadRecipe:
     few = mini_renewed_depth_head(home)
     schedule = replace(few.schedule, seed=11)
     return replace(few, config=DepthHeadConfig(latents=home / "again"), schedule=schedule, renewed=False)
+
+
+def mini_whole_denoiser(home: Path) -> DenoiserRecipe:
+    """And once more, on all worlds: with samplers of several lengths, and errors that count as pixels see them."""
+    few = mini_again_denoiser(home)
+    return replace(
+        few,
+        config=replace(
+            few.config, latents=home / "whole", sampled=0.2, own_steps=(3, 4, 4, 5, 6, 8), gained=True, told=0.08
+        ),
+        schedule=replace(few.schedule, steps=1500, seed=13, evaluate_every=500),
+    )
+
+
+def mini_whole_detail(home: Path) -> DenoiserRecipe:
+    """And the detail path after it."""
+    few = mini_again_detail(home)
+    return replace(
+        few,
+        config=replace(few.config, latents=home / "whole", own_steps=(3, 4, 4, 5, 6, 8), gained=True),
+        schedule=replace(few.schedule, seed=14),
+    )
+
+
+def mini_whole_words(home: Path) -> DenoiserRecipe:
+    """And what reads the words, where there is less noise, too: with nothing but noise it learnt to rely on words."""
+    few = mini_again_words(home)
+    return replace(
+        few,
+        config=replace(few.config, latents=home / "whole", shift=15.0),
+        schedule=replace(few.schedule, steps=260, seed=15),
+    )
+
+
+def mini_whole_depth_head(home: Path) -> DepthHeadRecipe:
+    """And depth, from all of them."""
+    few = mini_again_depth_head(home)
+    return replace(
+        few, config=DepthHeadConfig(latents=home / "whole"), schedule=replace(few.schedule, steps=800, seed=16)
+    )
 
 
 def mini_words(home: Path) -> DenoiserRecipe:
@@ -592,9 +648,7 @@ def mini_gpu_words(home: Path) -> DenoiserRecipe:
 
 def on_gpu(schedule: Schedule, *, minutes: float, **changes: Any) -> Schedule:
     """The schedule by the clock, with a core for every worker but two of a machine's sixteen, and fewer looks."""
-    return replace(
-        schedule, steps=100_000, minutes=minutes, workers=14, log_every=50, evaluate_every=1000, **changes
-    )
+    return replace(schedule, steps=100_000, minutes=minutes, workers=14, log_every=50, evaluate_every=1000, **changes)
 
 
 def mini_export(home: Path) -> ExportRecipe:
@@ -675,6 +729,7 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_stills,
         mini_renewed_autoencoder,
         mini_again_autoencoder,
+        mini_whole_autoencoder,
         mini_latents,
         mini_views,
         mini_doors,
@@ -688,6 +743,8 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_renewed_doors,
         mini_again_latents,
         mini_again_doors,
+        mini_whole_latents,
+        mini_whole_doors,
         mini_renewed_depth_head,
         mini_renewed_denoiser,
         mini_renewed_detail,
@@ -696,6 +753,10 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_again_detail,
         mini_again_words,
         mini_again_depth_head,
+        mini_whole_denoiser,
+        mini_whole_detail,
+        mini_whole_words,
+        mini_whole_depth_head,
         mini_words,
         mini_export,
         mini_gpu_clips,

@@ -285,6 +285,7 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_decoder": DecoderTask.modules(world.vae),
         "mini_renewed_autoencoder": world.vae,
         "mini_again_autoencoder": world.vae,
+        "mini_whole_autoencoder": world.vae,
         "mini_depth_head": world.depth_head,
         "mini_renewed_depth_head": world.depth_head,
         "mini_denoiser": denoiser,
@@ -298,6 +299,10 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_again_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
         "mini_again_detail": DenoiserTask.modules(world, ("detail",)),
         "mini_again_words": DenoiserTask.modules(world, ("words",)),
+        "mini_whole_depth_head": world.depth_head,
+        "mini_whole_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
+        "mini_whole_detail": DenoiserTask.modules(world, ("detail",)),
+        "mini_whole_words": DenoiserTask.modules(world, ("words",)),
         "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
     }
     for name, module in parts.items():

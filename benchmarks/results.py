@@ -44,6 +44,8 @@ LONG = {
               "--out outputs/results/chunks",
     "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
              "--out outputs/results/depth",
+    "free-space": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories 'latent, no free space' "
+                  "--out outputs/results/free-space",
     "steps": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",

@@ -70,7 +70,8 @@ def _real_tables(real: dict[str, Any]) -> list[str]:
     rgb = [{"rgb": name, "processor seconds per chunk": value} for name, value in real["rgb"].items()
            if isinstance(value, float)]
     latent = [{"chunk": row["chunk"], "latent read, ms": 1e3 * row["read_s"], "write, ms": 1e3 * row["write_s"],
-               "points": row["points"], "MiB": row["cache_bytes"] / 2**20} for row in real["latent"][::10]]
+               "seen through, ms": 1e3 * row["free_space_s"], "points": row["points"],
+               "MiB": row["cache_bytes"] / 2**20} for row in real["latent"][::10]]
     denoiser = [{"denoiser": name, "processor seconds": value} for name, value in real["denoiser"].items()]
     return [*map(markdown_table, (latent, rgb, denoiser, real["memory"])),
             "Seconds per chunk, end to end, every frame decoded to be looked at:\n",

@@ -8,7 +8,7 @@ waits for the work it asked for. The stages of a chunk:
     condition references and the condition
     denoise, depth
     decode    new latents to pixels. Counted once: an rgb memory must, and what it decoded can be shown
-    static    what moves and may not enter
+    static    what may not enter: what was seen through, and what moves
     lift      the write, without the decoding
 
 `conditioning` is the way from the last chunk's latents to the next one's condition: project + encode + condition, and
@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.formats.picture import plot_lines
 from mirage.geometry.camera import Camera
@@ -184,7 +185,8 @@ def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor]
     latent, such as those of `models.wan22.random_autoencoder` (speed does not depend on the weights). `block`: runs one
     transformer block of the backbone over so many tokens.
 
-    latent    read and write at chunk 1 .. `chunks` of a walk there and back, measured.
+    latent    read and write at chunk 1 .. `chunks` of a walk there and back, measured; and beside them what any memory
+              pays for leaving out what the frames of a session's history looked through.
     rgb       lift of eight frames and rendering of nine views, measured in chunk 1, when the cloud is smallest.
               Encoding: one picture measured, times nine. Decoding: a later latent (four frames) measured on a quarter
               of the grid's sides, where it fits into memory, times sixteen; times eight. That rule is checked by a
@@ -255,15 +257,18 @@ def _latent_rows(chunks: int, grid: tuple[int, int], channels: int, repeats: int
     memory = LatentSpatialMemory(channels)
     generator = torch.Generator().manual_seed(0)
     path = bench.there_and_back((chunks + 1) * bench.CHUNK)
-    rows = []
+    everything, rows = bench.room_depth(path, grid), []
     for number in range(chunks + 1):
-        camera = path[number * bench.CHUNK : (number + 1) * bench.CHUNK]
-        latents, depth = torch.randn(len(camera), channels, *grid, generator=generator), bench.room_depth(camera, grid)
-        read = median(_seconds(lambda camera=camera: memory.read(camera, grid)) for _ in range(repeats))
-        write = _seconds(lambda latents=latents, depth=depth, camera=camera: memory.write(latents, depth, camera))
+        begin = number * bench.CHUNK
+        now, past = slice(begin, begin + bench.CHUNK), slice(max(0, begin - Settings.history), begin)
+        camera, depth = path[now], everything[now]
+        latents, before = torch.randn(len(camera), channels, *grid, generator=generator), (everything[past], path[past])
+        read = median(_seconds(partial(memory.read, camera, grid)) for _ in range(repeats))
+        free = _seconds(partial(seen_through, depth, camera, past=before))
+        write = _seconds(partial(memory.write, latents, depth, camera))
         if number:
-            rows.append({"chunk": number, "read_s": read, "write_s": write, "points": len(memory),
-                         "cache_bytes": memory.nbytes})
+            rows.append({"chunk": number, "read_s": read, "write_s": write, "free_space_s": free,
+                         "points": len(memory), "cache_bytes": memory.nbytes})
     return rows
 
 

@@ -46,7 +46,7 @@ LONG = {
              "--out outputs/results/depth",
     "free-space": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories 'latent, no free space' "
                   "--out outputs/results/free-space",
-    "steps": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
+    "steps": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
               "'latent, no filter' none --out outputs/results/moving",
     "unseen": "mirage evaluate unseen --worlds 12 --memories latent 'latent, no draft' --out outputs/results/unseen",

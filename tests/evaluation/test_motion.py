@@ -5,12 +5,12 @@ import torch
 from torch.nn.functional import normalize
 
 from mirage.evaluation.motion import (
-    Matched,
+    Matches,
     Motion,
     camera_motion,
+    find_matches,
     fitted_pose,
     fitted_turn,
-    matched,
     rotation_drift,
 )
 from mirage.geometry.depthmap import DepthMap
@@ -31,7 +31,7 @@ def turning() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def moved_by(first, second, intrinsics, *, where, depth) -> Motion | None:
-    found = matched(first, second, intrinsics, where=where, depth=depth)
+    found = find_matches(first, second, intrinsics, where=where, depth=depth)
     return None if found is None else camera_motion(found)
 
 
@@ -119,7 +119,7 @@ def test_a_turn_alone_is_fitted_exactly():
     assert int(agree.sum()) == 35
 
 
-def pairs_with(drift, *, wrong: int = 0, seen: float = 1.0) -> list[tuple[Matched, torch.Tensor, int]]:
+def pairs_with(drift, *, wrong: int = 0, seen: float = 1.0) -> list[tuple[Matches, torch.Tensor, int]]:
     """Matches of three pairs of a camera that steps and turns as commanded, and besides turns by `drift` a frame; so
     many of a hundred are wrong. `seen`: the scale of the depth."""
     generator = torch.Generator().manual_seed(6)
@@ -131,7 +131,7 @@ def pairs_with(drift, *, wrong: int = 0, seen: float = 1.0) -> list[tuple[Matche
         there = (points - commanded[:3, 3]) @ turn @ exp_rotation(frames * drift)
         there[:wrong] = there[:wrong].roll(1, 0)
         pairs.append(
-            (Matched(normalize(points, dim=1), normalize(there, dim=1), points * seen, 0.01), commanded, frames)
+            (Matches(normalize(points, dim=1), normalize(there, dim=1), points * seen, 0.01), commanded, frames)
         )
     return pairs
 

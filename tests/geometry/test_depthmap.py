@@ -91,3 +91,11 @@ def test_other_shapes_and_types_are_refused(bad):
         DepthMap(bad)
     with pytest.raises(InputError):
         DepthMap(torch.ones(4, 4), torch.ones(3, 4, dtype=torch.bool))
+
+
+def test_maps_join_along_their_first_axis_and_holes_stay_holes():
+    parts = [DepthMap(rough(seed, (seed + 1, 4, 5))) for seed in range(3)]
+    whole = DepthMap.concatenate(parts)
+    assert whole.shape == (6, 4, 5)
+    assert torch.equal(whole.valid, torch.cat([part.valid for part in parts]))
+    assert torch.equal(whole[1:3].z, parts[1].z)

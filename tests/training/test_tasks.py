@@ -21,7 +21,7 @@ from mirage.models.codec import encode_images
 from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, shifted, start_from_images
-from mirage.training.channels import channel_gains
+from mirage.training.channels import pixel_weights
 from mirage.training.clips import clip_path, render_clips
 from mirage.training.decoder import DecoderConfig, DecoderTask
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask, noisy_depth
@@ -221,16 +221,14 @@ def test_a_channel_counts_by_what_it_does_to_the_pixels(world, latents):
     with torch.no_grad():
         conv = world.vae.post_quant_conv
         conv.weight[:, 0] = 0
-        before = channel_gains(world, clip.latents)
+        before = pixel_weights(world, clip.latents, least=0.01).flatten()
         conv.weight[:, 2] *= 3
-        after = channel_gains(world, clip.latents)
-    assert before[0] == 0
-    assert (before[1:] > 0).all()
-    assert 2 < after[2] / before[2] < 20
-    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, gained=True))
-    counts = task.counts.flatten()
-    assert counts[0] == pytest.approx(0.2)
-    assert counts[2] / counts[3] == pytest.approx(float((after[2] / after[3]).sqrt()), rel=0.01)
+        after = pixel_weights(world, clip.latents, least=0.01).flatten()
+    assert before[0] == pytest.approx(0.01)
+    assert (before[1:] > 0.05).all()
+    assert 1.5 < (after[2] / after[3]) / (before[2] / before[3]) < 4.5
+    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, pixel_weighted=True))
+    assert torch.equal(task.weights.flatten(), after.clamp_min(0.2))
 
 
 def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):

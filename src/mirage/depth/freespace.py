@@ -34,18 +34,16 @@ def seen_through(
     if past is not None and past[0].shape[1:] != depth.shape[1:]:
         raise InputError(f"earlier depth is [J,h,w] like {list(depth.shape)}, got {list(past[0].shape)}")
     device, eye = depth.z.device, camera.to(depth.z.device, torch.float32)
-    z, valid, views = depth.z.float(), depth.valid, eye
-    if past is not None:
-        z = torch.cat([past[0].z.to(z), z])
-        valid = torch.cat([past[0].valid.to(device), valid])
-        views = Camera.concatenate([past[1].to(device, torch.float32), eye])
+    known, views = DepthMap(depth.z.float(), depth.valid), eye
     origin, direction = eye.rays((depth.shape[-2], depth.shape[-1]))
-    points = origin[:, None, None] + depth.z.float()[..., None] * direction
+    points = origin[:, None, None] + known.z[..., None] * direction
+    if past is not None:
+        known = DepthMap.concatenate([past[0].to(device), known])
+        views = Camera.concatenate([past[1].to(device, torch.float32), eye])
     through = torch.zeros_like(depth.valid)
     for t in range(len(depth)):
-        before = len(z) - len(depth) + t
+        before = len(known) - len(depth) + t
         if before:
-            seen = DepthMap(z[:before], valid[:before])
-            told = sight(points[t].flatten(0, 1), views[:before], seen, tolerance=tolerance)
+            told = sight(points[t].flatten(0, 1), views[:before], known[:before], tolerance=tolerance)
             through[t] = told.before.any(0).view_as(through[t])
     return through & depth.valid

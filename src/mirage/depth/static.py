@@ -99,7 +99,7 @@ def _together(latents: Tensor, depth: DepthMap, camera: Camera, past: Past | Non
     some = [*torch.linspace(0, n - 1, min(_PAST, n)).round().long().tolist(), n]
     before, seen, eye = past[0][some].to(latents.device), past[1][some].to(depth.z.device), past[2][some]
     return (torch.cat([before, latents]).float(),
-            DepthMap(torch.cat([seen.z.to(depth.z.dtype), depth.z]), torch.cat([seen.valid, depth.valid])),
+            DepthMap.concatenate([DepthMap(seen.z.to(depth.z.dtype), seen.valid), depth]),
             Camera.concatenate([eye.to(depth.z.device, depth.z.dtype), camera]))
 
 

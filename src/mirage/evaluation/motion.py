@@ -1,6 +1,6 @@
 """How the camera moved between two pictures, from their pixels and the first one's depth; only where one asks.
 
-    patches of the first picture --normalised correlation--> places in the second          `matched`
+    patches of the first picture --normalised correlation--> places in the second          `find_matches`
     their depth --> points --robust fit of the pose that brings them there--> rotation, direction     `camera_motion`
     many pairs --robust fit of what the commanded motion leaves over--> one steady turn               `rotation_drift`
 
@@ -30,7 +30,7 @@ _NEAR = 1.5  # pixels of the halved picture within which a match agrees with a m
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class Matches:
     """Matches of two pictures: bearings [N,3] in the first and in the second camera; `points` [N,3] of the first ones,
     None where depth plays no part. Within `near` radians a match agrees with a motion."""
 
@@ -60,14 +60,14 @@ class Drift:
     inliers: int
 
 
-def matched(
+def find_matches(
     first: Tensor, second: Tensor, intrinsics: Tensor, *, where: tuple[Tensor, Tensor], depth: DepthMap | None
-) -> Matched | None:
+) -> Matches | None:
     """Matches of two pictures [3,H,W] of a camera with `intrinsics` [4], from the pixels `where` bool [H,W] of each.
     `depth` of the first one, on any grid and to any scale; None: the camera is known to stand and only turn, so that
     depth plays no part. None is returned where there are too few.
     """
-    here, there = matches(first, second, where=where)
+    here, there = matching_places(first, second, where=where)
     z = None
     if depth is not None:
         here, there, z = _lifted(here, there, depth)
@@ -77,7 +77,7 @@ def matched(
     few = torch.linspace(0, len(here) - 1, min(len(here), _MOST)).long()  # more say no more, and take longer
     here, there = here[few].double(), there[few].double()
     one = torch.ones(len(here), dtype=torch.float64)
-    return Matched(
+    return Matches(
         normalize(camera.unproject(here, one), dim=-1),
         normalize(camera.unproject(there, one), dim=-1),
         None if z is None else camera.unproject(here, z[few].double()),
@@ -85,7 +85,7 @@ def matched(
     )
 
 
-def camera_motion(found: Matched) -> Motion | None:
+def camera_motion(found: Matches) -> Motion | None:
     """The motion that explains the matches; None where too few of them agree on one.
 
     A rotation is fitted to bearings by RANSAC (fixed seed) and least squares; a pose to points by reweighted
@@ -102,7 +102,7 @@ def camera_motion(found: Matched) -> Motion | None:
     return Motion(rotation, direction, len(agree), int(agree.sum()))
 
 
-def rotation_drift(pairs: Sequence[tuple[Matched, Tensor, int]], *, rounds: int = 30) -> Drift | None:
+def rotation_drift(pairs: Sequence[tuple[Matches, Tensor, int]], *, rounds: int = 30) -> Drift | None:
     """The one steady turn that must be added to the commanded motion to explain the matches of many pairs; None where
     less than half of them agree on one. A pair: matches, the commanded motion (the second camera seen from the first,
     [4,4]), and the frames from one to the other.
@@ -126,14 +126,10 @@ def rotation_drift(pairs: Sequence[tuple[Matched, Tensor, int]], *, rounds: int 
     ahead, b, length = normalize(torch.cat(points), dim=-1), torch.cat(seen), torch.cat(frames)
     turn, near = torch.stack(starts), pairs[0][0].near  # [S,3]
     for number in range(rounds):
-        width = 2 * near if number < rounds // 2 else near / 2
         turned = _turned(ahead, turn, length)
-        off = turned - b
-        weight = 1 / (1 + off.square().sum(-1) / width**2)  # Cauchy
         slope = pose.skew(turned) * length[..., None]  # for turn -> turn + w: turned -> turned + length turned x w
-        normal = torch.einsum("snki,snkj,sn->sij", slope, slope, weight)
-        normal += 1e-9 * torch.eye(3, dtype=b.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
-        turn = turn - _at_most(torch.linalg.solve(normal, torch.einsum("snki,snk,sn->si", slope, off, weight)), 0.02)
+        step = _robust_step(slope, turned - b, 2 * near if number < rounds // 2 else near / 2)
+        turn = turn + _at_most(step, 0.02)
     off = (_turned(ahead, turn, length) - b).norm(dim=-1)
     best = (1 + (2 * off / near).square()).log().sum(1).argmin()
     agree = int((off[best] < near).sum())
@@ -153,7 +149,7 @@ def _lifted(here: Tensor, there: Tensor, depth: DepthMap) -> tuple[Tensor, Tenso
     return here[has], there[has], depth.z[row, column][has]
 
 
-def matches(first: Tensor, second: Tensor, *, where: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def matching_places(first: Tensor, second: Tensor, *, where: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Where patches of the first picture are in the second: uv [N,2] in the unit square, twice. Patches that lie wholly
     in `where` and have detail along both axes; the best place must be much better than every other, lie in `where`,
     and find its way back."""
@@ -286,20 +282,26 @@ def fitted_pose(
     for number in range(rounds):
         width = wide if number < rounds // 2 else fine
         seen, distance, off = _seen_off(points, b, rotation, t)
-        weight = 1 / (1 + off.square().sum(-1) / width**2)  # Cauchy
         # for R -> R exp(w) and t -> t + R d: seen -> seen + seen x w - d
         ahead = seen / distance
         onto = (identity - ahead[..., :, None] * ahead[..., None, :]) / distance[..., None]
         slope = onto @ torch.cat([pose.skew(seen), -identity.expand(*seen.shape, 3)], -1)
-        normal = torch.einsum("snki,snkj,sn->sij", slope, slope, weight)
-        normal += 1e-9 * torch.eye(6, dtype=points.dtype) * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
-        step = -torch.linalg.solve(normal, torch.einsum("snki,snk,sn->si", slope, off, weight))
-        turned, moved = step.split(3, dim=1)
+        turned, moved = _robust_step(slope, off, width).split(3, dim=1)
         t = t + torch.einsum("sij,sj->si", rotation, _at_most(moved, 2 * reach))
         rotation = rotation @ pose.exp_rotation(_at_most(turned, 0.2))
     off = _seen_off(points, b, rotation, t)[2].norm(dim=-1)
     best = (1 + (off / fine).square()).log().sum(1).argmin()
     return rotation[best], t[best], off[best] < near
+
+
+def _robust_step(slope: Tensor, off: Tensor, width: float) -> Tensor:
+    """The Gauss-Newton step [S,P] that lessens residuals `off` [S,N,3], whose slope in the P parameters is [S,N,3,P]; a
+    residual counts as Cauchy's loss of that width has it."""
+    weight = 1 / (1 + off.square().sum(-1) / width**2)
+    normal = torch.einsum("snki,snkj,sn->sij", slope, slope, weight)
+    damping = 1e-9 * normal.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None]
+    normal = normal + damping * torch.eye(normal.shape[-1], dtype=normal.dtype)
+    return -torch.linalg.solve(normal, torch.einsum("snki,snk,sn->si", slope, off, weight))
 
 
 def _seen_off(points: Tensor, b: Tensor, rotation: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,7 +23,7 @@ from torch.nn.functional import interpolate, normalize, pad
 
 from mirage.errors import InputError
 from mirage.evaluation.metrics import frechet_distance
-from mirage.evaluation.motion import Drift, Motion, camera_motion, matched, rotation_drift
+from mirage.evaluation.motion import Drift, Motion, camera_motion, find_matches, rotation_drift
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
 from mirage.evaluation.synthetic import SEEDS, MakeSession, Scene, check_draw, seen_cells, session_maker, to_pixels
@@ -165,8 +165,9 @@ def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, 
         told = []
         for first, gap in large:
             second, true = first + gap, _relative(path, first, first + gap)
-            found = matched(video[first], video[second], path.intrinsics[first], where=(area[first], area[second]),
-                            depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE])
+            found = find_matches(video[first], video[second], path.intrinsics[first],
+                                 where=(area[first], area[second]),
+                                 depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE])
             motion = None if found is None else camera_motion(found)
             pairs.append({"chunk": number, "first": first, "frames": gap, **_commanded(true), **_off(motion, true)})
             if found is not None:
@@ -179,8 +180,7 @@ def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, 
 def _depth(scene: Scene, written: Sequence[DepthMap]) -> DepthMap:
     """[1+T,h,w] of a walk, from that of its chunks; the image's own is the true one, and never looked at."""
     height, width = written[0].shape[-2:]
-    parts = [scene.depth[:1].resized((height, width)), *(one.to("cpu") for one in written)]
-    return DepthMap(torch.cat([part.z for part in parts]), torch.cat([part.valid for part in parts]))
+    return DepthMap.concatenate([scene.depth[:1].resized((height, width)), *(one.to("cpu") for one in written)])
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -43,8 +43,7 @@ def generator(world: WorldModel, *, memory: Callable[[WorldModel], SpatialMemory
             session.prompt = prompt
             chunks += list(session.follow(leg))
         frames = torch.cat([chunk.frames.float().cpu() for chunk in chunks])[: len(path)]
-        depths = [first, *(chunk.depth for chunk in chunks)]
-        depth = DepthMap(torch.cat([d.z.cpu() for d in depths]), torch.cat([d.valid.cpu() for d in depths]))
+        depth = DepthMap.concatenate([part.to("cpu") for part in (first, *(chunk.depth for chunk in chunks))])
         known = torch.cat([chunk.readout.mask.cpu() for chunk in chunks])
         return Walk(frames, time.perf_counter() - started, known, depth)
 

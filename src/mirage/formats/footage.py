@@ -85,7 +85,7 @@ class Footage:
             maps = [load_depth(paths[i]) for i in numbers]
             if len({depth.shape for depth in maps}) > 1:
                 raise InputError(f"the maps of {self.depth} have several sizes; expected one")
-            return DepthMap(torch.stack([d.z for d in maps]), torch.stack([d.valid for d in maps]))
+            return DepthMap.concatenate([depth[None] for depth in maps])
         arrays = read_npz(self.depth, accepts="an array depth [F,H,W]")
         depth = arrays.get("depth")
         if depth is None or depth.ndim != 3 or (numbers and max(numbers) >= len(depth)):

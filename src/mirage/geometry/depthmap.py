@@ -4,7 +4,9 @@ Missing depth is a mask, never 0, NaN or 100. A resize never blends across a sil
 because a depth between two surfaces is a point in empty air.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from einops import rearrange
@@ -33,6 +35,11 @@ class DepthMap:
         valid = sane if self.valid is None else self.valid.bool() & sane
         object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "z", torch.where(valid, self.z, torch.ones_like(self.z)))
+
+    @classmethod
+    def concatenate(cls, maps: Sequence["DepthMap"]) -> Self:
+        """Join maps [n,H,W] of one grid along their first axis."""
+        return cls(torch.cat([depth.z for depth in maps]), torch.cat([depth.valid for depth in maps]))
 
     def resized(self, size: tuple[int, int]) -> "DepthMap":
         """At `size` (h, w). Smaller: each cell takes the lower median of the valid depths around its centre, one that

@@ -31,7 +31,7 @@ class History:
         number = torch.cat([self.number, torch.arange(first, first + len(latents))])
         together = History(
             torch.cat([self.latents, latents]),
-            DepthMap(torch.cat([self.depth.z, depth.z]), torch.cat([self.depth.valid, depth.valid])),
+            DepthMap.concatenate([self.depth, depth]),
             Camera.concatenate([self.camera, camera]),
             number,
         )

@@ -13,26 +13,28 @@ from torch import Tensor, nn
 
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.world import WorldModel
-from mirage.training.autoencoder import DEAD
+from mirage.training.autoencoder import dead_channels
 from mirage.training.draws import normal
 
 _HALF = 0.5  # of the way from the network's guess to the readout, until it learns better
 
 
 @torch.no_grad()
-def channel_gains(world: WorldModel, latents: Tensor, *, amount: float = 0.3) -> Tensor:
-    """Gains [C] >= 0 of the decoder: the energy that a little noise on a channel alone adds to the picture, over that
-    noise's own. `latents` [T,C,h,w], of which a corner of the first frames is taken; dead channels have none."""
+def pixel_weights(world: WorldModel, latents: Tensor, *, amount: float = 0.3, least: float = 0.2) -> Tensor:
+    """What an error of each channel is to count [C,1,1,1]: the root of the energy that noise of deviation `amount` on
+    it alone adds to the picture, in units of the mean over living channels. Dead ones count `least`, as does what
+    counts less, so that they stay at their mean. `latents` [T,C,h,w]: a corner of the first frames is taken."""
     z = latents[:3, :, :16, :16].to(world.vae.device)
     before = world.decode(z)
     generator = torch.Generator().manual_seed(0)
-    gains = torch.zeros(z.shape[1])
+    energy = torch.zeros(z.shape[1])
     for channel in range(z.shape[1]):
         moved = z.clone()
         moved[:, channel] += amount * normal(z[:, channel].shape, generator, z.device)
-        gains[channel] = (world.decode(moved) - before).square().mean() / amount**2
-    gains[gains < DEAD * gains.max()] = 0
-    return gains.to(world.transformer.device)
+        energy[channel] = (world.decode(moved) - before).square().mean()
+    energy[dead_channels(energy)] = 0
+    roots = energy.sqrt()
+    return (roots / roots[roots > 0].mean()).clamp_min(least)[:, None, None, None].to(world.transformer.device)
 
 
 @torch.no_grad()

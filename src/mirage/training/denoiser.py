@@ -42,7 +42,7 @@ from mirage.models.lora import attach_lora
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
 from mirage.training import parallel
-from mirage.training.channels import channel_gains
+from mirage.training.channels import pixel_weights
 from mirage.training.chunks import ReadyChunk, load_chunk
 from mirage.training.clips import clip_paths
 from mirage.training.draws import chance, draw, normal
@@ -73,7 +73,7 @@ class DenoiserConfig:
     sampled      the share of these and of what is left that are the last one of the model's own sampling, in
                  `own_steps` steps, in place of the truth with noise; see `DenoiserTask._sampled_error`
     unknown      what an unknown cell counts in those steps, a known one being 1
-    gained       errors of a channel count by the root of what it does to the pixels (`channel_gains`); else all equally
+    pixel_weighted  errors of a channel count by what it does to the pixels (`channels.pixel_weights`); else all alike
     min_sigma    the loss is that of the velocity; below this sigma it counts for less
     bf16         run the network in bfloat16; what learns is kept in float32
     codec_bf16   the autoencoder of memories of pixels, too; for CPUs that compute in it
@@ -108,7 +108,7 @@ class DenoiserConfig:
     sampled: float = 0.0
     unknown: float = 0.0
     own_steps: tuple[int, ...] = (4,)
-    gained: bool = False
+    pixel_weighted: bool = False
     bf16: bool = False
     codec_bf16: bool = False
     checkpoint: bool = False
@@ -181,10 +181,9 @@ class DenoiserTask:
         self._tokens = lru_cache(maxsize=None)(world.tokenize)
         train, self.test = split(_paths(config.latents), config.held_out)
         self.maker = Chunks(config, train, world.channels, _codec(world, config))
-        self.counts = torch.ones((), device=world.transformer.device)
-        if config.gained:
-            roots = channel_gains(world, self.maker.whole(train[0]).latents).sqrt()[:, None, None, None]
-            self.counts = (roots / roots[roots > 0].mean()).clamp_min(_LEAST)
+        self.weights = torch.ones((), device=world.transformer.device)
+        if config.pixel_weighted:
+            self.weights = pixel_weights(world, self.maker.whole(train[0]).latents)
 
     @staticmethod
     def modules(
@@ -222,7 +221,7 @@ class DenoiserTask:
             error = self._sampled_error(condition, batch.target, batch.steps, generator)
             return error, {"sampled": float(error.detach())}
         error = self._error(condition, batch.target, generator, shift=batch.shift)
-        error = (error * self.counts).mean()
+        error = (error * self.weights).mean()
         return error, {"loss": float(error.detach())}
 
     @torch.no_grad()
@@ -277,7 +276,7 @@ class DenoiserTask:
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
         error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0.to(noisy)
         count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(error), self.config.unknown)
-        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * count * self.counts
+        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * count * self.weights
         return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
 
     @torch.no_grad()
@@ -513,8 +512,6 @@ class Chunks:
         return past.known[sorted(chosen)]
 
 
-_LEAST = 0.2
-"""What an error of a channel counts at least, that of a middling one being 1: dead ones are to stay at their mean."""
 _NO_TEXT = torch.zeros(1, 0, 0)
 """In the text's place while words are words."""
 _APART = 3

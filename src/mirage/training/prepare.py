@@ -196,7 +196,7 @@ class _Work:
         if measured:
             maps = footage.depth_maps(some)
             cuts = [cut_depth(maps[t], size).resized(grid) for t in range(len(maps))]
-            found = DepthMap(torch.stack([d.z for d in cuts]), torch.stack([d.valid for d in cuts]))
+            found = DepthMap.concatenate([depth[None] for depth in cuts])
         elif self.estimate is not None:
             pictures = self._fitted(cut)[::FRAMES].float() / 255
             found = self.estimate(pictures, fitted, number=torch.tensor(some)).resized(grid)

@@ -46,6 +46,8 @@ from mirage.training.reading import ReadingConfig
 WAN = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 MINI = MiniConfig()
 """Sizes of the bundled model."""
+SAMPLERS = (3, 4, 4, 5, 6, 8)
+"""Lengths of the samplers that it learns from, most often that of its own."""
 
 
 @dataclass(frozen=True)
@@ -490,7 +492,7 @@ def mini_whole_denoiser(home: Path) -> DenoiserRecipe:
     return replace(
         few,
         config=replace(
-            few.config, latents=home / "whole", sampled=0.2, own_steps=(3, 4, 4, 5, 6, 8), gained=True, told=0.08
+            few.config, latents=home / "whole", sampled=0.2, own_steps=SAMPLERS, pixel_weighted=True, told=0.08
         ),
         schedule=replace(few.schedule, steps=1500, seed=13, evaluate_every=500),
     )
@@ -501,7 +503,7 @@ def mini_whole_detail(home: Path) -> DenoiserRecipe:
     few = mini_again_detail(home)
     return replace(
         few,
-        config=replace(few.config, latents=home / "whole", own_steps=(3, 4, 4, 5, 6, 8), gained=True),
+        config=replace(few.config, latents=home / "whole", own_steps=SAMPLERS, pixel_weighted=True),
         schedule=replace(few.schedule, seed=14),
     )
 

@@ -279,32 +279,29 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
     """The bundled model as far as it is trained in `home`: parts whose run is not there yet have fresh weights.
     `without`: a run that does not count."""
     world = _fresh()
-    denoiser = DenoiserTask.modules(world)
+    denoiser, backbone, detail, words = (
+        DenoiserTask.modules(world, names)
+        for names in (("transformer", "memory_branch", "text_encoder"), ("transformer", "memory_branch"),
+                      ("detail",), ("words",))
+    )  # fmt: skip
     parts = {
         "mini_autoencoder": world.vae,
         "mini_decoder": DecoderTask.modules(world.vae),
-        "mini_renewed_autoencoder": world.vae,
-        "mini_again_autoencoder": world.vae,
-        "mini_whole_autoencoder": world.vae,
         "mini_depth_head": world.depth_head,
-        "mini_renewed_depth_head": world.depth_head,
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
         "mini_reading": ReadingTask.modules(world),
-        "mini_detail": DenoiserTask.modules(world, ("detail",)),
-        "mini_renewed_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
-        "mini_renewed_detail": DenoiserTask.modules(world, ("detail",)),
-        "mini_renewed_words": DenoiserTask.modules(world, ("words",)),
-        "mini_again_depth_head": world.depth_head,
-        "mini_again_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
-        "mini_again_detail": DenoiserTask.modules(world, ("detail",)),
-        "mini_again_words": DenoiserTask.modules(world, ("words",)),
-        "mini_whole_depth_head": world.depth_head,
-        "mini_whole_denoiser": DenoiserTask.modules(world, ("transformer", "memory_branch")),
-        "mini_whole_detail": DenoiserTask.modules(world, ("detail",)),
-        "mini_whole_words": DenoiserTask.modules(world, ("words",)),
-        "mini_words": DenoiserTask.modules(world, ("words", "text_encoder")),
+        "mini_detail": detail,
     }
+    for again in ("renewed", "again", "whole"):
+        parts |= {
+            f"mini_{again}_autoencoder": world.vae,
+            f"mini_{again}_depth_head": world.depth_head,
+            f"mini_{again}_denoiser": backbone,
+            f"mini_{again}_detail": detail,
+            f"mini_{again}_words": words,
+        }
+    parts["mini_words"] = DenoiserTask.modules(world, ("words", "text_encoder"))
     for name, module in parts.items():
         if name == "mini_autoencoder" or (name != without and (home / name / CHECKPOINT).is_file()):
             put_weights(module, averaged_weights(home / name))

@@ -47,4 +47,4 @@ class DepthFiles:
         maps = [load_depth(self.files[n], size=size) for n in number.tolist()]
         if len({depth.shape for depth in maps}) > 1:
             raise InputError(f"{self.path} has depth maps of several sizes: {sorted({tuple(d.shape) for d in maps})}")
-        return DepthMap(torch.stack([depth.z for depth in maps]), torch.stack([depth.valid for depth in maps]))
+        return DepthMap.concatenate([depth[None] for depth in maps])

@@ -43,6 +43,11 @@ def build_condition(
     )
 
 
+def drafted_views(count: int) -> list[int]:
+    """Which of a chunk's `count` latent frames a draft shows: the first, which is there, the middle and the last."""
+    return sorted({0, count // 2, count - 1})
+
+
 def as_published(condition: Condition, before: Tensor, constant: Tensor | None) -> Condition:
     """The condition with what only branches in the published layout see.
 

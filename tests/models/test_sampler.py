@@ -80,6 +80,24 @@ def test_published_schedule_of_wan22(world: WorldModel) -> None:
     assert world.scheduler.timesteps[:4].tolist() == [999, 989, 978, 965]
 
 
+@pytest.mark.parametrize("shift", [None, 1.0, 8.0])
+def test_the_last_step_begins_at_the_same_noise_whatever_their_number(shift: float | None) -> None:
+    """What the detail path learnt for; and a single step is still one from noise to a picture."""
+    world = tiny_world(last_sigma=0.4, prediction="sample", default_steps=2)
+    met: list[float] = []
+    world.transformer.condition_embedder.register_forward_pre_hook(lambda _, given: met.append(float(given[0].max())))
+    for steps in (2, 3, 7, 16):
+        met.clear()
+        assert torch.isfinite(sampled(world, condition(world), steps=steps, flow_shift=shift)).all()
+        assert met[0] == pytest.approx(1000, abs=2)
+        assert met[-1] == pytest.approx(400, abs=1)
+        assert len(met) == steps
+        assert met == sorted(met, reverse=True)
+    met.clear()
+    assert torch.isfinite(sampled(world, condition(world), steps=1, flow_shift=shift)).all()
+    assert met == pytest.approx([1000], abs=2)
+
+
 # -- step caching ---------------------------------------------------------------------------------------------------
 
 

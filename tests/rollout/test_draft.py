@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from mirage.conditioning import drafted_views
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
-from mirage.rollout.draft import WORTH, completed, drafted_views, worth_drafting
+from mirage.rollout.draft import WORTH, completed, worth_drafting
 from mirage.rollout.session import Settings
 
 GRID = (8, 12)

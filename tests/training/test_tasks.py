@@ -288,6 +288,20 @@ def test_chunks_of_glimpses_are_more_and_shorter(world, latents):
     assert torch.isfinite(at(task, 0))
 
 
+def test_glimpses_may_be_the_views_of_a_draft(world, latents):
+    config = DenoiserConfig(latents, batch=2, frames=5, held_out=1, apart=1.0, drafted=1.0, latent_noise=0.0)
+    task = DenoiserTask(world, config)
+    clips = [load_latent_clip(path) for path in task.maker.paths]
+    for number in range(4):
+        batch = task.maker(number, torch.Generator().manual_seed(number))
+        for chunk in batch.target:
+            assert any(
+                torch.equal(chunk, clip.latents[start : start + 5][[0, 2, 4]].transpose(0, 1))
+                for clip in clips
+                for start in range(len(clip.latents) - 4)
+            )
+
+
 def test_glimpses_may_lean_to_noise(world, latents, monkeypatch):
     """With a shift of their own; other chunks keep that of the configuration."""
     shifts = []

@@ -54,6 +54,7 @@ class MiniConfig:
     # sampling
     prediction: Literal["flow_prediction", "sample"] = "sample"
     flow_shift: float = 3.0
+    last_sigma: float | None = 0.5  # where a sampler's last step begins, however many there are; None: as they fall
     default_steps: int = 4
     drafts: bool = True
     noise_scale: float = 0.6
@@ -83,6 +84,7 @@ TINY = MiniConfig(
     depth_hidden=16,
     prediction="flow_prediction",
     flow_shift=5.0,
+    last_sigma=None,
     default_steps=3,
     drafts=False,
     noise_scale=1.0,
@@ -158,6 +160,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         use_flow_sigmas=True,
         num_train_timesteps=1000,
         flow_shift=config.flow_shift,
+        shift_terminal=config.last_sigma,
     )
     world = WorldModel(
         vae=vae,

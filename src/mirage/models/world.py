@@ -201,11 +201,12 @@ class WorldModel(DiffusionPipeline):
                 with self.transformer.cache_context("negative" if seen is away else "positive"):
                     return predict(self.transformer, branch, latents, timestep, seen)
 
+        steps = self.default_steps if steps is None else steps
         return flow.denoise(
             output,
             condition.to(device, dtype),
-            scheduler=self.scheduler if flow_shift is None else _shifted(self.scheduler, flow_shift),
-            steps=self.default_steps if steps is None else steps,
+            scheduler=_scheduler(self.scheduler, steps=steps, shift=flow_shift),
+            steps=steps,
             generator=generator,
             guidance_scale=guidance_scale,
             negative=away,
@@ -422,10 +423,20 @@ def _check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) 
                          f"prediction_type is {prediction!r}; accepted: 'sample'")  # fmt: skip
 
 
-def _shifted(scheduler: UniPCMultistepScheduler, shift: float) -> UniPCMultistepScheduler:
-    if not 0 < shift < float("inf"):
-        raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")
-    made: Any = UniPCMultistepScheduler.from_config(scheduler.config, flow_shift=shift)
+def _scheduler(scheduler: UniPCMultistepScheduler, *, steps: int, shift: float | None) -> UniPCMultistepScheduler:
+    """The model's own, or one like it with another shift. A single step begins in noise, so it cannot begin where the
+    last of several does (`shift_terminal`)."""
+    its: Any = scheduler.config
+    changes: dict[str, float | None] = {}
+    if shift is not None:
+        if not 0 < shift < float("inf"):
+            raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")
+        changes["flow_shift"] = shift
+    if steps == 1 and its.shift_terminal is not None:
+        changes["shift_terminal"] = None
+    if not changes:
+        return scheduler
+    made: Any = UniPCMultistepScheduler.from_config(its, **changes)
     return made
 
 

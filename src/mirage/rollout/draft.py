@@ -30,11 +30,6 @@ def worth_drafting(readout: Readout) -> bool:
     return float((~readout.mask[1:]).float().mean()) > WORTH
 
 
-def drafted_views(count: int) -> list[int]:
-    """Which of a chunk's `count` latent frames a draft shows: the first, which is there, the middle and the last."""
-    return sorted({0, count // 2, count - 1})
-
-
 def completed(readout: Readout, draft: Tensor, depth: DepthMap, camera: Camera, views: list[int]) -> Readout:
     """The readout [T] of a chunk, seen by `camera` [T], with its holes filled from a draft of some of its `views`:
     latents [D,C,h,w] with their depth [D,h,w].

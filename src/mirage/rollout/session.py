@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mirage.conditioning import as_published, build_condition
+from mirage.conditioning import as_published, build_condition, drafted_views
 from mirage.depth.align import Alignment, align
 from mirage.depth.freespace import seen_through
 from mirage.depth.protocol import FromFrames
@@ -35,7 +35,7 @@ from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
 from mirage.models.world import Conditioning, WorldModel
 from mirage.rollout.chunk import Chunk, End, Tape
-from mirage.rollout.draft import completed, drafted_views, worth_drafting
+from mirage.rollout.draft import completed, worth_drafting
 from mirage.rollout.history import History
 from mirage.rollout.schedule import STRIDE, windows
 

@@ -28,7 +28,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from mirage.conditioning import batched, build_condition, pixel_codec
+from mirage.conditioning import batched, build_condition, drafted_views, pixel_codec
 from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -68,6 +68,7 @@ class DenoiserConfig:
                  frame nor a memory: only the words tell what is there. From `views`, too, glances at many more worlds
     apart        the share of the other steps that have more and shorter chunks: `_APART` frames from all over a clip,
                  which show much that only the words tell of
+    drafted      the share of those that are the views of a draft of the next chunk, instead of any
     apart_shift  the shift of their timesteps, for what becomes of such is decided where there is little but noise;
                  None: as for all
     sampled      the share of these and of what is left that are the last one of the model's own sampling, in
@@ -104,6 +105,7 @@ class DenoiserConfig:
     told: float = 0.0
     views: Path | None = None
     apart: float = 0.0
+    drafted: float = 0.0
     apart_shift: float | None = None
     sampled: float = 0.0
     unknown: float = 0.0
@@ -381,11 +383,15 @@ class Chunks:
         (`mirage.rollout.draft`). Half of the time of an image, half with all that the clip showed before."""
         clip = self.whole(self.paths[draw(len(self.paths), generator)])
         fresh = chance(0.5, generator)
-        start = draw(len(clip.latents) - (0 if fresh else _APART - 1), generator)
-        behind = torch.arange(start + 1, len(clip.latents))
-        others = torch.cat([torch.arange(start), behind]) if fresh else behind
-        others = others[torch.randperm(len(others), generator=generator)[: _APART - 1]]
-        others = sorted(others.tolist(), key=lambda other: abs(other - start))
+        if self.config.drafted and chance(self.config.drafted, generator):
+            start = draw(len(clip.latents) - self.config.frames + 1, generator)
+            others = [start + view for view in drafted_views(self.config.frames)[1:]]
+        else:
+            start = draw(len(clip.latents) - (0 if fresh else _APART - 1), generator)
+            behind = torch.arange(start + 1, len(clip.latents))
+            drawn = torch.cat([torch.arange(start), behind]) if fresh else behind
+            drawn = drawn[torch.randperm(len(drawn), generator=generator)[: _APART - 1]]
+            others = sorted(drawn.tolist(), key=lambda other: abs(other - start))
         past = slice(start, start + 1) if fresh else slice(0, start + 1)
         begun = self._started(clip, past, [start, *others], generator, fresh=fresh)
         return self.seen(begun, 0, 0, generator, augment=True, pixels=False)  # which are dear, and drawn by the dozen

@@ -19,6 +19,7 @@ and once more, longer, from the weights that the second part made:
     mini_again_autoencoder -> mini_again_latents, mini_again_doors -> mini_again_denoiser -> mini_again_detail,
                                                                       mini_again_words, mini_again_depth_head
     mini_whole_... the same, on what both parts before had for themselves
+    mini_joint_denoiser -> mini_joint_detail
     then mini_export; mini_words (what reads the words alone) is in none of them
 
 For a lent GPU those of the first kind but mini_doors are also called `mini_gpu_...`: more of everything, and so many
@@ -526,6 +527,27 @@ def mini_whole_depth_head(home: Path) -> DepthHeadRecipe:
     )
 
 
+def mini_joint_denoiser(home: Path) -> DenoiserRecipe:
+    """And once more, with what reads the words from its own run on: by itself it had cost drawing without a memory.
+    Half of the glimpses are what a draft of the next chunk is."""
+    few = mini_whole_denoiser(home)
+    return replace(
+        few,
+        config=replace(few.config, told=0.12, drafted=0.5),
+        schedule=replace(few.schedule, seed=17),
+    )
+
+
+def mini_joint_detail(home: Path) -> DenoiserRecipe:
+    """And the detail path after it."""
+    few = mini_whole_detail(home)
+    return replace(
+        few,
+        config=replace(few.config, drafted=0.5),
+        schedule=replace(few.schedule, steps=250, seed=18),
+    )
+
+
 def mini_words(home: Path) -> DenoiserRecipe:
     """What reads the words alone: with everything at once it learns nothing, for what a clip's first frame and memory
     show needs no words."""
@@ -759,6 +781,8 @@ RECIPES: dict[str, Callable[[Path], Recipe]] = {
         mini_whole_detail,
         mini_whole_words,
         mini_whole_depth_head,
+        mini_joint_denoiser,
+        mini_joint_detail,
         mini_words,
         mini_export,
         mini_gpu_clips,

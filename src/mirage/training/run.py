@@ -293,7 +293,7 @@ def assembled(home: Path, *, without: str = "") -> WorldModel:
         "mini_reading": ReadingTask.modules(world),
         "mini_detail": detail,
     }
-    for again in ("renewed", "again", "whole"):
+    for again in ("renewed", "again", "whole", "joint"):
         parts |= {
             f"mini_{again}_autoencoder": world.vae,
             f"mini_{again}_depth_head": world.depth_head,

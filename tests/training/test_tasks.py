@@ -430,7 +430,8 @@ def test_recipes_say_what_must_be_run_first(tmp_path):
     with pytest.raises(InputError, match="no recipe 'mini'; accepted: mini_bundled, mini_clips"):
         run("mini", tmp_path)
     with pytest.raises(InputError, match="has no checkpoint"):
-        run("mini_latents", tmp_path)
+        run("mini_latents", tmp_path / "home")
+    assert not (tmp_path / "home").exists()  # a mistyped folder is not left behind
     with pytest.raises(InputError, match="holds no clips"):
         run("mini_images", tmp_path)
     with pytest.raises(InputError, match="has no steps"):

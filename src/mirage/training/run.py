@@ -76,7 +76,6 @@ def run(
     recipe = changed(
         name, RECIPES[name](home), steps=steps, minutes=minutes, model=model, data=data, tensorboard=tensorboard
     )
-    home.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe, ExportRecipe):
         processes = 1
     parallel.launch(_work, recipe, home, home / run_of(name), look, processes=processes)

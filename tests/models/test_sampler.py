@@ -94,6 +94,10 @@ def test_the_last_step_begins_at_the_same_noise_whatever_their_number(shift: flo
         assert len(met) == steps
         assert met == sorted(met, reverse=True)
     met.clear()
+    sampled(world, condition(world), steps=7, flow_shift=shift, last_sigma=False)
+    assert met[-1] < 600  # where it falls: 1/7 with shift 1, 8/14 with 8
+    assert met[-1] != pytest.approx(400, abs=1)
+    met.clear()
     assert torch.isfinite(sampled(world, condition(world), steps=1, flow_shift=shift)).all()
     assert met == pytest.approx([1000], abs=2)
 

@@ -133,16 +133,19 @@ def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monke
 
 @pytest.mark.parametrize(
     ("asked", "drafted", "chunk"),
-    [({}, (7, 1.0), (None, None)), ({"steps": 2, "noise_scale": 0.5}, (2, 0.5), (2, 0.5))],
+    [
+        ({}, (7, 1.0, False), (None, None, True)),
+        ({"steps": 2, "noise_scale": 0.5}, (2, 0.5, False), (2, 0.5, True)),
+    ],
 )
 def test_a_draft_takes_its_time_and_all_of_the_noise(asked, drafted, chunk, monkeypatch):
-    """Unless others are asked for: then they are both's."""
+    """Unless others are asked for: then they are both's. And a draft's last step begins where it falls."""
     world = tiny_world()
     world.register_to_config(drafts=True, draft_steps=7, noise_scale=0.6)
     found, denoise = [], world.denoise
 
-    def denoised(condition, *, steps, noise_scale, **choices):
-        found.append((steps, noise_scale))
+    def denoised(condition, *, steps, noise_scale, last_sigma, **choices):
+        found.append((steps, noise_scale, last_sigma))
         return denoise(condition, steps=1, noise_scale=noise_scale, **choices)
 
     monkeypatch.setattr(world, "denoise", denoised)

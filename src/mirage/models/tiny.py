@@ -58,7 +58,7 @@ class MiniConfig:
     default_steps: int = 4
     drafts: bool = True
     noise_scale: float = 0.6
-    draft_guidance: float = 3.0
+    draft_guidance: float = 2.0
     draft_steps: int | None = 10
     size: tuple[int, int] = (192, 256)
     chunk_frames: int = 33

@@ -168,6 +168,7 @@ class WorldModel(DiffusionPipeline):
         conditioning: Conditioning = "auto",
         flow_shift: float | None = None,
         noise_scale: float | None = None,
+        last_sigma: bool = True,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Latents [B,C,T,h,w], float32, of the frames that `condition` describes; see `flow.denoise`.
@@ -178,6 +179,7 @@ class WorldModel(DiffusionPipeline):
         conditioning  how the memory enters, see `conditioning`
         flow_shift    of the noise schedule, more than 1 leans towards noise; None: the model's own
         noise_scale   deviation of the noise that is begun with; None: the model's own
+        last_sigma    False: the last step begins where it falls, even if the scheduler says where (`shift_terminal`)
         """
         device, dtype = self._execution_device, self.transformer.dtype
         branch = self.memory_branch if self.conditioning(conditioning) == "branch" else None
@@ -205,7 +207,7 @@ class WorldModel(DiffusionPipeline):
         return flow.denoise(
             output,
             condition.to(device, dtype),
-            scheduler=_scheduler(self.scheduler, steps=steps, shift=flow_shift),
+            scheduler=_scheduler(self.scheduler, shift=flow_shift, last_sigma=last_sigma and steps > 1),
             steps=steps,
             generator=generator,
             guidance_scale=guidance_scale,
@@ -423,16 +425,18 @@ def _check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) 
                          f"prediction_type is {prediction!r}; accepted: 'sample'")  # fmt: skip
 
 
-def _scheduler(scheduler: UniPCMultistepScheduler, *, steps: int, shift: float | None) -> UniPCMultistepScheduler:
-    """The model's own, or one like it with another shift. A single step begins in noise, so it cannot begin where the
-    last of several does (`shift_terminal`)."""
+def _scheduler(
+    scheduler: UniPCMultistepScheduler, *, shift: float | None, last_sigma: bool
+) -> UniPCMultistepScheduler:
+    """The model's own, or one like it with another shift, or without a say in where the last step begins, which a
+    single step cannot have: it begins in noise."""
     its: Any = scheduler.config
     changes: dict[str, float | None] = {}
     if shift is not None:
         if not 0 < shift < float("inf"):
             raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")
         changes["flow_shift"] = shift
-    if steps == 1 and its.shift_terminal is not None:
+    if its.shift_terminal is not None and not last_sigma:
         changes["shift_terminal"] = None
     if not changes:
         return scheduler

@@ -344,6 +344,7 @@ class Session:
         guidance_scale: float,
         steps: int | None,
         noise_scale: float | None,
+        last_sigma: bool = True,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """The chunk's new latents [T-1,C,h,w]; its first one is what it began with. The same noise every time."""
@@ -358,6 +359,7 @@ class Session:
             conditioning=self.settings.conditioning,
             flow_shift=self.settings.flow_shift,
             noise_scale=noise_scale,
+            last_sigma=last_sigma,
         )
         return latents[0, :, 1:].transpose(0, 1)
 
@@ -368,8 +370,8 @@ class Session:
         return asked and not (isinstance(self.estimate, FromFrames) and self.world.depth_head is None)
 
     def _drafted(self, readout: Readout, views: Camera) -> Readout:
-        """The readout with its holes filled from a draft, which begins with all of the noise: with less of it what is
-        made up is nearer to the mean of all that it could be, and that has nothing that could be seen to move."""
+        """The readout with its holes filled from a draft, which begins with all of the noise and goes down to little:
+        else what is made up is nearer to the mean of all that it could be, which has nothing that is seen to move."""
         shown = drafted_views(len(views))
         few = readout[shown]
         guidance = self.world.draft_guidance if self.prompt else 1.0
@@ -378,6 +380,7 @@ class Session:
             guidance_scale=max(self.settings.guidance_scale, guidance),
             steps=self.settings.steps or self.world.draft_steps,
             noise_scale=1.0 if self.settings.noise_scale is None else self.settings.noise_scale,
+            last_sigma=False,
         )
         estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
         depth = estimate(draft, views[shown[1:]], first=False)

@@ -15,10 +15,12 @@ from mirage.evaluation.unseen import (
     FLOOR,
     FROZEN,
     MOVES,
+    MUD,
     UnseenOptions,
     distances,
     evaluate_unseen,
     motion_pairs,
+    steepness,
     summarise,
 )
 from mirage.geometry.camera import Camera
@@ -130,6 +132,21 @@ def test_true_latents_are_no_distance_away_and_mud_is(results):
     assert latents["truth"] == pytest.approx(0, abs=1e-4)
     assert latents[mud] > 1e-3
     assert latents["stands"] > 1e-3
+
+
+def test_mud_is_flat_and_a_sharper_picture_is_steep(results):
+    detail = results["detail"]
+    assert 0 < detail[MUD]["mean"] < 0.8
+    area = torch.zeros(2, 8, 8, dtype=torch.bool)
+    area[:, :, 4:] = True
+    video = torch.zeros(2, 3, 8, 8)
+    video[..., :4] = torch.rand(2, 3, 8, 4)  # what lies outside does not count, nor does the border
+    assert steepness(video, area) == 0
+    video[..., 5] = 0.5
+    flat = steepness(video, area)
+    assert flat == pytest.approx(0.5 * 2 * 8 / (8 * 3 + 7 * 4))
+    assert steepness(2 * video, area) == pytest.approx(2 * flat)
+    assert steepness(video, ~area & False) is None
 
 
 def test_distance_grows_with_blur():

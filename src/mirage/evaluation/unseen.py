@@ -4,6 +4,7 @@
                itself has written, against the commanded one
     floor      the same on the true frames and depth, in the same places: what the estimator itself is off by
     frozen     the same on a picture that stands still, which is wrong by the commanded motion
+    detail     how steep the pixels are there, as a share of the true frames' steepness: mud is flat
     latents    Frechet distance of the cells' latents to the true ones: our own measure, comparable only with itself
 
 "Unseen" are cells that no true view of an earlier chunk showed and that the memory did not know. `F` video frames, `T`
@@ -90,7 +91,8 @@ def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode
     """Walk every world with every memory; writes results.json, report.md, and per world a contact sheet and its cells.
 
     Returns {"camera": {MEMORY, `FLOOR` or `FROZEN`: {"by_gap": {FRAMES: errors}, "by_move": {MOVE: errors},
-    "per_chunk": errors}}, "latents": {WHAT: {"distance", "cells"}}, "tasks", "failures"}; for `errors` see `_errors`.
+    "per_chunk": errors}}, "detail": {WHAT: Summary over walks}, "latents": {WHAT: {"distance", "cells"}}, "tasks",
+    "failures"}; for `errors` see `_errors`.
     `encode`: frames [F,3,H,W] -> latents [1+T,C,h,w].
     """
     check(options)
@@ -110,10 +112,12 @@ def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     cells = {name: _load_cells(options.out / name) for name in outcome.results}
-    summary = {"camera": summarise(list(outcome.results.values())), "latents": distances(list(cells.values()))}
+    results = list(outcome.results.values())
+    summary = {"camera": summarise(results), "detail": details(results), "latents": distances(list(cells.values()))}
     return write_results(options.out, outcome, summary, title="Unseen regions",
                          tables={"Camera": camera_table(summary["camera"]),
                                  "Camera, by move": move_table(summary["camera"], min(options.gaps)),
+                                 "Detail": detail_table(summary["detail"]),
                                  "Latents (our own Frechet distance)": latents_table(summary["latents"])})
 
 
@@ -135,6 +139,8 @@ def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str
     mud = interpolate(interpolate(scene.frames, scale_factor=1 / 16, mode="area"), tuple(size), mode="bilinear")
     seen_as = {TRUE: scene.frames, MUD: mud, **videos}
     _save_cells(folder, {name: _cells(encode(video), unseen) for name, video in seen_as.items()})
+    area = pad(to_pixels(unseen, size), (0, 0, 0, 0, 1, 0))
+    detail = {name: steepness(video, area) for name, video in seen_as.items()}
     shown = {f"{name}, unseen": torch.where(areas[name][:, None], video, 0.5) for name, video in videos.items()}
     rows = {TRUE: scene.frames, **videos, **shown}
     save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
@@ -144,7 +150,8 @@ def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str
     frozen = scene.frames[:1].expand_as(scene.frames)
     for name, video, depth in ((FLOOR, scene.frames, scene.depth), (FROZEN, frozen, scene.depth[once])):
         motions[name] = motion_pairs(video, scene.path, areas[memories[0]], depth, chunk_frames=chunk_frames, gaps=gaps)
-    return {"seed": scene.seed, "move": scene.kind, "unseen": float(unseen.float().mean()), "camera": motions}
+    return {"seed": scene.seed, "move": scene.kind, "unseen": float(unseen.float().mean()), "camera": motions,
+            "detail": detail}
 
 
 def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, chunk_frames: int,
@@ -200,6 +207,25 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return told
 
 
+def steepness(video: Tensor, area: Tensor) -> float | None:
+    """Mean absolute difference of neighbouring pixels, across and down, of a video [F,3,H,W] where both lie in its
+    `area` bool [F,H,W]; None where there are no such."""
+    told = []
+    for along in (-1, -2):
+        size = video.shape[along] - 1
+        steps = (video.narrow(along, 1, size) - video.narrow(along, 0, size)).abs().mean(dim=1)
+        told.append(steps[area.narrow(along, 1, size) & area.narrow(along, 0, size)])
+    together = torch.cat(told)
+    return float(together.mean()) if len(together) else None
+
+
+def details(results: Sequence[Mapping[str, Any]]) -> dict[str, Summary]:
+    """Steepness of every kind of frames as a share of the true ones', over walks."""
+    names = [name for name in (results[0]["detail"] if results else ()) if name != TRUE]
+    walks = [walk["detail"] for walk in results if walk["detail"][TRUE]]
+    return {name: Summary.of(walk[name] / walk[TRUE] for walk in walks) for name in names}
+
+
 def distances(walks: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
     """Of cells {WHAT: [n,C]} walk by walk: Frechet distance of each to the true ones, all walks together. Beside it
     what it is between two halves of the true cells (floor), and between the true cells of every other walk and the
@@ -233,6 +259,12 @@ def move_table(camera: Mapping[str, Any], gap: int) -> str:
     rows = [{"memory": name, "move": move, **_columns(errors)}
             for name, entry in camera.items() for move, errors in entry["by_move"].items()]
     return markdown_table(rows, columns=None if rows else ["memory"]) + f"\nFrames {gap} apart.\n"
+
+
+def detail_table(detail: Mapping[str, Summary]) -> str:
+    """One row per kind of frames."""
+    rows = [{"frames": name, "steepness, of the true frames'": share} for name, share in detail.items()]
+    return markdown_table(rows, columns=None if rows else ["frames"])
 
 
 def latents_table(latents: Mapping[str, Any]) -> str:

@@ -431,7 +431,7 @@ def _scheduler(
     """The model's own, or one like it with another shift, or without a say in where the last step begins, which a
     single step cannot have: it begins in noise."""
     its: Any = scheduler.config
-    changes: dict[str, float | None] = {}
+    changes: dict[str, Any] = {}
     if shift is not None:
         if not 0 < shift < float("inf"):
             raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")

@@ -155,12 +155,13 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
             )
         )
         depth_head = LatentDepthHead(channels=config.channels, hidden=config.depth_hidden)
+    last_sigma: Any = config.last_sigma  # a number, whatever diffusers' annotation says
     scheduler = UniPCMultistepScheduler(
         prediction_type=config.prediction,
         use_flow_sigmas=True,
         num_train_timesteps=1000,
         flow_shift=config.flow_shift,
-        shift_terminal=config.last_sigma,
+        shift_terminal=last_sigma,
     )
     world = WorldModel(
         vae=vae,

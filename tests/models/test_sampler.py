@@ -83,7 +83,7 @@ def test_published_schedule_of_wan22(world: WorldModel) -> None:
 @pytest.mark.parametrize("shift", [None, 1.0, 8.0])
 def test_the_last_step_begins_at_the_same_noise_whatever_their_number(shift: float | None) -> None:
     """What the detail path learnt for; and a single step is still one from noise to a picture."""
-    world = tiny_world(last_sigma=0.4, prediction="sample", default_steps=2)
+    world = tiny_world(shift_terminal=0.4, prediction="sample", default_steps=2)
     met: list[float] = []
     world.transformer.condition_embedder.register_forward_pre_hook(lambda _, given: met.append(float(given[0].max())))
     for steps in (2, 3, 7, 16):
@@ -94,7 +94,7 @@ def test_the_last_step_begins_at_the_same_noise_whatever_their_number(shift: flo
         assert len(met) == steps
         assert met == sorted(met, reverse=True)
     met.clear()
-    sampled(world, condition(world), steps=7, flow_shift=shift, last_sigma=False)
+    sampled(world, condition(world), steps=7, flow_shift=shift, use_terminal=False)
     assert met[-1] < 600  # where it falls: 1/7 with shift 1, 8/14 with 8
     assert met[-1] != pytest.approx(400, abs=1)
     met.clear()

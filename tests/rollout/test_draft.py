@@ -144,8 +144,8 @@ def test_a_draft_takes_its_time_and_all_of_the_noise(asked, drafted, chunk, monk
     world.register_to_config(drafts=True, draft_steps=7, noise_scale=0.6)
     found, denoise = [], world.denoise
 
-    def denoised(condition, *, steps, noise_scale, last_sigma, **choices):
-        found.append((steps, noise_scale, last_sigma))
+    def denoised(condition, *, steps, noise_scale, use_terminal, **choices):
+        found.append((steps, noise_scale, use_terminal))
         return denoise(condition, steps=1, noise_scale=noise_scale, **choices)
 
     monkeypatch.setattr(world, "denoise", denoised)

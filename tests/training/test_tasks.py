@@ -302,6 +302,11 @@ def test_glimpses_may_be_the_views_of_a_draft(world, latents):
             )
 
 
+def test_chunks_too_short_for_a_draft_are_refused(world, latents):
+    with pytest.raises(InputError, match=r"drafted is 0\.5, but chunks have 2 frames; expected 3 or more"):
+        DenoiserTask(world, DenoiserConfig(latents, frames=2, held_out=1, apart=1.0, drafted=0.5))
+
+
 def test_glimpses_may_lean_to_noise(world, latents, monkeypatch):
     """With a shift of their own; other chunks keep that of the configuration."""
     shifts = []

@@ -54,7 +54,7 @@ class MiniConfig:
     # sampling
     prediction: Literal["flow_prediction", "sample"] = "sample"
     flow_shift: float = 3.0
-    last_sigma: float | None = 0.5  # where a sampler's last step begins, however many there are; None: as they fall
+    shift_terminal: float | None = 0.5  # where a sampler's last step begins, however many there are; None: as they fall
     default_steps: int = 4
     drafts: bool = True
     noise_scale: float = 0.6
@@ -84,7 +84,7 @@ TINY = MiniConfig(
     depth_hidden=16,
     prediction="flow_prediction",
     flow_shift=5.0,
-    last_sigma=None,
+    shift_terminal=None,
     default_steps=3,
     drafts=False,
     noise_scale=1.0,
@@ -155,13 +155,13 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
             )
         )
         depth_head = LatentDepthHead(channels=config.channels, hidden=config.depth_hidden)
-    last_sigma: Any = config.last_sigma  # a number, whatever diffusers' annotation says
+    terminal: Any = config.shift_terminal  # a number, whatever diffusers' annotation says
     scheduler = UniPCMultistepScheduler(
         prediction_type=config.prediction,
         use_flow_sigmas=True,
         num_train_timesteps=1000,
         flow_shift=config.flow_shift,
-        shift_terminal=last_sigma,
+        shift_terminal=terminal,
     )
     world = WorldModel(
         vae=vae,

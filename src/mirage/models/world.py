@@ -168,7 +168,7 @@ class WorldModel(DiffusionPipeline):
         conditioning: Conditioning = "auto",
         flow_shift: float | None = None,
         noise_scale: float | None = None,
-        last_sigma: bool = True,
+        use_terminal: bool = True,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Latents [B,C,T,h,w], float32, of the frames that `condition` describes; see `flow.denoise`.
@@ -179,7 +179,7 @@ class WorldModel(DiffusionPipeline):
         conditioning  how the memory enters, see `conditioning`
         flow_shift    of the noise schedule, more than 1 leans towards noise; None: the model's own
         noise_scale   deviation of the noise that is begun with; None: the model's own
-        last_sigma    False: the last step begins where it falls, even if the scheduler says where (`shift_terminal`)
+        use_terminal  False: the last step begins where it falls, even if the scheduler says where (`shift_terminal`)
         """
         device, dtype = self._execution_device, self.transformer.dtype
         branch = self.memory_branch if self.conditioning(conditioning) == "branch" else None
@@ -207,7 +207,7 @@ class WorldModel(DiffusionPipeline):
         return flow.denoise(
             output,
             condition.to(device, dtype),
-            scheduler=_scheduler(self.scheduler, shift=flow_shift, last_sigma=last_sigma and steps > 1),
+            scheduler=_scheduler(self.scheduler, shift=flow_shift, use_terminal=use_terminal and steps > 1),
             steps=steps,
             generator=generator,
             guidance_scale=guidance_scale,
@@ -426,7 +426,7 @@ def _check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) 
 
 
 def _scheduler(
-    scheduler: UniPCMultistepScheduler, *, shift: float | None, last_sigma: bool
+    scheduler: UniPCMultistepScheduler, *, shift: float | None, use_terminal: bool
 ) -> UniPCMultistepScheduler:
     """The model's own, or one like it with another shift, or without a say in where the last step begins, which a
     single step cannot have: it begins in noise."""
@@ -436,7 +436,7 @@ def _scheduler(
         if not 0 < shift < float("inf"):
             raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")
         changes["flow_shift"] = shift
-    if its.shift_terminal is not None and not last_sigma:
+    if its.shift_terminal is not None and not use_terminal:
         changes["shift_terminal"] = None
     if not changes:
         return scheduler

@@ -344,7 +344,7 @@ class Session:
         guidance_scale: float,
         steps: int | None,
         noise_scale: float | None,
-        last_sigma: bool = True,
+        use_terminal: bool = True,
         callback: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """The chunk's new latents [T-1,C,h,w]; its first one is what it began with. The same noise every time."""
@@ -359,7 +359,7 @@ class Session:
             conditioning=self.settings.conditioning,
             flow_shift=self.settings.flow_shift,
             noise_scale=noise_scale,
-            last_sigma=last_sigma,
+            use_terminal=use_terminal,
         )
         return latents[0, :, 1:].transpose(0, 1)
 
@@ -380,7 +380,7 @@ class Session:
             guidance_scale=max(self.settings.guidance_scale, guidance),
             steps=self.settings.steps or self.world.draft_steps,
             noise_scale=1.0 if self.settings.noise_scale is None else self.settings.noise_scale,
-            last_sigma=False,
+            use_terminal=False,
         )
         estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
         depth = estimate(draft, views[shown[1:]], first=False)

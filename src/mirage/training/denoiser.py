@@ -326,6 +326,8 @@ class Chunks:
         self.long = [path for path in paths if config.own and _longer(path, config.frames)]
         if config.own and not self.long:
             raise InputError(f"own is {config.own}, and no clip of {config.latents} is longer than a chunk; expected 0")
+        if config.drafted and len(drafted_views(config.frames)) != _APART:
+            raise InputError(f"drafted is {config.drafted}, but chunks have {config.frames} frames; expected 3 or more")
         self.views = [] if config.views is None else clip_paths(config.views)
         self._load = lru_cache(maxsize=config.cached)(_load)
 

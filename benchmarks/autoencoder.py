@@ -56,8 +56,10 @@ def walks(world: WorldModel, count: int) -> dict[str, Summary]:
 @torch.no_grad()
 def photographs(world: WorldModel) -> dict[str, float]:
     """PSNR of each, and their mean."""
-    rows = {name: float(psnr(world.decode(world.encode(picture)), picture)[0])
-            for name, picture in ((name, photograph(name, world)) for name in PHOTOGRAPHS)}
+    rows = {
+        name: float(psnr(world.decode(world.encode(picture)), picture)[0])
+        for name, picture in ((name, photograph(name, world)) for name in PHOTOGRAPHS)
+    }
     return {**rows, "mean": statistics.mean(rows.values())}
 
 

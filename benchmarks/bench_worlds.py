@@ -34,8 +34,10 @@ def main() -> None:
             camera, world = world.path("walk", FRAMES), world.to(device)
             world.render(camera[:1], SIZE)
             rates.append(FRAMES / seconds(lambda world=world, camera=camera: world.render(camera, SIZE)))
-        print(f"{device}: median {statistics.median(rates):.0f} frames/s (slowest world {min(rates):.0f}), "
-              f"world {1e3 * statistics.median(built):.1f} ms, path {1e3 * statistics.median(walked):.1f} ms")
+        print(
+            f"{device}: median {statistics.median(rates):.0f} frames/s (slowest world {min(rates):.0f}), "
+            f"world {1e3 * statistics.median(built):.1f} ms, path {1e3 * statistics.median(walked):.1f} ms"
+        )
 
 
 if __name__ == "__main__":

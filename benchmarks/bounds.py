@@ -22,11 +22,17 @@ def references(seeds: tuple[int, ...] = (1, 4, 11, 12, 13, 14)) -> list[dict]:
     rows = []
     for seed in seeds:
         memory, target, history, depth, seen = scene["walk"](seed)
-        greedy = scene["choose_references"](memory.read(target, scene["GRID"]), target, history,
-                                            depth.resized(scene["GRID"]))
+        greedy = scene["choose_references"](
+            memory.read(target, scene["GRID"]), target, history, depth.resized(scene["GRID"])
+        )
         voxels = scene["voxel_overlap"](memory, target, history)
-        rows.append({"world": seed, "greedy": scene["seen_share"](target, seen, history, depth, greedy),
-                     "voxels": scene["seen_share"](target, seen, history, depth, voxels)})
+        rows.append(
+            {
+                "world": seed,
+                "greedy": scene["seen_share"](target, seen, history, depth, greedy),
+                "voxels": scene["seen_share"](target, seen, history, depth, voxels),
+            }
+        )
     return rows
 
 

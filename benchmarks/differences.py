@@ -32,8 +32,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no memory {asked.memory!r}; accepted: {'; '.join(found)}", file=sys.stderr)
         return 2
     its = found.pop(asked.memory)
-    rows = [row(its, asked.memory, other, of_other, what) for other, of_other in found.items()
-            for what in ("return", "seen") if its.keys() & of_other.keys()]
+    rows = [
+        row(its, asked.memory, other, of_other, what)
+        for other, of_other in found.items()
+        for what in ("return", "seen")
+        if its.keys() & of_other.keys()
+    ]
     print(markdown_table(rows))
     return 0
 
@@ -51,15 +55,24 @@ def psnr_by_world(runs: list[Path]) -> dict[str, dict[int, dict[str, float]]]:
     return found
 
 
-def row(its: dict[int, dict[str, float]], name: str, other: str, of_other: dict[int, dict[str, float]],
-        what: str) -> dict[str, object]:
+def row(
+    its: dict[int, dict[str, float]], name: str, other: str, of_other: dict[int, dict[str, float]], what: str
+) -> dict[str, object]:
     """The differences in dB over the worlds that both have."""
     both = sorted(its.keys() & of_other.keys())
     apart = [its[seed][what] - of_other[seed][what] for seed in both]
-    return {"dB": f"{name} - {other}", "what": what, name: Summary.of(its[seed][what] for seed in both),
-            "other": Summary.of(of_other[seed][what] for seed in both), "difference": Summary.of(apart),
-            "median": statistics.median(apart), "least": min(apart), "most": max(apart),
-            "above -3": sum(value > -3 for value in apart), "worlds": len(apart)}
+    return {
+        "dB": f"{name} - {other}",
+        "what": what,
+        name: Summary.of(its[seed][what] for seed in both),
+        "other": Summary.of(of_other[seed][what] for seed in both),
+        "difference": Summary.of(apart),
+        "median": statistics.median(apart),
+        "least": min(apart),
+        "most": max(apart),
+        "above -3": sum(value > -3 for value in apart),
+        "worlds": len(apart),
+    }
 
 
 if __name__ == "__main__":

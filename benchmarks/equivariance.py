@@ -94,9 +94,7 @@ def warped(vae: AutoencoderKLWan, scene: Scene) -> Warped:
         video = decode(vae, z.transpose(0, 1)[None])[0].transpose(0, 1)[-STRIDE:] / 2 + 0.5
         return float(psnr(video.clamp(0, 1), scene.frames[-STRIDE:]).mean())
 
-    return Warped(
-        torch.cat(errors), torch.cat(offsets), latents.var(dim=(0, 2, 3)), returned(latents), returned(read)
-    )
+    return Warped(torch.cat(errors), torch.cat(offsets), latents.var(dim=(0, 2, 3)), returned(latents), returned(read))
 
 
 def relative(walks: Sequence[Warped], low: float = 0.0, high: float = 9.0) -> Tensor:

@@ -26,7 +26,8 @@ def variant(ratio: float) -> Variant:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/features")
-    options = SyntheticOptions(out, worlds=4, chunks=3, seed=7, memories=tuple(RATIOS),
-                               kinds=("there_and_back", "approach"))
+    options = SyntheticOptions(
+        out, worlds=4, chunks=3, seed=7, memories=tuple(RATIOS), kinds=("there_and_back", "approach")
+    )
     variants = {name: variant(ratio) for name, ratio in RATIOS.items()}
     print(synthetic_table(run_synthetic(load_world_model("mini"), options, variants=variants)))

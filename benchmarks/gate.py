@@ -46,8 +46,12 @@ from mirage.worlds.path import KINDS
 
 DATA = Path(os.environ.get("MIRAGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 GRID, SIZE, WRITTEN, FRAMES = (24, 32), (192, 256), 9, 65
-POLICIES = {"spacing=1": MemoryPolicy(spacing=1.0), "spacing=0.5 (default)": MemoryPolicy(),
-            "spacing=0.3": MemoryPolicy(spacing=0.3), 'admit="all"': MemoryPolicy(admit="all")}
+POLICIES = {
+    "spacing=1": MemoryPolicy(spacing=1.0),
+    "spacing=0.5 (default)": MemoryPolicy(),
+    "spacing=0.3": MemoryPolicy(spacing=0.3),
+    'admit="all"': MemoryPolicy(admit="all"),
+}
 Scores = tuple[float, float, float, float]
 """Points in frames' worth; share of cells known; relative error of the latents there; decoded, dB."""
 
@@ -78,23 +82,29 @@ def scores(model: WorldModel, case: Case) -> dict[tuple[str, str], Scores]:
         for how, read in (("nearest", readout.latents), ("around", around(readout)), ("warp", warped(readout, case))):
             mixed = torch.where(known, read, there)
             error = (mixed - there).square().sum() / (known * there).square().sum()
-            found[gate, how] = (len(memory) / (GRID[0] * GRID[1]), known.float().mean().item(), error.sqrt().item(),
-                                psnr(decoded(model, case, mixed), true).mean().item())
+            found[gate, how] = (
+                len(memory) / (GRID[0] * GRID[1]),
+                known.float().mean().item(),
+                error.sqrt().item(),
+                psnr(decoded(model, case, mixed), true).mean().item(),
+            )
     return found
 
 
 def decoded(model: WorldModel, case: Case, new: Tensor) -> Tensor:
     """Frames [F,3,H,W] of latents [N,C,h,w] that follow the written ones."""
     if case.video:
-        return model.decode(torch.cat([case.latents[:case.written], new]))[-4 * len(new):]
+        return model.decode(torch.cat([case.latents[: case.written], new]))[-4 * len(new) :]
     return torch.cat([model.decode(one[None]) for one in new])
 
 
 def around(readout: Readout) -> Tensor:
     """What is known of `readout`, resampled at the centres of its cells: [N,C,h,w]."""
     h, w = GRID
-    latents, offset, z, mask = (pad(x.float(), (1, 1, 1, 1), value=1.0) for x in (
-        readout.latents, readout.offset, readout.depth.z, readout.mask))
+    latents, offset, z, mask = (
+        pad(x.float(), (1, 1, 1, 1), value=1.0)
+        for x in (readout.latents, readout.offset, readout.depth.z, readout.mask)
+    )
     mask[:, [0, -1]], mask[:, :, [0, -1]] = 0, 0
     total, summed = 1e-9, torch.zeros_like(readout.latents)
     for i in range(3):
@@ -110,7 +120,7 @@ def around(readout: Readout) -> Tensor:
 def warped(readout: Readout, case: Case) -> Tensor:
     """What is known of `readout`, looked up in the latents of the frames it came from: [N,C,h,w]."""
     result = readout.latents.clone()
-    camera = case.camera[case.written:]
+    camera = case.camera[case.written :]
     centers = cell_centers(GRID).expand(len(camera), *GRID, 2)
     points = camera.unproject(centers, readout.depth.z)
     z_or_none = case.depth.z.masked_fill(~case.depth.valid, torch.inf)  # beside a hole nothing agrees
@@ -118,8 +128,9 @@ def warped(readout: Readout, case: Case) -> Tensor:
         t, row, column = (readout.frame == j).nonzero().unbind(-1)
         uv, z = case.camera[j].project(points[t, row, column])
         at = (2 * uv - 1)[None, :, None]
-        there = rearrange(grid_sample(case.latents[j][None], at, align_corners=False, padding_mode="border"),
-                          "1 c k 1 -> k c")
+        there = rearrange(
+            grid_sample(case.latents[j][None], at, align_corners=False, padding_mode="border"), "1 c k 1 -> k c"
+        )
         seen = grid_sample(z_or_none[j][None, None], at, align_corners=False, padding_mode="border").flatten()
         agrees = ((z / seen - 1).abs() < 0.05) & ((uv >= 0) & (uv <= 1)).all(-1)
         result[t[agrees], :, row[agrees], column[agrees]] = there[agrees]
@@ -127,6 +138,7 @@ def warped(readout: Readout, case: Case) -> Tensor:
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
+
 
 @torch.no_grad()
 def worlds(model: WorldModel) -> Iterator[Case]:
@@ -189,5 +201,7 @@ if __name__ == "__main__":
         for gate, how in rows[0]:
             means = map(statistics.mean, zip(*(row[gate, how] for row in rows), strict=True))
             spread = statistics.stdev(row[gate, how][-1] for row in rows)
-            print(f"{gate:<24}{how:<10}" + "{:>8.1f}{:>8.1%}{:>8.3f}{:>8.2f}".format(*means) + f"{spread:>7.2f}",
-                  flush=True)
+            print(
+                f"{gate:<24}{how:<10}" + "{:>8.1f}{:>8.1%}{:>8.3f}{:>8.2f}".format(*means) + f"{spread:>7.2f}",
+                flush=True,
+            )

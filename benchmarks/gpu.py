@@ -43,8 +43,14 @@ from mirage.rollout.overlap import overlapped
 from mirage.rollout.session import Settings
 from results import put
 
-WAYS: tuple[tuple[Offload, int | None], ...] = (("none", None), ("none", 320), ("model", None), ("model", 320),
-                                                ("group", None), ("group", 320))
+WAYS: tuple[tuple[Offload, int | None], ...] = (
+    ("none", None),
+    ("none", 320),
+    ("model", None),
+    ("model", 320),
+    ("group", None),
+    ("group", 320),
+)
 """Options of `mirage generate` whose peak is measured: --offload and --tile."""
 COPIED = 2**30
 """Bytes of the copy that says what the memory bandwidth is."""
@@ -77,18 +83,24 @@ def main(argv: list[str]) -> int:
     found["walk"] = efficiency.run_efficiency(world, chunks=asked.chunks, steps=asked.steps, progress=tell)
     tell("overlap")
     walk(world, 1, asked.steps, beside=True)  # what is done once: the second stream's memory, libraries' own choices
-    found["overlap"] = [{"decoding": name, "s per chunk": walk(world, asked.chunks, asked.steps, beside=beside)}
-                        for name, beside in (("after each chunk", False), ("beside the next chunk", True))]
+    found["overlap"] = [
+        {"decoding": name, "s per chunk": walk(world, asked.chunks, asked.steps, beside=beside)}
+        for name, beside in (("after each chunk", False), ("beside the next chunk", True))
+    ]
     if cuda:
         tell("compile")
         world.compile_blocks()
-        compiled = efficiency.run_efficiency(world, memories=("latent",), chunks=asked.chunks, steps=asked.steps,
-                                             progress=tell)
-        found["compile"] = [{"blocks": name, "s per step": step_seconds(one)}
-                            for name, one in (("as they are", found["walk"]), ("compiled", compiled))]
+        compiled = efficiency.run_efficiency(
+            world, memories=("latent",), chunks=asked.chunks, steps=asked.steps, progress=tell
+        )
+        found["compile"] = [
+            {"blocks": name, "s per step": step_seconds(one)}
+            for name, one in (("as they are", found["walk"]), ("compiled", compiled))
+        ]
         del world
-        found["peaks"] = [peak(offload, tile, device, asked.chunks, tiny=asked.tiny, tell=tell)
-                          for offload, tile in WAYS]
+        found["peaks"] = [
+            peak(offload, tile, device, asked.chunks, tiny=asked.tiny, tell=tell) for offload, tile in WAYS
+        ]
     else:
         found["left_out"] = ["compile", "peaks, against mirage plan", "the Triton z-buffer"]
     text = document(found)
@@ -131,8 +143,9 @@ def walk(world: WorldModel, chunks: int, steps: int, *, beside: bool) -> float:
     return (time.perf_counter() - started) / chunks
 
 
-def peak(offload: Offload, tile: int | None, device: torch.device, chunks: int, *, tiny: bool,
-         tell: Callable[[str], None]) -> dict[str, Any]:
+def peak(
+    offload: Offload, tile: int | None, device: torch.device, chunks: int, *, tiny: bool, tell: Callable[[str], None]
+) -> dict[str, Any]:
     """The most that the GPU held in a walk, one step per chunk, against the plan's figure, GiB."""
     tell(f"peak, --offload {offload} --tile {tile}")
     world = random_world(device, tiny=tiny)
@@ -146,8 +159,13 @@ def peak(offload: Offload, tile: int | None, device: torch.device, chunks: int, 
     if not tiny:  # the plan is of models that have a name or a folder
         counted = budget(BUILT_IN, dtype=torch.bfloat16, tile=tile)
         planned = max(counted.needs(offload=offload, beside=offload == "none").values())
-    return {"--offload": offload, "--tile": tile, "planned GiB": planned and planned / 2**30,
-            "measured GiB": measured / 2**30, "off by, %": planned and 100 * (planned / measured - 1)}
+    return {
+        "--offload": offload,
+        "--tile": tile,
+        "planned GiB": planned and planned / 2**30,
+        "measured GiB": measured / 2**30,
+        "off by, %": planned and 100 * (planned / measured - 1),
+    }
 
 
 def zbuffers(points: tuple[int, ...], device: torch.device) -> list[dict[str, Any]]:
@@ -166,8 +184,15 @@ def zbuffers(points: tuple[int, ...], device: torch.device) -> list[dict[str, An
         touched = 12 * PAGE * int(seen.sum()) + 8 * camera.shape.numel() * bench.GRID[0] * bench.GRID[1]
         for backend in dict.fromkeys(backends):
             seconds = median_seconds(partial(zbuffer, cloud, camera, bench.GRID, backend=backend), device)
-            rows.append({"points": len(memory), "backend": backend, "us": 1e6 * seconds,
-                         "GB/s": touched / seconds / 1e9, "share of a copy's": touched / seconds / bandwidth})
+            rows.append(
+                {
+                    "points": len(memory),
+                    "backend": backend,
+                    "us": 1e6 * seconds,
+                    "GB/s": touched / seconds / 1e9,
+                    "share of a copy's": touched / seconds / bandwidth,
+                }
+            )
     return rows
 
 
@@ -201,18 +226,25 @@ def document(found: dict[str, Any]) -> str:
     """All tables, under the device's name."""
     its, measured = found["environment"], found["walk"]
     new = measured["setting"]["new_frames_per_chunk"]
-    by_stage = [{"s per chunk": stage, **{name: new * stages[stage]["median"]
-                                          for name, stages in measured["stages"].items()}}
-                for stage in next(iter(measured["stages"].values()))]
-    parts = [f"{its['device']}, torch {its['torch']}, triton {its['triton'] or 'none'}; "
-             f"{found['size'][0]}x{found['size'][1]}, {measured['setting']['steps']} steps, {new} new frames a chunk, "
-             "random weights. The conditioning path is from the last chunk's latents to the next one's condition.\n",
-             markdown_table(by_stage), "Seconds per chunk, end to end, as denoising steps fall:\n",
-             markdown_table(measured["steps"]), markdown_table(found["overlap"])]
+    by_stage = [
+        {"s per chunk": stage, **{name: new * stages[stage]["median"] for name, stages in measured["stages"].items()}}
+        for stage in next(iter(measured["stages"].values()))
+    ]
+    parts = [
+        f"{its['device']}, torch {its['torch']}, triton {its['triton'] or 'none'}; "
+        f"{found['size'][0]}x{found['size'][1]}, {measured['setting']['steps']} steps, {new} new frames a chunk, "
+        "random weights. The conditioning path is from the last chunk's latents to the next one's condition.\n",
+        markdown_table(by_stage),
+        "Seconds per chunk, end to end, as denoising steps fall:\n",
+        markdown_table(measured["steps"]),
+        markdown_table(found["overlap"]),
+    ]
     rows = measured["chunks"]["latent"]
     if "device_peak_bytes" in rows[0]:
-        parts.append(f"Most memory on the device in these walks, both sessions there: "
-                     f"{max(row['device_peak_bytes'] for row in rows) / 2**30:.1f} GiB.\n")
+        parts.append(
+            f"Most memory on the device in these walks, both sessions there: "
+            f"{max(row['device_peak_bytes'] for row in rows) / 2**30:.1f} GiB.\n"
+        )
     parts += [markdown_table(found[name]) for name in ("compile", "zbuffer", "peaks") if name in found]
     if found["left_out"]:
         parts.append(f"Left out, for want of CUDA: {'; '.join(found['left_out'])}.\n")

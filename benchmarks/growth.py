@@ -26,9 +26,13 @@ from mirage.worlds import World
 
 
 def growth(chunks: int = 50) -> list[dict]:
-    policies = {"append, as published": PAPER, "append, default readout": MemoryPolicy(admit="all"),
-                "gate (default)": MemoryPolicy(), "gate, nearest cell": MemoryPolicy(splat="cell"),
-                "gate, nearest cell, no sub-cell choice": MemoryPolicy(splat="cell", front=0.0)}
+    policies = {
+        "append, as published": PAPER,
+        "append, default readout": MemoryPolicy(admit="all"),
+        "gate (default)": MemoryPolicy(),
+        "gate, nearest cell": MemoryPolicy(splat="cell"),
+        "gate, nearest cell, no sub-cell choice": MemoryPolicy(splat="cell", front=0.0),
+    }
     rows = []
     for name, policy in policies.items():
         memory = LatentSpatialMemory(1, policy=policy)
@@ -58,21 +62,34 @@ def walked(path: Camera, depth: Callable[[Camera], DepthMap], budget: int, grid:
     times, most, written = [], 0, 0
     chunks = len(path) // 2
     for i in range(chunks):
-        camera = path[2 * i:2 * i + 2]
+        camera = path[2 * i : 2 * i + 2]
         start = time.process_time()
         memory.read(camera, grid)
         times.append(1e3 * (time.process_time() - start))
         written += memory.write(torch.zeros(2, 1, *grid), depth(camera), camera)
         most = max(most, memory.nbytes)
     early, late = statistics.median(times[100:200]), statistics.median(times[-100:])
-    return {"chunks": chunks, "grid": grid, "budget": budget, "most_bytes": most, "points_ever": written,
-            "points": len(memory), "read_ms_100_200": early, "read_ms_last_100": late, "ratio": late / early,
-            "read_ms_by_hundred": [statistics.median(times[i:i + 100]) for i in range(0, chunks, 100)]}
+    return {
+        "chunks": chunks,
+        "grid": grid,
+        "budget": budget,
+        "most_bytes": most,
+        "points_ever": written,
+        "points": len(memory),
+        "read_ms_100_200": early,
+        "read_ms_last_100": late,
+        "ratio": late / early,
+        "read_ms_by_hundred": [statistics.median(times[i : i + 100]) for i in range(0, chunks, 100)],
+    }
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    parts = {"growth": growth, "long": long_walk, "long_44x80": partial(long_walk, budget=2**21, grid=GRID),
-             "world": world_walk}
+    parts = {
+        "growth": growth,
+        "long": long_walk,
+        "long_44x80": partial(long_walk, budget=2**21, grid=GRID),
+        "world": world_walk,
+    }
     result = {name: parts[name]() for name in sys.argv[1:] or parts}
     print(json.dumps(result | {"environment": environment()}, indent=1))

@@ -58,8 +58,11 @@ def main(model: str) -> None:
     before = resident()
     world = load_world_model(model)
     parts = [part for part in world.components.values() if isinstance(part, nn.Module)]
-    weights = {t.untyped_storage()._cdata: t.untyped_storage().nbytes()
-               for part in parts for t in [*part.parameters(), *part.buffers()]}
+    weights = {
+        t.untyped_storage()._cdata: t.untyped_storage().nbytes()
+        for part in parts
+        for t in [*part.parameters(), *part.buffers()]
+    }
     with Live(set(weights), torch.device("cpu")) as live:
         walk(world, CHUNKS)
     status = Path("/proc/self/status").read_text()
@@ -68,8 +71,10 @@ def main(model: str) -> None:
     with redirect_stdout(StringIO()):
         plan = run(Plan(model=model, cpu=True, dtype="float32", frames=1 + CHUNKS * (world.chunk_frames - 1))).summary
     for what, held in {"tensors": alive, "resident": measured}.items():
-        print(f"{model}: planned {plan['peak'] / 2**20:.0f} MiB (stage {plan['fullest']}), {what} {held / 2**20:.0f} "
-              f"MiB, {plan['peak'] / held - 1:+.1%}")
+        print(
+            f"{model}: planned {plan['peak'] / 2**20:.0f} MiB (stage {plan['fullest']}), {what} {held / 2**20:.0f} "
+            f"MiB, {plan['peak'] / held - 1:+.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ DATA = Path(os.environ.get("MIRAGE_DATA", ROOT.parent / "shared" / "data"))
 SECTIONS = {
     "real-scale": "mirage bench efficiency --real-scale",
     "synthetic": "mirage evaluate synthetic --worlds 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
-                 "--keep-frames --out outputs/results/synthetic",
+    "--keep-frames --out outputs/results/synthetic",
     "efficiency": "mirage bench efficiency --chunks 3 --memories latent rgb --plot docs/efficiency.png",
     "ablations": "mirage evaluate synthetic --worlds 1 --chunks 3 --memories latent 'latent, no lock' "
-                 "'latent, no gate' 'latent, nearest' --out outputs/results/ablations",
+    "'latent, no gate' 'latent, nearest' --out outputs/results/ablations",
     "revisit": "mirage evaluate revisit outputs/results/synthetic/world-*/latent --out outputs/results/revisit",
     "real": "mirage evaluate real $MIRAGE_DATA/rgbd_7scenes --pairs 4 --out outputs/results/real",
     "re10k": "mirage evaluate re10k $MIRAGE_DATA/re10k_poses --frames 13 --out outputs/results/re10k",
@@ -38,17 +38,17 @@ SECTIONS = {
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
     "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent rgb none "
-              "--out outputs/results/worlds",
+    "--out outputs/results/worlds",
     "autoencoder": "python benchmarks/autoencoder.py --worlds 24",
     "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
-              "--out outputs/results/chunks",
+    "--out outputs/results/chunks",
     "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
-             "--out outputs/results/depth",
+    "--out outputs/results/depth",
     "free-space": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories 'latent, no free space' "
-                  "--out outputs/results/free-space",
+    "--out outputs/results/free-space",
     "steps": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
     "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
-              "'latent, no filter' none --out outputs/results/moving",
+    "'latent, no filter' none --out outputs/results/moving",
     "unseen": "mirage evaluate unseen --worlds 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
     "prompted": "mirage evaluate prompted --worlds 6 --out outputs/results/prompted",
 }
@@ -76,8 +76,10 @@ def main(asked: Sequence[str]) -> int:
             done, failed = done + 1, failed + (code != 0)
             if code == 0:
                 put(name, shown(name, said, seconds))
-            tell(f"[{done}/{len(names)}] {name}: {'done' if code == 0 else f'failed with {code}'} in {seconds:.0f} s, "
-                 f"{time.monotonic() - started:.0f} s in all")
+            tell(
+                f"[{done}/{len(names)}] {name}: {'done' if code == 0 else f'failed with {code}'} in {seconds:.0f} s, "
+                f"{time.monotonic() - started:.0f} s in all"
+            )
             running |= {pool.submit(run, later): later for later in names if AFTER.get(later) == name and code == 0}
     return 1 if failed else 0
 
@@ -88,25 +90,43 @@ def run(name: str) -> tuple[int, str, float]:
     command = (SECTIONS | LONG)[name]
     tell(f"{name}: {command}")
     shutil.rmtree(ROOT / OUT / name, ignore_errors=True)
-    program, *words = [str(path) for word in shlex.split(command.replace("$MIRAGE_DATA", str(DATA)))
-                       for path in (sorted(ROOT.glob(word)) if "*" in word else [word])]
+    program, *words = [
+        str(path)
+        for word in shlex.split(command.replace("$MIRAGE_DATA", str(DATA)))
+        for path in (sorted(ROOT.glob(word)) if "*" in word else [word])
+    ]
     together = program == "mirage" and name in LONG  # two processes share out the walks of an evaluation
     started = time.monotonic()
-    processes = [subprocess.Popen([sys.executable, *(["-m", "mirage"] if program == "mirage" else []), *words],
-                                  cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                                  env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(1 + together)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *(["-m", "mirage"] if program == "mirage" else []), *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for _ in range(1 + together)
+    ]
     told = [process.communicate()[0] for process in processes]
     return max(process.returncode for process in processes), told[0], time.monotonic() - started
 
 
 def shown(name: str, said: str, seconds: float) -> str:
     """A section: the command, and the tables that it printed."""
-    kept = [f"#{line}" if line.startswith("## ") else line
-            for line in said.splitlines() if not line.startswith(("wrote ", "# "))]
+    kept = [
+        f"#{line}" if line.startswith("## ") else line
+        for line in said.splitlines()
+        if not line.startswith(("wrote ", "# "))
+    ]
     tables = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
     command = (SECTIONS | LONG)[name]
-    how = ("one thread, beside another command" if name in SECTIONS else
-           "two processes of one thread each" if command.startswith("mirage") else "one thread")
+    how = (
+        "one thread, beside another command"
+        if name in SECTIONS
+        else "two processes of one thread each"
+        if command.startswith("mirage")
+        else "one thread"
+    )
     return f"```\n{command}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
 
 

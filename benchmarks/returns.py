@@ -34,8 +34,10 @@ def returns(worlds: int = 6) -> dict[tuple[str, str], Scores]:
         world = World.sample(seed)
         there = world.path("walk", 4 * 160, seed=seed)[::4]
         roaming = world.path("walk", 4 * 320, seed=seed + 1)[::4]
-        walks = {"out and back": (there, list(range(160)), list(range(159, -1, -1)), True),
-                 "rooms": (roaming, list(range(320)), list(range(0, 320, 8)), False)}
+        walks = {
+            "out and back": (there, list(range(160)), list(range(159, -1, -1)), True),
+            "rooms": (roaming, list(range(320)), list(range(0, 320, 8)), False),
+        }
         for walk, (places, away, back, writing) in walks.items():
             view = world.render(places, GRID)
             free = LatentSpatialMemory(3)
@@ -44,18 +46,26 @@ def returns(worlds: int = 6) -> dict[tuple[str, str], Scores]:
                 policy = MemoryPolicy(evict=rule, max_bytes=int(len(free) * 28 / 3))
                 memory = LatentSpatialMemory(3, policy=policy)
                 found.setdefault((walk, rule), []).append(walked(memory, view, places, away, back, writing))
-            print(f"world {seed}, {walk}: " + ", ".join(f"{rule} " + " ".join(f"{x:.3f}" for x in of[-1])
-                                                        for (of_walk, rule), of in found.items() if of_walk == walk),
-                  file=sys.stderr, flush=True)
+            print(
+                f"world {seed}, {walk}: "
+                + ", ".join(
+                    f"{rule} " + " ".join(f"{x:.3f}" for x in of[-1])
+                    for (of_walk, rule), of in found.items()
+                    if of_walk == walk
+                ),
+                file=sys.stderr,
+                flush=True,
+            )
     return {key: tuple(map(statistics.mean, zip(*scores, strict=True))) for key, scores in found.items()}
 
 
-def walked(memory: LatentSpatialMemory, view: View, places: Camera, away: list[int], back: list[int],
-           writing: bool) -> Scores:
+def walked(
+    memory: LatentSpatialMemory, view: View, places: Camera, away: list[int], back: list[int], writing: bool
+) -> Scores:
     """Walk to `places` (by number, with the true `view` of each) in chunks of 8 frames, read before write; the scores
     are those of the way back, which is written too if `writing`."""
     known, right, error = [], [], []
-    chunks = [(way[first:first + 8], way is back) for way in (away, back) for first in range(0, len(way), 8)]
+    chunks = [(way[first : first + 8], way is back) for way in (away, back) for first in range(0, len(way), 8)]
     for at, returning in chunks:
         rgb, depth = view.rgb[at], view.depth[at]
         readout = memory.read(places[at], GRID)

@@ -25,8 +25,12 @@ from mirage.models import flow
 from mirage.models.world import WorldModel, load_world_model
 
 KINDS = ("there_and_back", "orbit", "pan_and_return")
-WAYS = {"no memory": ("none, no branch", 0), "guidance": ("latent, guidance", 0),
-        "guidance, carried": ("latent, guidance", flow.Guidance.carry), "branch": ("latent", 0)}
+WAYS = {
+    "no memory": ("none, no branch", 0),
+    "guidance": ("latent, guidance", 0),
+    "guidance, carried": ("latent, guidance", flow.Guidance.carry),
+    "branch": ("latent", 0),
+}
 """The session, as `mirage evaluate synthetic` names it, and how far the pull is carried."""
 CHUNKS = 2
 
@@ -60,8 +64,13 @@ def seams(video: Tensor, true: Tensor, known: Tensor) -> dict[str, float]:
         inside.append((made[edge & ~crossed], real[edge & ~crossed]))
         off = _steps(avg_pool2d(video, side), axis) - _steps(avg_pool2d(true, side), axis)
         jump.append(off.abs().mean(1)[_steps(known.float(), axis) != 0])
-    return {"known": -10 * error[pixels].mean().log10().item(), "free": -10 * error[~pixels].mean().log10().item(),
-            "border": _ratio(border), "inside": _ratio(inside), "jump": torch.cat(jump).mean().item()}
+    return {
+        "known": -10 * error[pixels].mean().log10().item(),
+        "free": -10 * error[~pixels].mean().log10().item(),
+        "border": _ratio(border),
+        "inside": _ratio(inside),
+        "jump": torch.cat(jump).mean().item(),
+    }
 
 
 def _steps(frames: Tensor, axis: int) -> Tensor:
@@ -76,14 +85,17 @@ def _ratio(pairs: list[tuple[Tensor, Tensor]]) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    count, first = (int(said) for said in (sys.argv[1:] + ["6", "20000"][len(sys.argv) - 1:])[:2])
+    count, first = (int(said) for said in (sys.argv[1:] + ["6", "20000"][len(sys.argv) - 1 :])[:2])
     model = load_world_model("mini")
     table: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for number in range(first, first + count):
         for way, rows in table.items():
             rows.append(scores(model, number, way))
-            print(f"world {number}, {way}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()),
-                  file=sys.stderr, flush=True)
+            print(
+                f"world {number}, {way}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()),
+                file=sys.stderr,
+                flush=True,
+            )
     names = list(table["branch"][0])
     print(f"{'mean of ' + str(count):<20}" + "".join(f"{name:>9}" for name in names))
     for way, rows in table.items():

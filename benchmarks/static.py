@@ -56,8 +56,18 @@ def scene(seed: int, cache: Path | None) -> Scene | None:
     share = reduce(view.moving.float(), "f (h a) (w b) -> f h w", "mean", h=GRID[0], w=GRID[1])
     four = torch.cat([share[:1], reduce(share[1:], "(t four) h w -> t h w", "max", four=4)])
     depth = view.depth[::4].resized(GRID)
-    made = {"lat": latents, "z": depth.z, "valid": depth.valid, "hz": head.z, "hvalid": head.valid, "share": share[::4],
-            "four": four, "c2w": path[::4].c2w, "K": path[::4].intrinsics, "rgb": (view.rgb[::4] * 255).byte()}
+    made = {
+        "lat": latents,
+        "z": depth.z,
+        "valid": depth.valid,
+        "hz": head.z,
+        "hvalid": head.valid,
+        "share": share[::4],
+        "four": four,
+        "c2w": path[::4].c2w,
+        "K": path[::4].intrinsics,
+        "rgb": (view.rgb[::4] * 255).byte(),
+    }
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         torch.save(made, kept)
@@ -90,16 +100,23 @@ def walk(scene: Scene, depth: DepthMap, *, lock: bool, filtered: bool) -> tuple[
         valid.append(new.valid)
         so_far = DepthMap(torch.cat(z), torch.cat(valid))
         if filtered and start == 1:  # the image enters unseen, and is looked at again with what followed
-            keep[:part.stop] = static(scene["lat"][:part.stop], so_far, camera[:part.stop])
+            keep[: part.stop] = static(scene["lat"][: part.stop], so_far, camera[: part.stop])
             memory.restore(empty)
             memory.write(label[:1], so_far[:1], camera[:1], keep=keep[:1])
         elif filtered:
-            keep[part] = static(scene["lat"][part], new, camera[part],
-                                past=(scene["lat"][:start], so_far[:start], camera[:start]))
+            keep[part] = static(
+                scene["lat"][part], new, camera[part], past=(scene["lat"][:start], so_far[:start], camera[:start])
+            )
         memory.write(label[part], new, camera[part], keep=keep[part])
     moves, still = (share >= 0.5) & torch.cat(valid), (scene["four"] == 0) & torch.cat(valid)
-    return {"moving": int(moves.sum()), "found": int((moves & ~keep).sum()), "still": int(still.sum()),
-            "lost": int((still & ~keep).sum()), "ghost": int(ghost.sum()), "cells": ghost.numel()}, keep
+    return {
+        "moving": int(moves.sum()),
+        "found": int((moves & ~keep).sum()),
+        "still": int(still.sum()),
+        "lost": int((still & ~keep).sum()),
+        "ghost": int(ghost.sum()),
+        "cells": ghost.numel(),
+    }, keep
 
 
 def shown(scene: Scene, keep: Tensor) -> Tensor:
@@ -131,7 +148,10 @@ if __name__ == "__main__":
                 if filtered and kind == options.depth[0]:
                     pictures[str(seed)] = shown(made, keep)
         with_it, without = totals[True], totals[False]
-        print(f"{kind:<8}{with_it['found'] / max(with_it['moving'], 1):>8.1%}{with_it['lost'] / with_it['still']:>8.1%}"
-              f"{with_it['ghost'] / with_it['cells']:>9.2%}{without['ghost'] / without['cells']:>12.2%}", flush=True)
+        print(
+            f"{kind:<8}{with_it['found'] / max(with_it['moving'], 1):>8.1%}{with_it['lost'] / with_it['still']:>8.1%}"
+            f"{with_it['ghost'] / with_it['cells']:>9.2%}{without['ghost'] / without['cells']:>12.2%}",
+            flush=True,
+        )
     if options.sheet:
         save_image(options.sheet, contact_sheet(pictures, columns=9, title="kept out, in red"))

@@ -41,8 +41,11 @@ print(f"writing the same view again adds {memory.write(colours[:1], truth.depth[
 
 shown = torch.where(readout.mask[:, None], readout.latents, torch.full_like(readout.latents, 0.5))
 words = ["written", "turned 8°", "turned 16°", "turned 24°", "0.3 m ahead", "0.6 m ahead"]
-sheet = contact_sheet({"what is there": colours, "what the memory knows after one look": shown}, columns=len(views),
-                      captions={label: words for label in ("what is there", "what the memory knows after one look")})
+sheet = contact_sheet(
+    {"what is there": colours, "what the memory knows after one look": shown},
+    columns=len(views),
+    captions={label: words for label in ("what is there", "what the memory knows after one look")},
+)
 picture = sys.argv[1] if len(sys.argv) > 1 else "hello_memory.png"
 save_image(picture, sheet)
 print(f"see {picture}")

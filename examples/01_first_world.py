@@ -22,7 +22,9 @@ path = PRESETS["there_and_back"](session.camera, 1 + 3 * (model.chunk_frames - 1
 with VideoWriter(video) as writer:
     for chunk in session.follow(path):
         known = chunk.readout.mask.float().mean()
-        print(f"chunk {chunk.index}: {known:.0%} of it was known before; the memory now has {chunk.memory_points} "
-              f"points in {chunk.memory_bytes / 2**10:.0f} KiB")
+        print(
+            f"chunk {chunk.index}: {known:.0%} of it was known before; the memory now has {chunk.memory_points} "
+            f"points in {chunk.memory_bytes / 2**10:.0f} KiB"
+        )
         writer.write(chunk.frames)
 print(f"see {video}")

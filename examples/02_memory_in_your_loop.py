@@ -14,9 +14,9 @@ from mirage.models.tiny import tiny_world
 
 theirs = tiny_world()  # your pipeline: its transformer and scheduler are stock classes of diffusers
 words = torch.zeros(1, 16, 32)  # what your text encoder says
-memory = LatentSpatialMemory(channels=48)                                                            # memory: 1
+memory = LatentSpatialMemory(channels=48)  # memory: 1
 for camera in pan(Camera.looking(horizontal_fov=65, aspect=12 / 8), 4, degrees=36)[:, None]:
-    known = memory.read(camera, (8, 12))                                                             # memory: 2
+    known = memory.read(camera, (8, 12))  # memory: 2
     latents = noise = torch.randn(1, 48, 1, 8, 12)
     theirs.scheduler.set_timesteps(4)
     for time, sigma in zip(theirs.scheduler.timesteps, theirs.scheduler.sigmas[1:], strict=True):
@@ -24,8 +24,8 @@ for camera in pan(Camera.looking(horizontal_fov=65, aspect=12 / 8), 4, degrees=3
             velocity = theirs.transformer(latents, time[None], words, return_dict=False)[0]
         latents = theirs.scheduler.step(velocity, time, latents, return_dict=False)[0]
         there = (1 - sigma) * known.latents[:, :, None] + sigma * noise
-        latents = torch.where(known.mask[:, None, None], there, latents)                             # memory: 3
+        latents = torch.where(known.mask[:, None, None], there, latents)  # memory: 3
     # your depth estimator; here what is known, and a wall three units away where nothing is
     depth = DepthMap(torch.where(known.mask, known.depth.z, 3.0))
-    added = memory.write(latents[:, :, 0], depth, camera)                                            # memory: 4
+    added = memory.write(latents[:, :, 0], depth, camera)  # memory: 4
     print(f"{known.mask.float().mean():.0%} of the view was known and is kept, {added} points are new")

@@ -35,9 +35,21 @@ LAYERS += [
 MAY = {room: allowed for rooms, allowed in LAYERS for room in rooms}
 
 HOMES = {  # a heavy package and the only place that imports it
-    "diffusers": "models", "transformers": "models", "tokenizers": "models", "huggingface_hub": "models",
-    "peft": "models", "accelerate": "models", "av": "formats", "lmdb": "formats", "matplotlib": "formats",
-    "numba": "memory", "triton": "memory", "tyro": "cli", "rich": "cli", "skimage": "evaluation", "viser": "explorer",
+    "diffusers": "models",
+    "transformers": "models",
+    "tokenizers": "models",
+    "huggingface_hub": "models",
+    "peft": "models",
+    "accelerate": "models",
+    "av": "formats",
+    "lmdb": "formats",
+    "matplotlib": "formats",
+    "numba": "memory",
+    "triton": "memory",
+    "tyro": "cli",
+    "rich": "cli",
+    "skimage": "evaluation",
+    "viser": "explorer",
     "ray": "distributed",
 }
 ALONE = {"torchvision", "torchcodec", "cv2", "scipy", "imageio"}  # in no file at all
@@ -96,8 +108,12 @@ def test_optional_and_slow_packages_are_imported_lazily(path):
 
 def test_public_names_are_there_and_come_from_their_rooms():
     tree = ast.parse((SOURCE / "__init__.py").read_text())
-    typed = {alias.asname: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
-             and node.module.startswith("mirage.") for alias in node.names}
+    typed = {
+        alias.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("mirage.")
+        for alias in node.names
+    }
     assert typed == mirage._HOMES
     for name in mirage.__all__:
         assert getattr(mirage, name).__name__ == name
@@ -135,13 +151,17 @@ def test_nothing_heavy_is_imported_before_it_is_needed(statement):
 
 
 def test_help_imports_nothing_heavy():
-    code = ("from mirage.cli import main\nimport sys\ncode = main(['generate', '--help'])\n"
-            "assert code == 0 and not {'torch', 'numpy', 'diffusers'} & set(sys.modules), sorted(sys.modules)")
+    code = (
+        "from mirage.cli import main\nimport sys\ncode = main(['generate', '--help'])\n"
+        "assert code == 0 and not {'torch', 'numpy', 'diffusers'} & set(sys.modules), sorted(sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_reading_cameras_does_not_load_the_model_libraries():
-    code = ("import mirage, sys\nmirage.load_cameras, mirage.Camera, mirage.LatentSpatialMemory\n"
-            "print([name for name in ('diffusers', 'transformers', 'av', 'matplotlib') if name in sys.modules])")
+    code = (
+        "import mirage, sys\nmirage.load_cameras, mirage.Camera, mirage.LatentSpatialMemory\n"
+        "print([name for name in ('diffusers', 'transformers', 'av', 'matplotlib') if name in sys.modules])"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"

@@ -33,8 +33,9 @@ def model(tmp_path_factory):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty folder to stand in, with a picture and a path of 16 poses beside it."""
-    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(0)),
-                                             (96, 144), mode="bicubic")[0].clamp(0, 1)
+    smooth = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 4, 6, generator=torch.Generator().manual_seed(0)), (96, 144), mode="bicubic"
+    )[0].clamp(0, 1)
     given = tmp_path / "given"
     given.mkdir()
     save_image(given / "picture.png", smooth)
@@ -156,8 +157,18 @@ def test_depth_sets_the_scale(walk, place):
 
     medians = []
     for name in ("near", "far"):
-        code, *_ = walk("--trajectory", "pan", "--frames", "5", "--out", f"{name}.mp4", "--depth",
-                        str(place / f"{name}.npy"), "--save-world", f"{name}.safetensors")
+        code, *_ = walk(
+            "--trajectory",
+            "pan",
+            "--frames",
+            "5",
+            "--out",
+            f"{name}.mp4",
+            "--depth",
+            str(place / f"{name}.npy"),
+            "--save-world",
+            f"{name}.safetensors",
+        )
         assert code == 0
         points = load_world(f"{name}.safetensors")[0].points
         medians.append(points.position[points.frame == 0][:, 2].median().item())
@@ -166,9 +177,23 @@ def test_depth_sets_the_scale(walk, place):
 
 def test_real_rgbd_frame_with_depth_and_real_path(walk, data_dir, model, capsys):
     frame = data_dir / "rgbd_7scenes" / "frame-000000"
-    code = main(["generate", "--model", model, "--steps", "1", "--image", f"{frame}.color.jpg", "--depth",
-                 f"{frame}.depth.png", "--trajectory", str(data_dir / "re10k_poses" / "0bf152ef84195293.txt"),
-                 "--out", "w.mp4"])
+    code = main(
+        [
+            "generate",
+            "--model",
+            model,
+            "--steps",
+            "1",
+            "--image",
+            f"{frame}.color.jpg",
+            "--depth",
+            f"{frame}.depth.png",
+            "--trajectory",
+            str(data_dir / "re10k_poses" / "0bf152ef84195293.txt"),
+            "--out",
+            "w.mp4",
+        ]
+    )
     assert code == 0
     assert len(load_video("w.mp4")) == 13
 
@@ -212,8 +237,9 @@ def test_decoding_beside_denoising_changes_nothing_in_the_video(walk, monkeypatc
 
 def test_ctrl_c_before_the_first_chunk_leaves_nothing(walk, monkeypatch, tmp_path, model, place, capsys):
     monkeypatch.setattr(Session, "step", lambda *_, **__: signal.raise_signal(signal.SIGINT))
-    code = main(["generate", "--model", model, "--image", str(place / "picture.png"), "--trajectory", "w 8", "--out",
-                 "w.mp4"])
+    code = main(
+        ["generate", "--model", model, "--image", str(place / "picture.png"), "--trajectory", "w 8", "--out", "w.mp4"]
+    )
     assert code == 130
     assert capsys.readouterr().err.count("\n") == 1
     assert names(tmp_path / "here") == []
@@ -252,14 +278,35 @@ def test_demo_shows_both_walks(model, place, capsys, tmp_path):
     assert main(["demo", "--model", model, "--steps", "1", "--out", "demo", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["return_psnr"].keys() == {"with memory", "without memory"}
-    assert names(tmp_path / "here" / "demo") == ["demo.png", "receipt.json", "truth.mp4", "with_memory.mp4",
-                                                 "without_memory.mp4"]
+    assert names(tmp_path / "here" / "demo") == [
+        "demo.png",
+        "receipt.json",
+        "truth.mp4",
+        "with_memory.mp4",
+        "without_memory.mp4",
+    ]
     assert len(load_video("demo/with_memory.mp4")) == told["frames"] == 25
 
 
 def test_evaluate_synthetic_goes_on_where_it_was(model, place, capsys):
-    argv = ["evaluate", "synthetic", "--model", model, "--worlds", "1", "--chunks", "1", "--steps", "1", "--out", "e",
-            "--memories", "latent", "none", "--json"]
+    argv = [
+        "evaluate",
+        "synthetic",
+        "--model",
+        model,
+        "--worlds",
+        "1",
+        "--chunks",
+        "1",
+        "--steps",
+        "1",
+        "--out",
+        "e",
+        "--memories",
+        "latent",
+        "none",
+        "--json",
+    ]
     told = []
     for _ in range(2):
         assert main(argv) == 0
@@ -278,10 +325,29 @@ def test_evaluate_what_was_never_seen(which, model, place, capsys):
     assert told.keys() >= ({"camera", "latents"} if name == "unseen" else {"accuracy", "kept_psnr"})
 
 
-@pytest.mark.parametrize("words", ["", "generate", "camera", "inspect", "export", "bench", "bench memory", "evaluate",
-                                   "evaluate synthetic", "evaluate revisit", "evaluate real", "evaluate re10k",
-                                   "evaluate unseen", "evaluate prompted", "evaluate worldscore", "bench efficiency",
-                                   "train", "demo"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "generate",
+        "camera",
+        "inspect",
+        "export",
+        "bench",
+        "bench memory",
+        "evaluate",
+        "evaluate synthetic",
+        "evaluate revisit",
+        "evaluate real",
+        "evaluate re10k",
+        "evaluate unseen",
+        "evaluate prompted",
+        "evaluate worldscore",
+        "bench efficiency",
+        "train",
+        "demo",
+    ],
+)
 def test_every_subcommand_has_help(words, capsys):
     assert main([*words.split(), "--help"]) == 0
     said = capsys.readouterr()
@@ -314,9 +380,17 @@ def test_evaluate_re10k_on_its_own_clips_and_again_on_what_it_made(model, place,
 
 
 def test_evaluate_worldscore_writes_the_official_folders(model, place, capsys):
-    rows = [{"visual_style": "photorealistic", "scene_type": "indoor", "camera_path": ["push_in", "pan_left"],
-             "image": f"WorldScore-Dataset/static/images/room/{name}.png", "prompt_list": ["a", "b", "c"],
-             "style": "photo"} for name in ("there", "missing")]
+    rows = [
+        {
+            "visual_style": "photorealistic",
+            "scene_type": "indoor",
+            "camera_path": ["push_in", "pan_left"],
+            "image": f"WorldScore-Dataset/static/images/room/{name}.png",
+            "prompt_list": ["a", "b", "c"],
+            "style": "photo",
+        }
+        for name in ("there", "missing")
+    ]
     (place / "static" / "images" / "room").mkdir(parents=True)
     (place / "static" / "static.json").write_text(json.dumps(rows))
     home = (place / "picture.png").rename(place / "static" / "images" / "room" / "there.png").parents[3]
@@ -344,8 +418,10 @@ def test_a_walk_with_another_memory(walk, memory):
 
 def test_bench_efficiency_tells_and_draws(model, tmp_path, capsys):
     plot = tmp_path / "efficiency.png"
-    assert main(["bench", "efficiency", "--model", model, "--chunks", "1", "--steps", "1", "--json", "--plot",
-                 str(plot)]) == 0
+    assert (
+        main(["bench", "efficiency", "--model", model, "--chunks", "1", "--steps", "1", "--json", "--plot", str(plot)])
+        == 0
+    )
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(told["stages"]) == {"latent", "rgb"}
     assert told["peak_memory_bytes"] > 0

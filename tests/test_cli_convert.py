@@ -45,16 +45,39 @@ def said(capsys, *argv):
 def test_convert_then_generate(given, tmp_path, capsys):
     """What convert writes is what --branch and --lora take; the receipt names both."""
     for name, file in (("branch", "vace"), ("lora", "pipe_lora")):
-        code, out, _ = said(capsys, "convert", given / f"{file}.safetensors", "--out", tmp_path / f"{name}.safetensors",
-                            "--heads", 2, "--json")
+        code, out, _ = said(
+            capsys,
+            "convert",
+            given / f"{file}.safetensors",
+            "--out",
+            tmp_path / f"{name}.safetensors",
+            "--heads",
+            2,
+            "--json",
+        )
         assert code == 0
         summary = json.loads(out.splitlines()[-1])
         assert summary["written"] == {name: str(tmp_path / f"{name}.safetensors")}
         assert summary["bytes"][name] == (tmp_path / f"{name}.safetensors").stat().st_size
         assert f"--{name} " in out
-    code, _, err = said(capsys, "generate", "--image", given / "image.png", "--trajectory", "right 8", "--model",
-                        given / "model", "--branch", tmp_path / "branch.safetensors", "--lora",
-                        tmp_path / "lora.safetensors", "--steps", 1, "--out", tmp_path / "walk.mp4")
+    code, _, err = said(
+        capsys,
+        "generate",
+        "--image",
+        given / "image.png",
+        "--trajectory",
+        "right 8",
+        "--model",
+        given / "model",
+        "--branch",
+        tmp_path / "branch.safetensors",
+        "--lora",
+        tmp_path / "lora.safetensors",
+        "--steps",
+        1,
+        "--out",
+        tmp_path / "walk.mp4",
+    )
     assert (code, err) == (0, "")
     receipt = json.loads((tmp_path / "walk.receipt.json").read_text())
     assert receipt["branch"].endswith("branch.safetensors")

@@ -128,61 +128,91 @@ WRONG = {
 
 @pytest.mark.parametrize("options", WRONG.values(), ids=WRONG.keys())
 def test_generate_refuses(options, given, tmp_path, monkeypatch, capsys):
-    right = {"--image": f"{given}/good.png", "--trajectory": f"{given}/path.txt", "--model": f"{given}/model",
-             "--out": "walk.mp4", "--steps": "1"}
+    right = {
+        "--image": f"{given}/good.png",
+        "--trajectory": f"{given}/path.txt",
+        "--model": f"{given}/model",
+        "--out": "walk.mp4",
+        "--steps": "1",
+    }
     words = [word.replace("_", " ") for word in options.format(given=given).split()]
     wrong = dict(zip(words[::2], words[1::2], strict=True))
-    refused(["generate", *(word for pair in (right | wrong).items() for word in pair)], given, tmp_path,
-            monkeypatch, capsys)
+    refused(
+        ["generate", *(word for pair in (right | wrong).items() for word in pair)], given, tmp_path, monkeypatch, capsys
+    )
 
 
-@pytest.mark.parametrize("argv", [
-    "generate --trajectory w_8 --out w.mp4",
-    "generate --image {given}/good.png --trajectory w_8 --out w.mp4 --model {given}/model --cache 0.05 --compile",
-    "generate --world {given}/words.safetensors --trajectory w_8 --out w.mp4 --model {given}/model",
-    "generate --world {given}/none.safetensors --trajectory w_8 --out w.mp4 --model {given}/model",
-    "camera {given}/nan.txt",
-    "camera {given}/path.txt --out x.txt",
-    "camera {given}/path.txt --format colmap --out cams",
-    "inspect {given}/words.safetensors",
-    "inspect {given}/none.safetensors",
-    "export {given}/words.safetensors --ply x.ply",
-    "export {given}/words.safetensors",
-    "bench memory --points 0",
-    "evaluate synthetic --model {given}/model --worlds 0",
-    "evaluate synthetic --model {given}/model --memories elephant",
-    "evaluate synthetic --model {given}/model --kinds hop",
-    "evaluate unseen --model {given}/model --moves hop",
-    "evaluate unseen --model {given}/model --memories elephant",
-    "evaluate prompted --model {given}/model --colours red",
-    "train --recipe none --out runs",
-    "train --recipe mini_denoiser --out runs --processes 0",
-    "evaluate unseen --model {given}/model --gaps 4 100",
-    "generate --image {given}/good.png --trajectory w_8 --out w.mp4 --model {given}/model --moving dog --segmenter "
-    "{given}/broken",
-    "demo --seed 1000000",
-    "demo --chunks 0",
-    "demo --model gigantic",
-    "paint",
-    "",
-])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "generate --trajectory w_8 --out w.mp4",
+        "generate --image {given}/good.png --trajectory w_8 --out w.mp4 --model {given}/model --cache 0.05 --compile",
+        "generate --world {given}/words.safetensors --trajectory w_8 --out w.mp4 --model {given}/model",
+        "generate --world {given}/none.safetensors --trajectory w_8 --out w.mp4 --model {given}/model",
+        "camera {given}/nan.txt",
+        "camera {given}/path.txt --out x.txt",
+        "camera {given}/path.txt --format colmap --out cams",
+        "inspect {given}/words.safetensors",
+        "inspect {given}/none.safetensors",
+        "export {given}/words.safetensors --ply x.ply",
+        "export {given}/words.safetensors",
+        "bench memory --points 0",
+        "evaluate synthetic --model {given}/model --worlds 0",
+        "evaluate synthetic --model {given}/model --memories elephant",
+        "evaluate synthetic --model {given}/model --kinds hop",
+        "evaluate unseen --model {given}/model --moves hop",
+        "evaluate unseen --model {given}/model --memories elephant",
+        "evaluate prompted --model {given}/model --colours red",
+        "train --recipe none --out runs",
+        "train --recipe mini_denoiser --out runs --processes 0",
+        "evaluate unseen --model {given}/model --gaps 4 100",
+        "generate --image {given}/good.png --trajectory w_8 --out w.mp4 --model {given}/model --moving dog --segmenter "
+        "{given}/broken",
+        "demo --seed 1000000",
+        "demo --chunks 0",
+        "demo --model gigantic",
+        "paint",
+        "",
+    ],
+)
 def test_subcommands_refuse(argv, given, tmp_path, monkeypatch, capsys):
     words = [word.replace("_8", " 8") for word in argv.format(given=given).split()]
     refused(words, given, tmp_path, monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("wrong", [
-    "evaluate synthetic --worlds 0", "evaluate synthetic --chunks 0", "evaluate synthetic --memories elephant",
-    "evaluate synthetic --kinds hop", "evaluate synthetic --seed 1000", "evaluate synthetic --steps 0",
-    "evaluate unseen --worlds 0", "evaluate unseen --chunks 0", "evaluate unseen --memories elephant",
-    "evaluate unseen --moves hop", "evaluate unseen --gaps 0", "evaluate unseen --seed -1", "evaluate unseen --steps 0",
-    "evaluate prompted --worlds 0", "evaluate prompted --colours red", "evaluate prompted --colours red mauve",
-    "evaluate prompted --steps 5000", "evaluate re10k {given} --steps 0", "evaluate worldscore {given} --steps 0",
-    "generate --moving _", "generate --moving ask:nowhere", "generate --segmenter x/y",
-    "generate --moving dog --static-mask x.mp4", "generate --branch {given}/none.safetensors",
-    "generate --cache -1 --conditioning guidance", "generate --cache 0.05 --conditioning branch",
-    "generate --lora {given}/none.safetensors", "evaluate unseen --branch {given}/none.safetensors",
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "evaluate synthetic --worlds 0",
+        "evaluate synthetic --chunks 0",
+        "evaluate synthetic --memories elephant",
+        "evaluate synthetic --kinds hop",
+        "evaluate synthetic --seed 1000",
+        "evaluate synthetic --steps 0",
+        "evaluate unseen --worlds 0",
+        "evaluate unseen --chunks 0",
+        "evaluate unseen --memories elephant",
+        "evaluate unseen --moves hop",
+        "evaluate unseen --gaps 0",
+        "evaluate unseen --seed -1",
+        "evaluate unseen --steps 0",
+        "evaluate prompted --worlds 0",
+        "evaluate prompted --colours red",
+        "evaluate prompted --colours red mauve",
+        "evaluate prompted --steps 5000",
+        "evaluate re10k {given} --steps 0",
+        "evaluate worldscore {given} --steps 0",
+        "generate --moving _",
+        "generate --moving ask:nowhere",
+        "generate --segmenter x/y",
+        "generate --moving dog --static-mask x.mp4",
+        "generate --branch {given}/none.safetensors",
+        "generate --cache -1 --conditioning guidance",
+        "generate --cache 0.05 --conditioning branch",
+        "generate --lora {given}/none.safetensors",
+        "evaluate unseen --branch {given}/none.safetensors",
+    ],
+)
 def test_no_model_is_read_for_a_wrong_request(wrong, given, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mirage.models.world.WorldModel.from_pretrained", lambda *_, **__: pytest.fail("was read"))
     words = wrong.format(given=given).split()
@@ -221,8 +251,21 @@ def test_a_full_disk_leaves_what_was_there(before, given, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     if before is not None:
         (tmp_path / "walk.mp4").write_bytes(before)
-    code = main(["generate", "--image", f"{given}/good.png", "--trajectory", f"{given}/path.txt", "--model",
-                 f"{given}/model", "--out", "walk.mp4", "--steps", "1"])
+    code = main(
+        [
+            "generate",
+            "--image",
+            f"{given}/good.png",
+            "--trajectory",
+            f"{given}/path.txt",
+            "--model",
+            f"{given}/model",
+            "--out",
+            "walk.mp4",
+            "--steps",
+            "1",
+        ]
+    )
     said = capsys.readouterr()
     assert code == 2, said.err
     assert said.err.startswith("mirage: cannot write walk.mp4")

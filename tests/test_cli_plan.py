@@ -27,9 +27,18 @@ def test_a_folder_of_configurations_is_enough(tmp_path, capsys) -> None:
     assert chosen["peak"] < one["peak"]
 
 
-@pytest.mark.parametrize("argv", ["--model gigantic", "--height 64", "--model mini --frames 6",
-                                  "--model mini --gpu much", "--model mini --tile 0", "--memory-budget lots",
-                                  "--model mini --height 100 --width 100"])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        "--model gigantic",
+        "--height 64",
+        "--model mini --frames 6",
+        "--model mini --gpu much",
+        "--model mini --tile 0",
+        "--memory-budget lots",
+        "--model mini --height 100 --width 100",
+    ],
+)
 def test_wrong_requests(argv, capsys) -> None:
     assert main(["plan", *argv.split()]) == 2
     error = capsys.readouterr().err

@@ -32,8 +32,13 @@ PATH = pan(Camera.looking(aspect=1.5), 9)
 
 def test_the_call_is_a_session(pipe: MiragePipeline, image: Tensor) -> None:
     steps: list[int] = []
-    found = pipe(image, PATH, "a red room", num_inference_steps=2,
-                 callback_on_step_end=lambda _, step, timestep, seen: steps.append(step))
+    found = pipe(
+        image,
+        PATH,
+        "a red room",
+        num_inference_steps=2,
+        callback_on_step_end=lambda _, step, timestep, seen: steps.append(step),
+    )
     session = Session(pipe, image, camera=PATH[0], prompt="a red room", settings=Settings(steps=2))
     frames = torch.cat([chunk.frames for chunk in session.follow(PATH)])
     assert torch.equal(torch.as_tensor(found.frames), frames)

@@ -25,7 +25,7 @@ def random_depth(seed: int, *, frames: int = 2) -> Tensor:
 def spoiled(z: Tensor, share: float, seed: int, *, one_sided: bool) -> Tensor:
     """Exactly `share` of the cells replaced: all too near by the same factor, or anything at all."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(z.numel(), generator=generator)[:int(share * z.numel())]
+    chosen = torch.randperm(z.numel(), generator=generator)[: int(share * z.numel())]
     z = z.clone()
     factor = 0.5 if one_sided else torch.exp(2 * torch.randn(len(chosen), generator=generator, dtype=z.dtype))
     z.view(-1)[chosen] *= factor
@@ -47,8 +47,9 @@ def test_scale_is_exact_under_outliers(scale, seed, share, one_sided):
 @settings(max_examples=40, deadline=None)
 def test_scale_and_shift_are_exact_under_outliers(scale, shift, seed, share, one_sided):
     z = random_depth(seed) + 0.5
-    found = align(DepthMap((z - shift * 0.5) / scale), DepthMap(spoiled(z, share, seed + 1, one_sided=one_sided)),
-                  affine=True)
+    found = align(
+        DepthMap((z - shift * 0.5) / scale), DepthMap(spoiled(z, share, seed + 1, one_sided=one_sided)), affine=True
+    )
     assert found.accepted
     assert found.scale == pytest.approx(scale, rel=1e-4)
     assert found.shift == pytest.approx(shift * 0.5, abs=1e-3)
@@ -126,11 +127,12 @@ def walk_with_drift(*, lock: bool, drift: float = 0.02, chunks: int = 20, noise:
     walls, relative to the room's length; view: median relative error of what the first camera reads in the end.
     """
     turned = pan(CAMERA, chunks * 3 // 2, degrees=100)
-    path = there_and_back(Camera(turned.c2w + (dolly(CAMERA, len(turned), distance=3).c2w - CAMERA.c2w),
-                                 turned.intrinsics), chunks * 3)
+    path = there_and_back(
+        Camera(turned.c2w + (dolly(CAMERA, len(turned), distance=3).c2w - CAMERA.c2w), turned.intrinsics), chunks * 3
+    )
     memory, generator, wrong = LatentSpatialMemory(1), torch.Generator().manual_seed(0), []
     for chunk in range(chunks):
-        camera = path[3 * chunk:3 * chunk + 3]
+        camera = path[3 * chunk : 3 * chunk + 3]
         true = room_depth(camera)
         jitter = torch.exp(noise * torch.randn(true.shape, generator=generator))
         depth = DepthMap(true * (1 + drift) ** chunk * jitter)

@@ -23,7 +23,7 @@ def passing_box(*, frames: int = 6) -> tuple[torch.Tensor, DepthMap, torch.Tenso
     latents, z = pattern.repeat(frames, 1, 1, 1), torch.full((frames, *GRID), 4.0)
     moves = torch.zeros(frames, *GRID, dtype=torch.bool)
     for t in range(frames):
-        moves[t, 8:14, 3 + 3 * t:8 + 3 * t] = True
+        moves[t, 8:14, 3 + 3 * t : 8 + 3 * t] = True
     latents = torch.where(moves[:, None], torch.tensor([1.0, 0.2, 0.8]).view(3, 1, 1), latents)
     return latents, DepthMap(torch.where(moves, 2.0, z)), moves
 
@@ -95,7 +95,7 @@ def test_moving_boxes_of_held_out_worlds_are_kept_out_and_leave_no_ghost(noise):
         depth = DepthMap(true.z * each * (1 + noise / 2 * torch.randn(true.shape, generator=generator)), true.valid)
         memories = LatentSpatialMemory(1), LatentSpatialMemory(1)
         for part in (slice(0, 9), slice(9, 17), slice(17, 25)):
-            past = (latents[:part.start], depth[:part.start], camera[:part.start]) if part.start else None
+            past = (latents[: part.start], depth[: part.start], camera[: part.start]) if part.start else None
             seen = [memory.read(camera[part], GRID) for memory in memories]
             keep = static(latents[part], depth[part], camera[part], past=past)
             memories[0].write(share[part, None], depth[part], camera[part], keep=keep)
@@ -103,8 +103,10 @@ def test_moving_boxes_of_held_out_worlds_are_kept_out_and_leave_no_ghost(noise):
             moves, stands = (share[part] >= 0.5) & depth.valid[part], (share[part] == 0) & depth.valid[part]
             found, moving = found + int((moves & ~keep).sum()), moving + int(moves.sum())
             lost, still = lost + int((stands & ~keep).sum()), still + int(stands.sum())
-            ghost, plain = (int((told.mask & (told.latents[:, 0] >= 0.5)
-                                 & ((told.depth.z / true.z[part] - 1).abs() > 0.1)).sum()) for told in seen)
+            ghost, plain = (
+                int((told.mask & (told.latents[:, 0] >= 0.5) & ((told.depth.z / true.z[part] - 1).abs() > 0.1)).sum())
+                for told in seen
+            )
             ghosts, unfiltered = ghosts + ghost, unfiltered + plain
     assert found >= 0.9 * moving
     assert lost <= 0.05 * still

@@ -11,6 +11,7 @@ from mirage.worlds import World
 
 SIZE = (96, 128)  # half the model's sides: a quarter of the time, and it walks all the same
 
+
 def test_still_pictures_win_the_closed_loop_and_gain_nothing() -> None:
     world, scene = load_world_model("mini"), World.sample(5)
     path = scene.path("pan_and_return", 65, seed=5)

@@ -90,8 +90,9 @@ def test_the_real_scale_in_small():
         asked.append(tuple(frame.shape))
         return torch.zeros(1, 4, 6, 10)
 
-    real = run_real_scale(decode, encode, tokens.append, chunks=2, grid=(6, 10), stride=4, channels=4, repeats=1,
-                          merged=(0.5, 2.0))
+    real = run_real_scale(
+        decode, encode, tokens.append, chunks=2, grid=(6, 10), stride=4, channels=4, repeats=1, merged=(0.5, 2.0)
+    )
     assert asked == [(1, 3, 24, 40), (1, 4, 6, 10), (1, 4, 1, 2), (2, 4, 1, 2)]
     assert tokens == [12 * 15, 9 * 15]
     assert [row["chunk"] for row in real["latent"]] == [1, 2]

@@ -30,8 +30,9 @@ from mirage.geometry.pose import make_pose, rotation_about
 from mirage.geometry.trajectory import orbit
 
 
-def pair(seed: int = 0, size: tuple[int, int] = (40, 56),
-         lead: tuple[int, ...] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+def pair(
+    seed: int = 0, size: tuple[int, int] = (40, 56), lead: tuple[int, ...] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(*lead, 3, size[0] // 8, size[1] // 8, generator=generator)
     image = coarse.repeat_interleave(8, -1).repeat_interleave(8, -2)
@@ -44,8 +45,10 @@ def test_psnr_and_ssim_are_scikit_images(seed: int) -> None:
     image, noisy = pair(seed)
     a, b = image.double().numpy(), noisy.double().numpy()
     assert psnr(noisy, image).item() == pytest.approx(peak_signal_noise_ratio(a, b, data_range=1), abs=1e-4)
-    for window, options in (("gaussian", {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}),
-                            ("uniform", {})):
+    for window, options in (
+        ("gaussian", {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}),
+        ("uniform", {}),
+    ):
         expected = structural_similarity(a, b, channel_axis=0, data_range=1, **options)
         assert ssim(noisy, image, window=window).item() == pytest.approx(expected, abs=1e-5)
 
@@ -154,8 +157,10 @@ def test_lpips_without_weights_is_refused_and_with_them_is_a_distance(tmp_path) 
     made = Lpips("alex")
     backbone = {f"features.{name}": value for name, value in made.features.state_dict().items()}
     torch.save(backbone, tmp_path / "alexnet-x.pth")
-    torch.save({f"lin{i}.model.1.weight": head.weight.detach().abs() for i, head in enumerate(made.heads)},
-               tmp_path / "alex.pth")
+    torch.save(
+        {f"lin{i}.model.1.weight": head.weight.detach().abs() for i, head in enumerate(made.heads)},
+        tmp_path / "alex.pth",
+    )
     lpips = Lpips.load(tmp_path)
     image, noisy = pair(0, (64, 64), lead=(2,))
     assert torch.equal(lpips(image, image), torch.zeros(2))

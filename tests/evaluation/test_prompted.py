@@ -90,8 +90,10 @@ def test_a_tint_is_picked_though_the_wall_keeps_its_colour():
 
 
 def test_only_the_next_rooms_walls_change_in_the_prompt():
-    caption = "a room with pink striped walls and a blue floor; the next room has grey mottled walls, a teal floor; " \
-              "the next room has red walls; dim light"
+    caption = (
+        "a room with pink striped walls and a blue floor; the next room has grey mottled walls, a teal floor; "
+        "the next room has red walls; dim light"
+    )
     assert prompt(caption, "green") == caption.replace("grey mottled walls", "green walls")
     with pytest.raises(InputError, match="no next room"):
         prompt("a street under a clear sky", "green")

@@ -43,7 +43,7 @@ def knowing(clips, error: float):
 
 
 def test_the_path_is_the_files_relative_to_the_reference_and_follows_the_crop(clips) -> None:
-    task, = tasks_of(options(clips, start=2, stride=2, frames=5))
+    (task,) = tasks_of(options(clips, start=2, stride=2, frames=5))
     assert task.numbers == (2, 4, 6, 8, 10)
     truth = load_truth(task, size=SIZE, scale=2.0)
     assert truth.frames.shape == (5, 3, *SIZE)
@@ -83,10 +83,17 @@ def test_estimated_poses_are_compared_with_those_asked_for(clips) -> None:
 
 def test_an_index_names_reference_and_targets(clips, tmp_path) -> None:
     index = tmp_path / "index.json"
-    index.write_text(json.dumps({CLIP: {"context": [3, 12], "target": [5, 2, 8]}, "other": None,
-                                 "elsewhere": {"context": [0, 9], "target": [4]}}))
+    index.write_text(
+        json.dumps(
+            {
+                CLIP: {"context": [3, 12], "target": [5, 2, 8]},
+                "other": None,
+                "elsewhere": {"context": [0, 9], "target": [4]},
+            }
+        )
+    )
     assert load_index(index) == {CLIP: (3, (5, 8)), "elsewhere": (0, (4,))}
-    task, = tasks_of(options(clips, index=index))
+    (task,) = tasks_of(options(clips, index=index))
     assert task.numbers == (3, 4, 5, 6, 7, 8)
     assert task.scored == (2, 5)
     index.write_text("[]")
@@ -110,7 +117,7 @@ def test_legs_share_ends_and_pad_only_the_last() -> None:
     path = pan(Camera.looking(), 17, degrees=10)
     assert [len(leg) for leg in legs(path, 2)] == [9, 9]
     assert torch.equal(legs(path, 2)[0].c2w[-1], legs(path, 2)[1].c2w[0])
-    padded, = legs(path[:15], 1)
+    (padded,) = legs(path[:15], 1)
     assert len(padded) == 17
     assert torch.equal(padded.c2w[-1], path.c2w[14])
     with pytest.raises(InputError, match="1 \\+ 4k"):

@@ -27,6 +27,7 @@ def test_a_run_that_was_broken_off_goes_on_where_it_stopped(tmp_path) -> None:
                 raise KeyboardInterrupt
             (folder / "left.txt").write_text(name)
             return {"score": len(ran)}
+
         return run
 
     tasks = [Task(name, work(name)) for name in ("a", "b", "c/d")]
@@ -57,6 +58,7 @@ def test_two_runs_in_one_folder_share_the_tasks(tmp_path) -> None:
                 while ran != ["a", "b", "c"]:
                     time.sleep(0.01)
             return {"name": name}
+
         return run
 
     outcomes: list[Outcome] = []
@@ -105,7 +107,9 @@ def test_summaries_leave_out_what_is_no_number() -> None:
     table = markdown_table([{"who": "a|b", "psnr": Summary(20.0, 1.0, 3), "none": math.nan}])
     assert table.splitlines()[2] == "| a\\|b | 20.00 ± 1.000 | - |"
     assert plain({"t": torch.tensor([1.0, math.inf]), "s": Summary(1.0, 0.0, 1)}) == {
-        "t": [1.0, None], "s": {"mean": 1.0, "spread": 0.0, "n": 1}}
+        "t": [1.0, None],
+        "s": {"mean": 1.0, "spread": 0.0, "n": 1},
+    }
 
 
 def test_published_figures_are_marked() -> None:

@@ -45,8 +45,14 @@ class Liar:
             mask = torch.zeros(count, *GRID, dtype=torch.bool)
             mask[:, :3] = self.remembers
             none = torch.full(mask.shape, -1)
-            readout = Readout(torch.zeros(count, 2, *GRID), mask, DepthMap(torch.ones(mask.shape), mask), none, none,
-                              torch.zeros(count, 2, *GRID))
+            readout = Readout(
+                torch.zeros(count, 2, *GRID),
+                mask,
+                DepthMap(torch.ones(mask.shape), mask),
+                none,
+                none,
+                torch.zeros(count, 2, *GRID),
+            )
             scale = 1.0 if self.remembers else 1.5
             first = 1 + start // 4
             depth = self.scene.depth[first : first + count].resized(GRID).scaled(scale)

@@ -59,8 +59,17 @@ def encode(frames: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("unseen")
-    options = UnseenOptions(out, worlds=1, chunks=1, seed=0, memories=("truth", "stands"), moves=("pan",), gaps=(8,),
-                            size=SIZE, chunk_frames=CHUNK)
+    options = UnseenOptions(
+        out,
+        worlds=1,
+        chunks=1,
+        seed=0,
+        memories=("truth", "stands"),
+        moves=("pan",),
+        gaps=(8,),
+        size=SIZE,
+        chunk_frames=CHUNK,
+    )
     for _ in range(2):  # the second time from what the first one left
         told = evaluate_unseen(lambda name, scene: Player(WALKERS[name](scene)), options, encode=encode)
     assert (out / "report.md").read_text().count(f"| {FLOOR} |") >= 2
@@ -104,8 +113,15 @@ def test_a_chunk_is_off_by_what_its_pairs_say_together(motions):
 
 def test_what_could_not_be_told_counts_as_wrong():
     def entry(off: float | None, *, first: int) -> dict:
-        return {"chunk": 0, "first": first, "frames": 4, "commanded": 5.0, "baseline": 0.1, "rotation_error": off,
-                "direction_error": off}
+        return {
+            "chunk": 0,
+            "first": first,
+            "frames": 4,
+            "commanded": 5.0,
+            "baseline": 0.1,
+            "rotation_error": off,
+            "direction_error": off,
+        }
 
     pairs = [entry(off, first=4 * i) for i, off in enumerate((1.0, 3.0, 0.5, None))]
     told = summarise([{"move": "pan", "camera": {"latent": {"pairs": pairs, "chunks": pairs[-1:]}}}])["latent"]
@@ -156,8 +172,10 @@ def test_distance_grows_with_blur():
     def cells(pictures: Tensor) -> Tensor:
         return encode(pictures).movedim(1, -1).reshape(-1, 6)
 
-    blurs = {f"blur {k}": cells(torch.nn.functional.pad(avg_pool2d(frames, k, 1), (0, k - 1, 0, k - 1), value=0.5))
-             for k in (3, 5, 9)}
+    blurs = {
+        f"blur {k}": cells(torch.nn.functional.pad(avg_pool2d(frames, k, 1), (0, k - 1, 0, k - 1), value=0.5))
+        for k in (3, 5, 9)
+    }
     told = distances([{"true": cells(frames), "same": cells(frames), **blurs}])
     grown = [told[name]["distance"] for name in ("same", *blurs)]
     assert grown[0] == pytest.approx(0, abs=1e-6)
@@ -167,7 +185,14 @@ def test_distance_grows_with_blur():
 
 
 def test_bad_requests_are_refused(tmp_path):
-    for wrong in ({"worlds": 0}, {"seed": 1000}, {"chunks": 0}, {"moves": ("hop",)}, {"memories": ()}, {"gaps": (17,)},
-                  {"gaps": ()}):
+    for wrong in (
+        {"worlds": 0},
+        {"seed": 1000},
+        {"chunks": 0},
+        {"moves": ("hop",)},
+        {"memories": ()},
+        {"gaps": (17,)},
+        {"gaps": ()},
+    ):
         with pytest.raises(InputError, match=r"an evaluation has|moves are|gaps are"):
             evaluate_unseen(lambda name, scene: Player(scene.frames), UnseenOptions(tmp_path, **wrong), encode=encode)

@@ -37,6 +37,7 @@ SIZE = (64, 96)
 
 def official(moves: list[str], frames: int, v: float) -> np.ndarray:
     """c2w [N,4,4] in Blender axes by the published recipe: state w2c in PyTorch3D axes, column vectors."""
+
     def ry(degrees: float) -> np.ndarray:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         return np.array([[c, 0, -s, 0], [0, 1, 0, 0], [s, 0, c, 0], [0, 0, 0, 1]])
@@ -46,9 +47,16 @@ def official(moves: list[str], frames: int, v: float) -> np.ndarray:
         out[0, 3], out[2, 3] = x, z
         return out
 
-    after = {"push_in": tr(0, -v), "pull_out": tr(0, v), "move_left": tr(-v / 2, 0), "move_right": tr(v / 2, 0),
-             "pan_left": ry(30), "pan_right": ry(-30), "orbit_left": tr(0, v) @ ry(-30) @ tr(0, -v),
-             "orbit_right": tr(0, v) @ ry(30) @ tr(0, -v)}
+    after = {
+        "push_in": tr(0, -v),
+        "pull_out": tr(0, v),
+        "move_left": tr(-v / 2, 0),
+        "move_right": tr(v / 2, 0),
+        "pan_left": ry(30),
+        "pan_right": ry(-30),
+        "orbit_left": tr(0, v) @ ry(-30) @ tr(0, -v),
+        "orbit_right": tr(0, v) @ ry(30) @ tr(0, -v),
+    }
     keys = [np.eye(4)]
     for move in moves:
         keys = [key @ np.linalg.inv(keys[-1]) for key in keys]
@@ -75,14 +83,20 @@ def test_paths_are_the_published_recipe(moves: list[str]) -> None:
     assert torch.allclose(path.pixel_matrix(SIZE)[0, :2, :2], 500 * torch.eye(2), atol=1e-3)
 
 
-@pytest.mark.parametrize(("move", "center", "forward"), [
-    ("push_in", (0, 0, 1), (0, 0, 1)), ("pull_out", (0, 0, -1), (0, 0, 1)),
-    ("move_left", (-0.5, 0, 0), (0, 0, 1)), ("move_right", (0.5, 0, 0), (0, 0, 1)),
-    ("pan_left", (0, 0, 0), (-0.5, 0, 0.866025)), ("pan_right", (0, 0, 0), (0.5, 0, 0.866025)),
-    ("orbit_left", (-0.5, 0, 1 - 0.866025), (0.5, 0, 0.866025)),
-    ("orbit_right", (0.5, 0, 1 - 0.866025), (-0.5, 0, 0.866025)),
-    ("fixed", (0, 0, 0), (0, 0, 1)),
-])
+@pytest.mark.parametrize(
+    ("move", "center", "forward"),
+    [
+        ("push_in", (0, 0, 1), (0, 0, 1)),
+        ("pull_out", (0, 0, -1), (0, 0, 1)),
+        ("move_left", (-0.5, 0, 0), (0, 0, 1)),
+        ("move_right", (0.5, 0, 0), (0, 0, 1)),
+        ("pan_left", (0, 0, 0), (-0.5, 0, 0.866025)),
+        ("pan_right", (0, 0, 0), (0.5, 0, 0.866025)),
+        ("orbit_left", (-0.5, 0, 1 - 0.866025), (0.5, 0, 0.866025)),
+        ("orbit_right", (0.5, 0, 1 - 0.866025), (-0.5, 0, 0.866025)),
+        ("fixed", (0, 0, 0), (0, 0, 1)),
+    ],
+)
 def test_moves_go_where_their_names_say_in_opencv_axes(move, center, forward) -> None:
     last = ws.camera_path([move], frames=5)[-1]
     assert torch.allclose(last.center, torch.tensor(center, dtype=torch.float32), atol=1e-5)
@@ -95,26 +109,44 @@ def dataset(tmp_path):
     root = tmp_path / "WorldScore-Dataset"
     (root / "static" / "images" / "kitchen").mkdir(parents=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)).save(
-        root / "static" / "images" / "kitchen" / "a.png")
-    row = {"visual_movement": "static", "visual_style": "photorealistic", "scene_type": "indoor",
-           "camera_path": ["push_in", "pan_left"], "image": "WorldScore-Dataset/static/images/kitchen/a.png",
-           "prompt_list": ["A kitchen", "A sink.", "A door"], "style": "photo", "content_list": ["kitchen, sink"]}
+        root / "static" / "images" / "kitchen" / "a.png"
+    )
+    row = {
+        "visual_movement": "static",
+        "visual_style": "photorealistic",
+        "scene_type": "indoor",
+        "camera_path": ["push_in", "pan_left"],
+        "image": "WorldScore-Dataset/static/images/kitchen/a.png",
+        "prompt_list": ["A kitchen", "A sink.", "A door"],
+        "style": "photo",
+        "content_list": ["kitchen, sink"],
+    }
     (root / "static" / "static.json").write_text(json.dumps([row]))
     (root / "dynamic").mkdir()
-    dynamic = {"visual_movement": "dynamic", "visual_style": "stylized", "motion_type": "fluid",
-               "camera_path": ["fixed"], "image": "dynamic/images/fluid/b.png", "prompt": "Water", "style": "ink",
-               "masks": [], "objects": ["water"]}
+    dynamic = {
+        "visual_movement": "dynamic",
+        "visual_style": "stylized",
+        "motion_type": "fluid",
+        "camera_path": ["fixed"],
+        "image": "dynamic/images/fluid/b.png",
+        "prompt": "Water",
+        "style": "ink",
+        "masks": [],
+        "objects": ["water"],
+    }
     (root / "dynamic" / "dynamic.json").write_text(json.dumps([dynamic]))
     return root
 
 
 def test_rows_become_instances(dataset) -> None:
-    static, = ws.load_instances(dataset, "static")
+    (static,) = ws.load_instances(dataset, "static")
     assert str(static.folder) == "static/photorealistic/indoor/kitchen/a"
     assert static.image.is_file()
-    assert static.prompts == ("Camera push in. A sink. photo Everything in the scene remains completely motionless.",
-                              "Camera pan left. A door. photo Everything in the scene remains completely motionless.")
-    dynamic, = ws.load_instances(dataset, "dynamic")
+    assert static.prompts == (
+        "Camera push in. A sink. photo Everything in the scene remains completely motionless.",
+        "Camera pan left. A door. photo Everything in the scene remains completely motionless.",
+    )
+    (dynamic,) = ws.load_instances(dataset, "dynamic")
     assert (str(dynamic.folder), dynamic.prompts) == ("dynamic/stylized/fluid/b", ("Camera fixed. Water. ink",))
     with pytest.raises(InputError, match="cannot be read"):
         ws.load_instances(dataset / "nowhere", "static")
@@ -138,24 +170,42 @@ def test_a_run_writes_the_official_layout_and_reads_official_scores(dataset, tmp
     assert content["ours"]["reprojection_error"]["n"] == 1
     folder = tmp_path / "out" / "worldscore_output" / "static" / "photorealistic" / "indoor" / "kitchen" / "a"
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    assert names == {*(f"frames/{i:03d}.png" for i in range(9)), "videos/output.mp4", "input_image.png",
-                     "image_data.json", "camera_data.json", "time.txt"}
+    assert names == {
+        *(f"frames/{i:03d}.png" for i in range(9)),
+        "videos/output.mp4",
+        "input_image.png",
+        "image_data.json",
+        "camera_data.json",
+        "time.txt",
+    }
     data = json.loads((folder / "image_data.json").read_text())
     assert (data["num_scenes"], data["total_frames"], data["anchor_frame_idx"]) == (2, 9, [0, 4, 8])
     assert data["content_list"] == ["kitchen, sink"]
     cameras = json.loads((folder / "camera_data.json").read_text())
     assert (cameras["focal_length"], cameras["scale"], len(cameras["cameras"]), len(cameras["cameras_interp"])) == (
-        500, 0.5, 3, 9)
+        500,
+        0.5,
+        3,
+        9,
+    )
     assert np.allclose(cameras["cameras"], np.array(cameras["cameras_interp"])[[0, 4, 8]])
     assert float((folder / "time.txt").read_text()) == 1.25
-    (folder / "evaluation.json").write_text(json.dumps({"object_control": {"object_detection": {
-        "score": 0.5, "score_normalized": 0.5}}}))
+    (folder / "evaluation.json").write_text(
+        json.dumps({"object_control": {"object_detection": {"score": 0.5, "score_normalized": 0.5}}})
+    )
     again = ws.run_worldscore(options, generate)
     assert again["official"]["aspects"]["object_control"]["mean"] == 50
     with pytest.raises(InputError, match="2 moves of 5 frames are 9"):
-        ws.write_instance(tmp_path, ws.load_instances(dataset, "static")[0], torch.zeros(8, 3, *SIZE),
-                          ws.camera_path(["push_in"], frames=8), image=torch.zeros(3, *SIZE), frames=5, speed=1,
-                          seconds=1)
+        ws.write_instance(
+            tmp_path,
+            ws.load_instances(dataset, "static")[0],
+            torch.zeros(8, 3, *SIZE),
+            ws.camera_path(["push_in"], frames=8),
+            image=torch.zeros(3, *SIZE),
+            frames=5,
+            speed=1,
+            seconds=1,
+        )
 
 
 def test_normalisation_by_hand() -> None:
@@ -166,8 +216,10 @@ def test_normalisation_by_hand() -> None:
     assert normalised("motion_magnitude", {"optical_flow": 3.2425 + 3.4505 * 2.7498}) == pytest.approx(0.75)
     assert normalised("motion_magnitude", {"optical_flow": 3.2425 - 3.4505 * 0.8638}) == pytest.approx(0.25)
     assert normalised("motion_smoothness", {"motion_smoothness": [0, 1, 0.0114]}) == pytest.approx((1 + 1 + 0.5) / 3)
-    half = {"clip_iqa+": 0.5842 + 0.0441 * (1.8703 - 1.8342) / 2,
-            "clip_aesthetic": 5.5952 + 0.2561 * (1.9741 - 2.9342) / 2}
+    half = {
+        "clip_iqa+": 0.5842 + 0.0441 * (1.8703 - 1.8342) / 2,
+        "clip_aesthetic": 5.5952 + 0.2561 * (1.9741 - 2.9342) / 2,
+    }
     assert normalised("subjective_quality", half) == pytest.approx(0.5)
     with pytest.raises(InputError, match="clip_aesthetic"):
         normalised("subjective_quality", {"clip_iqa+": 1.0})

@@ -46,10 +46,17 @@ def refused(path: Path, *words: str, **options) -> None:
 # -- writing and reading back ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("format", "name"), [
-    ("re10k", "a.txt"), ("npz", "a.npz"), ("tum", "b.txt"), ("motionctrl", "b.json"), ("colmap", "model"),
-    ("nerfstudio", "transforms.json"),
-])
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("re10k", "a.txt"),
+        ("npz", "a.npz"),
+        ("tum", "b.txt"),
+        ("motionctrl", "b.json"),
+        ("colmap", "model"),
+        ("nerfstudio", "transforms.json"),
+    ],
+)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31), frames=st.integers(1, 12), same=st.booleans())
 def test_round_trip(tmp_path: Path, format: Format, name: str, seed: int, frames: int, same: bool) -> None:
@@ -84,10 +91,13 @@ def test_nerfstudio_axes_by_hand(tmp_path: Path) -> None:
 def test_nothing_is_written_for_a_wrong_request(tmp_path: Path) -> None:
     camera = some_cameras(0, 2)
     (tmp_path / "taken").write_text("mine")
-    for path, options in [("model", {"format": "colmap"}), ("x.txt", {"format": "xyz"}),
-                          ("no/x.txt", {"format": "tum"}),
-                          ("model", {"format": "colmap", "size": SIZE, "names": ["one"]}),
-                          ("taken", {"format": "colmap", "size": SIZE})]:
+    for path, options in [
+        ("model", {"format": "colmap"}),
+        ("x.txt", {"format": "xyz"}),
+        ("no/x.txt", {"format": "tum"}),
+        ("model", {"format": "colmap", "size": SIZE, "names": ["one"]}),
+        ("taken", {"format": "colmap", "size": SIZE}),
+    ]:
         with pytest.raises(InputError):
             save_cameras(tmp_path / path, camera, **options)
     with pytest.raises(InputError):
@@ -187,52 +197,65 @@ def test_seven_scenes_folder(data_dir: Path) -> None:
 # -- wrong input ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    ("", ("empty",)),
-    ("\n\n  \n", ("empty",)),
-    ("https://example.org/clip\n", ("1 columns",)),
-    (RE10K + "\n" + RE10K + " 7\n", ("line 2", "20 columns")),
-    (RE10K + "\n" + RE10K.rsplit(" ", 1)[0] + "\n", ("line 2", "18 columns")),
-    (RE10K.replace("0.9", "nine"), ("line 1", "nine", "not a number")),
-    (RE10K.rsplit(" ", 1)[0] + " nan", ("line 1", "nan", "not finite")),
-    (RE10K.rsplit(" ", 1)[0] + " -inf", ("line 1", "-inf", "not finite")),
-    (RE10K.replace("0.9", "0"), ("frame 0", "focal length")),
-    (RE10K.replace("0.9", "-0.9"), ("frame 0", "focal length")),
-    (RE10K.replace("0.9", "485"), ("485", "not pixels")),
-    (RE10K.replace("0.5 0.5 0 0", "320 240 0 0"), ("principal point", "not pixels")),
-    (RE10K.replace("0.5 0.5 0 0", "0.5 0.5 0.1 0"), ("line 1", "distortion")),
-    (RE10K + "\n" + RE10K.replace("0 0 1 0", "0 0 2 0"), ("frame 1", "not a rotation")),
-    (RE10K.replace("0 0 1 0", "0 0 -1 0"), ("frame 0", "not a rotation")),
-    (RE10K.rsplit(" ", 1)[0] + " 1e30", ("farther",)),
-    ("1 2 3 4 5\n", ("5 columns",)),
-    ("0 0 0 0 0 0 0 0\n", ("line 1", "quaternion of length 0")),
-    ("0 0 0 0 0 0 0 1\n0 0 0 0 1 1 1 1\n", ("line 2", "quaternion of length 2")),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("empty",)),
+        ("\n\n  \n", ("empty",)),
+        ("https://example.org/clip\n", ("1 columns",)),
+        (RE10K + "\n" + RE10K + " 7\n", ("line 2", "20 columns")),
+        (RE10K + "\n" + RE10K.rsplit(" ", 1)[0] + "\n", ("line 2", "18 columns")),
+        (RE10K.replace("0.9", "nine"), ("line 1", "nine", "not a number")),
+        (RE10K.rsplit(" ", 1)[0] + " nan", ("line 1", "nan", "not finite")),
+        (RE10K.rsplit(" ", 1)[0] + " -inf", ("line 1", "-inf", "not finite")),
+        (RE10K.replace("0.9", "0"), ("frame 0", "focal length")),
+        (RE10K.replace("0.9", "-0.9"), ("frame 0", "focal length")),
+        (RE10K.replace("0.9", "485"), ("485", "not pixels")),
+        (RE10K.replace("0.5 0.5 0 0", "320 240 0 0"), ("principal point", "not pixels")),
+        (RE10K.replace("0.5 0.5 0 0", "0.5 0.5 0.1 0"), ("line 1", "distortion")),
+        (RE10K + "\n" + RE10K.replace("0 0 1 0", "0 0 2 0"), ("frame 1", "not a rotation")),
+        (RE10K.replace("0 0 1 0", "0 0 -1 0"), ("frame 0", "not a rotation")),
+        (RE10K.rsplit(" ", 1)[0] + " 1e30", ("farther",)),
+        ("1 2 3 4 5\n", ("5 columns",)),
+        ("0 0 0 0 0 0 0 0\n", ("line 1", "quaternion of length 0")),
+        ("0 0 0 0 0 0 0 1\n0 0 0 0 1 1 1 1\n", ("line 2", "quaternion of length 2")),
+    ],
+)
 def test_wrong_text(tmp_path: Path, content: str, words: tuple[str, ...]) -> None:
     refused(write(tmp_path, "poses.txt", content), "poses.txt", *words)
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    ("{", ("not JSON",)),
-    ("[" * 100_000, ("not JSON",)),
-    ("[]", ("no poses",)),
-    ("3", ("int",)),
-    ("[[1, 0, 0]]", ("frame 0", "3 values")),
-    ("[[1,0,0,0, 0,1,0,0, 0,0,1,NaN]]", ("frame 0", "not finite")),
-    ("[[1,0,0,0, 0,1,0,0, 0,0,1,true]]", ("frame 0", "not a number")),
-    ("[[1,0,0,0, 0,1,0,0, 0,0,1,1" + "0" * 400 + "]]", ("frame 0", "not a number")),
-    ("{}", ("frames",)),
-    ('{"frames": []}', ("no poses",)),
-    ('{"frames": [4]}', ("frame 0",)),
-    ('{"frames": [{}], "w": 4, "h": 4, "fl_x": 4}', ("transform_matrix",)),
-    ('{"frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}]}', ("lacks intrinsics",)),
-    ('{"k1": 0.1, "w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0]]}]}',
-     ("distortion",)),
-    ('{"w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[1,0,0,1]]}]}',
-     ("0 0 0 1",)),
-    ('{"camera_model": "FISHEYE", "w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": '
-     "[[1,0,0,0],[0,1,0,0],[0,0,1,0]]}]}", ("FISHEYE", "PINHOLE")),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", ("not JSON",)),
+        ("[" * 100_000, ("not JSON",)),
+        ("[]", ("no poses",)),
+        ("3", ("int",)),
+        ("[[1, 0, 0]]", ("frame 0", "3 values")),
+        ("[[1,0,0,0, 0,1,0,0, 0,0,1,NaN]]", ("frame 0", "not finite")),
+        ("[[1,0,0,0, 0,1,0,0, 0,0,1,true]]", ("frame 0", "not a number")),
+        ("[[1,0,0,0, 0,1,0,0, 0,0,1,1" + "0" * 400 + "]]", ("frame 0", "not a number")),
+        ("{}", ("frames",)),
+        ('{"frames": []}', ("no poses",)),
+        ('{"frames": [4]}', ("frame 0",)),
+        ('{"frames": [{}], "w": 4, "h": 4, "fl_x": 4}', ("transform_matrix",)),
+        ('{"frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}]}', ("lacks intrinsics",)),
+        (
+            '{"k1": 0.1, "w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0]]}]}',
+            ("distortion",),
+        ),
+        (
+            '{"w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[1,0,0,1]]}]}',
+            ("0 0 0 1",),
+        ),
+        (
+            '{"camera_model": "FISHEYE", "w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": '
+            "[[1,0,0,0],[0,1,0,0],[0,0,1,0]]}]}",
+            ("FISHEYE", "PINHOLE"),
+        ),
+    ],
+)
 def test_wrong_json(tmp_path: Path, content: str, words: tuple[str, ...]) -> None:
     refused(write(tmp_path, "poses.json", content), "poses.json", *words)
 
@@ -240,24 +263,27 @@ def test_wrong_json(tmp_path: Path, content: str, words: tuple[str, ...]) -> Non
 EYES, FOUR = np.tile(np.eye(4), (3, 1, 1)), np.array([0.5, 0.5, 0.5, 0.5])
 
 
-@pytest.mark.parametrize(("arrays", "words"), [
-    ({}, ("c2w or w2c",)),
-    ({"c2w": EYES, "w2c": EYES}, ("c2w or w2c",)),
-    ({"c2w": EYES[:0], "intrinsics": FOUR}, ("no poses",)),
-    ({"c2w": EYES[0], "intrinsics": FOUR}, ("[4, 4]", "[F,4,4]")),
-    ({"c2w": EYES * np.nan, "intrinsics": FOUR}, ("frame 0", "NaN")),
-    ({"c2w": EYES * 2, "intrinsics": FOUR}, ("0 0 0 1",)),
-    ({"c2w": EYES.astype(object), "intrinsics": FOUR}, ("object",)),
-    ({"c2w": EYES.astype(complex), "intrinsics": FOUR}, ("complex",)),
-    ({"c2w": EYES.astype(bool), "intrinsics": FOUR}, ("booleans",)),
-    ({"c2w": EYES, "intrinsics": FOUR[:3]}, ("'intrinsics' is [3]",)),
-    ({"c2w": EYES, "intrinsics": FOUR * np.nan}, ("frame 0", "NaN")),
-    ({"c2w": EYES, "intrinsics": FOUR * 0}, ("frame 0", "focal length")),
-    ({"c2w": EYES, "K": np.eye(3)}, ("size",)),
-    ({"c2w": EYES, "K": np.eye(3), "size": (0, 4)}, ("size",)),
-    ({"c2w": EYES, "K": np.eye(4), "size": (4, 4)}, ("'K' is [4, 4]",)),
-    ({"c2w": EYES, "K": np.eye(3) + np.eye(3, k=1), "size": (4, 4)}, ("skew",)),
-])
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({}, ("c2w or w2c",)),
+        ({"c2w": EYES, "w2c": EYES}, ("c2w or w2c",)),
+        ({"c2w": EYES[:0], "intrinsics": FOUR}, ("no poses",)),
+        ({"c2w": EYES[0], "intrinsics": FOUR}, ("[4, 4]", "[F,4,4]")),
+        ({"c2w": EYES * np.nan, "intrinsics": FOUR}, ("frame 0", "NaN")),
+        ({"c2w": EYES * 2, "intrinsics": FOUR}, ("0 0 0 1",)),
+        ({"c2w": EYES.astype(object), "intrinsics": FOUR}, ("object",)),
+        ({"c2w": EYES.astype(complex), "intrinsics": FOUR}, ("complex",)),
+        ({"c2w": EYES.astype(bool), "intrinsics": FOUR}, ("booleans",)),
+        ({"c2w": EYES, "intrinsics": FOUR[:3]}, ("'intrinsics' is [3]",)),
+        ({"c2w": EYES, "intrinsics": FOUR * np.nan}, ("frame 0", "NaN")),
+        ({"c2w": EYES, "intrinsics": FOUR * 0}, ("frame 0", "focal length")),
+        ({"c2w": EYES, "K": np.eye(3)}, ("size",)),
+        ({"c2w": EYES, "K": np.eye(3), "size": (0, 4)}, ("size",)),
+        ({"c2w": EYES, "K": np.eye(4), "size": (4, 4)}, ("'K' is [4, 4]",)),
+        ({"c2w": EYES, "K": np.eye(3) + np.eye(3, k=1), "size": (4, 4)}, ("skew",)),
+    ],
+)
 def test_wrong_npz(tmp_path: Path, arrays: dict[str, np.ndarray], words: tuple[str, ...]) -> None:
     np.savez(tmp_path / "poses.npz", **arrays)
     refused(tmp_path / "poses.npz", "poses.npz", *words)
@@ -282,16 +308,19 @@ def test_too_many_frames(tmp_path: Path) -> None:
     refused(write(tmp_path, "a.json", "[" + "0," * 100_000 + "0]"), "100001", "at most 100000")
 
 
-@pytest.mark.parametrize(("cameras", "images", "words"), [
-    ("1 PINHOLE 64 48 50 50 32 24", "", ("is empty",)),
-    ("1 PINHOLE 64 48 50 50 32 24", "# nothing\n", ("no poses",)),
-    ("1 OPENCV 64 48 50 50 32 24 0 0 0 0", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "OPENCV", "undistort")),
-    ("1 PINHOLE 64 48 50 50 32", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "3 parameters")),
-    ("1 PINHOLE 0 48 50 50 32 24", "1 1 0 0 0 0 0 0 1 a.png\n", ("0 x 48",)),
-    ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 2 a.png\n", ("camera '2'",)),
-    ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 1\n", ("9 columns",)),
-    ("1 PINHOLE 64 48 50 50 32 24", "1 2 0 0 0 0 0 0 1 a.png\n", ("quaternion",)),
-])
+@pytest.mark.parametrize(
+    ("cameras", "images", "words"),
+    [
+        ("1 PINHOLE 64 48 50 50 32 24", "", ("is empty",)),
+        ("1 PINHOLE 64 48 50 50 32 24", "# nothing\n", ("no poses",)),
+        ("1 OPENCV 64 48 50 50 32 24 0 0 0 0", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "OPENCV", "undistort")),
+        ("1 PINHOLE 64 48 50 50 32", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "3 parameters")),
+        ("1 PINHOLE 0 48 50 50 32 24", "1 1 0 0 0 0 0 0 1 a.png\n", ("0 x 48",)),
+        ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 2 a.png\n", ("camera '2'",)),
+        ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 1\n", ("9 columns",)),
+        ("1 PINHOLE 64 48 50 50 32 24", "1 2 0 0 0 0 0 0 1 a.png\n", ("quaternion",)),
+    ],
+)
 def test_wrong_colmap(tmp_path: Path, cameras: str, images: str, words: tuple[str, ...]) -> None:
     write(tmp_path, "cameras.txt", cameras)
     write(tmp_path, "images.txt", images)
@@ -302,8 +331,12 @@ WORDS = st.sampled_from(["0", "1", "-1", "0.5", "nan", "inf", "1e400", "1e-400",
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.one_of(
-    st.lists(st.lists(WORDS, min_size=6, max_size=20).map(" ".join), max_size=4).map("\n".join), st.text(max_size=200)))
+@given(
+    text=st.one_of(
+        st.lists(st.lists(WORDS, min_size=6, max_size=20).map(" ".join), max_size=4).map("\n".join),
+        st.text(max_size=200),
+    )
+)
 def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "any.txt"
     file.write_bytes(text.encode("utf-8", errors="surrogatepass"))
@@ -311,11 +344,18 @@ def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(document=st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=12) | st.dictionaries(
-        st.sampled_from(["frames", "transform_matrix", "w", "h", "fl_x", "camera_angle_x", "k1", "cx"]), inner),
-    max_leaves=40))
+@given(
+    document=st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=12)
+            | st.dictionaries(
+                st.sampled_from(["frames", "transform_matrix", "w", "h", "fl_x", "camera_angle_x", "k1", "cx"]), inner
+            )
+        ),
+        max_leaves=40,
+    )
+)
 def test_any_json_is_read_or_refused(tmp_path: Path, document: object) -> None:
     read_or_refuse(write(tmp_path, "any.json", json.dumps(document)))
 
@@ -339,5 +379,9 @@ def read_or_refuse(file: Path) -> None:
     assert "\n" not in message
     assert torch.isfinite(camera.c2w).all()
     assert torch.isfinite(camera.intrinsics).all()
-    assert_close(invert(camera.c2w) @ camera.c2w, torch.eye(4).expand(len(camera), 4, 4), rtol=0,
-                 atol=1e-5 * (1 + camera.center.abs().max().item()))
+    assert_close(
+        invert(camera.c2w) @ camera.c2w,
+        torch.eye(4).expand(len(camera), 4, 4),
+        rtol=0,
+        atol=1e-5 * (1 + camera.center.abs().max().item()),
+    )

@@ -104,8 +104,12 @@ def test_wrong_depth(tmp_path: Path) -> None:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(suffix=st.sampled_from(["npy", "pgm", "png"]), at=st.integers(0, 200), value=st.integers(0, 255),
-       cut=st.integers(0, 40))
+@given(
+    suffix=st.sampled_from(["npy", "pgm", "png"]),
+    at=st.integers(0, 200),
+    value=st.integers(0, 255),
+    cut=st.integers(0, 40),
+)
 def test_a_damaged_file_is_read_or_refused(tmp_path: Path, suffix: str, at: int, value: int, cut: int) -> None:
     file = tmp_path / f"a.{suffix}"
     if suffix == "npy":

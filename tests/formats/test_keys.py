@@ -16,8 +16,12 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.pose import exp_rotation, is_rotation, make_pose, rotation_angle
 from mirage.geometry.trajectory import PRESETS
 
-START = Camera.looking(c2w=make_pose(exp_rotation(torch.tensor([0.3, -0.7, 0.2], dtype=torch.float64)),
-                                     torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)))
+START = Camera.looking(
+    c2w=make_pose(
+        exp_rotation(torch.tensor([0.3, -0.7, 0.2], dtype=torch.float64)),
+        torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),
+    )
+)
 ORIGIN = Camera.looking(c2w=torch.eye(4, dtype=torch.float64))
 OPPOSITE = {"w": "s", "a": "d", "e": "q", "left": "right", "up": "down"}
 
@@ -26,8 +30,15 @@ def test_each_key_does_what_it_says() -> None:
     def end(text: str) -> Camera:
         return key_path(text, ORIGIN, speed=0.5, turn=10)[-1]
 
-    for key, where in [("w", (0, 0, 1)), ("s", (0, 0, -1)), ("a", (-1, 0, 0)), ("d", (1, 0, 0)), ("e", (0, -1, 0)),
-                       ("q", (0, 1, 0)), ("stay", (0, 0, 0))]:
+    for key, where in [
+        ("w", (0, 0, 1)),
+        ("s", (0, 0, -1)),
+        ("a", (-1, 0, 0)),
+        ("d", (1, 0, 0)),
+        ("e", (0, -1, 0)),
+        ("q", (0, 1, 0)),
+        ("stay", (0, 0, 0)),
+    ]:
         assert_close(end(f"{key} 2").center, torch.tensor(where, dtype=torch.float64))
     for key, axis, sign in [("right", 0, 1), ("left", 0, -1), ("down", 1, 1), ("up", 1, -1)]:
         forward = end(f"{key} 3").c2w[:3, 2]
@@ -66,9 +77,26 @@ def test_every_walk_is_undone_by_its_opposite(walk: list[tuple[str, int]]) -> No
 
 def test_the_language() -> None:
     assert parse_keys(" W 3,Right10;w+left-4\nstay 1") == (
-        Press(("w",), 3), Press(("right",), 10), Press(("w", "left"), 4), Press(("stay",), 1))
-    for text in ("", "w", "3", "w 0", "x 3", "w 3,", "w -3 3", "w 3.5", "w+ 3", "w 9999999", "w ٣", "w 3 a 4",
-                 "w++a 3"):
+        Press(("w",), 3),
+        Press(("right",), 10),
+        Press(("w", "left"), 4),
+        Press(("stay",), 1),
+    )
+    for text in (
+        "",
+        "w",
+        "3",
+        "w 0",
+        "x 3",
+        "w 3,",
+        "w -3 3",
+        "w 3.5",
+        "w+ 3",
+        "w 9999999",
+        "w ٣",
+        "w 3 a 4",
+        "w++a 3",
+    ):
         with pytest.raises(InputError, match="expected keys"):
             parse_keys(text)
     with pytest.raises(InputError, match="at most 100000"):

@@ -87,9 +87,13 @@ def test_a_map_is_a_plan_cut_at_the_height_of_the_cameras() -> None:
 
 def test_maps_of_little() -> None:
     path = pan(Camera.looking(), 20)
-    for points, camera in [(torch.zeros(0, 3), None), (torch.zeros(0, 3), path),
-                           (torch.full((4, 3), torch.nan), path[0]), (torch.zeros(1, 3), path),
-                           (torch.randn(1000, 3), path)]:
+    for points, camera in [
+        (torch.zeros(0, 3), None),
+        (torch.zeros(0, 3), path),
+        (torch.full((4, 3), torch.nan), path[0]),
+        (torch.zeros(1, 3), path),
+        (torch.randn(1000, 3), path),
+    ]:
         image = top_down_map(points, camera=camera, side=120)
         assert image.shape == (3, 120, 120)
         assert torch.isfinite(image).all()
@@ -103,8 +107,10 @@ def test_plots() -> None:
 
 
 def test_importing_formats_is_light() -> None:
-    script = ("import sys, mirage.formats.cameras, mirage.formats.picture\n"
-              "print([name for name in ('av', 'matplotlib') if name in sys.modules])")
+    script = (
+        "import sys, mirage.formats.cameras, mirage.formats.picture\n"
+        "print([name for name in ('av', 'matplotlib') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

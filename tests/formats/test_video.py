@@ -86,11 +86,14 @@ def test_an_interrupted_film_is_playable(tmp_path: Path, error: type[BaseExcepti
 
 
 def test_ctrl_c_in_a_real_process(tmp_path: Path) -> None:
-    script = ("import sys, torch, time\nfrom mirage.formats.video import VideoWriter\n"
-              "with VideoWriter(sys.argv[1], 16) as video:\n"
-              "    video.write(torch.rand(5, 3, 32, 32)); print('go', flush=True); time.sleep(60)\n")
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "a.mp4")], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL)
+    script = (
+        "import sys, torch, time\nfrom mirage.formats.video import VideoWriter\n"
+        "with VideoWriter(sys.argv[1], 16) as video:\n"
+        "    video.write(torch.rand(5, 3, 32, 32)); print('go', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "a.mp4")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"go\n"
     process.send_signal(signal.SIGINT)
@@ -117,8 +120,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
-        with pytest.raises(InputError, match="cannot write"), \
-                VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video:  # noqa: PT012
+        with pytest.raises(InputError, match="cannot write"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video:  # noqa: PT012
             for _ in range(20):
                 video.write(torch.rand(4, 3, 64, 64))
     finally:
@@ -134,10 +136,18 @@ def test_somebody_elses_full_disk_is_one_too(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "options"), [
-    ("a.gif", {}), ("a.mp4", {"codec": "ffv1"}), ("a.mp4", {"codec": "x"}), ("a.mp4", {"fps": 0}),
-    ("a.mp4", {"fps": float("nan")}), ("a.mp4", {"crf": 99}), ("no/a.mp4", {}),
-])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.gif", {}),
+        ("a.mp4", {"codec": "ffv1"}),
+        ("a.mp4", {"codec": "x"}),
+        ("a.mp4", {"fps": 0}),
+        ("a.mp4", {"fps": float("nan")}),
+        ("a.mp4", {"crf": 99}),
+        ("no/a.mp4", {}),
+    ],
+)
 def test_wrong_requests(tmp_path: Path, name: str, options: dict) -> None:
     with pytest.raises(InputError), VideoWriter(tmp_path / name, **options):
         pass
@@ -145,8 +155,12 @@ def test_wrong_requests(tmp_path: Path, name: str, options: dict) -> None:
 
 
 def test_frames_that_are_none(tmp_path: Path) -> None:
-    for frames in (torch.zeros(3, 32, 32), torch.zeros(1, 4, 32, 32), torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
-                   torch.full((1, 3, 32, 32), float("nan"))):
+    for frames in (
+        torch.zeros(3, 32, 32),
+        torch.zeros(1, 4, 32, 32),
+        torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
+        torch.full((1, 3, 32, 32), float("nan")),
+    ):
         with pytest.raises(ValueError, match="frames"), VideoWriter(tmp_path / "a.mp4") as video:
             video.write(frames)
     with pytest.raises(ValueError, match="got frames"), VideoWriter(tmp_path / "b.mp4") as video:  # noqa: PT012

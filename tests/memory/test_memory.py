@@ -93,6 +93,7 @@ def test_a_wrong_request_is_told_so():
 
 # -- the write gate --------------------------------------------------------------------------------------------------
 
+
 def test_a_hidden_view_written_again_adds_nothing():
     """What stands before a wall does not make the wall unknown."""
     memory = LatentSpatialMemory(6)
@@ -124,7 +125,7 @@ def test_the_frames_of_one_write_enter_one_after_the_other():
     memory.clear()
     memory.write(latents, depth, path)
     for t in range(6):
-        one_by_one.write(latents[t:t + 1], depth[t:t + 1], path[t:t + 1])
+        one_by_one.write(latents[t : t + 1], depth[t : t + 1], path[t : t + 1])
     assert torch.equal(memory.points.position, one_by_one.points.position)
     assert memory.frames_written == one_by_one.frames_written == 6
 
@@ -143,6 +144,7 @@ def test_a_closer_look_replaces_what_is_coarse():
 
 # -- a noisy walk there and back -------------------------------------------------------------------------------------
 
+
 def test_a_noisy_walk_there_and_back_stays_small_and_becomes_less_wrong():
     """50 chunks of 9 frames, on a quarter of the cells; benchmarks/growth.py has the figures of all, and of others."""
     gated, append = LatentSpatialMemory(1), LatentSpatialMemory(1, policy=PAPER)
@@ -153,6 +155,7 @@ def test_a_noisy_walk_there_and_back_stays_small_and_becomes_less_wrong():
 
 
 # -- the budget ------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("features", ["float16", "int8", "float32"])
 @pytest.mark.parametrize("evict", ["coverage", "oldest", "least_read"])
@@ -169,20 +172,23 @@ def test_a_budget_is_never_exceeded_at_any_moment(features, evict, monkeypatch):
     monkeypatch.setattr(Table, "append", watched)
     path = wander(300)[::10]
     for t in range(len(path)):
-        memory.write(noise(seed=t), room_depth(path[t:t + 1], GRID), path[t:t + 1])
-        memory.read(path[t:t + 1], GRID)
+        memory.write(noise(seed=t), room_depth(path[t : t + 1], GRID), path[t : t + 1])
+        memory.read(path[t : t + 1], GRID)
     assert max(allocated) <= budget
     assert len(memory) > 0.8 * memory._room
 
 
 @settings(max_examples=15, deadline=None)
-@given(places=st.lists(st.integers(0, 290), min_size=1, max_size=12), evict=st.sampled_from(["coverage", "oldest"]),
-       budget=st.sampled_from([90_000, 150_000]))
+@given(
+    places=st.lists(st.integers(0, 290), min_size=1, max_size=12),
+    evict=st.sampled_from(["coverage", "oldest"]),
+    budget=st.sampled_from([90_000, 150_000]),
+)
 def test_evicting_is_deterministic_and_keeps_what_it_says(places, evict, budget):
     def walked() -> LatentSpatialMemory:
         memory = LatentSpatialMemory(2, policy=MemoryPolicy(max_bytes=budget, evict=evict))
         for k in places:
-            camera = wander(300)[k:k + 1]
+            camera = wander(300)[k : k + 1]
             memory.write(noise(channels=2, seed=k), room_depth(camera, GRID), camera)
             assert memory.nbytes <= budget
         return memory
@@ -193,15 +199,15 @@ def test_evicting_is_deterministic_and_keeps_what_it_says(places, evict, budget)
     cloud = one.cloud
     for axis, k in (("x", 0), ("y", 1), ("z", 2)):
         pages = getattr(cloud, axis).view(-1, PAGE)
-        inside = (pages >= cloud.low[:, k:k + 1]) & (pages <= cloud.high[:, k:k + 1])
-        assert inside.flatten()[:len(one)].all(), "every point lies in the box of its page"
+        inside = (pages >= cloud.low[:, k : k + 1]) & (pages <= cloud.high[:, k : k + 1])
+        assert inside.flatten()[: len(one)].all(), "every point lies in the box of its page"
 
 
 def test_oldest_first_forgets_the_start_of_the_walk():
     memory = LatentSpatialMemory(2, policy=MemoryPolicy(max_bytes=120_000, evict="oldest", admit="all"))
     path = wander(300)[::30]
     for t in range(len(path)):
-        memory.write(noise(channels=2, seed=t), room_depth(path[t:t + 1], GRID), path[t:t + 1])
+        memory.write(noise(channels=2, seed=t), room_depth(path[t : t + 1], GRID), path[t : t + 1])
     assert memory.points.frame.min() > 2
     assert memory.points.frame.max() == len(path) - 1
 
@@ -234,6 +240,7 @@ def test_a_long_walk_under_a_small_budget_keeps_cameras_of_all_of_it():
 
 # -- keeping ---------------------------------------------------------------------------------------------------------
 
+
 def test_snapshots_undo_and_branch_exactly():
     memory = LatentSpatialMemory(6, policy=MemoryPolicy(max_bytes=250_000))
     path = wander(300)[::20]
@@ -241,7 +248,7 @@ def test_snapshots_undo_and_branch_exactly():
 
     def walk(frames: range) -> None:
         for t in frames:
-            memory.write(noise(seed=t), depth[t:t + 1], path[t:t + 1])
+            memory.write(noise(seed=t), depth[t : t + 1], path[t : t + 1])
 
     def everything() -> tuple[torch.Tensor, ...]:
         points, readout = memory.points, memory.read(path, GRID)
@@ -300,6 +307,7 @@ def readout_error(features: str) -> float:
 
 
 # -- what else a readout says ----------------------------------------------------------------------------------------
+
 
 def test_votes_count_the_frames_that_won():
     memory = LatentSpatialMemory(6)

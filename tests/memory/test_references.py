@@ -31,7 +31,7 @@ def voxel_overlap(memory: LatentSpatialMemory, target: Camera, history: Camera, 
         return set(keys[((z > 0) & (uv >= 0).all(-1) & (uv <= 1).all(-1)).any(0)].tolist())
 
     wanted = inside(target)
-    seen = [inside(history[j:j + 1]) for j in range(len(history))]
+    seen = [inside(history[j : j + 1]) for j in range(len(history))]
     overlap = [len(wanted & voxels) / max(len(wanted | voxels), 1) for voxels in seen]
     return sorted(range(len(history)), key=overlap.__getitem__, reverse=True)[:count]
 

@@ -156,8 +156,9 @@ def test_upsampled_depth_is_exact_on_a_plane_and_never_between_two_surfaces():
     plane = 1 / (0.5 - 0.03 * u + 0.02 * v)
     fine_v, fine_u = torch.meshgrid((torch.arange(24) + 0.5) / 24, (torch.arange(32) + 0.5) / 32, indexing="ij")
     inner = (slice(2, -2), slice(2, -2))  # beyond the outermost centres it is held
-    torch.testing.assert_close(upsampled(DepthMap(plane[None]), (24, 32)).z[0][inner],
-                               (1 / (0.5 - 0.03 * fine_u + 0.02 * fine_v))[inner])
+    torch.testing.assert_close(
+        upsampled(DepthMap(plane[None]), (24, 32)).z[0][inner], (1 / (0.5 - 0.03 * fine_u + 0.02 * fine_v))[inner]
+    )
     step = torch.where(u < 0.5, 1.0, 5.0)[None]
     fine = upsampled(DepthMap(step), (24, 32)).z
     torch.testing.assert_close(fine, torch.where(fine_u < 0.5, 1.0, 5.0)[None])

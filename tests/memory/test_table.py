@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from mirage.memory.table import History, Table
 
-STEPS = st.lists(st.tuples(st.sampled_from(["append", "put", "truncate", "snapshot", "restore", "drop"]),
-                           st.integers(0, 1000)), max_size=40)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["append", "put", "truncate", "snapshot", "restore", "drop"]), st.integers(0, 1000)),
+    max_size=40,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -24,7 +26,7 @@ def test_any_walk_through_snapshots_gives_back_every_moment(steps):
             k = number % 5
             table.append(a=torch.randn(k, 2, generator=generator), b=torch.arange(k) + number)
         elif name == "put" and len(table):
-            rows = torch.randperm(len(table), generator=generator)[:number % 4]
+            rows = torch.randperm(len(table), generator=generator)[: number % 4]
             table.put(rows, b=torch.full_like(rows, number))
         elif name == "truncate":
             table.truncate(number % (len(table) + 1))

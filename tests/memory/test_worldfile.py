@@ -48,9 +48,14 @@ def assert_same(one: LatentSpatialMemory, other: LatentSpatialMemory) -> None:
 
 
 policies = st.builds(
-    MemoryPolicy, admit=st.sampled_from(["unseen", "all"]), tolerance=st.floats(0.01, 0.5),
-    features=st.sampled_from(["float16", "int8", "float32"]), splat=st.sampled_from(["footprint", "cell"]),
-    max_bytes=st.sampled_from([None, 2**17]), evict=st.sampled_from(["coverage", "oldest", "least_read"]))
+    MemoryPolicy,
+    admit=st.sampled_from(["unseen", "all"]),
+    tolerance=st.floats(0.01, 0.5),
+    features=st.sampled_from(["float16", "int8", "float32"]),
+    splat=st.sampled_from(["footprint", "cell"]),
+    max_bytes=st.sampled_from([None, 2**17]),
+    evict=st.sampled_from(["coverage", "oldest", "least_read"]),
+)
 
 
 @given(policies, st.integers(0, 3), st.integers(0, 2**31))
@@ -108,7 +113,7 @@ def test_two_thousand_damaged_files_are_refused(saved, tmp_path):
         data = bytearray(saved)
         kind = trial % 6
         if kind == 0:
-            del data[rng.randrange(len(data)):]
+            del data[rng.randrange(len(data)) :]
         elif kind == 1:
             data[rng.randrange(header, len(data))] ^= 1 << rng.randrange(8)
         elif kind == 2:
@@ -120,7 +125,7 @@ def test_two_thousand_damaged_files_are_refused(saved, tmp_path):
             data[start:end] = rng.randbytes(rng.choice((end - start, rng.randrange(64))))
         else:
             start = rng.randrange(header)
-            data[start:start + 1] = rng.choice((b"", b"0", b"9", b'"', b"[" * 3000, b"{", b"-", b"1e999", b"\0"))
+            data[start : start + 1] = rng.choice((b"", b"0", b"9", b'"', b"[" * 3000, b"{", b"-", b"1e999", b"\0"))
         path.write_bytes(data)
         if bytes(data) == saved:
             continue
@@ -136,9 +141,10 @@ def test_two_thousand_damaged_files_are_refused(saved, tmp_path):
 def resealed(source: bytes, path, change) -> None:
     """A file whose digests are right and whose content `change(tensors, header)` has made wrong."""
     from mirage.memory.worldfile import _digest, _seal
+
     path.write_bytes(source)
     tensors = load_file(path)
-    header = json.loads(source[8:8 + int.from_bytes(source[:8], "little")])["__metadata__"]
+    header = json.loads(source[8 : 8 + int.from_bytes(source[:8], "little")])["__metadata__"]
     del header["seal"]
     change(tensors, header)
     header["digests"] = json.dumps({name: _digest(tensor) for name, tensor in tensors.items()})

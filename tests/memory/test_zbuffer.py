@@ -31,7 +31,7 @@ def some_points(n: int, seed: int = 0, *, doubled: bool = True) -> torch.Tensor:
     points = torch.randn(n, 3, generator=generator) * torch.tensor([2, 1, 3]) + torch.tensor([0, 0, 2.0])
     if doubled:
         originals = points[1::7]
-        points[:7 * len(originals):7] = originals
+        points[: 7 * len(originals) : 7] = originals
     return points
 
 
@@ -92,12 +92,15 @@ def test_the_twins_agree_on_footprints_and_bounds(front):
     footprint = torch.rand(len(cloud.x), generator=torch.Generator().manual_seed(3)) * 0.2
     low = torch.full((len(CAMERAS), *GRID), 1.0)
     for within in (None, (low, 3 * low)):
-        ours, numba = (see(cloud, footprint, CAMERAS, GRID, front=front, fill=True, within=within, backend=name)
-                       for name in ("torch", "numba"))
+        ours, numba = (
+            see(cloud, footprint, CAMERAS, GRID, front=front, fill=True, within=within, backend=name)
+            for name in ("torch", "numba")
+        )
         exact = see(cloud, footprint, CAMERAS, GRID, front=front, fill=False, within=within)
         assert (ours.index >= 0).sum() > 1.2 * (exact.index >= 0).sum()
-        for one, other in zip((ours.index, ours.depth, ours.offset), (numba.index, numba.depth, numba.offset),
-                              strict=True):
+        for one, other in zip(
+            (ours.index, ours.depth, ours.offset), (numba.index, numba.depth, numba.offset), strict=True
+        ):
             assert torch.equal(one, other)
 
 
@@ -192,17 +195,25 @@ def test_an_unknown_backend_is_told_what_there_is():
 
 # -- Triton, without a GPU: the interpreter, and the compiler for an H100 ---------------------------------------------
 
+
 def in_another_process(code: str, **environment: str) -> str:
     """The interpreter is chosen when Triton is imported, so it gets a process of its own."""
     pytest.importorskip("triton", reason="Triton is not installed; it comes with torch for CUDA, or pip install triton")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)], capture_output=True, text=True,
-                          env=os.environ | environment, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_triton_agrees_to_the_bit_by_its_interpreter():
-    in_another_process("""
+    in_another_process(
+        """
         import math, torch
         from mirage.geometry.camera import Camera
         from mirage.geometry.trajectory import orbit
@@ -214,7 +225,9 @@ def test_triton_agrees_to_the_bit_by_its_interpreter():
         for choice in ({}, {"front": 0.08}, {"front": math.inf, "within": (low, 2 * low)}):
             ours, triton = (zbuffer(points, cameras, (12, 16), backend=b, **choice) for b in ("torch", "triton"))
             assert torch.equal(ours.index, triton.index) and torch.equal(ours.depth, triton.depth)
-        """, TRITON_INTERPRET="1")
+        """,
+        TRITON_INTERPRET="1",
+    )
 
 
 def test_triton_compiles_for_an_h100_without_fused_multiply_adds():

@@ -67,9 +67,7 @@ def test_without_text_repeats_the_empty_prompt_over_the_batch() -> None:
 
 
 def test_to_moves_every_field() -> None:
-    good = replace(
-        condition(), preceding_memory=torch.ones(2, 4, 0, 5, 6), constant=torch.ones(2, 4, 3, 5, 6)
-    )
+    good = replace(condition(), preceding_memory=torch.ones(2, 4, 0, 5, 6), constant=torch.ones(2, 4, 3, 5, 6))
     half = good.to(dtype=torch.bfloat16)
     assert all(value.dtype == torch.bfloat16 for value in vars(half).values())
     assert torch.equal(condition().to("cpu").memory, condition().memory)

@@ -256,8 +256,16 @@ def scattered(seed: int, known: float, shape: tuple[int, int] = (7, 12)) -> tupl
     x0, memory = torch.randn((2, 1, 2, 3, *shape), generator=g)
     mask = (torch.rand((1, 1, 3, *shape), generator=g) < known).float()
     empty = torch.zeros(1, 2, 0, *shape)
-    return x0, replace(condition(), memory=memory * mask, mask=mask, offset=torch.zeros(1, 2, 3, *shape),
-                       rays=torch.zeros(1, 6, 3, *shape), first=x0[:, :, :1], preceding=empty, references=empty)
+    return x0, replace(
+        condition(),
+        memory=memory * mask,
+        mask=mask,
+        offset=torch.zeros(1, 2, 3, *shape),
+        rays=torch.zeros(1, 6, 3, *shape),
+        first=x0[:, :, :1],
+        preceding=empty,
+        references=empty,
+    )
 
 
 @pytest.mark.parametrize("known", [0.02, 0.3, 0.9])

@@ -29,19 +29,50 @@ def sam3(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam3")
     part = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_layers": 1}
     torch.manual_seed(0)
-    Sam3Model(Sam3Config(
-        vision_config={"fpn_hidden_size": 16, "backbone_config": {
-            "model_type": "sam3_vit_model", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2, "global_attn_indexes": [1],
-            "pretrain_image_size": 28}, "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]]},
-        text_config={"model_type": "clip_text_model", "vocab_size": 32, "hidden_size": 16, "intermediate_size": 16,
-                     "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 8,
-                     "projection_dim": 16, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1},
-        geometry_encoder_config=part, detr_encoder_config=part, detr_decoder_config=part | {"num_queries": 4},
-        mask_decoder_config={"hidden_size": 16, "num_attention_heads": 2})).save_pretrained(folder)
+    Sam3Model(
+        Sam3Config(
+            vision_config={
+                "fpn_hidden_size": 16,
+                "backbone_config": {
+                    "model_type": "sam3_vit_model",
+                    "hidden_size": 16,
+                    "intermediate_size": 16,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "image_size": 56,
+                    "patch_size": 14,
+                    "window_size": 2,
+                    "global_attn_indexes": [1],
+                    "pretrain_image_size": 28,
+                },
+                "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+            },
+            text_config={
+                "model_type": "clip_text_model",
+                "vocab_size": 32,
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "max_position_embeddings": 8,
+                "projection_dim": 16,
+                "bos_token_id": 0,
+                "eos_token_id": 1,
+                "pad_token_id": 1,
+            },
+            geometry_encoder_config=part,
+            detr_encoder_config=part,
+            detr_decoder_config=part | {"num_queries": 4},
+            mask_decoder_config={"hidden_size": 16, "num_attention_heads": 2},
+        )
+    ).save_pretrained(folder)
     letters = {letter: number for number, letter in enumerate("abcdefghijklmn", start=2)}
-    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, **letters,
-             **{f"{letter}</w>": number + 14 for letter, number in letters.items()}}
+    words = {
+        "<|startoftext|>": 0,
+        "<|endoftext|>": 1,
+        **letters,
+        **{f"{letter}</w>": number + 14 for letter, number in letters.items()},
+    }
     CLIPTokenizer(vocab=words, merges=[], unk_token="<|endoftext|>").save_pretrained(folder)
     return folder
 
@@ -53,19 +84,44 @@ def qwen(tmp_path_factory):
     words = {word: number for number, word in enumerate([*CHAT, "<|endoftext|>", "person", "dog", "none", "?"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, extra_special_tokens=CHAT, unk_token="?",
-                            eos_token="<|endoftext|>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, extra_special_tokens=CHAT, unk_token="?", eos_token="<|endoftext|>"
+    ).save_pretrained(folder)
     torch.manual_seed(0)
-    Qwen3VLForConditionalGeneration(Qwen3VLConfig(
-        image_token_id=words["<|image_pad|>"], video_token_id=words["<|video_pad|>"],
-        vision_start_token_id=words["<|vision_start|>"], vision_end_token_id=words["<|vision_end|>"],
-        text_config={"vocab_size": len(words), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
-                     "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "eos_token_id": 6,
-                     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1],
-                                         "mrope_interleaved": True}},
-        vision_config={"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "patch_size": 4,
-                       "out_hidden_size": 16, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]},
-    )).save_pretrained(folder)
+    Qwen3VLForConditionalGeneration(
+        Qwen3VLConfig(
+            image_token_id=words["<|image_pad|>"],
+            video_token_id=words["<|video_pad|>"],
+            vision_start_token_id=words["<|vision_start|>"],
+            vision_end_token_id=words["<|vision_end|>"],
+            text_config={
+                "vocab_size": len(words),
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 1,
+                "head_dim": 8,
+                "eos_token_id": 6,
+                "rope_parameters": {
+                    "rope_type": "default",
+                    "rope_theta": 1e4,
+                    "mrope_section": [2, 1, 1],
+                    "mrope_interleaved": True,
+                },
+            },
+            vision_config={
+                "depth": 2,
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_heads": 2,
+                "patch_size": 4,
+                "out_hidden_size": 16,
+                "num_position_embeddings": 16,
+                "deepstack_visual_indexes": [0],
+            },
+        )
+    ).save_pretrained(folder)
     Qwen2VLImageProcessorPil(patch_size=4, size={"shortest_edge": 64, "longest_edge": 640}).save_pretrained(folder)
     return folder
 
@@ -77,8 +133,9 @@ def test_things_that_are_named_are_found_frame_by_frame(sam3, monkeypatch):
     assert mask.shape == (3, 16, 16)
     assert set(mask.unique().tolist()) == {0, 1}
     assert torch.equal(segment(2, 2, lambda: FRAMES[1:]), mask[1:])  # each frame alone
-    one, other = (load_moving(name, segmenter=str(sam3), device="cpu")(1, 3, lambda: FRAMES)
-                  for name in ("man", "a dog"))
+    one, other = (
+        load_moving(name, segmenter=str(sam3), device="cpu")(1, 3, lambda: FRAMES) for name in ("man", "a dog")
+    )
     assert torch.equal(mask, torch.maximum(one, other))
     assert not torch.equal(one, other)
 
@@ -128,10 +185,18 @@ def test_qwen_is_shown_pictures_and_asked(qwen, sam3, monkeypatch):
     assert len(given["image_grid_thw"]) == 1
 
 
-@pytest.mark.parametrize(("answer", "names"), [
-    ("Person, dog.", ("person", "dog")), ("none", ()), ("None.", ()), ("", ()), ("a car\nA car; bus", ("a car", "bus")),
-    (",".join("abcdefghijk"), tuple("abcdefgh")), ("x" * 41, ()),
-])
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        ("Person, dog.", ("person", "dog")),
+        ("none", ()),
+        ("None.", ()),
+        ("", ()),
+        ("a car\nA car; bus", ("a car", "bus")),
+        (",".join("abcdefghijk"), tuple("abcdefgh")),
+        ("x" * 41, ()),
+    ],
+)
 def test_an_answer_is_read(answer, names):
     assert names_in(answer) == names
 
@@ -146,8 +211,11 @@ def test_a_folder_that_lacks_weights_is_refused(sam3, tmp_path):
     folder = tmp_path / "lacks"
     shutil.copytree(sam3, folder)
     tensors = load_file(folder / "model.safetensors")
-    save_file({name: tensor for name, tensor in tensors.items() if not name.startswith("text_projection.")},
-              folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if not name.startswith("text_projection.")},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     with pytest.raises(InputError, match="lacks 2 weights, such as text_projection"):
         load_moving("dog", segmenter=str(folder), device="cpu")
 
@@ -161,8 +229,20 @@ def test_weights_that_are_not_there_are_one_line(tmp_path):
 def test_the_command_keeps_what_is_named_out_of_the_memory(sam3, tmp_path, monkeypatch, capsys):
     tiny_world().save_pretrained(tmp_path / "model")
     save_image(tmp_path / "image.png", FRAMES[0])
-    walk = ["generate", "--image", str(tmp_path / "image.png"), "--trajectory", "w 8", "--steps", "1", "--json",
-            "--model", str(tmp_path / "model"), "--out", str(tmp_path / "walk.mp4")]
+    walk = [
+        "generate",
+        "--image",
+        str(tmp_path / "image.png"),
+        "--trajectory",
+        "w 8",
+        "--steps",
+        "1",
+        "--json",
+        "--model",
+        str(tmp_path / "model"),
+        "--out",
+        str(tmp_path / "walk.mp4"),
+    ]
     points = {}
     for sure in (0.0, 1.0):
         monkeypatch.setattr(moving, "THERE", sure)

@@ -132,9 +132,7 @@ def test_denoising_keeps_the_first_frame_and_repeats_itself(world: WorldModel) -
     assert torch.equal(once, again)
     assert torch.equal(once[:, :, :1], seen.first)
     away = seen.without_memory().without_text(world.encode_prompt(""))
-    guided = world.denoise(
-        seen, generator=torch.Generator().manual_seed(2), steps=2, guidance_scale=3.0, negative=away
-    )
+    guided = world.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2, guidance_scale=3.0, negative=away)
     assert torch.isfinite(guided).all()
     assert not torch.equal(guided, once)
 

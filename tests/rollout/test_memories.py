@@ -46,8 +46,14 @@ def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(wor
 
 @pytest.mark.parametrize("name", MEMORIES)
 def test_a_walk_there_and_back_with(name, world, image):
-    session = Session(world, image, camera=Camera.looking(aspect=2.0), depth=wall, memory=make_memory(name, world),
-                      settings=Settings(steps=1))
+    session = Session(
+        world,
+        image,
+        camera=Camera.looking(aspect=2.0),
+        depth=wall,
+        memory=make_memory(name, world),
+        settings=Settings(steps=1),
+    )
     moment = session.snapshot()
     path = PRESETS["there_and_back"](session.camera, 17)
     chunks = list(session.follow(path))

@@ -41,8 +41,9 @@ def encoded(monkeypatch):
     """How many frames each `encode` was given."""
     counts = []
     encode = world_module.WorldModel.encode
-    monkeypatch.setattr(world_module.WorldModel, "encode",
-                        lambda self, frames: counts.append(len(frames)) or encode(self, frames))
+    monkeypatch.setattr(
+        world_module.WorldModel, "encode", lambda self, frames: counts.append(len(frames)) or encode(self, frames)
+    )
     return counts
 
 
@@ -80,8 +81,11 @@ def test_the_branch_is_shown_the_memory_from_the_preceding_frames(inputs, monkey
     session = begin(world, preceding=2, steps=1)
     shown = []
     denoise = world_module.WorldModel.denoise
-    monkeypatch.setattr(world_module.WorldModel, "denoise",
-                        lambda self, condition, **k: shown.append(condition) or denoise(self, condition, **k))
+    monkeypatch.setattr(
+        world_module.WorldModel,
+        "denoise",
+        lambda self, condition, **k: shown.append(condition) or denoise(self, condition, **k),
+    )
     path = pan(session.camera, 17)
     session.step(path[1:9])
     assert shown[0].preceding.shape[2] == 0

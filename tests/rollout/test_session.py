@@ -62,6 +62,7 @@ def test_chunks_decode_to_one_stream_without_a_seam(world, image):
 
 def test_who_keeps_chunks_keeps_no_decoder_and_who_walks_on_keeps_no_frames(world, image):
     """The decoder's cache is gigabytes for large frames; there is one of it, however many chunks are kept."""
+
     def caches() -> int:
         gc.collect()
         return sum(isinstance(thing, StreamDecoder) for thing in gc.get_objects())

@@ -34,14 +34,27 @@ from mirage.training.recipes import DistilRecipe, FinetuneRecipe, depth_head, wa
 from mirage.training.run import changed, distil, finetune
 
 SIZE = (64, 96)
-SCHEDULE = Schedule(steps=4, warmup=1, adamw=".", adamw_lr=2e-3, log_every=2, evaluate_every=4, checkpoint_seconds=0,
-                    accumulate=2)
+SCHEDULE = Schedule(
+    steps=4, warmup=1, adamw=".", adamw_lr=2e-3, log_every=2, evaluate_every=4, checkpoint_seconds=0, accumulate=2
+)
 
 
 def small(latents, **changes):
     """Everything that stage 1 has, at toy size."""
-    config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("memory_branch",), per_frame=True, own=0.5,
-                            own_steps=(2,), min_sigma=1e-3, checkpoint=True, max_preceding=1, max_references=1)
+    config = DenoiserConfig(
+        latents,
+        batch=1,
+        frames=3,
+        held_out=1,
+        train=("memory_branch",),
+        per_frame=True,
+        own=0.5,
+        own_steps=(2,),
+        min_sigma=1e-3,
+        checkpoint=True,
+        max_preceding=1,
+        max_references=1,
+    )
     return replace(config, **changes)
 
 
@@ -73,8 +86,9 @@ def stages(model, latents, tmp_path_factory):
     home = tmp_path_factory.mktemp("stages")
     first = FinetuneRecipe(model, small(latents), SCHEDULE)
     finetune(first, home / "one", look=look)
-    second = replace(first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4),
-                     start=home / "one")
+    second = replace(
+        first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4), start=home / "one"
+    )
     finetune(second, home / "two")
     return home, second
 
@@ -105,9 +119,24 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
     save_image(tmp_path / "picture.png", picture)
 
     def walk(*files):
-        argv = ["generate", "--model", recipe.model, *map(str, files), "--image", str(tmp_path / "picture.png"),
-                "--trajectory", "pan", "--frames", "9", "--steps", "2", "--out", str(tmp_path / "w.mp4"),
-                "--save-world", str(tmp_path / "w.safetensors")]
+        argv = [
+            "generate",
+            "--model",
+            recipe.model,
+            *map(str, files),
+            "--image",
+            str(tmp_path / "picture.png"),
+            "--trajectory",
+            "pan",
+            "--frames",
+            "9",
+            "--steps",
+            "2",
+            "--out",
+            str(tmp_path / "w.mp4"),
+            "--save-world",
+            str(tmp_path / "w.safetensors"),
+        ]
         assert main(argv) == 0, capsys.readouterr().err
         return Session.load(tmp_path / "w.safetensors", world).history.latents
 
@@ -121,8 +150,10 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
     branch, lora = home / "two" / "branch", home / "two" / "lora.safetensors"
     both = walk("--branch", branch, "--lora", lora)
     torch.testing.assert_close(both, session.history.latents, atol=1e-5, rtol=1e-5)
-    apart = [(walk(*files) - both).abs().max().item() for files in (
-        ("--branch", branch), ("--branch", home / "one" / "branch", "--lora", lora))]
+    apart = [
+        (walk(*files) - both).abs().max().item()
+        for files in (("--branch", branch), ("--branch", home / "one" / "branch", "--lora", lora))
+    ]
     print("apart by", apart)
     assert min(apart) > 1e-4
 
@@ -224,12 +255,34 @@ def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
     world = tiny_world(layers=2, branch_layers=(0, 1), detail_channels=32, prediction="sample")
     render_clips(tmp_path, count=1, size=SIZE, frames=17, kept=partial(encode_clip, world))
     held = load_latent_clip(clip_path(tmp_path, 0))
-    config = DenoiserConfig(tmp_path, batch=2, frames=3, fresh=0.5, no_memory=0.0, no_text=0.0, max_references=0,
-                            max_preceding=1, latent_noise=0.05, held_out=0)
+    config = DenoiserConfig(
+        tmp_path,
+        batch=2,
+        frames=3,
+        fresh=0.5,
+        no_memory=0.0,
+        no_text=0.0,
+        max_references=0,
+        max_preceding=1,
+        latent_noise=0.05,
+        held_out=0,
+    )
     task = DenoiserTask(world, config)
     before, start = task.evaluate()["loss_memory"], walk_error(world, held)
-    fit(task, Schedule(steps=200, warmup=10, muon_lr=0.02, adamw_lr=3e-3, average=0.9, log_every=100,
-                       evaluate_every=200, checkpoint_seconds=1e9), tmp_path / "run")
+    fit(
+        task,
+        Schedule(
+            steps=200,
+            warmup=10,
+            muon_lr=0.02,
+            adamw_lr=3e-3,
+            average=0.9,
+            log_every=100,
+            evaluate_every=200,
+            checkpoint_seconds=1e9,
+        ),
+        tmp_path / "run",
+    )
     after, end = task.evaluate()["loss_memory"], walk_error(world, held)
     print(f"loss {before:.3f} -> {after:.3f}, walk {start} -> {end}")
     assert after < before / 10  # measured: 0.75 to 0.017
@@ -241,13 +294,19 @@ def walk_error(world, clip):
     """Distance of a walk through the clip from the clip, and of where it returns from where it began."""
     out, back = walked(world, clip)
     scale = clip.latents.std()
-    return (float((out[1:] - clip.latents[1:]).square().mean().sqrt() / scale),
-            float((back[-1] - out[0]).square().mean().sqrt() / scale))
+    return (
+        float((out[1:] - clip.latents[1:]).square().mean().sqrt() / scale),
+        float((back[-1] - out[0]).square().mean().sqrt() / scale),
+    )
 
 
 def test_a_depth_head_is_distilled(latents, tmp_path):
-    distil(DistilRecipe(DepthHeadConfig(latents, batch=4, held_out=1), Schedule(steps=20, warmup=2, average=0.8),
-                        hidden=16), tmp_path)
+    distil(
+        DistilRecipe(
+            DepthHeadConfig(latents, batch=4, held_out=1), Schedule(steps=20, warmup=2, average=0.8), hidden=16
+        ),
+        tmp_path,
+    )
     head = LatentDepthHead.from_pretrained(tmp_path / "depth_head")
     clip = load_latent_clip(clip_path(latents, 0))
     camera = Camera(clip.camera.c2w, clip.camera.intrinsics)
@@ -281,8 +340,22 @@ def test_what_a_recipe_does_not_have_is_refused(tmp_path, latents):
 
 
 def test_the_command(latents, tmp_path, capsys):
-    assert main(["train", "--recipe", "wan_stage1", "--out", str(tmp_path), "--data", str(tmp_path / "none"),
-                 "--model", str(tmp_path / "none")]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "--recipe",
+                "wan_stage1",
+                "--out",
+                str(tmp_path),
+                "--data",
+                str(tmp_path / "none"),
+                "--model",
+                str(tmp_path / "none"),
+            ]
+        )
+        == 2
+    )
     assert "no model" in capsys.readouterr().err
     command = ["train", "--recipe", "depth_head", "--out", str(tmp_path / "home"), "--data", str(latents)]
     assert main([*command, "--steps", "1"]) == 0
@@ -291,15 +364,46 @@ def test_the_command(latents, tmp_path, capsys):
 
 def test_torchrun_starts_it_too(latents, tmp_path):
     """Two processes over gloo: one of them tells, and both learn from their own batches."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mirage",
-               "train", "--recipe", "depth_head", "--out", str(tmp_path), "--data", str(latents), "--steps", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "mirage",
+        "train",
+        "--recipe",
+        "depth_head",
+        "--out",
+        str(tmp_path),
+        "--data",
+        str(latents),
+        "--steps",
+        "2",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "depth_head" / "depth_head" / "config.json").is_file()
     assert [line["step"] for line in curve(tmp_path / "depth_head") if "evaluation" in line] == [2]
     finished = load_file(tmp_path / "depth_head" / "checkpoint.safetensors")
-    assert main(["train", "--recipe", "depth_head", "--out", str(tmp_path / "alone"), "--data", str(latents), "--steps",
-                 "2"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--recipe",
+                "depth_head",
+                "--out",
+                str(tmp_path / "alone"),
+                "--data",
+                str(latents),
+                "--steps",
+                "2",
+            ]
+        )
+        == 0
+    )
     alone = load_file(tmp_path / "alone" / "depth_head" / "checkpoint.safetensors")
     assert finished.keys() == alone.keys()
     assert any(not torch.equal(finished[name], alone[name]) for name in alone)

@@ -195,8 +195,10 @@ def test_moving_things_may_stay(world, footage, tmp_path):
     assert torch.equal(one.keep, one.depth.valid)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"frames": 5}, "at least one chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"frames": 5}, "at least one chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")],
+)
 def test_wrong_requests_are_refused_before_any_work(world, footage, tmp_path, change, words):
     options = {"footage": footage, "out": tmp_path / "out", **change}
     with pytest.raises(InputError, match=words):
@@ -218,8 +220,7 @@ def test_real_clips(world, data_dir, tmp_path):
 
 
 def _both(footage, out):
-    world = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8,
-                       patch_size=(1, 4, 4))
+    world = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8, patch_size=(1, 4, 4))
     prepare(world, PrepareOptions(footage, out, frames=9))
 
 
@@ -242,6 +243,7 @@ def test_footage_of_one_name_twice_is_refused(footage, tmp_path):
 
 # -- the published layout -------------------------------------------------------------------------------------------
 
+
 def saved(tensor):
     stream = io.BytesIO()
     torch.save({"latent": tensor}, stream)
@@ -252,11 +254,16 @@ def sample(seed=0, **changes):
     g = torch.Generator().manual_seed(seed)
     target, memory = torch.randn(3, 8, 4, 6, generator=g), torch.randn(3, 8, 4, 6, generator=g)
     memory[:, :, :2] = 0
-    files = {"train_target_rgb.pt": saved(target), "train_target_scene_proj_rgb.pt": saved(memory.bfloat16()),
-             "train_preceding_rgb.pt": saved(torch.randn(2, 8, 4, 6, generator=g)),
-             "train_preceding_scene_proj_rgb.pt": saved(torch.randn(2, 8, 4, 6, generator=g)),
-             "train_reference_rgb.pt": saved(torch.randn(8, 1, 4, 6, generator=g)),
-             "train_target_rgb.txt": b"a room", "train_sample.json": b"{}", "train_target_rgb_frame0.png": b"png"}
+    files = {
+        "train_target_rgb.pt": saved(target),
+        "train_target_scene_proj_rgb.pt": saved(memory.bfloat16()),
+        "train_preceding_rgb.pt": saved(torch.randn(2, 8, 4, 6, generator=g)),
+        "train_preceding_scene_proj_rgb.pt": saved(torch.randn(2, 8, 4, 6, generator=g)),
+        "train_reference_rgb.pt": saved(torch.randn(8, 1, 4, 6, generator=g)),
+        "train_target_rgb.txt": b"a room",
+        "train_sample.json": b"{}",
+        "train_target_rgb_frame0.png": b"png",
+    }
     return pickle.dumps({k: v for k, v in (files | changes).items() if v is not None}, protocol=5)
 
 
@@ -269,9 +276,13 @@ class Evil:
 def published(tmp_path_factory):
     lmdb = pytest.importorskip("lmdb", reason="the extra `train` is not installed: pip install lmdb")
     folder = tmp_path_factory.mktemp("published")
-    values = {"00000000": sample(0), "00000001": pickle.dumps({"train_target_rgb.pt": Evil()}),
-              "00000002": sample(2, **{"train_target_rgb.pt": None}),
-              "00000003": sample(3, **{"train_target_rgb.pt": pickle.dumps(Evil())}), "00000004": b"nonsense"}
+    values = {
+        "00000000": sample(0),
+        "00000001": pickle.dumps({"train_target_rgb.pt": Evil()}),
+        "00000002": sample(2, **{"train_target_rgb.pt": None}),
+        "00000003": sample(3, **{"train_target_rgb.pt": pickle.dumps(Evil())}),
+        "00000004": b"nonsense",
+    }
     environment = lmdb.open(str(folder / "shard_000.lmdb"), map_size=1 << 24)
     with environment.begin(write=True) as transaction:
         for name, value in values.items():

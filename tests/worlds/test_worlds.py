@@ -208,12 +208,15 @@ def test_hard_is_finer():
     assert busy("hard") > 1.15 * busy("standard")
 
 
-@pytest.mark.parametrize("call", [
-    lambda: World.sample(-1),
-    lambda: World.sample(0, difficulty="easy"),  # pyright: ignore[reportArgumentType]
-    lambda: World.sample(0).path("fly"),
-    lambda: World.sample(0).path("walk", 0),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: World.sample(-1),
+        lambda: World.sample(0, difficulty="easy"),  # pyright: ignore[reportArgumentType]
+        lambda: World.sample(0).path("fly"),
+        lambda: World.sample(0).path("walk", 0),
+    ],
+)
 def test_wrong_requests_say_what_is_accepted(call):
     with pytest.raises(InputError, match="got"):
         call()

@@ -175,8 +175,10 @@ class CameraFile(Common):
     """What the file's matrices are, where its format does not say or says it wrong."""
     out: Annotated[Path | None, _unset("PATH", "nothing is written")] = None
     """Where to write the converted path: a file, or a folder for colmap."""
-    format: Annotated[Literal["re10k", "npz", "tum", "motionctrl", "colmap", "nerfstudio"] | None,
-                      _unset("{re10k,npz,tum,motionctrl,colmap,nerfstudio}", "needed with --out")] = None
+    format: Annotated[
+        Literal["re10k", "npz", "tum", "motionctrl", "colmap", "nerfstudio"] | None,
+        _unset("{re10k,npz,tum,motionctrl,colmap,nerfstudio}", "needed with --out"),
+    ] = None
     """How to write it."""
     size: Annotated[tuple[int, int] | None, _unset("H W", "needed by colmap and nerfstudio")] = None
     """Height and width of the images in pixels."""
@@ -530,11 +532,24 @@ class Demo(Walking):
 
 
 COMMANDS: dict[type[Common], str] = {
-    Generate: "generate", Plan: "plan", CameraFile: "camera", Inspect: "inspect", Export: "export", Convert: "convert",
-    BenchMemory: "bench_memory", BenchEfficiency: "bench_efficiency", EvaluateSynthetic: "evaluate",
-    EvaluateUnseen: "evaluate", EvaluatePrompted: "evaluate", EvaluateRevisit: "evaluate",
-    EvaluateReal: "evaluate", EvaluateRe10k: "evaluate", EvaluateWorldScore: "evaluate",
-    Prepare: "prepare", Train: "train", Demo: "demo",
+    Generate: "generate",
+    Plan: "plan",
+    CameraFile: "camera",
+    Inspect: "inspect",
+    Export: "export",
+    Convert: "convert",
+    BenchMemory: "bench_memory",
+    BenchEfficiency: "bench_efficiency",
+    EvaluateSynthetic: "evaluate",
+    EvaluateUnseen: "evaluate",
+    EvaluatePrompted: "evaluate",
+    EvaluateRevisit: "evaluate",
+    EvaluateReal: "evaluate",
+    EvaluateRe10k: "evaluate",
+    EvaluateWorldScore: "evaluate",
+    Prepare: "prepare",
+    Train: "train",
+    Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
 
@@ -585,7 +600,12 @@ def parse(argv: Sequence[str]) -> Common:
         print(f"mirage {version('mirage')}")
         sys.exit(0)
     words = "Video world models that remember. `mirage SUBCOMMAND --help` shows units and defaults."
-    typed: Any = tyro.cli(_Typed, prog="mirage", description=words, args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
-                          config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes))
+    typed: Any = tyro.cli(
+        _Typed,
+        prog="mirage",
+        description=words,
+        args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
+        config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes),
+    )
     request: Any = typed.what if isinstance(typed, _Bench | _Evaluate) else typed
     return request

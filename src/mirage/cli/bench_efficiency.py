@@ -39,17 +39,26 @@ def run(asked: BenchEfficiency) -> Result:
 def _walk(asked: BenchEfficiency) -> dict[str, Any]:
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("measuring", total=asked.chunks + 1) as show:
-        return efficiency.run_efficiency(world, memories=asked.memories, chunks=asked.chunks, steps=asked.steps,
-                                         seed=asked.seed, progress=lambda what, number, of: show(number, what))
+        return efficiency.run_efficiency(
+            world,
+            memories=asked.memories,
+            chunks=asked.chunks,
+            steps=asked.steps,
+            seed=asked.seed,
+            progress=lambda what, number, of: show(number, what),
+        )
 
 
 def _real_scale(asked: BenchEfficiency) -> dict[str, Any]:
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[asked.dtype]
     vae, block = random_autoencoder(dtype=dtype), random_block(dtype=dtype)
     with progress("real scale", total=5) as show:
-        found = efficiency.run_real_scale(lambda latents: StreamDecoder(vae).decode(latents),
-                                          lambda frame: StreamEncoder(vae).encode(frame), block,
-                                          progress=lambda what, number, of: show(number, what))
+        found = efficiency.run_real_scale(
+            lambda latents: StreamDecoder(vae).decode(latents),
+            lambda frame: StreamEncoder(vae).encode(frame),
+            block,
+            progress=lambda what, number, of: show(number, what),
+        )
     return {**found, "networks": f"Wan2.2-TI2V-5B's sizes, random weights, {asked.dtype}"}
 
 
@@ -57,29 +66,53 @@ def _tables(measured: dict[str, Any]) -> list[str]:
     """Milliseconds per new frame by stage (median and quartiles over the chunks), the cache, and the fall of steps."""
     stages, chunks = measured["stages"], measured["chunks"]
     first = next(iter(stages))
-    taken = [{"ms per new frame": stage, **{name: _quartiles(stages[name][stage]) for name in stages}}
-             for stage in stages[first]]
-    cache = [{"after chunk": row["chunk"],
-              **{f"{name}, MiB": chunks[name][number]["cache_bytes"] / 2**20 for name in chunks}}
-             for number, row in enumerate(chunks[first])]
-    return [markdown_table(taken), markdown_table(cache), "Seconds per chunk, end to end, as denoising steps fall:\n",
-            markdown_table(measured["steps"])]
+    taken = [
+        {"ms per new frame": stage, **{name: _quartiles(stages[name][stage]) for name in stages}}
+        for stage in stages[first]
+    ]
+    cache = [
+        {
+            "after chunk": row["chunk"],
+            **{f"{name}, MiB": chunks[name][number]["cache_bytes"] / 2**20 for name in chunks},
+        }
+        for number, row in enumerate(chunks[first])
+    ]
+    return [
+        markdown_table(taken),
+        markdown_table(cache),
+        "Seconds per chunk, end to end, as denoising steps fall:\n",
+        markdown_table(measured["steps"]),
+    ]
 
 
 def _real_tables(real: dict[str, Any]) -> list[str]:
-    rgb = [{"rgb": name, "processor seconds per chunk": value} for name, value in real["rgb"].items()
-           if isinstance(value, float)]
-    latent = [{"chunk": row["chunk"], "latent read, ms": 1e3 * row["read_s"], "write, ms": 1e3 * row["write_s"],
-               "seen through, ms": 1e3 * row["free_space_s"], "points": row["points"],
-               "MiB": row["cache_bytes"] / 2**20} for row in real["latent"][::10]]
+    rgb = [
+        {"rgb": name, "processor seconds per chunk": value}
+        for name, value in real["rgb"].items()
+        if isinstance(value, float)
+    ]
+    latent = [
+        {
+            "chunk": row["chunk"],
+            "latent read, ms": 1e3 * row["read_s"],
+            "write, ms": 1e3 * row["write_s"],
+            "seen through, ms": 1e3 * row["free_space_s"],
+            "points": row["points"],
+            "MiB": row["cache_bytes"] / 2**20,
+        }
+        for row in real["latent"][::10]
+    ]
     denoiser = [{"denoiser": name, "processor seconds": value} for name, value in real["denoiser"].items()]
-    return [*map(markdown_table, (latent, rgb, denoiser, real["memory"])),
-            "Seconds per chunk, end to end, every frame decoded to be looked at:\n",
-            markdown_table(real["steps"]["shown"]), "The same, when nobody looks, so that only rgb decodes:\n",
-            markdown_table(real["steps"]["unseen"]),
-            f"Conditioning, rgb over latent: {real['conditioning_ratio']:.0f} times; without the codec: "
-            f"{real['conditioning_ratio_without_codec']:.0f} times. As published, end to end: "
-            f"{efficiency.PUBLISHED} times.\n"]
+    return [
+        *map(markdown_table, (latent, rgb, denoiser, real["memory"])),
+        "Seconds per chunk, end to end, every frame decoded to be looked at:\n",
+        markdown_table(real["steps"]["shown"]),
+        "The same, when nobody looks, so that only rgb decodes:\n",
+        markdown_table(real["steps"]["unseen"]),
+        f"Conditioning, rgb over latent: {real['conditioning_ratio']:.0f} times; without the codec: "
+        f"{real['conditioning_ratio_without_codec']:.0f} times. As published, end to end: "
+        f"{efficiency.PUBLISHED} times.\n",
+    ]
 
 
 def _quartiles(value: dict[str, float]) -> str:

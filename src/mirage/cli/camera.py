@@ -25,8 +25,10 @@ def run(asked: CameraFile) -> Result:
     print(f"  path length {summary['length']:.4g} units, {summary['straight']:.4g} from first to last")
     print(f"  turns {summary['turned']:.4g} degrees in all, {summary['turn']:.4g} from first to last")
     print(f"  largest step {summary['largest_step']:.4g} units and {summary['largest_turn']:.4g} degrees")
-    print(f"  field of view {summary['fov'][0]:.4g} x {summary['fov'][1]:.4g} degrees"
-          + ("" if summary["same_intrinsics"] else " at first; it changes along the path"))
+    print(
+        f"  field of view {summary['fov'][0]:.4g} x {summary['fov'][1]:.4g} degrees"
+        + ("" if summary["same_intrinsics"] else " at first; it changes along the path")
+    )
     if asked.out is not None and asked.format is not None:
         save_cameras(asked.out, camera.to(torch.float64), format=asked.format, size=asked.size)
         summary["wrote"] = str(asked.out)
@@ -42,11 +44,15 @@ def described(camera: Camera) -> dict[str, Any]:
     fx, fy, cx, cy = camera.intrinsics[0].double()
     wide = torch.rad2deg(torch.atan(cx / fx) + torch.atan((1 - cx) / fx))
     high = torch.rad2deg(torch.atan(cy / fy) + torch.atan((1 - cy) / fy))
-    return {"frames": len(camera), "length": float(steps.sum()),
-            "straight": float((camera.center[-1] - camera.center[0]).norm()),
-            "turned": float(turns.sum()), "turn": float(rotation_angle(rotation[0].T @ rotation[-1])),
-            "largest_step": float(steps.max()) if len(steps) else 0.0,
-            "largest_turn": float(turns.max()) if len(turns) else 0.0,
-            "fov": [float(wide), float(high)], "intrinsics": camera.intrinsics[0].tolist(),
-            "same_intrinsics": bool(torch.allclose(camera.intrinsics, camera.intrinsics[:1], atol=1e-6))}
-
+    return {
+        "frames": len(camera),
+        "length": float(steps.sum()),
+        "straight": float((camera.center[-1] - camera.center[0]).norm()),
+        "turned": float(turns.sum()),
+        "turn": float(rotation_angle(rotation[0].T @ rotation[-1])),
+        "largest_step": float(steps.max()) if len(steps) else 0.0,
+        "largest_turn": float(turns.max()) if len(turns) else 0.0,
+        "fov": [float(wide), float(high)],
+        "intrinsics": camera.intrinsics[0].tolist(),
+        "same_intrinsics": bool(torch.allclose(camera.intrinsics, camera.intrinsics[:1], atol=1e-6)),
+    }

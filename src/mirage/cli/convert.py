@@ -18,8 +18,14 @@ def run(asked: Convert) -> Result:
 
     dtype = None if asked.dtype == "stored" else getattr(torch, asked.dtype)
     with progress("converting", total=1.0) as show:
-        written = convert(asked.source, asked.out, dtype=dtype, heads=asked.heads, alpha=asked.alpha,
-                          progress=lambda done, total: show(done / max(total, 1), ""))
+        written = convert(
+            asked.source,
+            asked.out,
+            dtype=dtype,
+            heads=asked.heads,
+            alpha=asked.alpha,
+            progress=lambda done, total: show(done / max(total, 1), ""),
+        )
     sizes = {kind: size(path) for kind, path in written.items()}
     for kind, path in written.items():
         print(f"wrote {path}: {kind.replace('_', ' ')}, {sizes[kind] / 2**20:,.1f} MiB")
@@ -30,5 +36,12 @@ def run(asked: Convert) -> Result:
     whole = (asked.out / "model_index.json").is_file()
     if whole:
         print(f"      use it with --model {asked.out}")
-    return Result({"source": str(asked.source), "out": str(asked.out), "whole_model": whole,
-                   "written": {kind: str(path) for kind, path in written.items()}, "bytes": sizes})
+    return Result(
+        {
+            "source": str(asked.source),
+            "out": str(asked.out),
+            "whole_model": whole,
+            "written": {kind: str(path) for kind, path in written.items()},
+            "bytes": sizes,
+        }
+    )

@@ -50,21 +50,44 @@ def run(asked: Demo) -> Result:
     walks: dict[str, Tensor] = {}
     reports: dict[str, Any] = {}
     for name, memory in (("with memory", None), ("without memory", NoMemory(model.channels))):
-        session = Session(model, truth[0], camera=path[0], prompt=scene.caption, memory=memory, seed=asked.seed,
-                          settings=Settings(steps=asked.steps))
+        session = Session(
+            model,
+            truth[0],
+            camera=path[0],
+            prompt=scene.caption,
+            memory=memory,
+            seed=asked.seed,
+            settings=Settings(steps=asked.steps),
+        )
         walks[name], reports[name] = _walked(session, path, asked.out / f"{name.replace(' ', '_')}.mp4", name)
         reports[name]["return_psnr"] = float(psnr(walks[name][back], truth[back]).mean())
-        print(f"{name:>14}: {reports[name]['return_psnr']:.2f} dB on return, {reports[name]['seconds']:.1f} s, "
-              f"memory {reports[name]['memory_bytes'] / 2**20:.2f} MiB")
+        print(
+            f"{name:>14}: {reports[name]['return_psnr']:.2f} dB on return, {reports[name]['seconds']:.1f} s, "
+            f"memory {reports[name]['memory_bytes'] / 2**20:.2f} MiB"
+        )
 
     save_image(asked.out / "demo.png", _sheet(truth, walks, reports, scene.caption))
     seconds = time.perf_counter() - started
-    summary = {"folder": str(asked.out), "seed": asked.seed, "frames": len(path), "seconds": seconds,
-               "peak_memory_bytes": peak_memory(),
-               "return_psnr": {name: report["return_psnr"] for name, report in reports.items()}}
-    write_receipt(asked.out / "receipt.json", {**summary, "command": sys.argv[1:], "versions": versions(),
-                                               "model": asked.model, **additions(asked),
-                                               "caption": scene.caption, "walks": reports})
+    summary = {
+        "folder": str(asked.out),
+        "seed": asked.seed,
+        "frames": len(path),
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory(),
+        "return_psnr": {name: report["return_psnr"] for name, report in reports.items()},
+    }
+    write_receipt(
+        asked.out / "receipt.json",
+        {
+            **summary,
+            "command": sys.argv[1:],
+            "versions": versions(),
+            "model": asked.model,
+            **additions(asked),
+            "caption": scene.caption,
+            "walks": reports,
+        },
+    )
     print(f"wrote {asked.out}/demo.png, three videos and receipt.json in {seconds:.0f} s")
     return Result(summary)
 
@@ -78,16 +101,24 @@ def _walked(session: Session, path, out: Path, name: str) -> tuple[Tensor, dict[
             video.write(chunk.frames)
             frames.append(chunk.frames)
             chunks.append(chunk_report(chunk))
-    return torch.cat(frames), {"seconds": time.perf_counter() - started, "points": len(session.memory),
-                               "memory_bytes": session.memory.nbytes, "chunks": chunks}
+    return torch.cat(frames), {
+        "seconds": time.perf_counter() - started,
+        "points": len(session.memory),
+        "memory_bytes": session.memory.nbytes,
+        "chunks": chunks,
+    }
 
 
 def _sheet(truth: Tensor, walks: dict[str, Tensor], reports: dict[str, Any], caption: str) -> Tensor:
     """Rows truth, with, without; columns from the start over the farthest point to the return."""
     last = len(truth) - 1
     columns = torch.linspace(0, last, 7).round().long()
-    words = ["start", *(f"frame {i}" for i in columns[1:3].tolist()), f"frame {last // 2}: far away",
-             *(f"frame {i}" for i in columns[4:6].tolist())]
+    words = [
+        "start",
+        *(f"frame {i}" for i in columns[1:3].tolist()),
+        f"frame {last // 2}: far away",
+        *(f"frame {i}" for i in columns[4:6].tolist()),
+    ]
     captions = {"truth": [*words, "return"]}
     for name, report in reports.items():
         captions[name] = [*words, f"return: {report['return_psnr']:.1f} dB"]

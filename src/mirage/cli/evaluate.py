@@ -19,8 +19,15 @@ from mirage.cli.arguments import (
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 
-Evaluate = (EvaluateSynthetic | EvaluateUnseen | EvaluatePrompted | EvaluateRevisit | EvaluateReal | EvaluateRe10k
-            | EvaluateWorldScore)
+Evaluate = (
+    EvaluateSynthetic
+    | EvaluateUnseen
+    | EvaluatePrompted
+    | EvaluateRevisit
+    | EvaluateReal
+    | EvaluateRe10k
+    | EvaluateWorldScore
+)
 
 
 def run(asked: Evaluate) -> Result:
@@ -58,16 +65,24 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     from mirage.models.world import load_world_model
 
     memories = asked.memories or tuple(m for m in synthetic.SyntheticOptions.memories if m in synthetic.VARIANTS)
-    options = synthetic.SyntheticOptions(out=asked.out, worlds=asked.worlds, chunks=asked.chunks, seed=asked.seed,
-                                         memories=memories, kinds=asked.kinds or synthetic.SyntheticOptions.kinds,
-                                         moving=asked.moving, keep=asked.keep_frames,
-                                         model=_model(asked))
+    options = synthetic.SyntheticOptions(
+        out=asked.out,
+        worlds=asked.worlds,
+        chunks=asked.chunks,
+        seed=asked.seed,
+        memories=memories,
+        kinds=asked.kinds or synthetic.SyntheticOptions.kinds,
+        moving=asked.moving,
+        keep=asked.keep_frames,
+        model=_model(asked),
+    )
     synthetic.check(options)
     synthetic.check_variants(options.memories)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
-        return synthetic.run_synthetic(world, options, steps=asked.steps,
-                                       progress=lambda name, number, of: show(number - 1, name))
+        return synthetic.run_synthetic(
+            world, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
+        )
 
 
 def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
@@ -75,35 +90,51 @@ def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
     from mirage.models.world import load_world_model
 
     defaults = unseen.UnseenOptions
-    options = defaults(out=asked.out, worlds=asked.worlds, chunks=asked.chunks, seed=asked.seed,
-                       memories=asked.memories or defaults.memories, moves=asked.moves or defaults.moves,
-                       gaps=asked.gaps, model=_model(asked))
+    options = defaults(
+        out=asked.out,
+        worlds=asked.worlds,
+        chunks=asked.chunks,
+        seed=asked.seed,
+        memories=asked.memories or defaults.memories,
+        moves=asked.moves or defaults.moves,
+        gaps=asked.gaps,
+        model=_model(asked),
+    )
     unseen.check(options)
     synthetic.check_variants(options.memories)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
-        return unseen.run_unseen(world, options, steps=asked.steps,
-                                 progress=lambda name, number, of: show(number - 1, name))
+        return unseen.run_unseen(
+            world, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
+        )
 
 
 def _prompted(asked: EvaluatePrompted) -> dict[str, Any]:
     from mirage.evaluation import prompted
     from mirage.models.world import load_world_model
 
-    options = prompted.PromptedOptions(out=asked.out, worlds=asked.worlds, seed=asked.seed, colours=asked.colours,
-                                       model=_model(asked))
+    options = prompted.PromptedOptions(
+        out=asked.out, worlds=asked.worlds, seed=asked.seed, colours=asked.colours, model=_model(asked)
+    )
     prompted.check(options)
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=asked.worlds) as show:
-        return prompted.run_prompted(world, options, steps=asked.steps,
-                                     progress=lambda name, number, of: show(number - 1, name))
+        return prompted.run_prompted(
+            world, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
+        )
 
 
 def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:
     from mirage.evaluation import revisit
 
-    options = revisit.RevisitOptions(rollouts=tuple(Path(path) for path in asked.rollouts), out=asked.out,
-                                     metres=asked.metres, lpips=asked.lpips, dino=asked.dino, seed=asked.seed)
+    options = revisit.RevisitOptions(
+        rollouts=tuple(Path(path) for path in asked.rollouts),
+        out=asked.out,
+        metres=asked.metres,
+        lpips=asked.lpips,
+        dino=asked.dino,
+        seed=asked.seed,
+    )
     with progress("evaluating", total=len(asked.rollouts)) as show:
         return revisit.run_revisit(options, progress=lambda name, number, of: show(number - 1, name))
 
@@ -112,8 +143,9 @@ def _real(asked: EvaluateReal) -> dict[str, Any]:
     from mirage.evaluation import scenes7
     from mirage.models.world import load_world_model
 
-    options = scenes7.RealOptions(frames=asked.frames, out=asked.out, gaps=asked.gaps, pairs=asked.pairs,
-                                  model=asked.model)
+    options = scenes7.RealOptions(
+        frames=asked.frames, out=asked.out, gaps=asked.gaps, pairs=asked.pairs, model=asked.model
+    )
     scenes7.check(options)
     world = load_world_model(asked.model)
     with progress("evaluating", total=len(asked.gaps) * asked.pairs) as show:
@@ -127,9 +159,19 @@ def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
     if asked.generated is not None and asked.size is None:
         raise InputError("--generated needs --size H W, the size of its pictures")
     options = re10k.Re10kOptions(
-        clips=asked.clips, out=asked.out, frames=asked.frames, start=asked.start, stride=asked.stride,
-        index=asked.index, scale=asked.scale, loop=not asked.one_way, limit=asked.limit, generated=asked.generated,
-        lpips=asked.lpips, model=_made_by(asked))
+        clips=asked.clips,
+        out=asked.out,
+        frames=asked.frames,
+        start=asked.start,
+        stride=asked.stride,
+        index=asked.index,
+        scale=asked.scale,
+        loop=not asked.one_way,
+        limit=asked.limit,
+        generated=asked.generated,
+        lpips=asked.lpips,
+        model=_made_by(asked),
+    )
     tasks = re10k.tasks_of(options)
     generate = None
     if asked.generated is None:
@@ -146,13 +188,23 @@ def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
     from mirage.models.world import load_world_model
 
     options = worldscore.WorldScoreOptions(
-        dataset=asked.dataset, out=asked.out, movement=asked.movement, frames=asked.frames, speed=asked.speed,
-        fps=asked.fps, limit=asked.limit, model=_made_by(asked))
+        dataset=asked.dataset,
+        out=asked.out,
+        movement=asked.movement,
+        frames=asked.frames,
+        speed=asked.speed,
+        fps=asked.fps,
+        limit=asked.limit,
+        model=_made_by(asked),
+    )
     count = len(worldscore.check(options))
     world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=count) as show:
-        return worldscore.run_worldscore(replace(options, size=world.size), _generator(world, asked),
-                                         progress=lambda name, number, of: show(number - 1, name))
+        return worldscore.run_worldscore(
+            replace(options, size=world.size),
+            _generator(world, asked),
+            progress=lambda name, number, of: show(number - 1, name),
+        )
 
 
 def _generator(world: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
@@ -160,8 +212,12 @@ def _generator(world: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
     from mirage.rollout.memories import make_memory
     from mirage.rollout.session import Settings
 
-    return walk.generator(world, memory=lambda world: make_memory(asked.memory, world),
-                          settings=Settings(steps=asked.steps), seed=asked.seed)
+    return walk.generator(
+        world,
+        memory=lambda world: make_memory(asked.memory, world),
+        settings=Settings(steps=asked.steps),
+        seed=asked.seed,
+    )
 
 
 def _made_by(asked: EvaluateRe10k | EvaluateWorldScore) -> str:

@@ -32,11 +32,19 @@ def run(asked: Export) -> Result:
 
             world = load_world_model(asked.model)
             if world.channels != memory.channels:
-                raise InputError(f"--model {asked.model} has {world.channels} latent channels and the world "
-                                 f"{memory.channels}; expected the model that made it")
+                raise InputError(
+                    f"--model {asked.model} has {world.channels} latent channels and the world "
+                    f"{memory.channels}; expected the model that made it"
+                )
             colours = true_colours(memory, world)
-        save_ply(asked.ply, Points(points.position, (colours * 255).round().to(torch.uint8),
-                                   {"frame": points.frame, "footprint": points.footprint}))
+        save_ply(
+            asked.ply,
+            Points(
+                points.position,
+                (colours * 255).round().to(torch.uint8),
+                {"frame": points.frame, "footprint": points.footprint},
+            ),
+        )
         summary["ply"] = str(asked.ply)
         print(f"wrote {asked.ply}: {len(memory):,} points, {'false' if asked.model is None else 'decoded'} colours")
     if asked.cameras is not None:

@@ -45,8 +45,10 @@ from mirage.rollout.session import Segmenter, Settings
 
 FIELD_OF_VIEW = 65.0
 PICTURES = 8  # on the contact sheet
-BRANCH_CACHED = ("--cache does not go with the memory branch, whose hints would be stale in the steps that are left "
-                 "out; accepted with --conditioning guidance")
+BRANCH_CACHED = (
+    "--cache does not go with the memory branch, whose hints would be stale in the steps that are left "
+    "out; accepted with --conditioning guidance"
+)
 
 
 def run(asked: Generate) -> Result:
@@ -59,14 +61,22 @@ def run(asked: Generate) -> Result:
     prompts = None if asked.prompts is None else load_prompts(asked.prompts)
     video = VideoWriter(asked.out, fps=asked.fps)
     start = None if asked.world else _start(asked)
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora, device=device, quantize=asked.quantize,
-                             offload=asked.offload, tile=asked.tile)
+    world = load_world_model(
+        asked.model,
+        branch=asked.branch,
+        lora=asked.lora,
+        device=device,
+        quantize=asked.quantize,
+        offload=asked.offload,
+        tile=asked.tile,
+    )
     loaded = time.perf_counter()
     conditioning = _prepared(asked, world)
     estimator = make_estimator(asked.depth_model, device=device)
     named = _named(asked, device)
-    session, path, first = _continued(asked, world, estimator, named) if start is None else _begun(
-        asked, start, world, estimator, named)
+    session, path, first = (
+        _continued(asked, world, estimator, named) if start is None else _begun(asked, start, world, estimator, named)
+    )
     by_chunk = prompts.by_chunk(len(path), world.chunk_frames) if prompts else {}
     prompt, begun = session.prompt, time.perf_counter()
 
@@ -91,39 +101,83 @@ def run(asked: Generate) -> Result:
             stopped = True
 
     numbers = [str(number) for number in sorted(chosen) if number < video.frames]
-    save_image(sheet, contact_sheet({session.prompt or asked.out.name: torch.stack(shown)}, columns=PICTURES,
-                                    captions={session.prompt or asked.out.name: numbers}))
+    save_image(
+        sheet,
+        contact_sheet(
+            {session.prompt or asked.out.name: torch.stack(shown)},
+            columns=PICTURES,
+            captions={session.prompt or asked.out.name: numbers},
+        ),
+    )
     if asked.save_world and not stopped:
         session.save(asked.save_world)
     ended = time.perf_counter()
-    write_receipt(receipt, {
-        "command": sys.argv[1:], "versions": versions(), "model": asked.model, **additions(asked), "seed": session.seed,
-        "prompt": prompt, "prompts": {str(number): text for number, text in by_chunk.items()},
-        "negative_prompt": asked.negative_prompt, "guidance_scale": asked.guidance_scale,
-        "flow_shift": session.settings.flow_shift, "conditioning": conditioning, "cache": asked.cache,
-        "steps": session.settings.steps or world.default_steps, "draft": asked.draft,
-        "noise_scale": session.settings.noise_scale, "memory": asked.memory,
-        "memory_budget": asked.memory_budget, "depth_model": asked.depth_model, "moving": asked.moving,
-        "device": str(device), "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
-        "size": list(world.size), "frames": video.frames, "fps": asked.fps,
-        "stopped": stopped, "peak_memory_bytes": peak_memory(),
-        "seconds": {"load": loaded - started, "begin": begun - loaded, "walk": ended - begun, "total": ended - started},
-        "chunks": chunks,
-    })
-    print(f"wrote {asked.out}: {video.frames} frames in {len(chunks)} chunks, {ended - started:.1f} s, memory "
-          f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB")
+    write_receipt(
+        receipt,
+        {
+            "command": sys.argv[1:],
+            "versions": versions(),
+            "model": asked.model,
+            **additions(asked),
+            "seed": session.seed,
+            "prompt": prompt,
+            "prompts": {str(number): text for number, text in by_chunk.items()},
+            "negative_prompt": asked.negative_prompt,
+            "guidance_scale": asked.guidance_scale,
+            "flow_shift": session.settings.flow_shift,
+            "conditioning": conditioning,
+            "cache": asked.cache,
+            "steps": session.settings.steps or world.default_steps,
+            "draft": asked.draft,
+            "noise_scale": session.settings.noise_scale,
+            "memory": asked.memory,
+            "memory_budget": asked.memory_budget,
+            "depth_model": asked.depth_model,
+            "moving": asked.moving,
+            "device": str(device),
+            "offload": asked.offload,
+            "quantize": asked.quantize,
+            "tile": asked.tile,
+            "size": list(world.size),
+            "frames": video.frames,
+            "fps": asked.fps,
+            "stopped": stopped,
+            "peak_memory_bytes": peak_memory(),
+            "seconds": {
+                "load": loaded - started,
+                "begin": begun - loaded,
+                "walk": ended - begun,
+                "total": ended - started,
+            },
+            "chunks": chunks,
+        },
+    )
+    print(
+        f"wrote {asked.out}: {video.frames} frames in {len(chunks)} chunks, {ended - started:.1f} s, memory "
+        f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB"
+    )
     print(f"      {sheet} and {receipt}" + (f"; the world is in {asked.save_world}" if asked.save_world else ""))
     if stopped:
         print(f"mirage: stopped after {video.frames} of {total} frames; {asked.out} holds them", file=sys.stderr)
-    summary = {"video": str(asked.out), "sheet": str(sheet), "receipt": str(receipt), "frames": video.frames,
-               "chunks": len(chunks), "seed": session.seed, "seconds": ended - started,
-               "points": len(session.memory), "memory_bytes": session.memory.nbytes,
-               "peak_memory_bytes": peak_memory(), "stopped": stopped}
+    summary = {
+        "video": str(asked.out),
+        "sheet": str(sheet),
+        "receipt": str(receipt),
+        "frames": video.frames,
+        "chunks": len(chunks),
+        "seed": session.seed,
+        "seconds": ended - started,
+        "points": len(session.memory),
+        "memory_bytes": session.memory.nbytes,
+        "peak_memory_bytes": peak_memory(),
+        "stopped": stopped,
+    }
     return Result(summary, 130 if stopped else 0)
 
 
-def walk(session: Session, path: Camera, *, prompts: Mapping[int, str] = MappingProxyType({}),
-         what: str = "walking") -> Iterator[Chunk]:
+def walk(
+    session: Session, path: Camera, *, prompts: Mapping[int, str] = MappingProxyType({}), what: str = "walking"
+) -> Iterator[Chunk]:
     """`session.follow(path)` with a progress bar; on a GPU chunks come decoded, which ran beside the next one."""
     count = len(list(windows(len(path), session.world.chunk_frames)))
     steps = session.settings.steps or session.world.default_steps
@@ -152,12 +206,30 @@ def pictures(frames: Tensor, chosen: Collection[int], *, first: int) -> list[Ten
 def chunk_report(chunk: Chunk) -> dict[str, Any]:
     """What a receipt tells of a chunk; plain and finite."""
     fit = chunk.alignment
-    lock = None if fit is None else {name: value if math.isfinite(value) else None for name, value in (
-        ("scale", fit.scale), ("shift", fit.shift), ("residual", fit.residual), ("overlap", fit.overlap))}
-    return {"index": chunk.index, "frames": len(chunk.camera), "seconds": dict(chunk.timings),
-            "points": chunk.memory_points, "points_added": chunk.points_added, "memory_bytes": chunk.memory_bytes,
-            "known": float(chunk.readout.mask.float().mean()), "references": chunk.references,
-            "scale_lock": lock and {**lock, "accepted": fit and fit.accepted, "reason": fit and fit.reason}}
+    lock = (
+        None
+        if fit is None
+        else {
+            name: value if math.isfinite(value) else None
+            for name, value in (
+                ("scale", fit.scale),
+                ("shift", fit.shift),
+                ("residual", fit.residual),
+                ("overlap", fit.overlap),
+            )
+        }
+    )
+    return {
+        "index": chunk.index,
+        "frames": len(chunk.camera),
+        "seconds": dict(chunk.timings),
+        "points": chunk.memory_points,
+        "points_added": chunk.points_added,
+        "memory_bytes": chunk.memory_bytes,
+        "known": float(chunk.readout.mask.float().mean()),
+        "references": chunk.references,
+        "scale_lock": lock and {**lock, "accepted": fit and fit.accepted, "reason": fit and fit.reason},
+    }
 
 
 def additions(asked: Walking) -> dict[str, str | None]:
@@ -167,17 +239,28 @@ def additions(asked: Walking) -> dict[str, str | None]:
 
 def parse_bytes(text: str) -> int:
     """A number of bytes from "8MiB", "200 KB" or "65536"."""
-    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30,
-             "tib": 2**40}
+    units = {
+        "": 1,
+        "b": 1,
+        "kb": 10**3,
+        "mb": 10**6,
+        "gb": 10**9,
+        "kib": 2**10,
+        "mib": 2**20,
+        "gib": 2**30,
+        "tib": 2**40,
+    }
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", text.lower())
     size = float(found[1]) * units.get(found[2], 0) if found else 0
     if not 1 <= size <= MOST_BYTES:
-        raise InputError(f"a memory budget is a size above 0 such as 8MiB or 200KB, at most {MOST_BYTES >> 40}TiB; got "
-                         f"{text[:80]!r}")
+        raise InputError(
+            f"a memory budget is a size above 0 such as 8MiB or 200KB, at most {MOST_BYTES >> 40}TiB; got {text[:80]!r}"
+        )
     return int(size)
 
 
 # -- what was asked for ---------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, eq=False)
 class _Start:
@@ -213,8 +296,10 @@ def _check(asked: Generate) -> torch.device:
             if getattr(asked, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} is about a latent memory, not --memory {asked.memory}")
     if asked.frames is not None and (asked.frames < 1 + STRIDE or whole_frames(asked.frames) != asked.frames):
-        raise InputError(f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...); the next lower is "
-                         f"{max(whole_frames(max(asked.frames, 1)), 1 + STRIDE)}")
+        raise InputError(
+            f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...); the next lower is "
+            f"{max(whole_frames(max(asked.frames, 1)), 1 + STRIDE)}"
+        )
     if asked.steps is not None and not 1 <= asked.steps <= 1000:
         raise InputError(f"--steps {asked.steps}: expected 1 to 1000")
     if asked.fov is not None and not 1 <= asked.fov <= 170:
@@ -278,7 +363,7 @@ def _painted(asked: Generate, *, frames: int, start: int) -> Segmenter | None:
         raise InputError(f"--static-mask {asked.static_mask} has {len(mask)} frames, and the walk needs {frames}")
 
     def moving(first: int, count: int, frames: Callable[[], Tensor]) -> Tensor:
-        return mask[first - start:][:count]
+        return mask[first - start :][:count]
 
     return moving
 
@@ -294,37 +379,49 @@ def _named(asked: Generate, device: torch.device) -> Segmenter | None:
 
 def _path(asked: Generate, camera: Camera) -> Camera:
     """The path [1 + 4k] from where `camera` stands."""
-    path = load_trajectory(asked.trajectory, start=camera, frames=asked.frames, resample=asked.resample,
-                           convention=asked.convention)
+    path = load_trajectory(
+        asked.trajectory, start=camera, frames=asked.frames, resample=asked.resample, convention=asked.convention
+    )
     whole = whole_frames(len(path))
     if whole < 1 + STRIDE:
-        raise InputError(f"the path {asked.trajectory!r} has {len(path)} poses; a walk needs at least {1 + STRIDE} "
-                         "(--frames with --resample makes more)")
+        raise InputError(
+            f"the path {asked.trajectory!r} has {len(path)} poses; a walk needs at least {1 + STRIDE} "
+            "(--frames with --resample makes more)"
+        )
     if whole < len(path):
         print(f"the path has {len(path)} poses and the video the first {whole} of them: 1 + 4k frames")
     return path[:whole]
 
 
-def _begun(asked: Generate, start: _Start, world: WorldModel, estimator: FromFrames | None,
-           named: Segmenter | None) -> tuple[Session, Camera, Tensor | None]:
+def _begun(
+    asked: Generate, start: _Start, world: WorldModel, estimator: FromFrames | None, named: Segmenter | None
+) -> tuple[Session, Camera, Tensor | None]:
     """A new session, its path, and the image as the video's first frame."""
     image, path = fit_image(start.image, start.path, world.size)
     policy = MemoryPolicy(max_bytes=parse_bytes(asked.memory_budget)) if asked.memory_budget else None
-    session = Session(world, image, camera=path[0], prompt=asked.prompt or "", policy=policy, seed=asked.seed or 0,
-                      depth=estimator if start.depth is None else cut_depth(start.depth, world.size),
-                      memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
-                      settings=_settings(asked, Settings()), moving=start.moving or named)
+    session = Session(
+        world,
+        image,
+        camera=path[0],
+        prompt=asked.prompt or "",
+        policy=policy,
+        seed=asked.seed or 0,
+        depth=estimator if start.depth is None else cut_depth(start.depth, world.size),
+        memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
+        settings=_settings(asked, Settings()),
+        moving=start.moving or named,
+    )
     return session, path, image
 
 
-def _continued(asked: Generate, world: WorldModel, estimator: FromFrames | None,
-               named: Segmenter | None) -> tuple[Session, Camera, Tensor | None]:
+def _continued(
+    asked: Generate, world: WorldModel, estimator: FromFrames | None, named: Segmenter | None
+) -> tuple[Session, Camera, Tensor | None]:
     """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
     assert asked.world is not None
     session = Session.load(asked.world, world, depth=estimator)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
-    session.moving = named or _painted(asked, frames=len(path) - 1,
-                                       start=STRIDE * int(session.history.number[-1]) + 1)
+    session.moving = named or _painted(asked, frames=len(path) - 1, start=STRIDE * int(session.history.number[-1]) + 1)
     if asked.prompt is not None:
         session.prompt = asked.prompt
     if asked.seed is not None:
@@ -335,9 +432,14 @@ def _continued(asked: Generate, world: WorldModel, estimator: FromFrames | None,
 
 def _settings(asked: Generate, before: Settings) -> Settings:
     """What was asked for, over what a saved session had."""
-    return dataclasses.replace(before, steps=asked.steps or before.steps,
-                               flow_shift=asked.flow_shift or before.flow_shift, conditioning=asked.conditioning,
-                               filter=asked.static_filter or before.filter,
-                               draft=before.draft if asked.draft == "auto" else asked.draft == "on",
-                               noise_scale=before.noise_scale if asked.noise_scale is None else asked.noise_scale,
-                               guidance_scale=asked.guidance_scale, negative_prompt=asked.negative_prompt)
+    return dataclasses.replace(
+        before,
+        steps=asked.steps or before.steps,
+        flow_shift=asked.flow_shift or before.flow_shift,
+        conditioning=asked.conditioning,
+        filter=asked.static_filter or before.filter,
+        draft=before.draft if asked.draft == "auto" else asked.draft == "on",
+        noise_scale=before.noise_scale if asked.noise_scale is None else asked.noise_scale,
+        guidance_scale=asked.guidance_scale,
+        negative_prompt=asked.negative_prompt,
+    )

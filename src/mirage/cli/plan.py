@@ -71,15 +71,28 @@ def run(asked: Plan) -> Result:
     chosen = _option(whole, asked.offload, asked.quantize, asked.tile, kept["most"], asked.cpu)
     options = _options(budgets, kept["most"], asked.cpu)
     summary: dict[str, Any] = {
-        "model": asked.model, "height": whole.size[0], "width": whole.size[1], "frames": kept["frames"],
-        "dtype": asked.dtype, "offload": asked.offload, "quantize": asked.quantize, "tile": asked.tile,
-        "parameters": {name: sum(weight.numel() for weight in network.parameters())
-                       for name, network in whole.networks.items()},
+        "model": asked.model,
+        "height": whole.size[0],
+        "width": whole.size[1],
+        "frames": kept["frames"],
+        "dtype": asked.dtype,
+        "offload": asked.offload,
+        "quantize": asked.quantize,
+        "tile": asked.tile,
+        "parameters": {
+            name: sum(weight.numel() for weight in network.parameters()) for name, network in whole.networks.items()
+        },
         "weights": {name: whole.weights(name, quantize=asked.quantize) for name in whole.networks},
         "work": {name: stage.work if asked.offload == "none" else stage.rested for name, stage in whole.stages.items()},
-        "decoder_cache": whole.stages["decode"].kept, "memory": kept, "peak": chosen.peak, "fullest": chosen.stage,
-        "options": [{"offload": o.offload, "quantize": o.quantize, "tile": o.tile, "peak": o.peak,
-                     "fullest": o.stage} | ({} if gpu is None else {"fits": fits(o.peak, gpu)}) for o in options],
+        "decoder_cache": whole.stages["decode"].kept,
+        "memory": kept,
+        "peak": chosen.peak,
+        "fullest": chosen.stage,
+        "options": [
+            {"offload": o.offload, "quantize": o.quantize, "tile": o.tile, "peak": o.peak, "fullest": o.stage}
+            | ({} if gpu is None else {"fits": fits(o.peak, gpu)})
+            for o in options
+        ],
     }
     _print(asked, summary, whole, options, gpu)
     return Result(summary)
@@ -91,16 +104,26 @@ def fits(peak: int, gpu: int) -> bool:
 
 
 def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: Any, *, done: int) -> Budget:
-    return budget(asked.model, dtype=DTYPES[asked.dtype], size=size, tile=tile, cpu=asked.cpu,
-                  references=Settings.references, preceding=Settings.preceding,
-                  show=lambda number, stage: show(done + number, stage))
+    return budget(
+        asked.model,
+        dtype=DTYPES[asked.dtype],
+        size=size,
+        tile=tile,
+        cpu=asked.cpu,
+        references=Settings.references,
+        preceding=Settings.preceding,
+        show=lambda number, stage: show(done + number, stage),
+    )
 
 
 def _options(budgets: dict[int | None, Budget], kept: int, cpu: bool) -> list[Option]:
     """Every way to run; full precision first, and then the one that costs least time."""
     ways = [(offload, quantize) for quantize in get_args(Quantize) for offload in get_args(Offload)]
-    return [_option(counted, offload, quantize, tile, kept, cpu) for offload, quantize in ways
-            for tile, counted in budgets.items()]
+    return [
+        _option(counted, offload, quantize, tile, kept, cpu)
+        for offload, quantize in ways
+        for tile, counted in budgets.items()
+    ]
 
 
 def _option(counted: Budget, offload: Offload, quantize: Quantize, tile: int | None, kept: int, cpu: bool) -> Option:
@@ -120,27 +143,38 @@ def _kept(asked: Plan, counted: Budget, most: int | None) -> dict[str, int]:
     if most is not None:
         memory = min(memory, most)
     history = min(latents, Settings.history) * cells * (counted.channels * 4 + 5)
-    return {"frames": frames, "chunks": len(list(windows(frames, counted.chunk_frames))),
-            "per_chunk": (counted.chunk_frames - 1) // STRIDE * per_frame, "memory": memory, "history": history,
-            "most": memory + history}
+    return {
+        "frames": frames,
+        "chunks": len(list(windows(frames, counted.chunk_frames))),
+        "per_chunk": (counted.chunk_frames - 1) // STRIDE * per_frame,
+        "memory": memory,
+        "history": history,
+        "most": memory + history,
+    }
 
 
 def _print(asked: Plan, summary: dict[str, Any], counted: Budget, options: list[Option], gpu: int | None) -> None:
     kept = summary["memory"]
-    print(f"{asked.model}, {summary['height']}x{summary['width']}, {kept['frames']} frames in {kept['chunks']} chunks, "
-          f"{asked.dtype}")
+    print(
+        f"{asked.model}, {summary['height']}x{summary['width']}, {kept['frames']} frames in {kept['chunks']} chunks, "
+        f"{asked.dtype}"
+    )
     print(f"\n{'weights':<16}{'parameters':>14}{'GiB':>9}")
     for name, size in summary["weights"].items():
         print(f"  {name:<14}{summary['parameters'][name] / 1e6:>12.1f} M{size / 2**30:>9.2f}")
-    print(f"  {'together':<14}{sum(summary['parameters'].values()) / 1e6:>12.1f} M"
-          f"{sum(summary['weights'].values()) / 2**30:>9.2f}")
+    print(
+        f"  {'together':<14}{sum(summary['parameters'].values()) / 1e6:>12.1f} M"
+        f"{sum(summary['weights'].values()) / 2**30:>9.2f}"
+    )
     print(f"\n{'stage':<12}{'weights there':>15}{'work':>9}   GiB")
     for name in counted.stages:
         there = counted.resident(name, offload=asked.offload, quantize=asked.quantize)
         print(f"  {name:<10}{there / 2**30:>15.2f}{summary['work'][name] / 2**30:>9.2f}")
-    print(f"\nall the time: memory {kept['per_chunk'] / 2**20:.1f} MiB per chunk at most, {kept['memory'] / 2**20:.1f} "
-          f"MiB after all; kept latents {kept['history'] / 2**20:.1f} MiB; decoder cache "
-          f"{summary['decoder_cache'] / 2**30:.2f} GiB" + (" (in main memory)" if asked.offload != "none" else ""))
+    print(
+        f"\nall the time: memory {kept['per_chunk'] / 2**20:.1f} MiB per chunk at most, {kept['memory'] / 2**20:.1f} "
+        f"MiB after all; kept latents {kept['history'] / 2**20:.1f} MiB; decoder cache "
+        f"{summary['decoder_cache'] / 2**30:.2f} GiB" + (" (in main memory)" if asked.offload != "none" else "")
+    )
     print(f"peak: {summary['peak'] / 2**30:.2f} GiB, in stage {summary['fullest']}")
     print(f"\n{'options':<44}{'peak GiB':>9}  fullest stage")
     for option in options:
@@ -149,5 +183,8 @@ def _print(asked: Plan, summary: dict[str, Any], counted: Budget, options: list[
     if gpu is None:
         return
     first = next((option for option in options if fits(option.peak, gpu)), None)
-    print(f"\n{asked.gpu}: " + (f"use {first.flags}" if first else "nothing fits; smaller --height and --width")
-          + f" ({CONTEXT / 2**20:.0f} MiB for CUDA and {SPARE:.0%} to spare are counted in)")
+    print(
+        f"\n{asked.gpu}: "
+        + (f"use {first.flags}" if first else "nothing fits; smaller --height and --width")
+        + f" ({CONTEXT / 2**20:.0f} MiB for CUDA and {SPARE:.0%} to spare are counted in)"
+    )

@@ -52,7 +52,16 @@ def _filmed(asked: Prepare) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     named = None if asked.depth in OURS else make_estimator(asked.depth, device=device)
     options = PrepareOptions(
-        asked.footage, asked.out, model=asked.model, frames=asked.frames, stride=asked.stride, depth=asked.depth,
-        poses=asked.poses, moving=not asked.keep_moving, cameras=asked.cameras, captions=asked.captions,
-        limit=asked.limit)
+        asked.footage,
+        asked.out,
+        model=asked.model,
+        frames=asked.frames,
+        stride=asked.stride,
+        depth=asked.depth,
+        poses=asked.poses,
+        moving=not asked.keep_moving,
+        cameras=asked.cameras,
+        captions=asked.captions,
+        limit=asked.limit,
+    )
     prepare(load_world_model(asked.model, device=device), options, depth=named and named.estimate)

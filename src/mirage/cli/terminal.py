@@ -1,7 +1,7 @@
 """What a subcommand shows while it works (a progress bar on stderr, only where somebody is looking) and what it gives.
 
-    with progress("walking", total=97) as show:
-        show(33, "chunk 1 of 3")
+with progress("walking", total=97) as show:
+    show(33, "chunk 1 of 3")
 """
 
 import resource
@@ -30,9 +30,16 @@ def progress(what: str, *, total: float) -> Iterator[Callable[[float, str], None
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"),
-                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True),
-                   transient=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
     with bar:
         task = bar.add_task(what, total=total, words="")
         yield lambda done, words: bar.update(task, completed=done, words=words)

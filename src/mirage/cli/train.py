@@ -21,8 +21,15 @@ def run(asked: Train) -> Result:
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     started = time.perf_counter()
     training.run(
-        asked.recipe, asked.out, processes=asked.processes, steps=asked.steps, minutes=asked.minutes,
-        model=asked.model, data=asked.data, tensorboard=asked.tensorboard, look=look if asked.pictures else None,
+        asked.recipe,
+        asked.out,
+        processes=asked.processes,
+        steps=asked.steps,
+        minutes=asked.minutes,
+        model=asked.model,
+        data=asked.data,
+        tensorboard=asked.tensorboard,
+        look=look if asked.pictures else None,
     )
     seconds = time.perf_counter() - started
     print(f"{asked.recipe} is done, in {asked.out}, after {seconds:.0f} s")

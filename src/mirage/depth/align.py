@@ -46,8 +46,15 @@ class Alignment:
     reason: str
 
 
-def align(depth: DepthMap, to: DepthMap, *, offset: Tensor | None = None, affine: bool = False,
-          min_overlap: float = 0.05, max_residual: float = 0.05) -> Alignment:
+def align(
+    depth: DepthMap,
+    to: DepthMap,
+    *,
+    offset: Tensor | None = None,
+    affine: bool = False,
+    min_overlap: float = 0.05,
+    max_residual: float = 0.05,
+) -> Alignment:
     """Fit `depth` [*,h,w] to the depth `to` [*,h,w] that the memory shows to the same cameras.
 
     offset: [*,2,h,w] in cells, right and down: where in each cell `to` was measured, as a readout tells. Give it: on
@@ -62,21 +69,41 @@ def align(depth: DepthMap, to: DepthMap, *, offset: Tensor | None = None, affine
     both = depth.valid & to.valid
     overlap = both.sum().item() / max(both.numel(), 1)
     if overlap < min_overlap or not both.any():
-        return Alignment(depth, 1.0, 0.0, math.nan, overlap, False,
-                         f"kept the estimator's scale: only {overlap:.1%} of the cells are known, "
-                         f"{min_overlap:.0%} are needed")
+        return Alignment(
+            depth,
+            1.0,
+            0.0,
+            math.nan,
+            overlap,
+            False,
+            f"kept the estimator's scale: only {overlap:.1%} of the cells are known, {min_overlap:.0%} are needed",
+        )
     there = depth.z if offset is None else _moved(depth, offset)
     z, target = there[both].double(), to.z[both].double()
     scale, shift = _line(z, target) if affine and _spread(z) >= _SPREAD else (_scale(z, target), 0.0)
     residual = ((scale * z + shift) / target - 1).abs().median().item()
     if not scale > 0 or residual > max_residual:
-        return Alignment(depth, scale, shift, residual, overlap, False,
-                         f"kept the estimator's scale: the best fit ({scale:.4g} z {shift:+.4g}) leaves "
-                         f"{residual:.1%}, at most {max_residual:.0%} is trusted")
+        return Alignment(
+            depth,
+            scale,
+            shift,
+            residual,
+            overlap,
+            False,
+            f"kept the estimator's scale: the best fit ({scale:.4g} z {shift:+.4g}) leaves "
+            f"{residual:.1%}, at most {max_residual:.0%} is trusted",
+        )
     flat = affine and _spread(z) < _SPREAD
-    return Alignment(depth.scaled(scale, shift), scale, shift, residual, overlap, True,
-                     f"scale {scale:.4g}, shift {shift:+.4g} from {overlap:.0%} of the cells, {residual:.1%} left"
-                     + (" (too flat a view to tell a shift)" if flat else ""))
+    return Alignment(
+        depth.scaled(scale, shift),
+        scale,
+        shift,
+        residual,
+        overlap,
+        True,
+        f"scale {scale:.4g}, shift {shift:+.4g} from {overlap:.0%} of the cells, {residual:.1%} left"
+        + (" (too flat a view to tell a shift)" if flat else ""),
+    )
 
 
 def _moved(depth: DepthMap, offset: Tensor) -> Tensor:

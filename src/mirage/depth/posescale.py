@@ -51,8 +51,9 @@ def pose_scale(depth: DepthMap, camera: Camera) -> PoseScale:
     parallax (it only turns, or it slides along a flat wall) does not tell; its poses are left alone.
     """
     if depth.shape[:1] != camera.shape or len(camera.shape) != 1:
-        raise InputError(f"depth [T,h,w] and cameras [T] of one clip are compared, got {list(depth.shape)} and "
-                         f"{list(camera.shape)}")
+        raise InputError(
+            f"depth [T,h,w] and cameras [T] of one clip are compared, got {list(depth.shape)} and {list(camera.shape)}"
+        )
     reach = camera.center.sub(camera.center[:1]).norm(dim=-1).max().item()
     if len(camera) < 2 or reach < 1e-9 or not depth.valid.any():
         return PoseScale(1.0, float("nan"), False, "the camera does not move")
@@ -65,9 +66,12 @@ def pose_scale(depth: DepthMap, camera: Camera) -> PoseScale:
     scale, residual = fine[int(finer.argmin())].item(), finer.min().item()
     usual = left[torch.isfinite(left)].median().item() if torch.isfinite(left).any() else float("nan")
     if not (residual <= _CLOSE and residual <= _TELLING * usual and usual > _SAME):
-        return PoseScale(1.0, residual, False,
-                         f"poses kept their scale: the best one, {scale:.4g}, leaves {residual:.1%}, an average "
-                         f"one {usual:.1%}")
+        return PoseScale(
+            1.0,
+            residual,
+            False,
+            f"poses kept their scale: the best one, {scale:.4g}, leaves {residual:.1%}, an average one {usual:.1%}",
+        )
     return PoseScale(scale, residual, True, f"translations times {scale:.4g}; {residual:.1%} left")
 
 

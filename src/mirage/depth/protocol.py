@@ -43,8 +43,9 @@ def uncropped(depth: DepthMap, seen: Tensor, camera: Camera) -> DepthMap:
     share = whole[:, :2] / seen.to(depth.z)[:, :2]
     left = whole[:, 2:] - seen.to(depth.z)[:, 2:] * share
     if not torch.isfinite(share).all() or (share <= 0).any() or (share > 1.05).any():
-        raise InputError(f"an estimator's intrinsics {seen[0].tolist()} are of no part of the camera's "
-                         f"{whole[0].tolist()}")
+        raise InputError(
+            f"an estimator's intrinsics {seen[0].tolist()} are of no part of the camera's {whole[0].tolist()}"
+        )
     height, width = depth.shape[-2:]
     size = (round(height / share[0, 1].item()), round(width / share[0, 0].item()))
     uv = (cell_centers(size).to(depth.z) - left[:, None, None]) / share[:, None, None]

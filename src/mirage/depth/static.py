@@ -39,8 +39,15 @@ _PAST = 16
 """Earlier frames that are asked, spread evenly: more add little."""
 
 
-def static(latents: Tensor, depth: DepthMap, camera: Camera, *, past: Past | None = None,
-           moving: Tensor | None = None, tolerance: float = 0.05) -> Tensor:
+def static(
+    latents: Tensor,
+    depth: DepthMap,
+    camera: Camera,
+    *,
+    past: Past | None = None,
+    moving: Tensor | None = None,
+    tolerance: float = 0.05,
+) -> Tensor:
     """Cells [T,h,w] of a chunk that may be written: bool, True where the depth is valid and nothing says it moves.
 
     latents [T,C,h,w], depth [T,h,w], camera [T]: the chunk.
@@ -59,14 +66,16 @@ def static(latents: Tensor, depth: DepthMap, camera: Camera, *, past: Past | Non
         raise InputError(f"earlier latents are [J,C,h,w] like {list(latents.shape)}, got {list(past[0].shape)}")
     T = len(latents)
     around, every, views = _together(latents, depth, camera.to(depth.z.device, depth.z.dtype), past)
-    look = around / around[-T - 1:].std((0, 2, 3), keepdim=True).clamp_min(1e-6)
+    look = around / around[-T - 1 :].std((0, 2, 3), keepdim=True).clamp_min(1e-6)
 
     places = [t for t in range(len(around) - T, len(around))]
     origin, direction = views.rays((depth.shape[-2], depth.shape[-1]))
     points = (origin[:, None, None] + every.z[..., None] * direction).flatten(1, 2)[places]
     noise = _noise(points, places, views, every)
-    sights = [_others(sight(p, views, every, tolerance=max(tolerance, _SIGMAS * noise)), t)
-              for p, t in zip(points, places, strict=True)]
+    sights = [
+        _others(sight(p, views, every, tolerance=max(tolerance, _SIGMAS * noise)), t)
+        for p, t in zip(points, places, strict=True)
+    ]
     differences = _differences(sights, look, places)
     on, before = (torch.stack([getattr(told, name) for told in sights]) for name in ("on", "before"))
     usual = _usual(differences, on)
@@ -98,9 +107,11 @@ def _together(latents: Tensor, depth: DepthMap, camera: Camera, past: Past | Non
     n = len(past[0]) - 1
     some = [*torch.linspace(0, n - 1, min(_PAST, n)).round().long().tolist(), n]
     before, seen, eye = past[0][some].to(latents.device), past[1][some].to(depth.z.device), past[2][some]
-    return (torch.cat([before, latents]).float(),
-            DepthMap.concatenate([DepthMap(seen.z.to(depth.z.dtype), seen.valid), depth]),
-            Camera.concatenate([eye.to(depth.z.device, depth.z.dtype), camera]))
+    return (
+        torch.cat([before, latents]).float(),
+        DepthMap.concatenate([DepthMap(seen.z.to(depth.z.dtype), seen.valid), depth]),
+        Camera.concatenate([eye.to(depth.z.device, depth.z.dtype), camera]),
+    )
 
 
 def _noise(points: Tensor, places: list[int], camera: Camera, depth: DepthMap) -> float:
@@ -156,7 +167,8 @@ def _flowed(shares: Tensor, look: Tensor, depth: DepthMap, *, jump: float) -> Te
     for axis in (-1, -2):
         n = depth.shape[axis] - 1
         (look_a, look_b), (z_a, z_b), (valid_a, valid_b) = (
-            (x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (look, depth.z, depth.valid))
+            (x.narrow(axis, 0, n), x.narrow(axis, 1, n)) for x in (look, depth.z, depth.valid)
+        )
         apart = (look_a - look_b).square().mean(1) + ((z_a / z_b).log() / jump).square()
         flow.append((axis, n, torch.exp(-apart) * (valid_a & valid_b)))
     total = torch.ones_like(depth.z)

@@ -50,9 +50,15 @@ LEAST = 15
 _STRIDE = 16  # pixels per cell of the real scale
 
 
-def run_efficiency(world: WorldModel, *, memories: Sequence[str] = ("latent", "rgb"), chunks: int = 5,
-                   steps: int | None = None, seed: int = 0,
-                   progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_efficiency(
+    world: WorldModel,
+    *,
+    memories: Sequence[str] = ("latent", "rgb"),
+    chunks: int = 5,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """Real sessions along one path there and back in a procedural world, the memories taking turns chunk by chunk.
 
     One chunk more is walked first and not counted. Returns {"stages": {MEMORY: {STAGE: {median, q1, q3}}} in seconds
@@ -60,8 +66,10 @@ def run_efficiency(world: WorldModel, *, memories: Sequence[str] = ("latent", "r
     `decomposition` has it, "setting", "environment"}.
     """
     if chunks < 1 or not memories or (steps is not None and steps < 1):
-        raise InputError("efficiency is measured over at least one chunk, one memory and one step, got "
-                         f"{chunks} chunks, {len(memories)} memories and {steps} steps")
+        raise InputError(
+            "efficiency is measured over at least one chunk, one memory and one step, got "
+            f"{chunks} chunks, {len(memories)} memories and {steps} steps"
+        )
     steps = steps or world.default_steps
     scene = World.sample(seed)
     new = world.chunk_frames - 1
@@ -78,12 +86,18 @@ def run_efficiency(world: WorldModel, *, memories: Sequence[str] = ("latent", "r
                 rows[name].append({"chunk": number, **row})
     measured = (*STAGES, "conditioning", "memory", "end_to_end")
     return {
-        "stages": {name: {stage: _spread([row[stage] / new for row in taken]) for stage in measured}
-                   for name, taken in rows.items()},
+        "stages": {
+            name: {stage: _spread([row[stage] / new for row in taken]) for stage in measured}
+            for name, taken in rows.items()
+        },
         "chunks": rows,
         "steps": decomposition(rows, steps=steps),
-        "setting": {"size": list(world.size), "new_frames_per_chunk": new, "steps": steps,
-                    "unit": "seconds per new frame in stages, per chunk in chunks"},
+        "setting": {
+            "size": list(world.size),
+            "new_frames_per_chunk": new,
+            "steps": steps,
+            "unit": "seconds per new frame in stages, per chunk in chunks",
+        },
         "environment": environment(world.vae.device),
     }
 
@@ -98,8 +112,9 @@ class _Walk:
         if isinstance(memory, RGBPointMemory):
             memory.encode = self.encoding.timing(memory.encode)
             memory.decode = self.decoding.timing(memory.decode)
-        self.session = Session(world, image, camera=camera, prompt=prompt, memory=memory,
-                               settings=Settings(steps=steps, draft=False))  # the same work for all of them
+        self.session = Session(
+            world, image, camera=camera, prompt=prompt, memory=memory, settings=Settings(steps=steps, draft=False)
+        )  # the same work for all of them
 
     def step(self, camera: Camera) -> dict[str, Any]:
         """The next chunk: seconds by stage, and what the memory holds after it."""
@@ -111,16 +126,26 @@ class _Walk:
             _ = chunk.frames
         took = chunk.timings
         row = {
-            "project": took["read"] - self.encoding.seconds, "encode": self.encoding.seconds,
-            "condition": took["condition"], "denoise": took["denoise"], "depth": took["depth"],
+            "project": took["read"] - self.encoding.seconds,
+            "encode": self.encoding.seconds,
+            "condition": took["condition"],
+            "denoise": took["denoise"],
+            "depth": took["depth"],
             "decode": self.decoding.seconds if self.decodes else took["decode"],
-            "static": took["static"], "lift": took["write"] - self.decoding.seconds,
+            "static": took["static"],
+            "lift": took["write"] - self.decoding.seconds,
         }
         read = row["project"] + row["encode"] + row["condition"]
         peak = {"device_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_initialized() else {}
-        return {**row, "conditioning": read + (row["decode"] + row["lift"] if self.decodes else 0.0),
-                "memory": sum(row[stage] for stage in OWN), "end_to_end": sum(row.values()),
-                "points": chunk.memory_points, "cache_bytes": chunk.memory_bytes, **peak}
+        return {
+            **row,
+            "conditioning": read + (row["decode"] + row["lift"] if self.decodes else 0.0),
+            "memory": sum(row[stage] for stage in OWN),
+            "end_to_end": sum(row.values()),
+            "points": chunk.memory_points,
+            "cache_bytes": chunk.memory_bytes,
+            **peak,
+        }
 
 
 def decomposition(rows: Mapping[str, Sequence[Mapping[str, Any]]], *, steps: int) -> list[dict[str, Any]]:
@@ -143,8 +168,14 @@ def speedups(rest: Mapping[str, float], *, step: float) -> list[dict[str, Any]]:
     table: list[dict[str, Any]] = []
     for n in (*STEPS, 0):
         whole = {name: seconds + n * step for name, seconds in rest.items()}
-        table.append({"steps": n, "denoise s": n * step, **{f"{name} s": seconds for name, seconds in whole.items()},
-                      **{f"over {name}": seconds / whole[first] for name, seconds in whole.items() if name != first}})
+        table.append(
+            {
+                "steps": n,
+                "denoise s": n * step,
+                **{f"{name} s": seconds for name, seconds in whole.items()},
+                **{f"over {name}": seconds / whole[first] for name, seconds in whole.items() if name != first},
+            }
+        )
     for name in rest:
         if name != first:
             left = rest[name] - PUBLISHED * rest[first]
@@ -158,26 +189,44 @@ def figure(result: Mapping[str, Any]) -> Tensor:
     new = result["setting"]["new_frames_per_chunk"]
 
     def curves(value: Callable[[Mapping[str, Any]], float]) -> dict[str, tuple[list[float], list[float]]]:
-        lines = {name: ([row["chunk"] for row in rows], [value(row) for row in rows])
-                 for name, rows in result["chunks"].items()}
+        lines = {
+            name: ([row["chunk"] for row in rows], [value(row) for row in rows])
+            for name, rows in result["chunks"].items()
+        }
         return {name: line for name, line in lines.items() if all(line[1])}
 
-    return torch.cat([
-        plot_lines(curves(lambda row: row["end_to_end"] / new), x="chunk", y="s per new frame", title="end to end"),
-        plot_lines(curves(lambda row: row["conditioning"] / new), x="chunk", y="s per new frame", log="y",
-                   title="conditioning: from the last chunk's latents to the next one's condition"),
-        plot_lines(curves(lambda row: row["cache_bytes"] / 2**20), x="chunk", y="MiB", log="y", title="cache"),
-    ], dim=1)
+    return torch.cat(
+        [
+            plot_lines(curves(lambda row: row["end_to_end"] / new), x="chunk", y="s per new frame", title="end to end"),
+            plot_lines(
+                curves(lambda row: row["conditioning"] / new),
+                x="chunk",
+                y="s per new frame",
+                log="y",
+                title="conditioning: from the last chunk's latents to the next one's condition",
+            ),
+            plot_lines(curves(lambda row: row["cache_bytes"] / 2**20), x="chunk", y="MiB", log="y", title="cache"),
+        ],
+        dim=1,
+    )
 
 
 # -- the real scale ------------------------------------------------------------------------------------------------
 
 
-def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor],
-                   block: Callable[[int], object] | None = None, *, chunks: int = 50,
-                   grid: tuple[int, int] = bench.GRID, stride: int = _STRIDE, channels: int = bench.CHANNELS,
-                   repeats: int = 3, merged: Sequence[float] = (0.01, 0.02, 0.05),
-                   progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_real_scale(
+    decode: Callable[[Tensor], Tensor],
+    encode: Callable[[Tensor], Tensor],
+    block: Callable[[int], object] | None = None,
+    *,
+    chunks: int = 50,
+    grid: tuple[int, int] = bench.GRID,
+    stride: int = _STRIDE,
+    channels: int = bench.CHANNELS,
+    repeats: int = 3,
+    merged: Sequence[float] = (0.01, 0.02, 0.05),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """Memory, codec and denoiser at the size of Wan2.2-TI2V-5B: 704x1280, 44x80 cells, 48 channels, chunks of nine
     latents of which eight are new, in a room. Seconds are of processor time, one chunk's unless said otherwise.
 
@@ -212,11 +261,22 @@ def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor]
     memory = _bytes(chunks, grid, size, channels, merged)
     tell("codec", 3)
     codec = _codec(decode, encode, grid, size, channels)
-    rgb = {**codec, "lift_s": lift, "render_s": render, "points": points, "cache_bytes": nbytes,
-           "conditioning_s": codec["decode_s"] + codec["encode_s"] + lift + render}
+    rgb = {
+        **codec,
+        "lift_s": lift,
+        "render_s": render,
+        "points": points,
+        "cache_bytes": nbytes,
+        "conditioning_s": codec["decode_s"] + codec["encode_s"] + lift + render,
+    }
     result: dict[str, Any] = {
-        "setting": {"size": list(size), "grid": list(grid), "channels": channels, "latents_per_chunk": bench.CHUNK,
-                    "clock": "processor time"},
+        "setting": {
+            "size": list(size),
+            "grid": list(grid),
+            "channels": channels,
+            "latents_per_chunk": bench.CHUNK,
+            "clock": "processor time",
+        },
         "latent": rows,
         "rgb": rgb,
         "conditioning_ratio": rgb["conditioning_s"] / read,
@@ -239,17 +299,29 @@ def run_real_scale(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor]
     return result
 
 
-def _codec(decode: Callable[[Tensor], Tensor], encode: Callable[[Tensor], Tensor], grid: tuple[int, int],
-           size: tuple[int, int], channels: int) -> dict[str, float]:
+def _codec(
+    decode: Callable[[Tensor], Tensor],
+    encode: Callable[[Tensor], Tensor],
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    channels: int,
+) -> dict[str, float]:
     """What a chunk takes; see `run_real_scale`. Quarters of sides are rounded to whole cells."""
     small = (max(1, grid[0] // 4), max(1, grid[1] // 4))
     area = grid[0] * grid[1] / (small[0] * small[1])
     encode_s = _seconds(lambda: encode(torch.rand(1, 3, *size)))
-    picture, little, both = (_seconds(partial(decode, torch.randn(frames, channels, *cells)))
-                              for frames, cells in ((1, grid), (1, small), (2, small)))
-    return {"encode_picture_s": encode_s, "decode_picture_s": picture, "picture_over_small": picture / little,
-            "decode_latent_s": area * (both - little), "decode_s": 8 * area * (both - little),
-            "encode_s": bench.CHUNK * encode_s}
+    picture, little, both = (
+        _seconds(partial(decode, torch.randn(frames, channels, *cells)))
+        for frames, cells in ((1, grid), (1, small), (2, small))
+    )
+    return {
+        "encode_picture_s": encode_s,
+        "decode_picture_s": picture,
+        "picture_over_small": picture / little,
+        "decode_latent_s": area * (both - little),
+        "decode_s": 8 * area * (both - little),
+        "encode_s": bench.CHUNK * encode_s,
+    }
 
 
 def _latent_rows(chunks: int, grid: tuple[int, int], channels: int, repeats: int) -> list[dict[str, Any]]:
@@ -267,8 +339,16 @@ def _latent_rows(chunks: int, grid: tuple[int, int], channels: int, repeats: int
         free = _seconds(partial(seen_through, depth, camera, past=before))
         write = _seconds(partial(memory.write, latents, depth, camera))
         if number:
-            rows.append({"chunk": number, "read_s": read, "write_s": write, "free_space_s": free,
-                         "points": len(memory), "cache_bytes": memory.nbytes})
+            rows.append(
+                {
+                    "chunk": number,
+                    "read_s": read,
+                    "write_s": write,
+                    "free_space_s": free,
+                    "points": len(memory),
+                    "cache_bytes": memory.nbytes,
+                }
+            )
     return rows
 
 
@@ -284,26 +364,42 @@ def _rgb_chunk(grid: tuple[int, int], size: tuple[int, int], repeats: int) -> tu
     return lift, render, len(memory), memory.nbytes
 
 
-def _bytes(chunks: int, grid: tuple[int, int], size: tuple[int, int], channels: int,
-           merged: Sequence[float]) -> list[dict[str, Any]]:
+def _bytes(
+    chunks: int, grid: tuple[int, int], size: tuple[int, int], channels: int, merged: Sequence[float]
+) -> list[dict[str, Any]]:
     """Bytes per frame of the walk `bench.noisy_walk`, by policy; and of merged clouds of ten frames along it."""
     frames = chunks * bench.CHUNK
     every = LEAST * size[0] * size[1]
     rows: list[dict[str, Any]] = [{"memory": "rgb, every pixel", "bytes_per_frame": float(every), "fewer": 1.0}]
     if grid == bench.GRID:
-        for name, policy in (("latent", MemoryPolicy()), ("latent, int8", MemoryPolicy(features="int8")),
-                             ("latent, no gate", MemoryPolicy(admit="all"))):
+        for name, policy in (
+            ("latent", MemoryPolicy()),
+            ("latent, int8", MemoryPolicy(features="int8")),
+            ("latent, no gate", MemoryPolicy(admit="all")),
+        ):
             memory = LatentSpatialMemory(channels, policy=policy)
             bench.noisy_walk(memory, chunks=chunks)
-            rows.append({"memory": name, "bytes_per_frame": memory.nbytes / frames,
-                         "fewer": every * frames / memory.nbytes, "points": len(memory)})
+            rows.append(
+                {
+                    "memory": name,
+                    "bytes_per_frame": memory.nbytes / frames,
+                    "fewer": every * frames / memory.nbytes,
+                    "points": len(memory),
+                }
+            )
     camera = bench.there_and_back(frames)[torch.linspace(0, frames // 2, min(10, frames)).long()]
     for voxel in merged:
         cloud = _pixels(size, voxel=voxel)
         for t in range(len(camera)):
             cloud.write(torch.zeros(1, 1, 1, 1), bench.room_depth(camera[t : t + 1], size), camera[t : t + 1])
-        rows.append({"memory": f"rgb, cubes of {voxel:g}", "bytes_per_frame": LEAST * len(cloud) / frames,
-                     "fewer": every * frames / (LEAST * len(cloud)), "points": len(cloud)})
+        rows.append(
+            {
+                "memory": f"rgb, cubes of {voxel:g}",
+                "bytes_per_frame": LEAST * len(cloud) / frames,
+                "fewer": every * frames / (LEAST * len(cloud)),
+                "points": len(cloud),
+            }
+        )
     return rows
 
 

@@ -1,10 +1,10 @@
 """A rollout on disk, ours or anybody's: frames and the cameras they were asked for. `F`: frames, `H W`: pixels.
 
-    walk/
-      frames/000.png 001.png ...     or the pictures in the folder itself, or one video (.mp4, .mkv, .webm, .mov)
-      cameras.npz                    c2w [F,4,4] and intrinsics [F,4]; or cameras.txt (RealEstate10K, TUM), cameras.json
-      known.npz                      optional: mask [T,h,w], what the memory knew of each view before it was made
-      estimated.npz (.txt, .json)    optional: cameras that somebody's pose estimator found in the frames
+walk/
+  frames/000.png 001.png ...     or the pictures in the folder itself, or one video (.mp4, .mkv, .webm, .mov)
+  cameras.npz                    c2w [F,4,4] and intrinsics [F,4]; or cameras.txt (RealEstate10K, TUM), cameras.json
+  known.npz                      optional: mask [T,h,w], what the memory knew of each view before it was made
+  estimated.npz (.txt, .json)    optional: cameras that somebody's pose estimator found in the frames
 """
 
 import os
@@ -40,8 +40,9 @@ class Rollout:
 
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.camera):
-            raise InputError(f"{self.name} has {len(self.frames)} frames and {len(self.camera)} cameras; "
-                             "expected one each")
+            raise InputError(
+                f"{self.name} has {len(self.frames)} frames and {len(self.camera)} cameras; expected one each"
+            )
 
     def pictures(self, index: slice | Tensor = slice(None)) -> Tensor:
         """Some frames as floats in [0, 1]: [*,3,H,W]."""
@@ -81,8 +82,9 @@ def estimated_cameras(folder: str | os.PathLike[str]) -> Camera | None:
     return None if found is None else load_cameras(found)
 
 
-def save_rollout(folder: str | os.PathLike[str], frames: Tensor, camera: Camera, *,
-                 known: Tensor | None = None) -> None:
+def save_rollout(
+    folder: str | os.PathLike[str], frames: Tensor, camera: Camera, *, known: Tensor | None = None
+) -> None:
     """Write frames [F,3,H,W] in [0, 1], cameras [F] and what the memory knew, bool [T,h,w], so that `load_rollout`
     reads them."""
     folder = Path(folder)

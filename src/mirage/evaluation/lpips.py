@@ -50,8 +50,11 @@ class Lpips(nn.Module):
         if not backbones or not heads.is_file():
             raise InputError(f"LPIPS weights missing: {folder} has no {needed}")
         model = cls(net)
-        features = {name.removeprefix("features."): value for name, value in _weights(backbones[0]).items()
-                    if name.startswith("features.")}
+        features = {
+            name.removeprefix("features."): value
+            for name, value in _weights(backbones[0]).items()
+            if name.startswith("features.")
+        }
         linear = _weights(heads)
         renamed = {f"{i}.weight": linear.get(f"lin{i}.model.1.weight", torch.empty(0)) for i in range(5)}
         _fill(model.features, features, source=backbones[0])
@@ -60,12 +63,14 @@ class Lpips(nn.Module):
 
     def forward(self, image: Tensor, reference: Tensor) -> Tensor:
         if image.shape != reference.shape or image.shape[-3] != 3:
-            raise InputError("LPIPS compares images [*,3,H,W] of one size, "
-                             f"got {list(image.shape)} and {list(reference.shape)}")
+            raise InputError(
+                f"LPIPS compares images [*,3,H,W] of one size, got {list(image.shape)} and {list(reference.shape)}"
+            )
         lead = image.shape[:-3]
         pairs = zip(self._activations(image), self._activations(reference), self.heads, strict=True)
-        return sum(((head((a - b).square())).mean(dim=(1, 2, 3)) for a, b, head in pairs),
-                   start=image.new_zeros(())).reshape(lead)
+        return sum(
+            ((head((a - b).square())).mean(dim=(1, 2, 3)) for a, b, head in pairs), start=image.new_zeros(())
+        ).reshape(lead)
 
     def _activations(self, image: Tensor) -> Sequence[Tensor]:
         """Per tap [N,C,h,w] of unit length along C."""
@@ -81,11 +86,18 @@ class Lpips(nn.Module):
 
 def _alexnet() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(),
     )
 
 

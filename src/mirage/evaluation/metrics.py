@@ -35,6 +35,7 @@ def psnr(image: Tensor, reference: Tensor, *, mask: Tensor | None = None) -> Ten
 
     `mask` bool [*,H,W]: only there. An image without one pixel in its mask has no score: NaN, which a table leaves out.
     """
+
     def score(a: Tensor, b: Tensor, counted: Tensor) -> Tensor:
         square = (a.double() - b.double()).square().mean(dim=1)
         error = (square * counted).sum(dim=(-1, -2)) / counted.sum(dim=(-1, -2))
@@ -58,10 +59,15 @@ def ssim(image: Tensor, reference: Tensor, *, window: SsimWindow = "gaussian", m
 
 def ssim_by_convention(image: Tensor, reference: Tensor) -> dict[str, Tensor]:
     """The same pair under every name of `SSIM_CONVENTIONS`: what a published figure may have meant."""
-    small = [interpolate(x.reshape(-1, *x.shape[-3:]), (64, 64), mode="bilinear").reshape(*x.shape[:-2], 64, 64) * 2 - 1
-             for x in (image, reference)]
-    return {"gaussian": ssim(image, reference), "uniform": ssim(image, reference, window="uniform"),
-            "small": ssim(small[0], small[1])}
+    small = [
+        interpolate(x.reshape(-1, *x.shape[-3:]), (64, 64), mode="bilinear").reshape(*x.shape[:-2], 64, 64) * 2 - 1
+        for x in (image, reference)
+    ]
+    return {
+        "gaussian": ssim(image, reference),
+        "uniform": ssim(image, reference, window="uniform"),
+        "small": ssim(small[0], small[1]),
+    }
 
 
 def hue_distance(images: Tensor, references: Tensor, *, bins: int = 36) -> Tensor:
@@ -123,15 +129,19 @@ def pose_errors(estimated: Camera, true: Camera) -> PoseErrors:
     still has no extent and is left as it is.
     """
     if estimated.shape != true.shape or len(true.shape) != 1 or len(true) == 0:
-        raise InputError("pose errors compare two paths [F] of one length, "
-                         f"got {list(estimated.shape)} and {list(true.shape)}")
+        raise InputError(
+            f"pose errors compare two paths [F] of one length, got {list(estimated.shape)} and {list(true.shape)}"
+        )
     ours, theirs = (c.to(torch.float64).relative_to(c[0].to(torch.float64)).c2w[:, :3] for c in (estimated, true))
     extents = [_extent(path) for path in (ours, theirs)]
     rel = ours_rel, theirs_rel = _over(ours, extents[0]), _over(theirs, extents[1])
     absolute = _over(ours, extents[1]), theirs_rel
     turned = ours_rel[:, :, :3].transpose(-1, -2) @ theirs_rel[:, :, :3]
-    sums = [float((a - b)[..., columns].flatten(1).norm(dim=1).sum())
-            for a, b in (rel, absolute) for columns in (slice(3, 4), slice(0, 4))]
+    sums = [
+        float((a - b)[..., columns].flatten(1).norm(dim=1).sum())
+        for a, b in (rel, absolute)
+        for columns in (slice(3, 4), slice(0, 4))
+    ]
     return PoseErrors(float(torch.deg2rad(pose.rotation_angle(turned)).sum()), *sums, frames=len(true))
 
 
@@ -175,15 +185,24 @@ def median_scaled(predicted: DepthMap, true: DepthMap) -> DepthMap:
 # -- helpers ------------------------------------------------------------------------------------------------------
 
 
-def _by_blocks(score: Callable[[Tensor, Tensor, Tensor], Tensor], image: Tensor, reference: Tensor,
-               mask: Tensor | None, *, block: int = 8) -> Tensor:
+def _by_blocks(
+    score: Callable[[Tensor, Tensor, Tensor], Tensor],
+    image: Tensor,
+    reference: Tensor,
+    mask: Tensor | None,
+    *,
+    block: int = 8,
+) -> Tensor:
     """score([n,3,H,W], [n,3,H,W], bool [n,H,W]) -> [n], over all leading axes: a long video in double precision does
     not fit into memory at once."""
     _check_pair(image, reference)
     lead, size = image.shape[:-3], image.shape[-2:]
     counted = torch.ones(size, dtype=torch.bool, device=image.device) if mask is None else mask
-    stacks = (image.reshape(-1, 3, *size), reference.reshape(-1, 3, *size),
-              counted.expand(*lead, *size).reshape(-1, *size))
+    stacks = (
+        image.reshape(-1, 3, *size),
+        reference.reshape(-1, 3, *size),
+        counted.expand(*lead, *size).reshape(-1, *size),
+    )
     parts = [score(*part) for part in zip(*(stack.split(block) for stack in stacks), strict=True)]
     return torch.cat([*parts, image.new_zeros(0)]).float().reshape(lead)
 
@@ -230,7 +249,8 @@ def _hue_histogram(images: Tensor, bins: int) -> Tensor:
     hue = torch.where(top == r, (g - b) / safe % 6, torch.where(top == g, (b - r) / safe + 2, (r - g) / safe + 4)) / 6
     index = (hue * bins).long().clamp(0, bins - 1).flatten(-2)
     return torch.zeros(*images.shape[:-3], bins, dtype=torch.float64, device=images.device).scatter_add_(
-        -1, index, chroma.flatten(-2))
+        -1, index, chroma.flatten(-2)
+    )
 
 
 def _extent(path: Tensor) -> float:
@@ -244,7 +264,8 @@ def _over(path: Tensor, extent: float) -> Tensor:
 
 def _check_pair(image: Tensor, reference: Tensor) -> None:
     if image.shape != reference.shape or image.ndim < 3 or image.shape[-3] != 3:
-        raise InputError("images are compared at one size [*,3,H,W], "
-                         f"got {list(image.shape)} and {list(reference.shape)}")
+        raise InputError(
+            f"images are compared at one size [*,3,H,W], got {list(image.shape)} and {list(reference.shape)}"
+        )
     if not (image.is_floating_point() and reference.is_floating_point()):
         raise InputError(f"images are floating point in [0, 1], got {image.dtype} and {reference.dtype}")

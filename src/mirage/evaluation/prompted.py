@@ -53,19 +53,29 @@ class PromptedOptions:
     model: str = ""
 
 
-def run_prompted(world: WorldModel, options: PromptedOptions, *, steps: int | None = None,
-                 progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_prompted(
+    world: WorldModel,
+    options: PromptedOptions,
+    *,
+    steps: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """`evaluate_prompted` for a world model, at its own size and chunk length, with its latent memory."""
     size = world.size
-    options = replace(options, size=size, grid=(size[0] // world.stride, size[1] // world.stride),
-                      chunk_frames=world.chunk_frames,
-                      model=f"{options.model} steps={steps or world.default_steps}")
+    options = replace(
+        options,
+        size=size,
+        grid=(size[0] // world.stride, size[1] // world.stride),
+        chunk_frames=world.chunk_frames,
+        model=f"{options.model} steps={steps or world.default_steps}",
+    )
     make = session_maker(world, (MEMORY,), steps=steps, variants=VARIANTS)
     return evaluate_prompted(make, options, progress=progress)
 
 
-def evaluate_prompted(make_session: MakeSession, options: PromptedOptions, *,
-                      progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def evaluate_prompted(
+    make_session: MakeSession, options: PromptedOptions, *, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Any]:
     """Walk every world with every colour; writes results.json, report.md and a contact sheet per world.
 
     Returns {"accuracy": {share, low, high (95 %, Wilson), right, n, chance}, "picked": the same for the walk that is
@@ -78,8 +88,15 @@ def evaluate_prompted(make_session: MakeSession, options: PromptedOptions, *,
     frames = 1 + CHUNKS * (options.chunk_frames - 1)
 
     def work(seed: int) -> Callable[[Path], dict[str, Any]]:
-        return lambda folder: score_prompted(World.sample(seed), make_session, options.colours, frames=frames,
-                                             size=options.size, grid=options.grid, folder=folder)
+        return lambda folder: score_prompted(
+            World.sample(seed),
+            make_session,
+            options.colours,
+            frames=frames,
+            size=options.size,
+            grid=options.grid,
+            folder=folder,
+        )
 
     tasks, seed = [], options.seed * SEEDS
     while len(tasks) < options.worlds:
@@ -89,13 +106,25 @@ def evaluate_prompted(make_session: MakeSession, options: PromptedOptions, *,
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     summary = summarise(list(outcome.results.values()), options.colours)
-    return write_results(options.out, outcome, summary, title="Prompts",
-                         tables={"Colour of the next room's walls": prompted_table(summary),
-                                 "Answers": answer_table(summary)})
+    return write_results(
+        options.out,
+        outcome,
+        summary,
+        title="Prompts",
+        tables={"Colour of the next room's walls": prompted_table(summary), "Answers": answer_table(summary)},
+    )
 
 
-def score_prompted(world: World, make_session: MakeSession, colours: Sequence[str], *, frames: int,
-                   size: tuple[int, int], grid: tuple[int, int], folder: Path) -> dict[str, Any]:
+def score_prompted(
+    world: World,
+    make_session: MakeSession,
+    colours: Sequence[str],
+    *,
+    frames: int,
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    folder: Path,
+) -> dict[str, Any]:
     """One world's walks, the answer of each, and how much each pair of them differs."""
     path, walls = turn_to_door(world, frames), walls_of_next_room(world)
     scene = Scene.of(world, "turn_to_door", path, size=size)
@@ -109,15 +138,22 @@ def score_prompted(world: World, make_session: MakeSession, colours: Sequence[st
         true[colour] = repainted(world, walls, colour).render(path, size).rgb
         asked = replace(scene, caption=prompt(world.caption, colour))
         made[colour] = torch.cat([chunk.frames.float().cpu() for chunk in make_session(MEMORY, asked).follow(path)])
-    rows = {f"{what} {colour}": videos[colour] for colour in colours for what, videos in (("true", true),
-                                                                                         ("asked for", made))}
+    rows = {
+        f"{what} {colour}": videos[colour]
+        for colour in colours
+        for what, videos in (("true", true), ("asked for", made))
+    }
     save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {world.seed}: the next room's walls"))
     turns = {colour: wall_hues(made[colour], true, wall) for colour in colours}
     pairs = list(combinations(colours, 2))
-    return {"seed": world.seed, "walls": float(wall.float().mean()),
-            "turns": turns, "answers": {colour: answer(turns[colour]) for colour in colours},
-            "kept_psnr": [_between(made[a], made[b], kept) for a, b in pairs],
-            "changed_psnr": [_between(made[a], made[b], wall) for a, b in pairs]}
+    return {
+        "seed": world.seed,
+        "walls": float(wall.float().mean()),
+        "turns": turns,
+        "answers": {colour: answer(turns[colour]) for colour in colours},
+        "kept_psnr": [_between(made[a], made[b], kept) for a, b in pairs],
+        "changed_psnr": [_between(made[a], made[b], wall) for a, b in pairs],
+    }
 
 
 def prompt(caption: str, colour: str) -> str:
@@ -144,19 +180,34 @@ def answer(turns: Mapping[str, float | None]) -> str:
 
 def summarise(results: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> dict[str, Any]:
     """Over worlds; see `evaluate_prompted`."""
-    answers = {asked: {given: sum(result["answers"][asked] == given for result in results)
-                       for given in (*colours, "grey")} for asked in colours}
+    answers = {
+        asked: {given: sum(result["answers"][asked] == given for result in results) for given in (*colours, "grey")}
+        for asked in colours
+    }
     n = len(results) * len(colours)
-    turns = [(asked, given, turn) for result in results for asked, row in result["turns"].items()
-             for given, turn in row.items()]
-    return {"accuracy": _share(sum(answers[colour][colour] for colour in colours), n, chance=1 / len(colours)),
-            "picked": _share(sum(nearest(result["turns"], colour) == colour for result in results
-                                 for colour in colours), n, chance=1 / len(colours)),
-            "answers": answers,
-            "hue": {"asked": Summary.of(turn for asked, given, turn in turns if asked == given),
-                    "others": Summary.of(turn for asked, given, turn in turns if asked != given)},
-            **{key: Summary.of(value for result in results for value in result[key])
-               for key in ("kept_psnr", "changed_psnr")}}
+    turns = [
+        (asked, given, turn)
+        for result in results
+        for asked, row in result["turns"].items()
+        for given, turn in row.items()
+    ]
+    return {
+        "accuracy": _share(sum(answers[colour][colour] for colour in colours), n, chance=1 / len(colours)),
+        "picked": _share(
+            sum(nearest(result["turns"], colour) == colour for result in results for colour in colours),
+            n,
+            chance=1 / len(colours),
+        ),
+        "answers": answers,
+        "hue": {
+            "asked": Summary.of(turn for asked, given, turn in turns if asked == given),
+            "others": Summary.of(turn for asked, given, turn in turns if asked != given),
+        },
+        **{
+            key: Summary.of(value for result in results for value in result[key])
+            for key in ("kept_psnr", "changed_psnr")
+        },
+    }
 
 
 def nearest(turns: Mapping[str, Mapping[str, float | None]], colour: str) -> str | None:
@@ -179,13 +230,20 @@ def wilson(right: int, n: int, *, z: float = 1.96) -> tuple[float | None, float 
 def prompted_table(summary: Mapping[str, Any]) -> str:
     """The one row that says whether words act."""
     hue, chance = summary["hue"], summary["accuracy"]["chance"]
-    row = {"right": _told(summary["accuracy"]), "picked": _told(summary["picked"]), "chance": chance,
-           "hue turn to asked": hue["asked"], "to others": hue["others"],
-           "remembered, dB": summary["kept_psnr"], "unseen walls, dB": summary["changed_psnr"]}
+    row = {
+        "right": _told(summary["accuracy"]),
+        "picked": _told(summary["picked"]),
+        "chance": chance,
+        "hue turn to asked": hue["asked"],
+        "to others": hue["others"],
+        "remembered, dB": summary["kept_psnr"],
+        "unseen walls, dB": summary["changed_psnr"],
+    }
     return markdown_table([row]) + (
         "\n`right`: walls nearest to the colour asked for; `picked`: colours to which, of all walks, the one asked for "
         "is nearest; 95 % intervals. `dB`: between walks with two different colours; high where nothing changed. "
-        "`hue turn`: part of the colour circle between the wall's hues and those of the wall truly painted so.\n")
+        "`hue turn`: part of the colour circle between the wall's hues and those of the wall truly painted so.\n"
+    )
 
 
 def answer_table(summary: Mapping[str, Any]) -> str:

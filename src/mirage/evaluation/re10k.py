@@ -67,12 +67,15 @@ class Re10kTask:
     scored: tuple[int, ...]
 
 
-def run_re10k(options: Re10kOptions, generate: Generate | None = None, *,
-              progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_re10k(
+    options: Re10kOptions, generate: Generate | None = None, *, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Any]:
     """Generate (or read) and score every clip: results.json, report.md, a rollout and a contact sheet per clip."""
     if (generate is None) == (options.generated is None):
-        raise InputError("either a model generates or a folder of generated rollouts is named; got "
-                         f"{'neither' if generate is None else 'both'}")
+        raise InputError(
+            "either a model generates or a folder of generated rollouts is named; got "
+            f"{'neither' if generate is None else 'both'}"
+        )
     lpips = Lpips.load(options.lpips) if options.lpips is not None else None
 
     def work(task: Re10kTask) -> Callable[[Path], dict[str, Any]]:
@@ -100,11 +103,24 @@ def run_re10k(options: Re10kOptions, generate: Generate | None = None, *,
     asked = {**{k: str(v) for k, v in vars(options).items()}, "out": "", "limit": ""}
     outcome = run_tasks([Task(task.name, work(task)) for task in listed], options.out, options=asked, progress=progress)
     rows = [_flat(result) for result in outcome.results.values()]
-    summary = {"scores": summarised(rows), "ssim": SSIM_CONVENTIONS, "size": options.size, "scale": options.scale,
-               "lpips": "alex, version 0.1" if lpips else "not measured: no weights were given (--lpips FOLDER)"}
-    return write_results(options.out, outcome, summary, title="RealEstate10K", tables={
-        "Ours": re10k_table(summary), "As published, RealEstate10K": published_table("RealEstate10K"),
-        "As published, closed loop": published_table("closed loop")})
+    summary = {
+        "scores": summarised(rows),
+        "ssim": SSIM_CONVENTIONS,
+        "size": options.size,
+        "scale": options.scale,
+        "lpips": "alex, version 0.1" if lpips else "not measured: no weights were given (--lpips FOLDER)",
+    }
+    return write_results(
+        options.out,
+        outcome,
+        summary,
+        title="RealEstate10K",
+        tables={
+            "Ours": re10k_table(summary),
+            "As published, RealEstate10K": published_table("RealEstate10K"),
+            "As published, closed loop": published_table("closed loop"),
+        },
+    )
 
 
 def tasks_of(options: Re10kOptions) -> list[Re10kTask]:
@@ -126,8 +142,10 @@ def tasks_of(options: Re10kOptions) -> list[Re10kTask]:
             scored = [target - reference for target in targets]
         tasks.append(Re10kTask(name, found[name], pictures, tuple(numbers), tuple(scored)))
     if not tasks:
-        raise InputError(f"{options.clips} has no clip to evaluate ({len(found)} camera files"
-                         f"{'' if index is None else f', none of the {len(index)} of the index'}); expected NAME.txt")
+        raise InputError(
+            f"{options.clips} has no clip to evaluate ({len(found)} camera files"
+            f"{'' if index is None else f', none of the {len(index)} of the index'}); expected NAME.txt"
+        )
     return tasks
 
 
@@ -136,11 +154,16 @@ def load_index(path: str | os.PathLike[str]) -> dict[str, tuple[int, tuple[int, 
     out, and targets before the reference too, since one walks forward."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        entries = {name: (int(entry["context"][0]), [int(t) for t in entry["target"]])
-                   for name, entry in content.items() if entry is not None}
+        entries = {
+            name: (int(entry["context"][0]), [int(t) for t in entry["target"]])
+            for name, entry in content.items()
+            if entry is not None
+        }
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise InputError(f"{path} is no pixelSplat index ({type(error).__name__}: {error}); expected "
-                         '{scene: {"context": [a, b], "target": [...]}}') from error
+        raise InputError(
+            f"{path} is no pixelSplat index ({type(error).__name__}: {error}); expected "
+            '{scene: {"context": [a, b], "target": [...]}}'
+        ) from error
     forward = {name: (a, tuple(t for t in targets if t > a)) for name, (a, targets) in entries.items()}
     return {name: entry for name, entry in forward.items() if entry[1]}
 
@@ -160,14 +183,17 @@ def load_truth(task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0) ->
     return Rollout(task.name, torch.stack([(image * 255).round().to(torch.uint8) for image, _ in fitted]), fitted[0][1])
 
 
-def score_generated(frames: Tensor, truth: Rollout, scored: Sequence[int], *,
-                    lpips: Lpips | None = None) -> dict[str, Any]:
+def score_generated(
+    frames: Tensor, truth: Rollout, scored: Sequence[int], *, lpips: Lpips | None = None
+) -> dict[str, Any]:
     """uint8 frames [F,3,H,W] against the true ones at the positions `scored`; the closed loop too, where the frames are
     2F - 1, out and back. The controls of the closed loop stand beside it."""
     out = len(truth.frames)
     if len(frames) not in (out, 2 * out - 1) or frames.shape[1:] != truth.frames.shape[1:]:
-        raise InputError(f"{truth.name}: generated frames are {list(frames.shape)}; expected {out} "
-                         f"(or {2 * out - 1}, out and back) of {list(truth.frames.shape[1:])}")
+        raise InputError(
+            f"{truth.name}: generated frames are {list(frames.shape)}; expected {out} "
+            f"(or {2 * out - 1}, out and back) of {list(truth.frames.shape[1:])}"
+        )
     at = torch.tensor(list(scored))
     made, true = frames[at].float() / 255, truth.pictures(at)
     values = {"psnr": psnr(made, true), **{f"ssim_{k}": v for k, v in ssim_by_convention(made, true).items()}}
@@ -186,17 +212,29 @@ def score_generated(frames: Tensor, truth: Rollout, scored: Sequence[int], *,
 def re10k_table(summary: Mapping[str, Any]) -> str:
     """One row of means; the SSIM conventions are spelled out below it."""
     scores = summary["scores"]
-    names = {"psnr": "PSNR", "ssim_gaussian": "SSIM (gaussian)", "ssim_uniform": "SSIM (uniform)",
-             "ssim_small": "SSIM (small)", "lpips": "LPIPS",
-             "psnr_c": "PSNR_C", "ssim_c": "SSIM_C", "lpips_c": "LPIPS_C",
-             "copy first psnr_c": "PSNR_C, copy first", "stop half-way psnr_c": "PSNR_C, stop half-way",
-             "rotation": "RotErr", "translation_rel": "TransErr", "cammc_rel": "CamMC"}
+    names = {
+        "psnr": "PSNR",
+        "ssim_gaussian": "SSIM (gaussian)",
+        "ssim_uniform": "SSIM (uniform)",
+        "ssim_small": "SSIM (small)",
+        "lpips": "LPIPS",
+        "psnr_c": "PSNR_C",
+        "ssim_c": "SSIM_C",
+        "lpips_c": "LPIPS_C",
+        "copy first psnr_c": "PSNR_C, copy first",
+        "stop half-way psnr_c": "PSNR_C, stop half-way",
+        "rotation": "RotErr",
+        "translation_rel": "TransErr",
+        "cammc_rel": "CamMC",
+    }
     row = {label: scores[name] for name, label in names.items() if name in scores}
     notes = [f"- SSIM {name}: {text}" for name, text in summary["ssim"].items()]
     height, width = summary["size"]
     count = scores["psnr"].n if "psnr" in scores else 0
-    notes += [f"- {count} clips at {height}x{width}, translation scale {summary['scale']}",
-              f"- LPIPS: {summary['lpips']}"]
+    notes += [
+        f"- {count} clips at {height}x{width}, translation scale {summary['scale']}",
+        f"- LPIPS: {summary['lpips']}",
+    ]
     return markdown_table([row]) + "\n" + "\n".join(notes) + "\n"
 
 

@@ -82,8 +82,9 @@ PUBLISHED: Mapping[str, Sequence[Mapping[str, Any]]] = {
 
 def published_table(name: str) -> str:
     """One of `PUBLISHED`, every row marked."""
-    return markdown_table([{"as published": row["system"], **{k: v for k, v in row.items() if k != "system"}}
-                           for row in PUBLISHED[name]])
+    return markdown_table(
+        [{"as published": row["system"], **{k: v for k, v in row.items() if k != "system"}} for row in PUBLISHED[name]]
+    )
 
 
 def _is_number(value: Any) -> bool:

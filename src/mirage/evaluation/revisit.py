@@ -65,11 +65,14 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
     def work(source: Path) -> Callable[[Path], dict[str, Any]]:
         def score(folder: Path) -> dict[str, Any]:
             rollout = load_rollout(source)
-            result = score_rollout(rollout, families, metres=options.metres, max_pairs=options.max_pairs,
-                                   seed=options.seed)
+            result = score_rollout(
+                rollout, families, metres=options.metres, max_pairs=options.max_pairs, seed=options.seed
+            )
             rows = {"rollout": rollout.frames, **controls(rollout.frames)}
-            save_image(folder / "sheet.png", contact_sheet({name: f.float() / 255 for name, f in rows.items()},
-                                                           title=rollout.name))
+            save_image(
+                folder / "sheet.png",
+                contact_sheet({name: f.float() / 255 for name, f in rows.items()}, title=rollout.name),
+            )
             return result
 
         return score
@@ -78,15 +81,30 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
     if len(set(names)) != len(names):
         names = [f"{number:03d}-{name}" for number, name in enumerate(names)]
     tasks = [Task(name, work(path)) for name, path in zip(names, options.rollouts, strict=True)]
-    outcome = run_tasks(tasks, options.out, options={
-        **vars(options), "rollouts": None, "out": None, "lpips": str(options.lpips), "dino": str(options.dino)},
-        progress=progress)
+    outcome = run_tasks(
+        tasks,
+        options.out,
+        options={
+            **vars(options),
+            "rollouts": None,
+            "out": None,
+            "lpips": str(options.lpips),
+            "dino": str(options.dino),
+        },
+        progress=progress,
+    )
     summary = summarise(list(outcome.results.values()))
     return write_results(options.out, outcome, summary, title="Revisits", tables={"Memory": revisit_table(summary)})
 
 
-def score_rollout(rollout: Rollout, families: Mapping[str, Mapping[str, Score]], *, metres: float = 1.0,
-                  max_pairs: int = 100, seed: int = 0) -> dict[str, Any]:
+def score_rollout(
+    rollout: Rollout,
+    families: Mapping[str, Mapping[str, Score]],
+    *,
+    metres: float = 1.0,
+    max_pairs: int = 100,
+    seed: int = 0,
+) -> dict[str, Any]:
     """MemoryGain and DynamicRange per metric, the mirror test and the closed loop, for the rollout and its controls."""
     pairs = revisit_pairs(rollout.camera, metres=metres, max_pairs=max_pairs, seed=seed)
     systems = {"rollout": rollout.frames, **controls(rollout.frames)}
@@ -96,9 +114,12 @@ def score_rollout(rollout: Rollout, families: Mapping[str, Mapping[str, Score]],
         "coverage": rollout.coverage,
         "systems": {
             name: {
-                "gain": {family: {metric: memory_gain(frames, pairs, score) for metric, score in metrics.items()}
-                         for family, metrics in families.items()},
-                **mirror(frames, rollout.camera), **closed_loop(frames, rollout.camera),
+                "gain": {
+                    family: {metric: memory_gain(frames, pairs, score) for metric, score in metrics.items()}
+                    for family, metrics in families.items()
+                },
+                **mirror(frames, rollout.camera),
+                **closed_loop(frames, rollout.camera),
             }
             for name, frames in systems.items()
         },
@@ -146,41 +167,61 @@ def revisit_pairs(camera: Camera, *, metres: float = 1.0, max_pairs: int = 100, 
 
 def memory_gain(frames: Tensor, pairs: Pairs, score: Score) -> dict[str, float | None]:
     """{"revisit", "base", "short"}: mean scores; "gain" and "range" as defined above. None where there are no pairs."""
-    revisit, base, short = (Summary.of(_scored(frames, kind, score)).mean
-                            for kind in (pairs.revisit, pairs.base, pairs.short))
-    return {"revisit": revisit, "base": base, "short": short,
-            "gain": None if revisit is None or base is None else revisit - base,
-            "range": None if short is None or base is None else short - base}
+    revisit, base, short = (
+        Summary.of(_scored(frames, kind, score)).mean for kind in (pairs.revisit, pairs.base, pairs.short)
+    )
+    return {
+        "revisit": revisit,
+        "base": base,
+        "short": short,
+        "gain": None if revisit is None or base is None else revisit - base,
+        "range": None if short is None or base is None else short - base,
+    }
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Over rollouts, per system: gain and NMR of every metric (the ratio of means over rollouts whose range is not
     nothing), the mean of each family's metrics, and the mean of the families."""
-    return {"systems": {name: _summary_of([r["systems"][name] for r in results])
-                        for name in (results[0]["systems"] if results else ())},
-            "coverage": Summary.of(r["coverage"] for r in results), "n": len(results)}
+    return {
+        "systems": {
+            name: _summary_of([r["systems"][name] for r in results])
+            for name in (results[0]["systems"] if results else ())
+        },
+        "coverage": Summary.of(r["coverage"] for r in results),
+        "n": len(results),
+    }
 
 
 def revisit_table(summary: Mapping[str, Any]) -> str:
     """One row per system."""
     rows = []
     for name, system in summary["systems"].items():
-        metrics = {metric: entry for family in system["families"].values()
-                   for metric, entry in family["metrics"].items()}
-        rows.append({"system": name, "PSNR_C": system["psnr_c"], "SSIM_C": system["ssim_c"],
-                     "mirror PSNR": system["mirror_psnr"], "NMR": system["nmr"],
-                     **{f"NMR {metric}": entry["nmr"] for metric, entry in metrics.items()},
-                     **{f"gain {metric}": entry["gain"] for metric, entry in metrics.items()},
-                     **{f"range {metric}": entry["range"] for metric, entry in metrics.items()}})
+        metrics = {
+            metric: entry for family in system["families"].values() for metric, entry in family["metrics"].items()
+        }
+        rows.append(
+            {
+                "system": name,
+                "PSNR_C": system["psnr_c"],
+                "SSIM_C": system["ssim_c"],
+                "mirror PSNR": system["mirror_psnr"],
+                "NMR": system["nmr"],
+                **{f"NMR {metric}": entry["nmr"] for metric, entry in metrics.items()},
+                **{f"gain {metric}": entry["gain"] for metric, entry in metrics.items()},
+                **{f"range {metric}": entry["range"] for metric, entry in metrics.items()},
+            }
+        )
     table = markdown_table(rows)
     covered = summary["coverage"]
-    return table + f"\nCoverage by the memory: {'unknown' if covered.mean is None else f'{covered.mean:.1%}'}; " \
-                   f"{summary['n']} rollouts; SSIM: Gaussian 11x11; matches and inliers (ORB, RANSAC) are ours.\n"
+    return (
+        table + f"\nCoverage by the memory: {'unknown' if covered.mean is None else f'{covered.mean:.1%}'}; "
+        f"{summary['n']} rollouts; SSIM: Gaussian 11x11; matches and inliers (ORB, RANSAC) are ours.\n"
+    )
 
 
-def score_families(*, geometry: bool = True,
-                   lpips: str | os.PathLike[str] | None = None,
-                   dino: str | os.PathLike[str] | None = None) -> dict[str, dict[str, Score]]:
+def score_families(
+    *, geometry: bool = True, lpips: str | os.PathLike[str] | None = None, dino: str | os.PathLike[str] | None = None
+) -> dict[str, dict[str, Score]]:
     """What needs no weights, and LPIPS and DINOv2 when their folders are named (missing weights: `InputError`)."""
     appearance: dict[str, Score] = {"psnr": lambda a, b: psnr(a, b).tolist(), "ssim": lambda a, b: ssim(a, b).tolist()}
     if lpips is not None:
@@ -194,8 +235,10 @@ def score_families(*, geometry: bool = True,
         families[SCENE] = {"dino": lambda a, b: scene.alike(a, b).tolist()}
     if geometry:
         found = LocalMatches()
-        families[GEOMETRY] = {"matches": lambda a, b: [found(x, y)[0] for x, y in zip(a, b, strict=True)],
-                              "inliers": lambda a, b: [found(x, y)[1] for x, y in zip(a, b, strict=True)]}
+        families[GEOMETRY] = {
+            "matches": lambda a, b: [found(x, y)[0] for x, y in zip(a, b, strict=True)],
+            "inliers": lambda a, b: [found(x, y)[1] for x, y in zip(a, b, strict=True)],
+        }
     return families
 
 
@@ -204,8 +247,11 @@ def controls(frames: Tensor) -> dict[str, Tensor]:
     a closed loop their PSNR is perfect. "stop half-way": from the middle on nothing moves."""
     middle = (len(frames) - 1) // 2
     held = torch.cat([frames[: middle + 1], frames[middle : middle + 1].expand(len(frames) - middle - 1, -1, -1, -1)])
-    return {"copy first": frames[:1].expand_as(frames), "repeat last": frames[-1:].expand_as(frames),
-            "stop half-way": held}
+    return {
+        "copy first": frames[:1].expand_as(frames),
+        "repeat last": frames[-1:].expand_as(frames),
+        "stop half-way": held,
+    }
 
 
 def mirror(frames: Tensor, camera: Camera) -> dict[str, float | None]:
@@ -214,8 +260,10 @@ def mirror(frames: Tensor, camera: Camera) -> dict[str, float | None]:
     if count == 0 or not _mirrored(camera):
         return {"mirror_psnr": None, "mirror_ssim": None}
     pairs = [(i, len(frames) - 1 - i) for i in range(count)]
-    return {f"mirror_{name}": Summary.of(_scored(frames, pairs, score)).mean
-            for name, score in score_families(geometry=False)[APPEARANCE].items()}
+    return {
+        f"mirror_{name}": Summary.of(_scored(frames, pairs, score)).mean
+        for name, score in score_families(geometry=False)[APPEARANCE].items()
+    }
 
 
 def closed_loop(frames: Tensor, camera: Camera) -> dict[str, float | None]:
@@ -260,8 +308,9 @@ class LocalMatches:
                 self._corners[key] = None
         return key
 
-    def _match(self, one: tuple[np.ndarray, np.ndarray] | None,
-               two: tuple[np.ndarray, np.ndarray] | None) -> tuple[float, float]:
+    def _match(
+        self, one: tuple[np.ndarray, np.ndarray] | None, two: tuple[np.ndarray, np.ndarray] | None
+    ) -> tuple[float, float]:
         feature, measure, transform = self._scikit_image
         if one is None or two is None:
             return math.nan, math.nan
@@ -271,8 +320,9 @@ class LocalMatches:
         if len(matched) < 8:
             return len(matched) / fewest, 0.0
         pairs = points[matched[:, 0]], others[matched[:, 1]]
-        _, inliers = measure.ransac(pairs, transform.FundamentalMatrixTransform, min_samples=8, residual_threshold=1.0,
-                                    max_trials=200, rng=0)
+        _, inliers = measure.ransac(
+            pairs, transform.FundamentalMatrixTransform, min_samples=8, residual_threshold=1.0, max_trials=200, rng=0
+        )
         return len(matched) / fewest, float(np.sum(inliers)) / fewest if inliers is not None else 0.0
 
 

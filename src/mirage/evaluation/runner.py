@@ -49,8 +49,13 @@ class Outcome:
         return 1 if self.failures else 0
 
 
-def run_tasks(tasks: Sequence[Task], out: str | os.PathLike[str], *, options: Mapping[str, Any],
-              progress: Callable[[str, int, int], None] | None = None) -> Outcome:
+def run_tasks(
+    tasks: Sequence[Task],
+    out: str | os.PathLike[str],
+    *,
+    options: Mapping[str, Any],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Outcome:
     """Run what is not done yet. `progress(name, number, of)` is called before each task, finished ones included.
 
     `options` are remembered: results of one setting are never mixed with those of another.
@@ -78,8 +83,9 @@ def run_tasks(tasks: Sequence[Task], out: str | os.PathLike[str], *, options: Ma
     return Outcome({task.name: results[task.name] for task in tasks if task.name in results}, failures)
 
 
-def write_results(out: str | os.PathLike[str], outcome: Outcome, summary: Mapping[str, Any], *, title: str,
-                  tables: Mapping[str, str]) -> dict[str, Any]:
+def write_results(
+    out: str | os.PathLike[str], outcome: Outcome, summary: Mapping[str, Any], *, title: str, tables: Mapping[str, str]
+) -> dict[str, Any]:
     """results.json (the dict that is returned: summary, tasks, failures) and report.md (`tables` by heading, then
     failures) in `out`."""
     out = Path(out)
@@ -121,8 +127,10 @@ def _claim(out: Path, options: dict[str, Any]) -> None:
         before = _read(marker)
         if before != options:
             changed = sorted(key for key in {**before, **options} if before.get(key) != options.get(key))
-            raise InputError(f"{out} holds results of other options (differing: {', '.join(changed)}); "
-                             "expected the same options, or another folder")
+            raise InputError(
+                f"{out} holds results of other options (differing: {', '.join(changed)}); "
+                "expected the same options, or another folder"
+            )
         return
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder for results")

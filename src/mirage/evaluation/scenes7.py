@@ -55,8 +55,9 @@ class View:
     camera: Camera
 
 
-def run_real(world: WorldModel, options: RealOptions, *,
-             progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_real(
+    world: WorldModel, options: RealOptions, *, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Any]:
     """Every pair; writes results.json, report.md and a contact sheet per pair.
 
     Returns {"by_gap": {GAP: {NAME: {psnr, ssim, coverage, n, spread}}}, "tasks", "failures"}, NAME a memory, "still" or
@@ -72,21 +73,43 @@ def run_real(world: WorldModel, options: RealOptions, *,
 
         return pair
 
-    tasks = [Task(f"gap-{gap:03d}-frame-{a:06d}", work(a, a + gap))
-             for gap in options.gaps for a in _starts(numbers, gap, options.pairs)]
+    tasks = [
+        Task(f"gap-{gap:03d}-frame-{a:06d}", work(a, a + gap))
+        for gap in options.gaps
+        for a in _starts(numbers, gap, options.pairs)
+    ]
     asked = {name: value for name, value in asdict(options).items() if name != "out"}
     outcome = run_tasks(tasks, options.out, options={**asked, "frames": str(options.frames)}, progress=progress)
-    summary = {"by_gap": {gap: _summary([r for r in outcome.results.values() if r["gap"] == gap], options.memories)
-                          for gap in options.gaps}}
-    rows = [{"frames apart": gap, "what": name, "PSNR": Summary(row["psnr"], row["spread"], row["n"]),
-             "SSIM": row["ssim"], "coverage": row["coverage"], "n": row["n"]}
-            for gap, entry in summary["by_gap"].items() for name, row in entry.items()]
-    return write_results(options.out, outcome, summary, title="Real geometry",
-                         tables={"Frame B from frame A, where it is covered": markdown_table(rows)})
+    summary = {
+        "by_gap": {
+            gap: _summary([r for r in outcome.results.values() if r["gap"] == gap], options.memories)
+            for gap in options.gaps
+        }
+    }
+    rows = [
+        {
+            "frames apart": gap,
+            "what": name,
+            "PSNR": Summary(row["psnr"], row["spread"], row["n"]),
+            "SSIM": row["ssim"],
+            "coverage": row["coverage"],
+            "n": row["n"],
+        }
+        for gap, entry in summary["by_gap"].items()
+        for name, row in entry.items()
+    ]
+    return write_results(
+        options.out,
+        outcome,
+        summary,
+        title="Real geometry",
+        tables={"Frame B from frame A, where it is covered": markdown_table(rows)},
+    )
 
 
-def carried(world: WorldModel, a: View, b: View, memories: Sequence[str], *,
-            folder: Path | None = None) -> dict[str, Any]:
+def carried(
+    world: WorldModel, a: View, b: View, memories: Sequence[str], *, folder: Path | None = None
+) -> dict[str, Any]:
     """View `a` through each memory to the camera of `b`: {"scores": {NAME: {psnr, ssim, coverage}}}.
 
     An rgb memory lifts its pixels by depth at their own resolution, a latent memory by the same depth on its grid.
@@ -108,15 +131,29 @@ def carried(world: WorldModel, a: View, b: View, memories: Sequence[str], *,
     seen[CEILING] = world.decode(world.encode(b.image[None]))[0].float().cpu(), region
     seen[STILL] = a.image, region
     if folder is not None:
-        shown = [a.image, b.image, *(picture * covered if name in memories else picture
-                                     for name, (picture, covered) in seen.items() if name != STILL)]
+        shown = [
+            a.image,
+            b.image,
+            *(
+                picture * covered if name in memories else picture
+                for name, (picture, covered) in seen.items()
+                if name != STILL
+            ),
+        ]
         words = ["frame A", "frame B", *(name for name in seen if name != STILL)]
-        save_image(folder / "sheet.png", contact_sheet({"": torch.stack(shown)}, columns=len(shown),
-                                                       captions={"": words}))
-    return {"scores": {name: {"psnr": float(psnr(picture[None], b.image[None], mask=covered[None])),
-                              "ssim": float(ssim(picture[None], b.image[None], mask=covered[None])),
-                              "coverage": float(covered.float().mean())}
-                       for name, (picture, covered) in seen.items()}}
+        save_image(
+            folder / "sheet.png", contact_sheet({"": torch.stack(shown)}, columns=len(shown), captions={"": words})
+        )
+    return {
+        "scores": {
+            name: {
+                "psnr": float(psnr(picture[None], b.image[None], mask=covered[None])),
+                "ssim": float(ssim(picture[None], b.image[None], mask=covered[None])),
+                "coverage": float(covered.float().mean()),
+            }
+            for name, (picture, covered) in seen.items()
+        }
+    }
 
 
 def load_view(folder: Path, number: int, camera: Camera, size: tuple[int, int]) -> View:
@@ -136,12 +173,16 @@ def check(options: RealOptions) -> list[int]:
     if not numbers:
         raise InputError(f"{options.frames} has no frame-*.pose.txt; expected a folder in the layout of 7-Scenes")
     if options.pairs < 1 or not options.gaps or not options.memories:
-        raise InputError(f"at least one pair, one gap and one memory, got {options.pairs} pairs, gaps {options.gaps} "
-                         f"and memories {options.memories}")
+        raise InputError(
+            f"at least one pair, one gap and one memory, got {options.pairs} pairs, gaps {options.gaps} "
+            f"and memories {options.memories}"
+        )
     for gap in options.gaps:
         if gap < 1 or not _starts(numbers, gap, 1):
-            raise InputError(f"no two frames of {options.frames} are {gap} apart; it has {len(numbers)} frames, "
-                             f"{numbers[0]} to {numbers[-1]}")
+            raise InputError(
+                f"no two frames of {options.frames} are {gap} apart; it has {len(numbers)} frames, "
+                f"{numbers[0]} to {numbers[-1]}"
+            )
     return numbers
 
 
@@ -158,7 +199,11 @@ def _summary(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> d
     for name in (*memories, CEILING, STILL):
         scores = [result["scores"][name] for result in results]
         quality = Summary.of(score["psnr"] for score in scores)
-        table[name] = {"psnr": quality.mean, "spread": quality.spread, "n": quality.n,
-                       "ssim": Summary.of(score["ssim"] for score in scores).mean,
-                       "coverage": Summary.of(score["coverage"] for score in scores).mean}
+        table[name] = {
+            "psnr": quality.mean,
+            "spread": quality.spread,
+            "n": quality.n,
+            "ssim": Summary.of(score["ssim"] for score in scores).mean,
+            "coverage": Summary.of(score["coverage"] for score in scores).mean,
+        }
     return table

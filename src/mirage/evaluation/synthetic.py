@@ -155,31 +155,48 @@ VARIANTS: dict[str, Variant] = {
 """Memories and ablations by the name that a person types; the first five are the comparison."""
 
 
-def run_synthetic(world: WorldModel, options: SyntheticOptions, *, steps: int | None = None,
-                  variants: Mapping[str, Variant] = VARIANTS,
-                  progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_synthetic(
+    world: WorldModel,
+    options: SyntheticOptions,
+    *,
+    steps: int | None = None,
+    variants: Mapping[str, Variant] = VARIANTS,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """`evaluate_synthetic` for a world model, at its own size and chunk length."""
     make = session_maker(world, options.memories, steps=steps, variants=variants)
 
     def through(frames: Tensor) -> Tensor:
         return world.decode(world.encode(frames)).float().cpu()
 
-    options = replace(options, size=world.size, chunk_frames=world.chunk_frames,
-                      model=f"{options.model} steps={steps or world.default_steps}")
+    options = replace(
+        options,
+        size=world.size,
+        chunk_frames=world.chunk_frames,
+        model=f"{options.model} steps={steps or world.default_steps}",
+    )
     return evaluate_synthetic(make, options, codec=through, progress=progress)
 
 
-def session_maker(world: WorldModel, names: Sequence[str], *, steps: int | None = None,
-                  variants: Mapping[str, Variant] = VARIANTS) -> Callable[[str, Scene], Session]:
+def session_maker(
+    world: WorldModel, names: Sequence[str], *, steps: int | None = None, variants: Mapping[str, Variant] = VARIANTS
+) -> Callable[[str, Scene], Session]:
     """Sessions by the `names` of their variants; a name that there is not is an `InputError`."""
     check_variants(names, variants)
     blind = world.without_rays() if not all(variants[name].rays for name in names) else world
 
     def make(name: str, scene: Scene) -> Session:
         variant = variants[name]
-        return Session(world if variant.rays else blind, scene.frames[0], camera=scene.path[0], prompt=scene.caption,
-                       depth=_true_depth(scene, variant), memory=variant.memory(world),
-                       settings=replace(variant.settings, steps=steps), seed=scene.seed)
+        return Session(
+            world if variant.rays else blind,
+            scene.frames[0],
+            camera=scene.path[0],
+            prompt=scene.caption,
+            depth=_true_depth(scene, variant),
+            memory=variant.memory(world),
+            settings=replace(variant.settings, steps=steps),
+            seed=scene.seed,
+        )
 
     return make
 
@@ -199,9 +216,13 @@ def _true_depth(scene: Scene, variant: Variant) -> DepthMap | FromFrames | None:
             return FromFrames(look_up)
 
 
-def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
-                       codec: Callable[[Tensor], Tensor] | None = None,
-                       progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def evaluate_synthetic(
+    make_session: MakeSession,
+    options: SyntheticOptions,
+    *,
+    codec: Callable[[Tensor], Tensor] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """Walk every world with every memory; writes results.json, report.md and a contact sheet per world.
 
     Returns {"return": {MEMORY: {psnr, ssim, n, spread}}, "seen": {... and by_chunk}, "controls": {NAME: {psnr, ssim, n,
@@ -217,8 +238,15 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
     def work(seed: int, kind: str) -> Callable[[Path], dict[str, Any]]:
         def walk(folder: Path) -> dict[str, Any]:
             scene = Scene.sample(seed, kind, frames=frames, size=options.size, moving=options.moving)
-            return score_scene(scene, make_session, options.memories, chunk_frames=options.chunk_frames, codec=codec,
-                               folder=folder, keep=options.keep)
+            return score_scene(
+                scene,
+                make_session,
+                options.memories,
+                chunk_frames=options.chunk_frames,
+                codec=codec,
+                folder=folder,
+                keep=options.keep,
+            )
 
         return walk
 
@@ -229,14 +257,29 @@ def evaluate_synthetic(make_session: MakeSession, options: SyntheticOptions, *,
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds", "keep")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     summary = summarise(list(outcome.results.values()), options.memories)
-    return write_results(options.out, outcome, summary, title="Synthetic worlds",
-                         tables={"Return and seen regions": synthetic_table(summary),
-                                 "By chunk": _chunk_table(summary), "Each return": _visit_table(summary)})
+    return write_results(
+        options.out,
+        outcome,
+        summary,
+        title="Synthetic worlds",
+        tables={
+            "Return and seen regions": synthetic_table(summary),
+            "By chunk": _chunk_table(summary),
+            "Each return": _visit_table(summary),
+        },
+    )
 
 
-def score_scene(scene: Scene, make_session: MakeSession, memories: Sequence[str], *, chunk_frames: int,
-                codec: Callable[[Tensor], Tensor] | None = None, folder: Path | None = None,
-                keep: bool = False) -> dict[str, Any]:
+def score_scene(
+    scene: Scene,
+    make_session: MakeSession,
+    memories: Sequence[str],
+    *,
+    chunk_frames: int,
+    codec: Callable[[Tensor], Tensor] | None = None,
+    folder: Path | None = None,
+    keep: bool = False,
+) -> dict[str, Any]:
     """Every memory's walk through one scene, the controls (made from the first memory's walk) and the ceiling.
     `folder`: where a contact sheet is left, and with `keep` a rollout per memory."""
     walks = {name: list(make_session(name, scene).follow(scene.path)) for name in memories}
@@ -256,12 +299,18 @@ def score_scene(scene: Scene, make_session: MakeSession, memories: Sequence[str]
         for name, video in videos.items():
             known = torch.cat([chunk.readout.mask.cpu() for chunk in walks[name]])
             save_rollout(folder / name.replace(", ", "-").replace(" ", "-"), video, scene.path, known=known)
-    scores = {name: {**score_video(scene, video, seen, chunk_frames=chunk_frames), **_state(scene, walks[name])}
-              for name, video in videos.items()}
-    return {"seed": scene.seed, "kind": scene.kind, "caption": scene.caption, "seen": float(seen.float().mean()),
-            "memories": scores,
-            "others": {name: score_video(scene, video, seen, chunk_frames=chunk_frames)
-                       for name, video in others.items()}}
+    scores = {
+        name: {**score_video(scene, video, seen, chunk_frames=chunk_frames), **_state(scene, walks[name])}
+        for name, video in videos.items()
+    }
+    return {
+        "seed": scene.seed,
+        "kind": scene.kind,
+        "caption": scene.caption,
+        "seen": float(seen.float().mean()),
+        "memories": scores,
+        "others": {name: score_video(scene, video, seen, chunk_frames=chunk_frames) for name, video in others.items()},
+    }
 
 
 def score_video(scene: Scene, video: Tensor, seen: Tensor, *, chunk_frames: int) -> dict[str, Any]:
@@ -280,10 +329,17 @@ def score_video(scene: Scene, video: Tensor, seen: Tensor, *, chunk_frames: int)
         "seen_ssim": Summary.of(seen_ssim.tolist()).mean,
         "psnr_by_chunk": [Summary.of(part.tolist()).mean for part in quality.split(new)],
         "seen_psnr_by_chunk": [Summary.of(part.tolist()).mean for part in seen_psnr.split(new)],
-        "visits": [{"chunk": -(-int(at[len(at) // 2]) // new),
-                    "psnr": Summary.of(psnr(video[at], scene.frames[at]).tolist()).mean} for at in visits(scene.path)],
-        "gain": {name: memory_gain(quantised, pairs, score)
-                 for name, score in score_families(geometry=False)[APPEARANCE].items()},
+        "visits": [
+            {
+                "chunk": -(-int(at[len(at) // 2]) // new),
+                "psnr": Summary.of(psnr(video[at], scene.frames[at]).tolist()).mean,
+            }
+            for at in visits(scene.path)
+        ],
+        "gain": {
+            name: memory_gain(quantised, pairs, score)
+            for name, score in score_families(geometry=False)[APPEARANCE].items()
+        },
         **closed_loop(quantised, scene.path),
     }
 
@@ -334,39 +390,65 @@ def to_pixels(mask: Tensor, size: Sequence[int]) -> Tensor:
 def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> dict[str, Any]:
     """Means over worlds with their spread; see `evaluate_synthetic`."""
     if not results:
-        return {"return": {}, "seen": {}, "controls": {}, "ceiling": {}, "depth_absrel_by_chunk": {},
-                "coverage_by_chunk": {}, "memory_bytes_by_chunk": {}, "nmr": {}, "psnr_c": {}, "gain_over_none": {},
-                "visits": {}}
+        return {
+            "return": {},
+            "seen": {},
+            "controls": {},
+            "ceiling": {},
+            "depth_absrel_by_chunk": {},
+            "coverage_by_chunk": {},
+            "memory_bytes_by_chunk": {},
+            "nmr": {},
+            "psnr_c": {},
+            "gain_over_none": {},
+            "visits": {},
+        }
     own = {name: [r["memories"][name] for r in results] for name in memories}
     others = {name: [r["others"][name] for r in results] for name in results[0]["others"]}
-    told = {name: {**_pair(rows, "return"), "seen": _pair(rows, "seen"), "nmr": _nmr(rows), "psnr_c": _loop(rows)}
-            for name, rows in others.items()}
+    told = {
+        name: {**_pair(rows, "return"), "seen": _pair(rows, "seen"), "nmr": _nmr(rows), "psnr_c": _loop(rows)}
+        for name, rows in others.items()
+    }
     return {
         "return": {name: _pair(rows, "return") for name, rows in own.items()},
-        "seen": {name: {**_pair(rows, "seen"), "by_chunk": _by_chunk(rows, "seen_psnr_by_chunk")}
-                 for name, rows in own.items()},
+        "seen": {
+            name: {**_pair(rows, "seen"), "by_chunk": _by_chunk(rows, "seen_psnr_by_chunk")}
+            for name, rows in own.items()
+        },
         "controls": {name: entry for name, entry in told.items() if name != CEILING},
         "ceiling": told.get(CEILING, {}),
         "nmr": {name: _nmr(rows) for name, rows in own.items()},
         "psnr_c": {name: _loop(rows) for name, rows in own.items()},
-        "gain_over_none": {name: _difference(rows, own[BASELINE]) for name, rows in own.items()
-                           if BASELINE in own and name != BASELINE},
+        "gain_over_none": {
+            name: _difference(rows, own[BASELINE]) for name, rows in own.items() if BASELINE in own and name != BASELINE
+        },
         "visits": {name: _visits(rows) for name, rows in {**own, **others}.items()},
-        **{f"{key}_by_chunk": {name: _by_chunk(rows, f"{key}_by_chunk") for name, rows in own.items()}
-           for key in ("depth_absrel", "coverage", "memory_bytes", "psnr")},
+        **{
+            f"{key}_by_chunk": {name: _by_chunk(rows, f"{key}_by_chunk") for name, rows in own.items()}
+            for key in ("depth_absrel", "coverage", "memory_bytes", "psnr")
+        },
     }
 
 
 def synthetic_table(summary: Mapping[str, Any]) -> str:
     """One row per memory, control and ceiling."""
-    rows = [{"memory": name, **_columns(summary["return"][name], summary["seen"][name]), "NMR": summary["nmr"][name],
-             "PSNR_C": summary["psnr_c"][name], "over none, dB": _as_summary(summary["gain_over_none"].get(name))}
-            for name in summary["return"]]
+    rows = [
+        {
+            "memory": name,
+            **_columns(summary["return"][name], summary["seen"][name]),
+            "NMR": summary["nmr"][name],
+            "PSNR_C": summary["psnr_c"][name],
+            "over none, dB": _as_summary(summary["gain_over_none"].get(name)),
+        }
+        for name in summary["return"]
+    ]
     rest = {f"control: {name}": entry for name, entry in summary["controls"].items()}
     if summary["ceiling"]:
         rest["ceiling: " + CEILING] = summary["ceiling"]
-    rows += [{"memory": name, **_columns(entry, entry["seen"]), "NMR": entry["nmr"], "PSNR_C": entry["psnr_c"]}
-             for name, entry in rest.items()]
+    rows += [
+        {"memory": name, **_columns(entry, entry["seen"]), "NMR": entry["nmr"], "PSNR_C": entry["psnr_c"]}
+        for name, entry in rest.items()
+    ]
     return markdown_table(rows)
 
 
@@ -389,15 +471,21 @@ def _state(scene: Scene, chunks: Sequence[Step]) -> dict[str, Any]:
         true = scene.depth[1 + at : 1 + at + count].resized((depth.shape[-2], depth.shape[-1]))
         absrel.append(depth_errors(depth.to("cpu"), true).absrel)
         at += count
-    return {"depth_absrel_by_chunk": absrel,
-            "coverage_by_chunk": [float(chunk.readout.mask.float().mean()) for chunk in chunks],
-            "memory_bytes_by_chunk": [chunk.memory_bytes for chunk in chunks]}
+    return {
+        "depth_absrel_by_chunk": absrel,
+        "coverage_by_chunk": [float(chunk.readout.mask.float().mean()) for chunk in chunks],
+        "memory_bytes_by_chunk": [chunk.memory_bytes for chunk in chunks],
+    }
 
 
 def _pair(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
     quality = Summary.of(row[f"{what}_psnr"] for row in rows)
-    return {"psnr": quality.mean, "ssim": Summary.of(row[f"{what}_ssim"] for row in rows).mean, "n": quality.n,
-            "spread": quality.spread}
+    return {
+        "psnr": quality.mean,
+        "ssim": Summary.of(row[f"{what}_ssim"] for row in rows).mean,
+        "n": quality.n,
+        "spread": quality.spread,
+    }
 
 
 def _by_chunk(rows: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
@@ -408,8 +496,11 @@ def _nmr(rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Mean over PSNR and SSIM of the ratio of means over worlds."""
     ratios = []
     for metric in rows[0]["gain"]:
-        told = [row["gain"][metric] for row in rows if (row["gain"][metric]["range"] or 0.0) > LEAST_RANGE
-                and row["gain"][metric]["gain"] is not None]
+        told = [
+            row["gain"][metric]
+            for row in rows
+            if (row["gain"][metric]["range"] or 0.0) > LEAST_RANGE and row["gain"][metric]["gain"] is not None
+        ]
         ratios.append(sum(g["gain"] for g in told) / sum(g["range"] for g in told) if told else None)
     return Summary.of(ratios).mean
 
@@ -424,16 +515,26 @@ def _visits(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for some in zip_longest(*(row["visits"] for row in rows)):
         there = [visit for visit in some if visit is not None]
         quality = Summary.of(visit["psnr"] for visit in there)
-        told.append({"chunk": Summary.of(visit["chunk"] for visit in there).mean, "psnr": quality.mean,
-                     "spread": quality.spread, "n": quality.n})
+        told.append(
+            {
+                "chunk": Summary.of(visit["chunk"] for visit in there).mean,
+                "psnr": quality.mean,
+                "spread": quality.spread,
+                "n": quality.n,
+            }
+        )
     return told
 
 
-def _difference(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], *,
-                draws: int = 2000) -> dict[str, Any]:
+def _difference(
+    rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], *, draws: int = 2000
+) -> dict[str, Any]:
     """World by world on return, in dB: mean, spread, n, and the 95 % interval of the mean (bootstrap over worlds)."""
-    values = [a["return_psnr"] - b["return_psnr"] for a, b in zip(rows, baseline, strict=True)
-              if a["return_psnr"] is not None and b["return_psnr"] is not None]
+    values = [
+        a["return_psnr"] - b["return_psnr"]
+        for a, b in zip(rows, baseline, strict=True)
+        if a["return_psnr"] is not None and b["return_psnr"] is not None
+    ]
     if not values:
         return {**asdict(Summary.of([])), "low": None, "high": None}
     rng = random.Random(0)
@@ -442,8 +543,13 @@ def _difference(rows: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[st
 
 
 def _columns(back: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
-    return {"return PSNR": _as_summary(back), "return SSIM": back["ssim"], "seen PSNR": _as_summary(seen),
-            "seen SSIM": seen["ssim"], "n": back["n"]}
+    return {
+        "return PSNR": _as_summary(back),
+        "return SSIM": back["ssim"],
+        "seen PSNR": _as_summary(seen),
+        "seen SSIM": seen["ssim"],
+        "n": back["n"],
+    }
 
 
 def _as_summary(entry: Mapping[str, Any] | None) -> Summary | None:
@@ -453,8 +559,11 @@ def _as_summary(entry: Mapping[str, Any] | None) -> Summary | None:
 def _chunk_table(summary: Mapping[str, Any]) -> str:
     rows = []
     for name in summary["return"]:
-        for key, label in (("seen", "seen PSNR"), ("coverage_by_chunk", "coverage"),
-                           ("depth_absrel_by_chunk", "depth AbsRel")):
+        for key, label in (
+            ("seen", "seen PSNR"),
+            ("coverage_by_chunk", "coverage"),
+            ("depth_absrel_by_chunk", "depth AbsRel"),
+        ):
             values = summary["seen"][name]["by_chunk"] if key == "seen" else summary[key][name]
             rows.append({"memory": name, "what": label, **{f"chunk {i}": v for i, v in enumerate(values, start=1)}})
     return markdown_table(rows, columns=None if rows else ["memory"])
@@ -462,8 +571,11 @@ def _chunk_table(summary: Mapping[str, Any]) -> str:
 
 def _visit_table(summary: Mapping[str, Any]) -> str:
     """PSNR each time that a walk stands where it began; more than one for kind back_and_forth."""
-    rows = [{"memory": name, **{f"after chunk {visit['chunk']:g}": _as_summary(visit) for visit in visits}}
-            for name, visits in summary["visits"].items() if visits]
+    rows = [
+        {"memory": name, **{f"after chunk {visit['chunk']:g}": _as_summary(visit) for visit in visits}}
+        for name, visits in summary["visits"].items()
+        if visits
+    ]
     return markdown_table(rows, columns=None if rows else ["memory"])
 
 
@@ -477,15 +589,19 @@ def check_variants(names: Sequence[str], variants: Mapping[str, Variant] = VARIA
 def check_draw(worlds: int, seed: int, *, most: int = SEEDS) -> None:
     """`InputError` where so many worlds of this evaluation's seed would not all be held out and its own."""
     if not 1 <= worlds <= most or not 0 <= seed * SEEDS < HELD_OUT:
-        raise InputError(f"an evaluation has 1 to {most} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
-                         f"got {worlds} worlds and seed {seed}")
+        raise InputError(
+            f"an evaluation has 1 to {most} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
+            f"got {worlds} worlds and seed {seed}"
+        )
 
 
 def check(options: SyntheticOptions) -> None:
     """`InputError` where the request cannot be met."""
     check_draw(options.worlds, options.seed)
     if options.chunks < 1 or not options.memories:
-        raise InputError(f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "
-                         f"{len(options.memories)} memories")
+        raise InputError(
+            f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "
+            f"{len(options.memories)} memories"
+        )
     if not options.kinds or not set(options.kinds) <= set(EVERY_KIND):
         raise InputError(f"walks are of one kind or more of {', '.join(EVERY_KIND)}; got {' '.join(options.kinds)!r}")

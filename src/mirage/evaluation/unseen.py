@@ -68,8 +68,9 @@ class UnseenOptions:
 
 
 MOVES: dict[str, Callable[[World, int], Camera]] = {
-    "pan": lambda world, frames: pan(world.path("pan_and_return", 1)[0], frames,
-                                     degrees=(frames - 1) * (_TURN if world.seed % 2 else -_TURN)),
+    "pan": lambda world, frames: pan(
+        world.path("pan_and_return", 1)[0], frames, degrees=(frames - 1) * (_TURN if world.seed % 2 else -_TURN)
+    ),
     "back": lambda world, frames: world.path("walk", frames)[torch.arange(frames).flip(0)],
     "orbit": lambda world, frames: world.path("orbit", 2 * frames - 1)[:frames],
     "through_door": through_door,
@@ -77,17 +78,35 @@ MOVES: dict[str, Callable[[World, int], Camera]] = {
 """Ways into what was not seen: turning on the spot, walking backwards, half-way round a loop, into the next room."""
 
 
-def run_unseen(world: WorldModel, options: UnseenOptions, *, steps: int | None = None,
-               progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_unseen(
+    world: WorldModel,
+    options: UnseenOptions,
+    *,
+    steps: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """`evaluate_unseen` for a world model, at its own size and chunk length."""
-    options = replace(options, size=world.size, chunk_frames=world.chunk_frames,
-                      model=f"{options.model} steps={steps or world.default_steps}")
-    return evaluate_unseen(session_maker(world, options.memories, steps=steps), options,
-                           encode=lambda frames: world.encode(frames).float().cpu(), progress=progress)
+    options = replace(
+        options,
+        size=world.size,
+        chunk_frames=world.chunk_frames,
+        model=f"{options.model} steps={steps or world.default_steps}",
+    )
+    return evaluate_unseen(
+        session_maker(world, options.memories, steps=steps),
+        options,
+        encode=lambda frames: world.encode(frames).float().cpu(),
+        progress=progress,
+    )
 
 
-def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode: Callable[[Tensor], Tensor],
-                    progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def evaluate_unseen(
+    make_session: MakeSession,
+    options: UnseenOptions,
+    *,
+    encode: Callable[[Tensor], Tensor],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
     """Walk every world with every memory; writes results.json, report.md, and per world a contact sheet and its cells.
 
     Returns {"camera": {MEMORY, `FLOOR` or `FROZEN`: {"by_gap": {FRAMES: errors}, "by_move": {MOVE: errors},
@@ -103,8 +122,15 @@ def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode
         def walk(folder: Path) -> dict[str, Any]:
             world = World.sample(seed)
             scene = Scene.of(world, move, MOVES[move](world, frames), size=options.size)
-            return score_unseen(scene, make_session, options.memories, chunk_frames=options.chunk_frames,
-                                gaps=options.gaps, encode=encode, folder=folder)
+            return score_unseen(
+                scene,
+                make_session,
+                options.memories,
+                chunk_frames=options.chunk_frames,
+                gaps=options.gaps,
+                encode=encode,
+                folder=folder,
+            )
 
         return walk
 
@@ -114,15 +140,30 @@ def evaluate_unseen(make_session: MakeSession, options: UnseenOptions, *, encode
     cells = {name: _load_cells(options.out / name) for name in outcome.results}
     results = list(outcome.results.values())
     summary = {"camera": summarise(results), "detail": details(results), "latents": distances(list(cells.values()))}
-    return write_results(options.out, outcome, summary, title="Unseen regions",
-                         tables={"Camera": camera_table(summary["camera"]),
-                                 "Camera, by move": move_table(summary["camera"], min(options.gaps)),
-                                 "Detail": detail_table(summary["detail"]),
-                                 "Latents (our own Frechet distance)": latents_table(summary["latents"])})
+    return write_results(
+        options.out,
+        outcome,
+        summary,
+        title="Unseen regions",
+        tables={
+            "Camera": camera_table(summary["camera"]),
+            "Camera, by move": move_table(summary["camera"], min(options.gaps)),
+            "Detail": detail_table(summary["detail"]),
+            "Latents (our own Frechet distance)": latents_table(summary["latents"]),
+        },
+    )
 
 
-def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str], *, chunk_frames: int,
-                 gaps: Sequence[int], encode: Callable[[Tensor], Tensor], folder: Path) -> dict[str, Any]:
+def score_unseen(
+    scene: Scene,
+    make_session: MakeSession,
+    memories: Sequence[str],
+    *,
+    chunk_frames: int,
+    gaps: Sequence[int],
+    encode: Callable[[Tensor], Tensor],
+    folder: Path,
+) -> dict[str, Any]:
     """Every memory's walk through one scene: the motion of its pairs of frames, and the latents of what was unseen,
     which are left in `folder` with a contact sheet."""
     videos, unknown, depths = {}, {}, {}
@@ -144,18 +185,26 @@ def score_unseen(scene: Scene, make_session: MakeSession, memories: Sequence[str
     shown = {f"{name}, unseen": torch.where(areas[name][:, None], video, 0.5) for name, video in videos.items()}
     rows = {TRUE: scene.frames, **videos, **shown}
     save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
-    motions = {name: motion_pairs(video, scene.path, areas[name], depths[name], chunk_frames=chunk_frames, gaps=gaps)
-               for name, video in videos.items()}
+    motions = {
+        name: motion_pairs(video, scene.path, areas[name], depths[name], chunk_frames=chunk_frames, gaps=gaps)
+        for name, video in videos.items()
+    }
     once = torch.zeros(len(scene.depth), dtype=torch.long)
     frozen = scene.frames[:1].expand_as(scene.frames)
     for name, video, depth in ((FLOOR, scene.frames, scene.depth), (FROZEN, frozen, scene.depth[once])):
         motions[name] = motion_pairs(video, scene.path, areas[memories[0]], depth, chunk_frames=chunk_frames, gaps=gaps)
-    return {"seed": scene.seed, "move": scene.kind, "unseen": float(unseen.float().mean()), "camera": motions,
-            "detail": detail}
+    return {
+        "seed": scene.seed,
+        "move": scene.kind,
+        "unseen": float(unseen.float().mean()),
+        "camera": motions,
+        "detail": detail,
+    }
 
 
-def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, chunk_frames: int,
-                 gaps: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
+def motion_pairs(
+    video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, chunk_frames: int, gaps: Sequence[int]
+) -> dict[str, list[dict[str, Any]]]:
     """Of a video [F,3,H,W] along `path` [F], in its `area` bool [F,H,W], with the `depth` [1+T] of frames 0, 4, ...:
     {"pairs": one entry per pair of frames whose area is large enough, "chunks": one per chunk that has such, what all
     its pairs say of its turning together (`motion.rotation_drift`)}.
@@ -167,14 +216,22 @@ def motion_pairs(video: Tensor, path: Camera, area: Tensor, depth: DepthMap, *, 
     share = area.float().mean(dim=(1, 2))
     for number, start in enumerate(range(0, len(path) - 1, chunk_frames - 1)):
         stop = min(start + chunk_frames, len(path))
-        large = [(first, gap) for gap in sorted(gaps) for first in range(start + gap, stop - gap, gap)
-                 if float(share[[first, first + gap]].min()) >= _LEAST_AREA]
+        large = [
+            (first, gap)
+            for gap in sorted(gaps)
+            for first in range(start + gap, stop - gap, gap)
+            if float(share[[first, first + gap]].min()) >= _LEAST_AREA
+        ]
         told = []
         for first, gap in large:
             second, true = first + gap, _relative(path, first, first + gap)
-            found = find_matches(video[first], video[second], path.intrinsics[first],
-                                 where=(area[first], area[second]),
-                                 depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE])
+            found = find_matches(
+                video[first],
+                video[second],
+                path.intrinsics[first],
+                where=(area[first], area[second]),
+                depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE],
+            )
             motion = None if found is None else camera_motion(found)
             pairs.append({"chunk": number, "first": first, "frames": gap, **_commanded(true), **_off(motion, true)})
             if found is not None:
@@ -198,10 +255,14 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         pairs = [(move, pair) for move, walk in walks for pair in walk["pairs"]]
         least = min((pair["frames"] for _, pair in pairs), default=0)
         told[name] = {
-            "by_gap": {gap: _errors(pair for _, pair in pairs if pair["frames"] == gap)
-                       for gap in sorted({pair["frames"] for _, pair in pairs})},
-            "by_move": {move: _errors(pair for its, pair in pairs if its == move and pair["frames"] == least)
-                        for move in dict.fromkeys(move for move, _ in walks)},
+            "by_gap": {
+                gap: _errors(pair for _, pair in pairs if pair["frames"] == gap)
+                for gap in sorted({pair["frames"] for _, pair in pairs})
+            },
+            "by_move": {
+                move: _errors(pair for its, pair in pairs if its == move and pair["frames"] == least)
+                for move in dict.fromkeys(move for move, _ in walks)
+            },
             "per_chunk": _errors(chunk for _, walk in walks for chunk in walk["chunks"]),
         }
     return told
@@ -245,19 +306,27 @@ def distances(walks: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
 
 def camera_table(camera: Mapping[str, Any]) -> str:
     """One row per memory and number of frames; degrees."""
-    rows = [{"memory": name, "frames apart": gap, **_columns(errors)}
-            for name, entry in camera.items() for gap, errors in entry["by_gap"].items()]
-    rows += [{"memory": name, "frames apart": "a chunk", **_columns(entry["per_chunk"])}
-             for name, entry in camera.items()]
+    rows = [
+        {"memory": name, "frames apart": gap, **_columns(errors)}
+        for name, entry in camera.items()
+        for gap, errors in entry["by_gap"].items()
+    ]
+    rows += [
+        {"memory": name, "frames apart": "a chunk", **_columns(entry["per_chunk"])} for name, entry in camera.items()
+    ]
     return markdown_table(rows, columns=None if rows else ["memory"]) + (
         "\nDegrees; median (quartiles). `still`: median error of a picture that does not move, which is the commanded "
-        f"rotation. `within {BAR:g}`: share of all pairs, where one whose motion could not be told counts as not.\n")
+        f"rotation. `within {BAR:g}`: share of all pairs, where one whose motion could not be told counts as not.\n"
+    )
 
 
 def move_table(camera: Mapping[str, Any], gap: int) -> str:
     """One row per memory and move, frames `gap` apart."""
-    rows = [{"memory": name, "move": move, **_columns(errors)}
-            for name, entry in camera.items() for move, errors in entry["by_move"].items()]
+    rows = [
+        {"memory": name, "move": move, **_columns(errors)}
+        for name, entry in camera.items()
+        for move, errors in entry["by_move"].items()
+    ]
     return markdown_table(rows, columns=None if rows else ["memory"]) + f"\nFrames {gap} apart.\n"
 
 
@@ -294,8 +363,12 @@ def _off(found: Motion | None, true: Tensor) -> dict[str, Any]:
     if found.direction is not None and float(true[:3, 3].norm()) >= _MOVES:
         cosine = (found.direction * normalize(true[:3, 3], dim=0)).sum().clamp(-1, 1)
         direction = float(torch.rad2deg(torch.acos(cosine)))
-    return {"rotation_error": float(rotation_angle(true[:3, :3].T @ found.rotation)), "direction_error": direction,
-            "matches": found.matches, "inliers": found.inliers}
+    return {
+        "rotation_error": float(rotation_angle(true[:3, :3].T @ found.rotation)),
+        "direction_error": direction,
+        "matches": found.matches,
+        "inliers": found.inliers,
+    }
 
 
 def _drifted(found: Drift | None, path: Camera, first: int, last: int) -> dict[str, Any]:
@@ -316,12 +389,14 @@ def _errors(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     off = [entry["rotation_error"] for entry in entries]
     told = [error for error in off if error is not None]
     count = max(len(entries), 1)
-    return {"rotation": _quartiles(told),
-            "direction": _quartiles([e["direction_error"] for e in entries if e["direction_error"] is not None]),
-            "still": _quartiles([entry["commanded"] for entry in entries])["median"],
-            "within": sum(error <= BAR for error in told) / count,
-            "could_not": 1 - len(told) / count if entries else None,
-            "frames": Summary.of(entry["frames"] for entry in entries).mean}
+    return {
+        "rotation": _quartiles(told),
+        "direction": _quartiles([e["direction_error"] for e in entries if e["direction_error"] is not None]),
+        "still": _quartiles([entry["commanded"] for entry in entries])["median"],
+        "within": sum(error <= BAR for error in told) / count,
+        "could_not": 1 - len(told) / count if entries else None,
+        "frames": Summary.of(entry["frames"] for entry in entries).mean,
+    }
 
 
 def _quartiles(values: Sequence[float]) -> dict[str, Any]:
@@ -335,10 +410,16 @@ def _columns(errors: Mapping[str, Any]) -> dict[str, Any]:
     def told(entry: Mapping[str, Any]) -> str:
         return f"{entry['median']:.2f} ({entry['low']:.2f} to {entry['high']:.2f})" if entry["n"] else "-"
 
-    return {"rotation error": told(errors["rotation"]), "n": errors["rotation"]["n"], "could not": errors["could_not"],
-            f"within {BAR:g}": errors["within"], "still": errors["still"],
-            "direction error": told(errors["direction"]), "n (direction)": errors["direction"]["n"],
-            "mean frames": errors["frames"]}
+    return {
+        "rotation error": told(errors["rotation"]),
+        "n": errors["rotation"]["n"],
+        "could not": errors["could_not"],
+        f"within {BAR:g}": errors["within"],
+        "still": errors["still"],
+        "direction error": told(errors["direction"]),
+        "n (direction)": errors["direction"]["n"],
+        "mean frames": errors["frames"],
+    }
 
 
 # -- latents ------------------------------------------------------------------------------------------------------

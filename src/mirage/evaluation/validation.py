@@ -1,6 +1,6 @@
 """What a model in training makes of held-out clips: walks out and back, with numbers and a sheet of pictures.
 
-    truth      the clip's own frames, from its latents          walk      the same, made from its first frame alone
+truth      the clip's own frames, from its latents          walk      the same, made from its first frame alone
 """
 
 from itertools import islice

@@ -31,13 +31,26 @@ Generate = Callable[[Tensor, Camera, Sequence[str]], Walk]
 """(image [3,H,W], path [F], prompts) -> the walk along it; several prompts hold for equal parts of the path in turn."""
 
 
-def generator(world: WorldModel, *, memory: Callable[[WorldModel], SpatialMemory] | None = None,
-              settings: Settings | None = None, seed: int = 0) -> Generate:
+def generator(
+    world: WorldModel,
+    *,
+    memory: Callable[[WorldModel], SpatialMemory] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+) -> Generate:
     """Walks of a world model, each with a memory of its own (None: the default latent one)."""
+
     def generate(image: Tensor, path: Camera, prompts: Sequence[str]) -> Walk:
         started = time.perf_counter()
-        session = Session(world, image, camera=path[0], prompt=prompts[0] if prompts else "",
-                          memory=memory(world) if memory else None, settings=settings, seed=seed)
+        session = Session(
+            world,
+            image,
+            camera=path[0],
+            prompt=prompts[0] if prompts else "",
+            memory=memory(world) if memory else None,
+            settings=settings,
+            seed=seed,
+        )
         first, chunks = session.history.depth, []
         for prompt, leg in zip(prompts or [""], legs(path, len(prompts) or 1), strict=True):
             session.prompt = prompt

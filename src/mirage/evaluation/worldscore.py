@@ -49,12 +49,29 @@ from mirage.geometry.camera import Camera
 from mirage.rollout.schedule import STRIDE
 
 Movement = Literal["static", "dynamic"]
-MOVES = ("push_in", "pull_out", "move_left", "move_right", "orbit_left", "orbit_right", "pan_left", "pan_right",
-         "fixed")
+MOVES = (
+    "push_in",
+    "pull_out",
+    "move_left",
+    "move_right",
+    "orbit_left",
+    "orbit_right",
+    "pan_left",
+    "pan_right",
+    "fixed",
+)
 TURN = 30.0
 FOCAL = 500.0
-OURS = ("camera_rotation", "camera_translation", "reprojection_error", "aepe", "motion_magnitude", "smoothness_mse",
-        "smoothness_ssim", "seconds")
+OURS = (
+    "camera_rotation",
+    "camera_translation",
+    "reprojection_error",
+    "aepe",
+    "motion_magnitude",
+    "smoothness_mse",
+    "smoothness_ssim",
+    "seconds",
+)
 """Scores without weights: of the official formulas where a clip's folder has estimated cameras (degrees; speeds), then
 of the walk's own depth and the cameras asked for (cells of 8 pixels; pixels), and of the frames."""
 _MARGIN = 15  # pixels that WorldScore's AEPE leaves out on every side
@@ -83,8 +100,9 @@ def load_instances(dataset: str | os.PathLike[str], movement: Movement) -> list[
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read; expected the WorldScore data set (huggingface Howieeeee/WorldScore), "
-                         "unpacked") from error
+        raise InputError(
+            f"{path} cannot be read; expected the WorldScore data set (huggingface Howieeeee/WorldScore), unpacked"
+        ) from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}); expected WorldScore's {movement}.json") from error
     if not isinstance(rows, list):
@@ -122,12 +140,23 @@ def from_camera_data(content: Mapping[str, Any], *, size: tuple[int, int]) -> Ca
     matrices = torch.tensor(content["cameras_interp"], dtype=torch.float64)
     height, width = size
     focal = float(content["focal_length"])
-    return Camera(_PYTORCH3D @ matrices @ _BLENDER,
-                  matrices.new_tensor([focal / width, focal / height, 0.5, 0.5])).to(torch.float32)
+    return Camera(_PYTORCH3D @ matrices @ _BLENDER, matrices.new_tensor([focal / width, focal / height, 0.5, 0.5])).to(
+        torch.float32
+    )
 
 
-def write_instance(out: str | os.PathLike[str], instance: Instance, video: Tensor, camera: Camera, *, image: Tensor,
-                   frames: int, speed: float, seconds: float, fps: float = 16) -> Path:
+def write_instance(
+    out: str | os.PathLike[str],
+    instance: Instance,
+    video: Tensor,
+    camera: Camera,
+    *,
+    image: Tensor,
+    frames: int,
+    speed: float,
+    seconds: float,
+    fps: float = 16,
+) -> Path:
     """The folder that the official evaluator reads, below `out`/worldscore_output.
 
     video [N,3,H,W] and image [3,H,W] in [0, 1]; camera [N] as asked for; seconds: wall time of generating. A count of
@@ -137,8 +166,9 @@ def write_instance(out: str | os.PathLike[str], instance: Instance, video: Tenso
     moves = len(instance.moves)
     expected = moves * (frames - 1) + 1
     if len(video) != expected or len(camera) != expected:
-        raise InputError(f"{moves} moves of {frames} frames are {expected}, got {len(video)} frames and "
-                         f"{len(camera)} cameras")
+        raise InputError(
+            f"{moves} moves of {frames} frames are {expected}, got {len(video)} frames and {len(camera)} cameras"
+        )
     save_frames(folder / "frames", video)
     (folder / "videos").mkdir(exist_ok=True)
     with VideoWriter(folder / "videos" / "output.mp4", fps=fps) as writer:
@@ -148,9 +178,15 @@ def write_instance(out: str | os.PathLike[str], instance: Instance, video: Tenso
     data = {**instance.row, "num_scenes": moves, "total_frames": expected}
     if instance.movement == "static":
         data["anchor_frame_idx"] = keys
-        write_json(folder / "camera_data.json", {
-            "focal_length": FOCAL, "scale": speed, "cameras": to_blender(camera[torch.tensor(keys)]),
-            "cameras_interp": to_blender(camera)})
+        write_json(
+            folder / "camera_data.json",
+            {
+                "focal_length": FOCAL,
+                "scale": speed,
+                "cameras": to_blender(camera[torch.tensor(keys)]),
+                "cameras_interp": to_blender(camera),
+            },
+        )
     write_json(folder / "image_data.json", data)
     with replacing(folder / "time.txt") as beside:
         beside.write_text(f"{seconds:.4f}\n", encoding="utf-8")
@@ -177,8 +213,9 @@ class WorldScoreOptions:
     model: str = ""
 
 
-def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
-                   progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_worldscore(
+    options: WorldScoreOptions, generate: Generate, *, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Any]:
     """Generate every instance into the official layout; score what needs no weights, and everything that an official
     evaluation.json tells. The official evaluator is then run on `out`/worldscore_output."""
     instances = check(options)
@@ -188,8 +225,17 @@ def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
             path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=options.size)
             image, _ = fit_image(load_image(instance.image), path[0], options.size)
             made = generate(image, path, instance.prompts)
-            write_instance(options.out, instance, made.frames, path, image=image, frames=options.frames,
-                           speed=options.speed, seconds=made.seconds, fps=options.fps)
+            write_instance(
+                options.out,
+                instance,
+                made.frames,
+                path,
+                image=image,
+                frames=options.frames,
+                speed=options.speed,
+                seconds=made.seconds,
+                fps=options.fps,
+            )
             title = f"{instance.folder.name}: {', '.join(instance.moves)}"
             save_image(folder / "sheet.png", contact_sheet({"given": image[None], "made": made.frames}, title=title))
             return {"moves": list(instance.moves), "seconds": made.seconds, **_weightless(made, path)}
@@ -201,14 +247,24 @@ def run_worldscore(options: WorldScoreOptions, generate: Generate, *,
     outcome = run_tasks(tasks, Path(options.out) / "mirage_tasks", options=asked, progress=progress)
     found = list(_evaluations(Path(options.out) / "worldscore_output"))
     official = aggregate(found)
-    rows = [{**outcome.results[_task_name(instance)], **_posed(instance, options)} for instance in instances
-            if _task_name(instance) in outcome.results]
+    rows = [
+        {**outcome.results[_task_name(instance)], **_posed(instance, options)}
+        for instance in instances
+        if _task_name(instance) in outcome.results
+    ]
     ours = {name: Summary.of(row.get(name) for row in rows) for name in OURS}
     summary = {"official": official, "evaluated": len(found), "ours": ours, "generated": len(outcome.results)}
-    return write_results(options.out, outcome, summary, title="WorldScore",
-                         tables={"Official aspects, normalised": worldscore_table(official),
-                                 "Without weights (ours)": markdown_table([ours]),
-                                 "As published": published_table("WorldScore")})
+    return write_results(
+        options.out,
+        outcome,
+        summary,
+        title="WorldScore",
+        tables={
+            "Official aspects, normalised": worldscore_table(official),
+            "Without weights (ours)": markdown_table([ours]),
+            "As published": published_table("WorldScore"),
+        },
+    )
 
 
 def check(options: WorldScoreOptions) -> list[Instance]:
@@ -223,10 +279,17 @@ def check(options: WorldScoreOptions) -> list[Instance]:
 def worldscore_table(official: Mapping[str, Any]) -> str:
     """Aspect by aspect, then the headlines; what was not evaluated is "-"."""
     aspects = official["aspects"]
-    rows = [{"aspect": name, "score": aspects[name].mean if name in aspects else None,
-             "n": aspects[name].n if name in aspects else 0} for name in (*STATIC, *DYNAMIC)]
-    return markdown_table(rows + [{"aspect": f"**{name}**", "score": official[name]}
-                                  for name in ("static", "dynamic", "average")])
+    rows = [
+        {
+            "aspect": name,
+            "score": aspects[name].mean if name in aspects else None,
+            "n": aspects[name].n if name in aspects else 0,
+        }
+        for name in (*STATIC, *DYNAMIC)
+    ]
+    return markdown_table(
+        rows + [{"aspect": f"**{name}**", "score": official[name]} for name in ("static", "dynamic", "average")]
+    )
 
 
 # -- helpers ------------------------------------------------------------------------------------------------------
@@ -243,6 +306,7 @@ def _key_cameras(moves: Sequence[str], speed: float) -> Tensor:
 
 def _moved(move: str, v: float) -> Tensor:
     """w2c after a move from the origin."""
+
     def shift(x: float = 0.0, z: float = 0.0) -> Tensor:
         matrix = torch.eye(4, dtype=torch.float64)
         matrix[0, 3], matrix[2, 3] = x, z
@@ -275,8 +339,10 @@ def _interpolated(keys: Tensor, frames: int) -> Tensor:
 
 
 def _instance(row: Any, dataset: Path, movement: Movement, *, where: str) -> Instance:
-    needed = {"static": ("visual_style", "scene_type", "camera_path", "image", "prompt_list", "style"),
-              "dynamic": ("visual_style", "motion_type", "camera_path", "image", "prompt", "style")}[movement]
+    needed = {
+        "static": ("visual_style", "scene_type", "camera_path", "image", "prompt_list", "style"),
+        "dynamic": ("visual_style", "motion_type", "camera_path", "image", "prompt", "style"),
+    }[movement]
     missing = [name for name in needed if not isinstance(row, dict) or name not in row]
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}")
@@ -291,8 +357,9 @@ def _instance(row: Any, dataset: Path, movement: Movement, *, where: str) -> Ins
         if len(texts) <= len(moves):
             raise InputError(f"{where} has {len(texts)} prompts for {len(moves)} moves; expected one more than moves")
         still = "Everything in the scene remains completely motionless."
-        prompts = tuple(f"Camera {move.replace('_', ' ')}. {text} {still}"
-                        for move, text in zip(moves, texts[1:], strict=False))
+        prompts = tuple(
+            f"Camera {move.replace('_', ' ')}. {text} {still}" for move, text in zip(moves, texts[1:], strict=False)
+        )
     else:
         folder = Path("dynamic", row["visual_style"], row["motion_type"], image.stem)
         prompts = (f"Camera fixed. {_styled(row['prompt'], row['style'])}",)
@@ -311,8 +378,10 @@ def _below(image: Path, dataset: Path) -> Path:
 
 
 def _task_name(instance: Instance) -> str:
-    return "/".join("".join(c if c.isalnum() or c in "-_.+=,@ " else "_" for c in part).lstrip(". -+") or "_"
-                    for part in instance.folder.parts)
+    return "/".join(
+        "".join(c if c.isalnum() or c in "-_.+=,@ " else "_" for c in part).lstrip(". -+") or "_"
+        for part in instance.folder.parts
+    )
 
 
 def _weightless(made: Walk, path: Camera) -> dict[str, Any]:
@@ -325,9 +394,11 @@ def _weightless(made: Walk, path: Camera) -> dict[str, Any]:
         reverse = torch.arange(len(stations) - 1, -1, -1)
         flow, _ = induced_flow(made.depth, stations)
         back, _ = induced_flow(made.depth[reverse], stations[reverse])
-        known |= {"reprojection_error": reprojection_error(made.depth, stations, cell=1) * pixels / 8,
-                  "aepe": aepe(flow, back.flip(0), margin=round(_MARGIN / pixels)) * pixels / STRIDE,
-                  "motion_magnitude": motion_magnitude(flow) * pixels / STRIDE}
+        known |= {
+            "reprojection_error": reprojection_error(made.depth, stations, cell=1) * pixels / 8,
+            "aepe": aepe(flow, back.flip(0), margin=round(_MARGIN / pixels)) * pixels / STRIDE,
+            "motion_magnitude": motion_magnitude(flow) * pixels / STRIDE,
+        }
     return known
 
 

@@ -40,8 +40,15 @@ class Bounds:
         return min(max(0.25 + 0.5 * share, 0.0), 1.0)
 
 
-STATIC = ("camera_control", "object_control", "content_alignment", "3d_consistency", "photometric_consistency",
-          "style_consistency", "subjective_quality")
+STATIC = (
+    "camera_control",
+    "object_control",
+    "content_alignment",
+    "3d_consistency",
+    "photometric_consistency",
+    "style_consistency",
+    "subjective_quality",
+)
 DYNAMIC = ("motion_accuracy", "motion_magnitude", "motion_smoothness")
 BOUNDS: Mapping[str, Mapping[str, tuple[Bounds, ...]]] = {
     "camera_control": {"camera_error": (Bounds(0, 15, False), Bounds(0, 0.5, False))},
@@ -50,12 +57,15 @@ BOUNDS: Mapping[str, Mapping[str, tuple[Bounds, ...]]] = {
     "3d_consistency": {"reprojection_error": (Bounds(0, 1.0719, False),)},
     "photometric_consistency": {"optical_flow_aepe": (Bounds(0, 1.1920, False),)},
     "style_consistency": {"gram_matrix": (Bounds(0, 0.0070, False),)},
-    "subjective_quality": {"clip_iqa+": (Bounds(-1.8342, 1.8703, mean=0.5842, deviation=0.0441),),
-                           "clip_aesthetic": (Bounds(-2.9342, 1.9741, mean=5.5952, deviation=0.2561),)},
+    "subjective_quality": {
+        "clip_iqa+": (Bounds(-1.8342, 1.8703, mean=0.5842, deviation=0.0441),),
+        "clip_aesthetic": (Bounds(-2.9342, 1.9741, mean=5.5952, deviation=0.2561),),
+    },
     "motion_accuracy": {"motion_accuracy": (Bounds(-1.6147, 1.5180, mean=-0.1965, deviation=2.3687),)},
     "motion_magnitude": {"optical_flow": (Bounds(-0.8638, 2.7498, mean=3.2425, deviation=3.4505),)},
     "motion_smoothness": {
-        "motion_smoothness": (Bounds(0, 82.4014, False), Bounds(0.9224, 1), Bounds(0, 0.0228, False))},
+        "motion_smoothness": (Bounds(0, 82.4014, False), Bounds(0.9224, 1), Bounds(0, 0.0228, False))
+    },
 }
 """aspect -> metric -> how its number (or its numbers, in order) are normalised."""
 
@@ -92,8 +102,11 @@ def aggregate(instances: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str,
     """
     aspects: dict[str, Summary] = {}
     for aspect in (*STATIC, *DYNAMIC):
-        values = [normalised(aspect, {metric: entry["score"] for metric, entry in found[aspect].items()})
-                  for found in instances if aspect in found]
+        values = [
+            normalised(aspect, {metric: entry["score"] for metric, entry in found[aspect].items()})
+            for found in instances
+            if aspect in found
+        ]
         summary = Summary.of(100 * value for value in values)
         if summary.n:
             aspects[aspect] = summary

@@ -23,12 +23,19 @@ from mirage.formats.source import read_text, reason
 from mirage.geometry.camera import Camera
 
 Format = Literal["re10k", "npz", "tum", "motionctrl", "colmap", "nerfstudio"]
-ACCEPTS = ("a RealEstate10K or TUM text file, an .npz with c2w or w2c, a MotionCtrl or nerfstudio .json, or a folder "
-           "(COLMAP text, 7-Scenes)")
+ACCEPTS = (
+    "a RealEstate10K or TUM text file, an .npz with c2w or w2c, a MotionCtrl or nerfstudio .json, or a folder "
+    "(COLMAP text, 7-Scenes)"
+)
 
 
-def load_cameras(path: str | os.PathLike[str], convention: Convention | None = None, *,
-                 intrinsics: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Camera:
+def load_cameras(
+    path: str | os.PathLike[str],
+    convention: Convention | None = None,
+    *,
+    intrinsics: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Camera:
     """The trajectory [F] in a file or folder, its format found by what is in it.
 
     `convention` overrules what the format means by its matrices, for files from tools that got it wrong, and names
@@ -41,8 +48,14 @@ def load_cameras(path: str | os.PathLike[str], convention: Convention | None = N
     return _read(Path(path), convention).camera(convention=convention, intrinsics=intrinsics).to(dtype)
 
 
-def save_cameras(path: str | os.PathLike[str], camera: Camera, *, format: Format, size: tuple[int, int] | None = None,
-                 names: Sequence[str] | None = None) -> None:
+def save_cameras(
+    path: str | os.PathLike[str],
+    camera: Camera,
+    *,
+    format: Format,
+    size: tuple[int, int] | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
     """Write a trajectory [F]. COLMAP makes a folder and like nerfstudio speaks of pixels, so both need the `size`
     (H, W) of the images, which are called `names` there (frame_00000.png onwards unless told)."""
     if len(camera.shape) != 1 or len(camera) == 0:
@@ -101,8 +114,9 @@ def _read_folder(folder: Path) -> PoseFile:
         return _read_json(read_text(file, accepts=ACCEPTS), source=str(file))
     if next(folder.glob("frame-*.pose.txt"), None):
         return sevenscenes.parse(folder)
-    raise InputError(f"the folder {folder} has no images.txt (COLMAP), transforms.json (nerfstudio) or "
-                     "frame-*.pose.txt (7-Scenes)")
+    raise InputError(
+        f"the folder {folder} has no images.txt (COLMAP), transforms.json (nerfstudio) or frame-*.pose.txt (7-Scenes)"
+    )
 
 
 def _read_json(text: str, *, source: str) -> PoseFile:

@@ -24,8 +24,11 @@ def parse(folder: Path) -> PoseFile:
     """Poses in the order of the images' names (their ids have no order in time)."""
     cameras = _cameras(folder / "cameras.txt")
     file = folder / "images.txt"
-    lines = [(number, line) for number, line in enumerate(read_text(file, accepts=ACCEPTS).splitlines(), start=1)
-             if not line.startswith("#")]
+    lines = [
+        (number, line)
+        for number, line in enumerate(read_text(file, accepts=ACCEPTS).splitlines(), start=1)
+        if not line.startswith("#")
+    ]
     while lines and not lines[0][1].strip():
         lines.pop(0)
     rows = []
@@ -76,8 +79,10 @@ def _cameras(file: Path) -> dict[str, list[float]]:
         if not words or line.startswith("#"):
             continue
         if len(words) < 4 or words[1] not in PARAMETERS:
-            raise InputError(f"{where} has the camera model {' '.join(words[1:2])[:40]!r}; accepted: "
-                             f"{', '.join(PARAMETERS)} (others: undistort first, with COLMAP's image_undistorter)")
+            raise InputError(
+                f"{where} has the camera model {' '.join(words[1:2])[:40]!r}; accepted: "
+                f"{', '.join(PARAMETERS)} (others: undistort first, with COLMAP's image_undistorter)"
+            )
         values = numbers(words[2:], where=where)
         if len(values) != 2 + PARAMETERS[words[1]]:
             raise InputError(f"{where} has {len(values) - 2} parameters; {words[1]} has {PARAMETERS[words[1]]}")

@@ -20,8 +20,9 @@ UNITS = {"integer": 0.001, "float": 1.0}  # metres per stored number
 ASPECT_TOLERANCE = 0.02
 
 
-def load_depth(path: str | os.PathLike[str], *, unit: float | None = None,
-               size: tuple[int, int] | None = None) -> DepthMap:
+def load_depth(
+    path: str | os.PathLike[str], *, unit: float | None = None, size: tuple[int, int] | None = None
+) -> DepthMap:
     """[H,W] float32 in world units, at the file's own resolution.
 
     `unit`: world units per stored number (default 0.001 for integers, 1 for floats). `size` (H, W) of the image that
@@ -32,14 +33,17 @@ def load_depth(path: str | os.PathLike[str], *, unit: float | None = None,
     if stored.ndim != 2 or 0 in stored.shape:
         raise InputError(f"{path} has the shape {list(stored.shape)}; a depth map is [H,W]")
     if stored.size > MAX_PIXELS:
-        raise InputError(f"{path} has {stored.size / 1e6:.1f} million pixels; at most {MAX_PIXELS / 1e6:.1f} million "
-                         "are accepted")
+        raise InputError(
+            f"{path} has {stored.size / 1e6:.1f} million pixels; at most {MAX_PIXELS / 1e6:.1f} million are accepted"
+        )
     if unit is not None and not (np.isfinite(unit) and unit > 0):
         raise InputError(f"a depth unit is world units per stored number, above 0; got {unit}")
     height, width = stored.shape
     if size is not None and abs(width * size[0] / (height * size[1]) - 1) > ASPECT_TOLERANCE:
-        raise InputError(f"{path} is {width} x {height} and the image {size[1]} x {size[0]}: different aspect; "
-                         "expected a depth map of the same view")
+        raise InputError(
+            f"{path} is {width} x {height} and the image {size[1]} x {size[0]}: different aspect; "
+            "expected a depth map of the same view"
+        )
     integer = stored.dtype.kind in "iu"
     known = (stored > 0) & ~(integer & (stored == 65535))
     scale = unit or UNITS["integer" if integer else "float"]
@@ -81,8 +85,11 @@ def _real(array: np.ndarray, *, where: str) -> np.ndarray:
     """A leading or trailing axis of one is dropped."""
     if array.dtype.kind == "b":
         raise InputError(f"{where} holds booleans; expected depth as numbers")
-    return array[0] if array.ndim == 3 and array.shape[0] == 1 else (
-        array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
+    return (
+        array[0]
+        if array.ndim == 3 and array.shape[0] == 1
+        else (array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
+    )
 
 
 def _png(path: Path) -> np.ndarray:
@@ -100,12 +107,12 @@ def _pgm(path: Path) -> np.ndarray:
     data = read_bytes(path, accepts=ACCEPTS)
     header, at = [], 0
     while len(header) < 4:  # words apart by white space; comments run from # to the end of the line
-        while at < len(data) and data[at:at + 1].isspace():
+        while at < len(data) and data[at : at + 1].isspace():
             at += 1
         end = at
-        while end < len(data) and not data[end:end + 1].isspace() and end - at < 20:
+        while end < len(data) and not data[end : end + 1].isspace() and end - at < 20:
             end += 1
-        if data[at:at + 1] == b"#":
+        if data[at : at + 1] == b"#":
             at = data.find(b"\n", at) + 1 or len(data)
         elif end == at:
             raise InputError(f"{path} is not a whole binary PGM; expected {ACCEPTS}")
@@ -118,8 +125,9 @@ def _pgm(path: Path) -> np.ndarray:
     width, height, largest = map(int, words)
     if not 256 <= largest <= 65535:
         raise InputError(f"{path} has values up to {largest}; a depth PGM has 16 bits (256..65535)")
-    pixels = data[at + 1:]
+    pixels = data[at + 1 :]
     if len(pixels) != width * height * 2:
-        raise InputError(f"{path} is cut or damaged: {width} x {height} needs {width * height * 2} bytes, "
-                         f"{len(pixels)} follow")
+        raise InputError(
+            f"{path} is cut or damaged: {width} x {height} needs {width * height * 2} bytes, {len(pixels)} follow"
+        )
     return np.frombuffer(pixels, dtype=">u2").reshape(height, width).astype(np.int32)

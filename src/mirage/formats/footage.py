@@ -1,12 +1,12 @@
 """What was filmed, and all that lies beside it: pictures, cameras, captions, depth. `F`: frames, `H W`: pixels.
 
-    NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the order of their names
-    NAME.txt, .npz, .json        its cameras, one per frame, in any format of `load_cameras` (RealEstate10K, TUM, ...)
-    NAME.caption.txt             what is seen, in words; or captions.json beside all of them: {NAME: words}
-    NAME.depth/ or NAME.depth.npz    depth of every frame: maps in the order of their names, or an array depth [F,H,W]
+NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the order of their names
+NAME.txt, .npz, .json        its cameras, one per frame, in any format of `load_cameras` (RealEstate10K, TUM, ...)
+NAME.caption.txt             what is seen, in words; or captions.json beside all of them: {NAME: words}
+NAME.depth/ or NAME.depth.npz    depth of every frame: maps in the order of their names, or an array depth [F,H,W]
 
-    for name, footage in find_footage("clips").items():
-        pictures = footage.frames(range(0, 97, 4))
+for name, footage in find_footage("clips").items():
+    pictures = footage.frames(range(0, 97, 4))
 """
 
 import json
@@ -94,8 +94,12 @@ class Footage:
         return DepthMap(torch.from_numpy(depth[list(numbers)]).float())
 
 
-def find_footage(folder: str | os.PathLike[str], *, cameras: str | os.PathLike[str] | None = None,
-                 captions: str | os.PathLike[str] | None = None) -> dict[str, Footage]:
+def find_footage(
+    folder: str | os.PathLike[str],
+    *,
+    cameras: str | os.PathLike[str] | None = None,
+    captions: str | os.PathLike[str] | None = None,
+) -> dict[str, Footage]:
     """By name, everything in `folder` that has frames: videos, and folders of pictures.
 
     `cameras`: a folder of camera files by name, where they do not lie beside the frames (RealEstate10K keeps them
@@ -110,8 +114,11 @@ def find_footage(folder: str | os.PathLike[str], *, cameras: str | os.PathLike[s
     said = _captions(folder, None if captions is None else Path(captions))
     found: dict[str, Footage] = {}
     for path in sorted(folder.iterdir()):
-        filmed = path.suffix.lower() in VIDEOS or (path.is_dir() and path.suffix != ".depth" and
-                                                   any(child.suffix.lower() in PICTURES for child in path.iterdir()))
+        filmed = path.suffix.lower() in VIDEOS or (
+            path.is_dir()
+            and path.suffix != ".depth"
+            and any(child.suffix.lower() in PICTURES for child in path.iterdir())
+        )
         if not filmed:
             continue
         name = path.stem if path.is_file() else path.name

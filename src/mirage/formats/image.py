@@ -1,7 +1,7 @@
 """Images from files and to files, through Pillow. `H W`: pixels. An image is a float tensor [3,H,W] in [0, 1], sRGB.
 
-    image = load_image("room.jpg")
-    image, camera = fit_image(image, Camera.looking(aspect=3 / 2), size=(128, 192))   # the camera follows the crop
+image = load_image("room.jpg")
+image, camera = fit_image(image, Camera.looking(aspect=3 / 2), size=(128, 192))   # the camera follows the crop
 """
 
 import os
@@ -26,8 +26,18 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 
 # What Pillow's readers raise for files that are cut or damaged; which one depends on the format.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, RuntimeError,
-           struct.error)
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+)
 
 
 def load_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Tensor:
@@ -99,8 +109,10 @@ def open_image(path: str | os.PathLike[str], *, max_pixels: int, accepts: str) -
         raise InputError(f"{path} is not an image that can be read; expected {accepts}") from error
     if image.width * image.height > max_pixels:
         image.close()
-        raise InputError(f"{path} has {image.width * image.height / 1e6:.1f} million pixels ({image.width} x "
-                         f"{image.height}); at most {max_pixels / 1e6:.1f} million are accepted")
+        raise InputError(
+            f"{path} has {image.width * image.height / 1e6:.1f} million pixels ({image.width} x "
+            f"{image.height}); at most {max_pixels / 1e6:.1f} million are accepted"
+        )
     return image
 
 

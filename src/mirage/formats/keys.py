@@ -23,12 +23,19 @@ from mirage.geometry.pose import make_pose, rotation_about
 
 # Per key: steps right, down, forward (camera axes), and turns right (yaw) and up (pitch).
 KEYS: dict[str, tuple[float, float, float, float, float]] = {
-    "w": (0, 0, 1, 0, 0), "s": (0, 0, -1, 0, 0), "a": (-1, 0, 0, 0, 0), "d": (1, 0, 0, 0, 0),
-    "e": (0, -1, 0, 0, 0), "q": (0, 1, 0, 0, 0),
-    "left": (0, 0, 0, -1, 0), "right": (0, 0, 0, 1, 0), "up": (0, 0, 0, 0, 1), "down": (0, 0, 0, 0, -1),
+    "w": (0, 0, 1, 0, 0),
+    "s": (0, 0, -1, 0, 0),
+    "a": (-1, 0, 0, 0, 0),
+    "d": (1, 0, 0, 0, 0),
+    "e": (0, -1, 0, 0, 0),
+    "q": (0, 1, 0, 0, 0),
+    "left": (0, 0, 0, -1, 0),
+    "right": (0, 0, 0, 1, 0),
+    "up": (0, 0, 0, 0, 1),
+    "down": (0, 0, 0, 0, -1),
     "stay": (0, 0, 0, 0, 0),
 }
-ACCEPTS = f"keys and frame counts such as \"w 31, right 10\" or \"w+left 20\"; keys: {' '.join(KEYS)}"
+ACCEPTS = f'keys and frame counts such as "w 31, right 10" or "w+left 20"; keys: {" ".join(KEYS)}'
 SPEED, TURN, STEEPEST = 0.05, 2.0, 85.0
 
 
@@ -46,8 +53,10 @@ def key_path(text: str, start: Camera, *, speed: float = SPEED, turn: float = TU
     The view tilts at most 85 degrees up or down. Intrinsics are those of `start`.
     """
     if not (speed > 0 and turn > 0 and speed < 1e6 and turn <= 180):
-        raise InputError(f"got speed {speed} and turn {turn}; expected units per frame above 0 and degrees per frame "
-                         "above 0, up to 180")
+        raise InputError(
+            f"got speed {speed} and turn {turn}; expected units per frame above 0 and degrees per frame "
+            "above 0, up to 180"
+        )
     moves = torch.tensor([_move(press) for press in parse_keys(text) for _ in range(press.frames)], dtype=torch.float64)
     yaw = torch.cumsum(moves[:, 3] * turn, dim=0)
     pitch, tilts = 0.0, []

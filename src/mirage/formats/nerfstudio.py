@@ -52,8 +52,11 @@ def text(camera: Camera, *, size: tuple[int, int], names: Sequence[str]) -> str:
 
 def _pose(frame: dict[str, object], *, where: str) -> list[float]:
     matrix = frame.get("transform_matrix")
-    if not isinstance(matrix, list) or len(matrix) not in (3, 4) or any(
-            not isinstance(row, list) or len(row) != 4 for row in matrix):
+    if (
+        not isinstance(matrix, list)
+        or len(matrix) not in (3, 4)
+        or any(not isinstance(row, list) or len(row) != 4 for row in matrix)
+    ):
         raise InputError(f"{where} has no 4x4 'transform_matrix'")
     values = numbers([value for row in matrix for value in row], where=where)
     return values if len(matrix) == 4 else [*values, 0.0, 0.0, 0.0, 1.0]

@@ -50,8 +50,10 @@ def _intrinsics(arrays: dict[str, np.ndarray], frames: int, *, source: str) -> T
     if "intrinsics" in arrays:
         values = _floats(arrays["intrinsics"], where=f"{source}: 'intrinsics'")
         if values.shape not in ((4,), (frames, 4)):
-            raise InputError(f"{source}: 'intrinsics' is {list(values.shape)}; expected [4] or [{frames},4] "
-                             "= fx fy cx cy as fractions (a 3x3 matrix goes in 'K', with 'size')")
+            raise InputError(
+                f"{source}: 'intrinsics' is {list(values.shape)}; expected [4] or [{frames},4] "
+                "= fx fy cx cy as fractions (a 3x3 matrix goes in 'K', with 'size')"
+            )
         return values
     if "K" not in arrays:
         return None

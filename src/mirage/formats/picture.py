@@ -1,7 +1,7 @@
 """Pictures for people: contact sheets, maps from above, simple plots. `F`: frames, `H W`: pixels, `N`: points.
 
-    sheet = contact_sheet({"with memory": frames, "without": others}, columns=8)     # [3,H,W] in [0, 1]
-    save_image("sheet.png", sheet)
+sheet = contact_sheet({"with memory": frames, "without": others}, columns=8)     # [3,H,W] in [0, 1]
+save_image("sheet.png", sheet)
 """
 
 import itertools
@@ -26,8 +26,14 @@ DOT = 2, 24
 """Least and largest side of a point on a map, in pixels."""
 
 
-def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = "", width: int = 160,
-                  captions: Mapping[str, Sequence[str]] | None = None) -> Tensor:
+def contact_sheet(
+    rows: Mapping[str, Tensor],
+    *,
+    columns: int = 8,
+    title: str = "",
+    width: int = 160,
+    captions: Mapping[str, Sequence[str]] | None = None,
+) -> Tensor:
     """One labelled row per entry, `columns` frames [F,3,H,W] spread evenly from first to last -> [3,H,W].
 
     Frame numbers stand under the pictures; `captions[label]`, as many as pictures shown, replace them. Every picture is
@@ -35,16 +41,21 @@ def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = 
     """
     if not rows or columns < 1 or any(frames.ndim != 4 or len(frames) == 0 for frames in rows.values()):
         raise ValueError("a contact sheet has at least one row of frames [F,3,H,W] and at least one column")
-    chosen = {label: torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long().tolist()
-              for label, frames in rows.items()}
+    chosen = {
+        label: torch.linspace(0, len(frames) - 1, min(columns, len(frames))).round().long().tolist()
+        for label, frames in rows.items()
+    }
     heights = {label: max(1, round(width * frames.shape[2] / frames.shape[3])) for label, frames in rows.items()}
     wide = 2 * MARGIN + columns * (width + GAP) - GAP
     title_lines = _broken(title, _font(TEXT + 2), wide - 2 * MARGIN)
     label_lines = {label: _broken(label, _font(TEXT), wide - 2 * MARGIN) for label in rows}
     line = TEXT + GAP + 2
     head = MARGIN + (len(title_lines) * line + GAP if title else 0)
-    tall = head + MARGIN // 2 + sum(len(label_lines[label]) * line + heights[label] + SMALL + 2 * GAP + MARGIN // 2
-                                    for label in rows)
+    tall = (
+        head
+        + MARGIN // 2
+        + sum(len(label_lines[label]) * line + heights[label] + SMALL + 2 * GAP + MARGIN // 2 for label in rows)
+    )
     sheet = Image.new("RGB", (wide, tall), PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, words in enumerate(title_lines):
@@ -64,8 +75,14 @@ def contact_sheet(rows: Mapping[str, Tensor], *, columns: int = 8, title: str = 
     return _tensor(sheet)
 
 
-def top_down_map(points: Tensor, colours: Tensor | None = None, camera: Camera | None = None, *,
-                 sizes: Tensor | None = None, side: int = 720) -> Tensor:
+def top_down_map(
+    points: Tensor,
+    colours: Tensor | None = None,
+    camera: Camera | None = None,
+    *,
+    sizes: Tensor | None = None,
+    side: int = 720,
+) -> Tensor:
     """World points [N,3] seen from above (x right, z up the page), with colours [N,3] in [0, 1] and `sizes` [N] in
     world units (None: dots), and a camera path [F] over them as a line with view cones -> [3,side,side].
 
@@ -102,8 +119,15 @@ def top_down_map(points: Tensor, colours: Tensor | None = None, camera: Camera |
     return _tensor(image)
 
 
-def plot_lines(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str, title: str = "",
-               size: tuple[int, int] = (480, 800), log: Literal["", "y", "xy"] = "") -> Tensor:
+def plot_lines(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    title: str = "",
+    size: tuple[int, int] = (480, 800),
+    log: Literal["", "y", "xy"] = "",
+) -> Tensor:
     """Curves by name, each (xs, ys), on labelled axes -> [3,H,W]. `log`: which axes are logarithmic."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, needed by few
     from matplotlib.figure import Figure
@@ -170,8 +194,9 @@ def _draw_path(draw: ImageDraw.ImageDraw, camera: Camera, centers: Tensor, page,
     single = camera.to("cpu").to(torch.float64)
     every = Camera(single.c2w.reshape(-1, 4, 4), single.intrinsics.reshape(-1, 4))
     for frame in range(0, len(every), max(1, len(every) // 12)):
-        sides = every[frame].unproject(torch.tensor([[0.0, 0.5], [1.0, 0.5]], dtype=torch.float64),
-                                       torch.full((2,), reach, dtype=torch.float64))
+        sides = every[frame].unproject(
+            torch.tensor([[0.0, 0.5], [1.0, 0.5]], dtype=torch.float64), torch.full((2,), reach, dtype=torch.float64)
+        )
         corners = page(torch.cat([centers[frame][None], sides]))
         draw.polygon([tuple(corner) for corner in corners.tolist()], outline=PATH)
     x, y = page(centers[0]).tolist()

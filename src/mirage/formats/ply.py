@@ -20,9 +20,22 @@ from mirage.formats.source import MIB, read_bytes
 ACCEPTS = "a binary little-endian PLY of points"
 LIMIT = 4096 * MIB
 TYPES = {
-    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "<i2", "int16": "<i2", "ushort": "<u2",
-    "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4",
-    "double": "<f8", "float64": "<f8",
+    "char": "i1",
+    "int8": "i1",
+    "uchar": "u1",
+    "uint8": "u1",
+    "short": "<i2",
+    "int16": "<i2",
+    "ushort": "<u2",
+    "uint16": "<u2",
+    "int": "<i4",
+    "int32": "<i4",
+    "uint": "<u4",
+    "uint32": "<u4",
+    "float": "<f4",
+    "float32": "<f4",
+    "double": "<f8",
+    "float64": "<f8",
 }
 NAMES = {"i1": "char", "u1": "uchar", "<i2": "short", "<i4": "int", "<f4": "float", "<f8": "double"}
 RGB = ("red", "green", "blue")
@@ -72,7 +85,7 @@ def load_ply(path: str | os.PathLike[str]) -> Points:
     or too many."""
     data = read_bytes(path, accepts=ACCEPTS, limit=LIMIT)
     head, found, body = data[:65_536].partition(b"end_header\n")
-    body = memoryview(data)[len(head) + len(found):]
+    body = memoryview(data)[len(head) + len(found) :]
     lines = head.decode("ascii", errors="replace").splitlines()
     lines = [words for line in lines if (words := line.split()) and words[0] not in ("comment", "obj_info")]
     if not found or lines[:1] != [["ply"]]:
@@ -90,8 +103,9 @@ def load_ply(path: str | os.PathLike[str]) -> Points:
         raise InputError(f"{path} has the properties {list(kinds)[:12]}; expected x, y, z among them")
     table = np.dtype(list(kinds.items()))
     if len(body) != count * table.itemsize:
-        raise InputError(f"{path} is cut or damaged: {count} points need {count * table.itemsize} bytes, "
-                         f"{len(body)} follow")
+        raise InputError(
+            f"{path} is cut or damaged: {count} points need {count * table.itemsize} bytes, {len(body)} follow"
+        )
     return _points(np.frombuffer(body, dtype=table), path)
 
 

@@ -84,12 +84,16 @@ def _check_ranges(camera: Camera, *, source: str) -> None:
     focal, low, high = camera.intrinsics[:, :2], *FOCAL_RANGE
     wrong = (focal < low) | (focal > high)
     if wrong.any():
-        raise InputError(f"{source}: a focal length of {focal[wrong][0]:g} image sides is outside {low:g}..{high:g}; "
-                         "normalised intrinsics are fractions of width and height, not pixels")
+        raise InputError(
+            f"{source}: a focal length of {focal[wrong][0]:g} image sides is outside {low:g}..{high:g}; "
+            "normalised intrinsics are fractions of width and height, not pixels"
+        )
     off = camera.intrinsics[:, 2:].abs().amax()
     if off > 10:
-        raise InputError(f"{source}: a principal point {off:g} image sides away is outside -10..10; "
-                         "normalised intrinsics are fractions of width and height, not pixels")
+        raise InputError(
+            f"{source}: a principal point {off:g} image sides away is outside -10..10; "
+            "normalised intrinsics are fractions of width and height, not pixels"
+        )
     far = camera.center.abs().amax()
     if far > FARTHEST:
         raise InputError(f"{source}: a camera at {far:g} units is farther than the {FARTHEST:g} that are accepted")

@@ -41,8 +41,10 @@ class Prompts:
                 raise InputError(f"{self.source}: {unit} {number} has a prompt, the path has {unit}s 0 to {count - 1}")
             chunk = max(number - 1, 0) // each if unit == "frame" else number
             if chunk in found:
-                raise InputError(f"{self.source}: {unit} {number} gives chunk {chunk} a second prompt; a chunk "
-                                 f"({each} frames) has one")
+                raise InputError(
+                    f"{self.source}: {unit} {number} gives chunk {chunk} a second prompt; a chunk "
+                    f"({each} frames) has one"
+                )
             found[chunk] = text
         return dict(sorted(found.items()))
 
@@ -62,8 +64,9 @@ def _from_lines(path: Path, text: str) -> Iterable[tuple[str, str, object]]:
         if line.strip() and not line.lstrip().startswith("#"):
             key, colon, value = line.partition(":")
             if not colon:
-                raise InputError(f"{path}, line {number}: expected 'frame N: text' or 'chunk N: text', "
-                                 f"got {line[:60]!r}")
+                raise InputError(
+                    f"{path}, line {number}: expected 'frame N: text' or 'chunk N: text', got {line[:60]!r}"
+                )
             yield f"line {number}", key, value
 
 

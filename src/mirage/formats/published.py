@@ -80,8 +80,15 @@ def read_sample(shard: Path, name: str) -> PublishedSample:
             references = rearrange(references, "c r h w -> r c h w")
     same = projection.shape == target.shape and all(x.shape[1:] == (c, h, w) for x in (preceding, references))
     if not same:
-        shapes = {n: list(x.shape) for n, x in (("target", target), ("projection", projection),
-                                                ("preceding", preceding), ("references", references))}
+        shapes = {
+            n: list(x.shape)
+            for n, x in (
+                ("target", target),
+                ("projection", projection),
+                ("preceding", preceding),
+                ("references", references),
+            )
+        }
         raise InputError(f"{where}: its parts do not fit together: {shapes}")
     caption = files[CAPTION].decode("utf-8", errors="replace")
     return PublishedSample(target, projection, preceding, references, " ".join(caption.split()))
@@ -93,8 +100,18 @@ def plain_files(value: bytes, *, where: str) -> dict[str, bytes]:
         found = _Nameless(io.BytesIO(value)).load()
     except InputError as error:
         raise InputError(f"{where} {error}") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError,
-            OverflowError, MemoryError, UnicodeDecodeError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        UnicodeDecodeError,
+    ) as error:
         raise InputError(f"{where} is no sample of the published layout ({reason(error)})") from error
     if not isinstance(found, dict) or not all(isinstance(k, str) and isinstance(v, bytes) for k, v in found.items()):
         raise InputError(f"{where} is no table of files; expected {{name: bytes}}")

@@ -26,12 +26,16 @@ def parse(text: str, *, source: str) -> PoseFile:
             continue
         columns = columns or len(words)
         if columns not in (18, 19) or len(words) != columns:
-            raise InputError(f"{source}: line {number} has {len(words)} columns; RealEstate10K has 19 (or 18 without "
-                             "the time stamp) on every line")
+            raise InputError(
+                f"{source}: line {number} has {len(words)} columns; RealEstate10K has 19 (or 18 without "
+                "the time stamp) on every line"
+            )
         rows.append(numbers(words, where=f"{source}: line {number}")[-18:])
         if rows[-1][4] or rows[-1][5]:
-            raise InputError(f"{source}: line {number} has lens distortion {rows[-1][4]:g} {rows[-1][5]:g}; "
-                             "only undistorted (0 0) images are accepted")
+            raise InputError(
+                f"{source}: line {number} has lens distortion {rows[-1][4]:g} {rows[-1][5]:g}; "
+                "only undistorted (0 0) images are accepted"
+            )
     check_count(len(rows), source=source)
     intrinsics = torch.tensor([row[:4] for row in rows], dtype=torch.float64)
     return PoseFile(source, stacked([row[6:] for row in rows]), "w2c", intrinsics)

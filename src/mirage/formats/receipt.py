@@ -1,6 +1,6 @@
 """The receipt beside a result: what made it, with what, how long it took. One JSON object.
 
-    write_receipt("walk.json", {"versions": versions(), "seed": 0, "seconds": {"denoise": 1.5}})
+write_receipt("walk.json", {"versions": versions(), "seed": 0, "seconds": {"denoise": 1.5}})
 """
 
 import json

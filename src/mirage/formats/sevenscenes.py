@@ -38,7 +38,8 @@ def _matrix(file: Path, side: int) -> torch.Tensor:
     accepts = f"a {side}x{side} matrix as text"
     rows = [line.split() for line in read_text(file, accepts=accepts).splitlines() if line.strip()]
     if len(rows) != side or any(len(row) != side for row in rows):
-        raise InputError(f"{file} has {len(rows)} lines of {sorted({len(row) for row in rows})[:4]} numbers; expected "
-                         f"{accepts}")
+        raise InputError(
+            f"{file} has {len(rows)} lines of {sorted({len(row) for row in rows})[:4]} numbers; expected {accepts}"
+        )
     values = [numbers(row, where=f"{file}: line {number}") for number, row in enumerate(rows, start=1)]
     return torch.tensor(values, dtype=torch.float64)

@@ -91,8 +91,9 @@ def read_npz(path: str | os.PathLike[str], *, accepts: str) -> dict[str, np.ndar
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
             if unpacked > ARRAY_LIMIT:
-                raise InputError(f"{path} unpacks to {unpacked / MIB:.0f} MiB; at most {ARRAY_LIMIT // MIB} MiB are "
-                                 "accepted")
+                raise InputError(
+                    f"{path} unpacks to {unpacked / MIB:.0f} MiB; at most {ARRAY_LIMIT // MIB} MiB are accepted"
+                )
             for member in archive.infolist():
                 with archive.open(member) as stream:  # bounded: a member may hold more than its header says
                     content = stream.read(member.file_size + 1)

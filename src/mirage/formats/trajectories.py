@@ -1,8 +1,8 @@
 """A trajectory by whatever a person typed: a file of poses, the name of a preset, or keys. `F`: frames.
 
-    path = load_trajectory("orbit", start=camera, frames=49)
-    path = load_trajectory("w 31, right 10", start=camera)
-    path = load_trajectory("clip.txt", start=camera)          # RealEstate10K, taken relative to its first frame
+path = load_trajectory("orbit", start=camera, frames=49)
+path = load_trajectory("w 31, right 10", start=camera)
+path = load_trajectory("clip.txt", start=camera)          # RealEstate10K, taken relative to its first frame
 """
 
 import os
@@ -20,8 +20,16 @@ from mirage.geometry.trajectory import PRESETS, resampled
 PRESET_FRAMES = 49
 
 
-def load_trajectory(spec: str | os.PathLike[str], *, start: Camera, frames: int | None = None, resample: bool = False,
-                    convention: Convention | None = None, speed: float = SPEED, turn: float = TURN) -> Camera:
+def load_trajectory(
+    spec: str | os.PathLike[str],
+    *,
+    start: Camera,
+    frames: int | None = None,
+    resample: bool = False,
+    convention: Convention | None = None,
+    speed: float = SPEED,
+    turn: float = TURN,
+) -> Camera:
     """The path [F] whose frame 0 is the pose of `start` (one camera).
 
     `frames`: this many (a preset has 49 unless told; a file or keys are cut to it, and asking for more than they have
@@ -37,15 +45,19 @@ def load_trajectory(spec: str | os.PathLike[str], *, start: Camera, frames: int 
     elif _like_keys(str(spec)):
         path = key_path(str(spec), start, speed=speed, turn=turn)
     else:
-        raise InputError(f"no trajectory {str(spec)[:120]!r}: not a file, not a preset ({', '.join(PRESETS)}), "
-                         "not keys (\"w 31, right 10\")")
+        raise InputError(
+            f"no trajectory {str(spec)[:120]!r}: not a file, not a preset ({', '.join(PRESETS)}), "
+            'not keys ("w 31, right 10")'
+        )
     if frames is None:
         return path
     if resample:
         return resampled(path, frames)
     if frames > len(path):
-        raise InputError(f"asked for {frames} frames and the path {str(spec)[:120]!r} has {len(path)}; expected at "
-                         "most that, or resampling")
+        raise InputError(
+            f"asked for {frames} frames and the path {str(spec)[:120]!r} has {len(path)}; expected at "
+            "most that, or resampling"
+        )
     return path[:frames]
 
 

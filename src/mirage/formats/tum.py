@@ -24,8 +24,10 @@ def parse(text: str, *, source: str) -> PoseFile:
             continue
         columns = columns or len(words)
         if columns not in (7, 8) or len(words) != columns:
-            raise InputError(f"{source}: line {number} has {len(words)} columns; TUM has 8 (t tx ty tz qx qy qz qw), "
-                             "or 7 without the time stamp, on every line")
+            raise InputError(
+                f"{source}: line {number} has {len(words)} columns; TUM has 8 (t tx ty tz qx qy qz qw), "
+                "or 7 without the time stamp, on every line"
+            )
         rows.append(numbers(words, where=f"{source}: line {number}")[-7:])
         unit_quaternion(rows[-1][3:], where=f"{source}: line {number}")
     check_count(len(rows), source=source)

@@ -47,8 +47,9 @@ class VideoWriter:
     sides must be even. The same frames give the same bytes on one machine.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fps: float = 16, *, codec: Codec = "libx264",
-                 crf: int = 18) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], fps: float = 16, *, codec: Codec = "libx264", crf: int = 18
+    ) -> None:
         self.path, self.frames = Path(path), 0
         if codec not in PIXELS:
             raise InputError(f"unknown codec {codec!r}; accepted: {', '.join(PIXELS)}")
@@ -84,14 +85,16 @@ class VideoWriter:
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
             if self._codec == "libx264":
-                picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709,
-                                           dst_color_range=ColorRange.MPEG)
+                picture = picture.reformat(
+                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+                )
             picture.pts, picture.time_base = self.frames, 1 / self._fps
             self._container.mux(stream.encode(picture))
             self.frames += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         nothing = None if self.frames else error or ValueError(f"no frame was written to {self.path}")
         lost = error if _disk_full(error) else nothing  # why nothing can be kept
         try:
@@ -108,8 +111,9 @@ class VideoWriter:
 
     def _open_stream(self, height: int, width: int) -> VideoStream:
         if self._codec == "libx264" and (height % 2 or width % 2):
-            raise InputError(f"libx264 video has even sides, got {width} x {height}; expected even ones, or codec ffv1 "
-                             "(.mkv)")
+            raise InputError(
+                f"libx264 video has even sides, got {width} x {height}; expected even ones, or codec ffv1 (.mkv)"
+            )
         stream = self._container.add_stream(self._codec, rate=self._fps)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width, stream.pix_fmt = height, width, PIXELS[self._codec]
@@ -137,8 +141,10 @@ def load_video(path: str | os.PathLike[str], *, max_bytes: int = VIDEO_LIMIT) ->
         frames.append(frame.to_ndarray(format="rgb24"))
         held += frames[-1].nbytes
         if held > max_bytes or frames[-1].shape != frames[0].shape:
-            raise InputError(f"{path} has more than {max_bytes >> 20} MiB of decoded frames, or frames of "
-                             f"several sizes; at most {max_bytes >> 20} MiB of one size are accepted")
+            raise InputError(
+                f"{path} has more than {max_bytes >> 20} MiB of decoded frames, or frames of "
+                f"several sizes; at most {max_bytes >> 20} MiB of one size are accepted"
+            )
     if not frames:
         raise InputError(f"{path} has no frames; expected {ACCEPTS}")
     return rearrange(torch.from_numpy(np.stack(frames)), "f h w c -> f c h w").contiguous()

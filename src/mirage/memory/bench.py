@@ -36,8 +36,9 @@ PAPER = MemoryPolicy(admit="all", splat="cell", front=0.0)
 """What the published memory does, by our code: like for like."""
 
 
-def run(points: tuple[int, ...] = POINTS, *, repeats: int = 7,
-        backends: tuple[Backend, ...] = ("numba", "torch")) -> dict[str, Any]:
+def run(
+    points: tuple[int, ...] = POINTS, *, repeats: int = 7, backends: tuple[Backend, ...] = ("numba", "torch")
+) -> dict[str, Any]:
     """Everything, as plain numbers. `points` are numbers of points, rounded up to whole chunks of 31,680.
 
     read: what the published read does (nearest point per cell, no footprints) per backend, against the published
@@ -60,8 +61,9 @@ def run(points: tuple[int, ...] = POINTS, *, repeats: int = 7,
         torch.set_num_threads(threads)
 
 
-def _reads(memory: LatentSpatialMemory, published: PublishedCloud, repeats: int,
-           backends: tuple[Backend, ...]) -> list[dict[str, Any]]:
+def _reads(
+    memory: LatentSpatialMemory, published: PublishedCloud, repeats: int, backends: tuple[Backend, ...]
+) -> list[dict[str, Any]]:
     camera = wander(CHUNK + 4)[4:]
     default = _under(MemoryPolicy(), memory)
     position = published.position.T.contiguous()
@@ -74,10 +76,20 @@ def _reads(memory: LatentSpatialMemory, published: PublishedCloud, repeats: int,
     known = int(memory.read(camera, GRID).mask.sum())
     seen = int(visible_pages(memory.cloud, projection(camera, GRID), GRID, NEAR).sum()) * PAGE
     touched = 12 * seen + 2 * CHANNELS * known + 4 * CHANNELS * camera.shape.numel() * GRID[0] * GRID[1]
-    return [{"points": len(memory), "backend": name, "ms": ms[name], "published_ms": ms["published"],
-             "ratio": ms["published"] / ms[name], "points_per_s": 1e3 * len(memory) * CHUNK / ms[name],
-             "bytes_per_s": 1e3 * touched / ms[name], "times_stream": ms[name] / ms["stream"]}
-            for name in ms if name not in ("published", "stream")]
+    return [
+        {
+            "points": len(memory),
+            "backend": name,
+            "ms": ms[name],
+            "published_ms": ms["published"],
+            "ratio": ms["published"] / ms[name],
+            "points_per_s": 1e3 * len(memory) * CHUNK / ms[name],
+            "bytes_per_s": 1e3 * touched / ms[name],
+            "times_stream": ms[name] / ms["stream"],
+        }
+        for name in ms
+        if name not in ("published", "stream")
+    ]
 
 
 def _write(memory: LatentSpatialMemory, published: PublishedCloud, repeats: int) -> dict[str, Any]:
@@ -97,8 +109,14 @@ def _write(memory: LatentSpatialMemory, published: PublishedCloud, repeats: int)
             if turn:
                 times[name].append(taken)
     ms = {name: statistics.median(taken) for name, taken in times.items()}
-    return {"points": len(memory), "ms": ms["ours"], "concat_ms": ms["concat"], "ratio": ms["concat"] / ms["ours"],
-            "default_ms": ms["default"], "default_ratio": ms["concat"] / ms["default"]}
+    return {
+        "points": len(memory),
+        "ms": ms["ours"],
+        "concat_ms": ms["concat"],
+        "ratio": ms["concat"] / ms["ours"],
+        "default_ms": ms["default"],
+        "default_ratio": ms["concat"] / ms["default"],
+    }
 
 
 def _before(store: LatentSpatialMemory | PublishedCloud) -> Callable[[], None]:
@@ -132,34 +150,52 @@ def hole_shares() -> dict[str, float]:
 
 def environment() -> dict[str, Any]:
     """What the figures depend on."""
+
     def installed(name: str) -> str | None:
         try:
             return version(name)
         except PackageNotFoundError:
             return None
 
-    return {"threads": 1, "clock": "processor time, medians of interleaved turns", "python": platform.python_version(),
-            "machine": platform.machine(), "cpus": os.cpu_count(), "torch": torch.__version__,
-            "numba": installed("numba"), "triton": installed("triton"), "load": os.getloadavg()[0]}
+    return {
+        "threads": 1,
+        "clock": "processor time, medians of interleaved turns",
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "torch": torch.__version__,
+        "numba": installed("numba"),
+        "triton": installed("triton"),
+        "load": os.getloadavg()[0],
+    }
 
 
 def table(result: dict[str, Any]) -> str:
     """The result of `run` for people."""
-    lines = [f"{'points':>10}  {'read':<16}{'ms':>9}{'published':>11}{'ratio':>8}"
-             f"{'Mpoints/s':>11}{'GB/s':>7}{'x stream':>10}"]
-    lines += [f"{r['points']:>10,}  {r['backend']:<16}{r['ms']:>9.2f}{r['published_ms']:>11.1f}{r['ratio']:>7.1f}x"
-              f"{r['points_per_s'] / 1e6:>11.0f}{r['bytes_per_s'] / 1e9:>7.2f}{r['times_stream']:>10.1f}"
-              for r in result["read"]]
+    lines = [
+        f"{'points':>10}  {'read':<16}{'ms':>9}{'published':>11}{'ratio':>8}"
+        f"{'Mpoints/s':>11}{'GB/s':>7}{'x stream':>10}"
+    ]
+    lines += [
+        f"{r['points']:>10,}  {r['backend']:<16}{r['ms']:>9.2f}{r['published_ms']:>11.1f}{r['ratio']:>7.1f}x"
+        f"{r['points_per_s'] / 1e6:>11.0f}{r['bytes_per_s'] / 1e9:>7.2f}{r['times_stream']:>10.1f}"
+        for r in result["read"]
+    ]
     lines += ["", f"{'points':>10}  {'write, 9 frames':<16}{'ms':>9}{'concat':>11}{'ratio':>8}{'gated ms':>11}"]
-    lines += [f"{r['points']:>10,}  {'':<16}{r['ms']:>9.2f}{r['concat_ms']:>11.1f}{r['ratio']:>7.1f}x"
-              f"{r['default_ms']:>11.2f}" for r in result["write"]]
+    lines += [
+        f"{r['points']:>10,}  {'':<16}{r['ms']:>9.2f}{r['concat_ms']:>11.1f}{r['ratio']:>7.1f}x{r['default_ms']:>11.2f}"
+        for r in result["write"]
+    ]
     holes = result["hole_share_2x"]
-    lines += ["", f"holes in seen surface, twice as close: {holes['cell']:.1%} nearest cell, "
-                  f"{holes['footprint']:.2%} footprints"]
+    lines += [
+        "",
+        f"holes in seen surface, twice as close: {holes['cell']:.1%} nearest cell, {holes['footprint']:.2%} footprints",
+    ]
     return "\n".join(lines)
 
 
 # -- the room ----------------------------------------------------------------------------------------------------
+
 
 def wander(frames: int, *, speed: float = 0.02) -> Camera:
     """A camera that roams the room at eye height and comes back to where it was: [frames]."""
@@ -206,13 +242,14 @@ def there_and_back(frames: int) -> Camera:
     return there[[min(i, frames - i) for i in range(frames)]]
 
 
-def noisy_walk(memory: LatentSpatialMemory, *, chunks: int, chunk: int = CHUNK, noise: float = 0.01,
-               grid: tuple[int, int] = GRID) -> None:
+def noisy_walk(
+    memory: LatentSpatialMemory, *, chunks: int, chunk: int = CHUNK, noise: float = 0.01, grid: tuple[int, int] = GRID
+) -> None:
     """Write a walk there and back; depth is off by `noise` per frame and half of it per cell."""
     generator = torch.Generator().manual_seed(0)
     path = there_and_back(chunks * chunk)
     for i in range(chunks):
-        camera = path[i * chunk:(i + 1) * chunk]
+        camera = path[i * chunk : (i + 1) * chunk]
         z = room_depth(camera, grid).z
         z = z * (1 + noise * torch.randn(chunk, 1, 1, generator=generator))
         z = z * (1 + noise / 2 * torch.randn(z.shape, generator=generator))
@@ -239,7 +276,7 @@ def filled(n: int, *, policy: MemoryPolicy = PAPER) -> tuple[LatentSpatialMemory
     path = wander(chunks * CHUNK)
     positions, features = [], []
     for i in range(chunks):
-        camera = path[i * CHUNK:(i + 1) * CHUNK]
+        camera = path[i * CHUNK : (i + 1) * CHUNK]
         depth, latents = room_depth(camera), torch.randn(CHUNK, CHANNELS, *GRID, generator=generator)
         memory.write(latents, depth, camera)
         one = PublishedCloud(CHANNELS)

@@ -29,8 +29,17 @@ BEHIND = 0.9
 """A winner is covered by a neighbour whose depth is less than this share of its own."""
 
 
-def see(cloud: Cloud, footprint: Tensor, camera: Camera, grid: tuple[int, int], *, front: float, fill: bool,
-        within: tuple[Tensor, Tensor] | None = None, backend: Backend | None = None) -> Hits:
+def see(
+    cloud: Cloud,
+    footprint: Tensor,
+    camera: Camera,
+    grid: tuple[int, int],
+    *,
+    front: float,
+    fill: bool,
+    within: tuple[Tensor, Tensor] | None = None,
+    backend: Backend | None = None,
+) -> Hits:
     """What each cell sees: the exact winners and, with `fill`, what the splats of their neighbours add.
 
     `footprint` [N]: the side of the cell that each point came from, in world units. `within`: (low, high) [T,h,w],
@@ -44,12 +53,14 @@ def see(cloud: Cloud, footprint: Tensor, camera: Camera, grid: tuple[int, int], 
     focal = (camera.intrinsics[:, :2].abs() * camera.intrinsics.new_tensor([grid[1], grid[0]])).float()
     if backend_for(cloud.device, backend) == "numba":
         from mirage.memory.footprint_numba import spread_numba
+
         return spread_numba(exact, footprint, focal, front, within)
     return spread_torch(exact, footprint, focal, front, within)
 
 
-def spread_torch(exact: Hits, footprint: Tensor, focal: Tensor, front: float,
-                 within: tuple[Tensor, Tensor] | None) -> Hits:
+def spread_torch(
+    exact: Hits, footprint: Tensor, focal: Tensor, front: float, within: tuple[Tensor, Tensor] | None
+) -> Hits:
     """The definition. `exact`: winners with REACH cells around the grid; `focal` [T,2]: cells per unit of slope.
 
     A splat covers a cell if the cell's centre lies in it. Of the splats that cover a cell the same rule decides as

@@ -12,12 +12,14 @@ from mirage.memory.zbuffer_numba import each_camera
 _SHARE, _BEHIND = np.float32(SHARE), np.float32(BEHIND)
 
 
-def spread_numba(exact: Hits, footprint: Tensor, focal: Tensor, front: float,
-                 within: tuple[Tensor, Tensor] | None) -> Hits:
+def spread_numba(
+    exact: Hits, footprint: Tensor, focal: Tensor, front: float, within: tuple[Tensor, Tensor] | None
+) -> Hits:
     """See `spread_torch`."""
     inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
-    index, depth, offset = (part[inner].clone(memory_format=torch.contiguous_format)
-                            for part in (exact.index, exact.depth, exact.offset))
+    index, depth, offset = (
+        part[inner].clone(memory_format=torch.contiguous_format) for part in (exact.index, exact.depth, exact.offset)
+    )
     sizes, focals = footprint.numpy(), focal.numpy()
     if within is None:
         low, high = np.empty((len(index), 0, 0), np.float32), np.empty((len(index), 0, 0), np.float32)
@@ -25,9 +27,20 @@ def spread_numba(exact: Hits, footprint: Tensor, focal: Tensor, front: float,
         low, high = (bound.float().contiguous().numpy() for bound in within)
 
     def one_camera(t: int) -> None:
-        _spread(exact.index[t].numpy(), exact.depth[t].numpy(), exact.offset[t].numpy(), sizes, focals[t],
-                front > 0, np.float32(1 + front), low[t], high[t],
-                index[t].numpy(), depth[t].numpy(), offset[t].numpy())
+        _spread(
+            exact.index[t].numpy(),
+            exact.depth[t].numpy(),
+            exact.offset[t].numpy(),
+            sizes,
+            focals[t],
+            front > 0,
+            np.float32(1 + front),
+            low[t],
+            high[t],
+            index[t].numpy(),
+            depth[t].numpy(),
+            offset[t].numpy(),
+        )
 
     each_camera(one_camera, len(index))
     return Hits(index, depth, offset)
@@ -39,8 +52,12 @@ def _spread(winners, depths, offsets, footprint, focal, choosing, slack, low, hi
     h, w = index.shape
     side, half = 2 * REACH + 1, np.float32(0.5)
     nearest = _nearest_around(depths)
-    z, u, v, points = (np.empty(side * side, np.float32), np.empty(side * side, np.float32),
-                       np.empty(side * side, np.float32), np.empty(side * side, np.int64))
+    z, u, v, points = (
+        np.empty(side * side, np.float32),
+        np.empty(side * side, np.float32),
+        np.empty(side * side, np.float32),
+        np.empty(side * side, np.int64),
+    )
     for r in range(h):
         for c in range(w):
             behind = _BEHIND * depth[r, c]
@@ -74,8 +91,8 @@ def _nearest_around(depth):
     h, w = depth.shape[0] - 2 * REACH, depth.shape[1] - 2 * REACH
     along = depth[:, :w].copy()
     for step in range(1, 2 * REACH + 1):
-        along = np.minimum(along, depth[:, step:w + step])
+        along = np.minimum(along, depth[:, step : w + step])
     nearest = along[:h].copy()
     for step in range(1, 2 * REACH + 1):
-        nearest = np.minimum(nearest, along[step:h + step])
+        nearest = np.minimum(nearest, along[step : h + step])
     return nearest

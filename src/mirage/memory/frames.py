@@ -4,7 +4,6 @@
 denoiser is shown some of them, and has to find out by itself where things went.
 """
 
-
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import Holes
@@ -18,7 +17,8 @@ class FrameMemory(Holes):
     It holds no bytes of its own: the frames are those that a session keeps beside any memory.
     """
 
-    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                   count: int) -> list[int]:
+    def references(
+        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
+    ) -> list[int]:
         """By the overlap of views; see `choose_by_overlap`."""
         return choose_by_overlap(camera, history, depth, count=count)

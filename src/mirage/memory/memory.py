@@ -42,12 +42,20 @@ class LatentSpatialMemory:
     `dtype` is that of the latents a read returns; how features are kept is `policy.features`.
     """
 
-    def __init__(self, channels: int, *, policy: MemoryPolicy = MemoryPolicy(),  # noqa: B008 -- a frozen value
-                 device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        policy: MemoryPolicy = MemoryPolicy(),  # noqa: B008 -- a frozen value
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.channels, self.policy, self.dtype = channels, policy, dtype
-        log = {"index": torch.empty(0, dtype=torch.int32, device=device),
-               "c2w": torch.empty(0, 4, 4, dtype=torch.float32, device=device),
-               "intrinsics": torch.empty(0, 4, dtype=torch.float32, device=device)}
+        log = {
+            "index": torch.empty(0, dtype=torch.int32, device=device),
+            "c2w": torch.empty(0, 4, 4, dtype=torch.float32, device=device),
+            "intrinsics": torch.empty(0, 4, dtype=torch.float32, device=device),
+        }
         frames, pages = None, None
         if policy.max_bytes is not None:
             # a sixteenth for the cameras of written frames, the rest for points; both allocated once, never doubled
@@ -55,16 +63,19 @@ class LatentSpatialMemory:
             page_bytes = Points(channels, features=policy.features, device=device, pages=None).page_bytes
             pages = (policy.max_bytes - frames * Table(log).row_bytes) // page_bytes
             if pages < 1:
-                raise InputError(f"a memory of {policy.max_bytes} bytes holds no tile of {PAGE} points; "
-                                 f"give it at least {page_bytes + frames * Table(log).row_bytes} bytes")
+                raise InputError(
+                    f"a memory of {policy.max_bytes} bytes holds no tile of {PAGE} points; "
+                    f"give it at least {page_bytes + frames * Table(log).row_bytes} bytes"
+                )
         try:
             self._log = Table(log, limit=frames)
             self._points = Points(channels, features=policy.features, device=device, pages=pages)
         except RuntimeError as error:
             if policy.max_bytes is None:
                 raise
-            raise InputError(f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does "
-                             "not have them; give less") from error
+            raise InputError(
+                f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does not have them; give less"
+            ) from error
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._room = math.inf if pages is None else pages * PAGE
 
@@ -91,9 +102,13 @@ class LatentSpatialMemory:
         hw, added = len(order), 0
         band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
         for t in range(len(z)):
-            position, feature, frame, footprint = (column[t * hw:(t + 1) * hw] for column in columns)
-            added += self._write_frame((position, feature, frame, footprint), order[admitted[t].flatten()[order]],
-                                       camera[t:t + 1], (band[0][t:t + 1], band[1][t:t + 1]))
+            position, feature, frame, footprint = (column[t * hw : (t + 1) * hw] for column in columns)
+            added += self._write_frame(
+                (position, feature, frame, footprint),
+                order[admitted[t].flatten()[order]],
+                camera[t : t + 1],
+                (band[0][t : t + 1], band[1][t : t + 1]),
+            )
         return added
 
     def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
@@ -112,12 +127,18 @@ class LatentSpatialMemory:
         if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
             self._touch(seen.index[mask])
         h, w = grid
-        return Readout(latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w), mask=mask,
-                       depth=DepthMap(seen.depth, mask), index=seen.index, frame=frame.view_as(seen.index),
-                       offset=seen.offset)
+        return Readout(
+            latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w),
+            mask=mask,
+            depth=DepthMap(seen.depth, mask),
+            index=seen.index,
+            frame=frame.view_as(seen.index),
+            offset=seen.offset,
+        )
 
-    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                   count: int) -> list[int]:
+    def references(
+        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
+    ) -> list[int]:
         """Those of the past frames that together see the most of what is known; see `choose_references`."""
         return choose_references(readout, camera, history, depth, count=count)
 
@@ -163,13 +184,23 @@ class LatentSpatialMemory:
         rows = self._points.rows
         tensors = {"position": self._points.position}
         tensors |= {name: rows[name] for name in rows.names if name not in "xyz"}
-        tensors |= {"read": self._points.pages["read"], "camera_index": self._log["index"], "c2w": self._log["c2w"],
-                    "intrinsics": self._log["intrinsics"]}
+        tensors |= {
+            "read": self._points.pages["read"],
+            "camera_index": self._log["index"],
+            "c2w": self._log["c2w"],
+            "intrinsics": self._log["intrinsics"],
+        }
         return tensors, {"channels": self.channels, "policy": asdict(self.policy)}
 
     @classmethod
-    def from_state(cls, tensors: dict[str, Tensor], meta: dict[str, Any], *, device: torch.device | str | None = None,
-                   dtype: torch.dtype = torch.float32) -> Self:
+    def from_state(
+        cls,
+        tensors: dict[str, Tensor],
+        meta: dict[str, Any],
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
         """The inverse of `state`. The tensors are taken at their word: whoever reads them from a file checks them."""
         memory = cls(meta["channels"], policy=MemoryPolicy(**meta["policy"]), device=device, dtype=dtype)
         memory._log.append(index=tensors["camera_index"], c2w=tensors["c2w"], intrinsics=tensors["intrinsics"])
@@ -190,8 +221,12 @@ class LatentSpatialMemory:
     def points(self) -> PointColumns:
         """The points as columns, features as floats of the readout's dtype."""
         everything = torch.arange(len(self), device=self.device)
-        return PointColumns(self._points.position, self._points.features(everything, self.dtype),
-                            self._points.rows["frame"], self._points.rows["footprint"])
+        return PointColumns(
+            self._points.position,
+            self._points.features(everything, self.dtype),
+            self._points.rows["frame"],
+            self._points.rows["footprint"],
+        )
 
     @property
     def cloud(self) -> Cloud:
@@ -218,8 +253,10 @@ class LatentSpatialMemory:
         return self._points.rows.device
 
     def __repr__(self) -> str:
-        return (f"LatentSpatialMemory({len(self):,} points of {self.channels} channels from {self.frames_written} "
-                f"frames, {self.nbytes / 2**20:.1f} MiB on {self.device})")
+        return (
+            f"LatentSpatialMemory({len(self):,} points of {self.channels} channels from {self.frames_written} "
+            f"frames, {self.nbytes / 2**20:.1f} MiB on {self.device})"
+        )
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
@@ -229,8 +266,12 @@ class LatentSpatialMemory:
         position = camera.unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
         focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)  # cells per unit of slope
         frame = self.frames_written + torch.arange(len(z), dtype=torch.int32, device=self.device)
-        return (position.flatten(0, 2), self._points.rows_of(latents.to(self.device)),
-                frame.repeat_interleave(math.prod(grid)), (z / focal[:, None, None]).flatten())
+        return (
+            position.flatten(0, 2),
+            self._points.rows_of(latents.to(self.device)),
+            frame.repeat_interleave(math.prod(grid)),
+            (z / focal[:, None, None]).flatten(),
+        )
 
     def _write_frame(self, columns: Columns, cells: Tensor, camera: Camera, band: tuple[Tensor, Tensor]) -> int:
         """One frame, as `columns` [h*w, ...] of which `cells` [k] may enter. `band` (low, high) [1,h,w]: the depths
@@ -248,8 +289,9 @@ class LatentSpatialMemory:
             self._points.append(*_rows(columns, cells[fresh]))
         return len(fresh)
 
-    def _unknown(self, camera: Camera, cells: Tensor, footprint: Tensor,
-                 band: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _unknown(
+        self, camera: Camera, cells: Tensor, footprint: Tensor, band: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The write gate. Of `cells` [k], which enter as new points (places in `cells`), and which replace which rows
         (rows, places). A cell is known if any point in it lies at its depth, in front or hidden: so a view that is
         written again adds nothing even where something stands before it."""
@@ -271,10 +313,25 @@ class LatentSpatialMemory:
         fresh[first] = False
         return fresh.nonzero()[:, 0], (rows, first)
 
-    def _see(self, camera: Camera, grid: tuple[int, int], *, front: float,
-             within: tuple[Tensor, Tensor] | None = None, backend: Backend | None = None) -> Hits:
-        return see(self.cloud, self._points.rows["footprint"], camera.to(self.device), grid, front=front,
-                   fill=self.policy.splat == "footprint", within=within, backend=backend)
+    def _see(
+        self,
+        camera: Camera,
+        grid: tuple[int, int],
+        *,
+        front: float,
+        within: tuple[Tensor, Tensor] | None = None,
+        backend: Backend | None = None,
+    ) -> Hits:
+        return see(
+            self.cloud,
+            self._points.rows["footprint"],
+            camera.to(self.device),
+            grid,
+            front=front,
+            fill=self.policy.splat == "footprint",
+            within=within,
+            backend=backend,
+        )
 
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
@@ -323,8 +380,10 @@ class LatentSpatialMemory:
     def _check_write(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> None:
         expected = (len(latents), self.channels, *depth.shape[-2:])
         if latents.shape != expected or depth.shape[:-2] != latents.shape[:1]:
-            raise InputError(f"a write takes latents [T,{self.channels},h,w] and depth [T,h,w] on the same grid, "
-                             f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized")
+            raise InputError(
+                f"a write takes latents [T,{self.channels},h,w] and depth [T,h,w] on the same grid, "
+                f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized"
+            )
         if camera.shape != latents.shape[:1]:
             raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
         if keep is not None and keep.shape != depth.shape:
@@ -333,10 +392,12 @@ class LatentSpatialMemory:
         if not math.isfinite(largest):
             raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
         if self.policy.features == "float16" and largest > 65504:
-            raise InputError(f"the latents reach {largest:g} and float16 ends at 65504; use features=\"float32\"")
+            raise InputError(f'the latents reach {largest:g} and float16 ends at 65504; use features="float32"')
         if math.prod(depth.shape[-2:]) > self._room:
-            raise InputError(f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
-                             f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget")
+            raise InputError(
+                f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
+                f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget"
+            )
 
 
 def _rows(columns: Columns, rows: Tensor) -> Columns:

@@ -20,24 +20,36 @@ def merge(a: LatentSpatialMemory, b: LatentSpatialMemory) -> LatentSpatialMemory
     tensors, meta = a.state()
     others, other_meta = b.state()
     if other_meta["policy"]["features"] != meta["policy"]["features"]:
-        raise InputError(f"worlds with {meta['policy']['features']} and {other_meta['policy']['features']} features do "
-                         "not merge; load one and write it again")
+        raise InputError(
+            f"worlds with {meta['policy']['features']} and {other_meta['policy']['features']} features do "
+            "not merge; load one and write it again"
+        )
     others = {name: tensor.to(a.device) for name, tensor in others.items()}
-    new = ~_known(others["position"], others["footprint"], tensors["position"], tensors["footprint"],
-                  a.policy.resolution_ratio)
+    new = ~_known(
+        others["position"], others["footprint"], tensors["position"], tensors["footprint"], a.policy.resolution_ratio
+    )
     columns = {"position", "feature", "frame", "footprint", "scale"} & tensors.keys()
     frames = {"frame": a.frames_written, "camera_index": a.frames_written}
     others |= {name: others[name] + first for name, first in frames.items()}
-    joined = {name: torch.cat([tensors[name], others[name][new] if name in columns else others[name]])
-              for name in tensors if name != "read"}
-    read = torch.full((-(-len(joined["position"]) // PAGE),), int(max(tensors["read"].tolist(), default=0)),
-                      dtype=torch.int64, device=a.device)
-    read[:len(tensors["read"])] = tensors["read"]
+    joined = {
+        name: torch.cat([tensors[name], others[name][new] if name in columns else others[name]])
+        for name in tensors
+        if name != "read"
+    }
+    read = torch.full(
+        (-(-len(joined["position"]) // PAGE),),
+        int(max(tensors["read"].tolist(), default=0)),
+        dtype=torch.int64,
+        device=a.device,
+    )
+    read[: len(tensors["read"])] = tensors["read"]
     try:
         return LatentSpatialMemory.from_state(joined | {"read": read}, meta, device=a.device, dtype=a.dtype)
     except AssertionError as error:  # a table that is full
-        raise InputError(f"{len(joined['position'])} points of {len(joined['camera_index'])} frames do not fit into "
-                         f"the budget of {a.policy.max_bytes} bytes") from error
+        raise InputError(
+            f"{len(joined['position'])} points of {len(joined['camera_index'])} frames do not fit into "
+            f"the budget of {a.policy.max_bytes} bytes"
+        ) from error
 
 
 def _known(position: Tensor, size: Tensor, among: Tensor, among_size: Tensor, ratio: float) -> Tensor:

@@ -43,7 +43,7 @@ class Cloud:
         pages = -(-len(position) // PAGE)
         padded = position.new_full((pages * PAGE, 3), torch.nan, dtype=torch.float32)
         finite = torch.isfinite(position).all(-1)
-        padded[:len(position)] = torch.where(finite[:, None], position.float(), torch.nan)
+        padded[: len(position)] = torch.where(finite[:, None], position.float(), torch.nan)
         x, y, z = (column.contiguous() for column in padded.unbind(-1))
         blocks = rearrange(padded, "(m p) c -> m p c", p=PAGE)
         return cls(x, y, z, blocks.nan_to_num(torch.inf).amin(1), blocks.nan_to_num(-torch.inf).amax(1))
@@ -72,19 +72,25 @@ class Points:
 
     def __init__(self, channels: int, *, features: str, device: torch.device | str | None, pages: int | None) -> None:
         """`pages`: room for that many pages, allocated at once; None: buffers that double."""
+
         def column(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.empty(0, *shape, dtype=dtype, device=device)
 
-        kinds = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8,
-                 "uint8": torch.uint8}
+        kinds = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8, "uint8": torch.uint8}
         rows = {axis: column(dtype=torch.float32) for axis in "xyz"}
-        rows |= {"feature": column(channels, dtype=kinds[features]), "frame": column(dtype=torch.int32),
-                 "footprint": column(dtype=torch.float32)}
+        rows |= {
+            "feature": column(channels, dtype=kinds[features]),
+            "frame": column(dtype=torch.int32),
+            "footprint": column(dtype=torch.float32),
+        }
         self._quantised = features == "int8"
         if self._quantised:
             rows["scale"] = column(dtype=torch.float16)
-        boxes = {"low": column(3, dtype=torch.float32), "high": column(3, dtype=torch.float32),
-                 "read": column(dtype=torch.int64)}
+        boxes = {
+            "low": column(3, dtype=torch.float32),
+            "high": column(3, dtype=torch.float32),
+            "read": column(dtype=torch.int64),
+        }
         self.rows = Table(rows, limit=None if pages is None else pages * PAGE, round_to=PAGE)
         self.pages = Table(boxes, limit=pages)
 
@@ -170,8 +176,7 @@ class Points:
         self.pages.append(low=empty, high=empty, read=columns["read"])
         self._measure(torch.arange(self.pages.n, device=self.rows.device))
 
-    def _columns(self, position: Tensor, feature: Tensor, frame: int | Tensor,
-                 footprint: Tensor) -> dict[str, Tensor]:
+    def _columns(self, position: Tensor, feature: Tensor, frame: int | Tensor, footprint: Tensor) -> dict[str, Tensor]:
         x, y, z = position.float().unbind(-1)
         frames = torch.as_tensor(frame, dtype=torch.int32, device=x.device).expand(len(x))
         columns = {"x": x, "y": y, "z": z, "frame": frames, "footprint": footprint}

@@ -63,5 +63,6 @@ class MemoryPolicy:
         if not 0 <= self.front < 1:
             raise InputError(f"policy front is a relative depth difference from 0 to 1, got {self.front}")
         if self.max_bytes is not None and not 0 < self.max_bytes <= MOST_BYTES:
-            raise InputError(f"policy max_bytes is a number of bytes from 1 to {MOST_BYTES} or None, got "
-                             f"{self.max_bytes}")
+            raise InputError(
+                f"policy max_bytes is a number of bytes from 1 to {MOST_BYTES} or None, got {self.max_bytes}"
+            )

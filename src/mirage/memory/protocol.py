@@ -16,8 +16,9 @@ class SpatialMemory(Protocol):
 
     def read(self, camera: Camera, grid: tuple[int, int]) -> Readout: ...
 
-    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                   count: int) -> list[int]:
+    def references(
+        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
+    ) -> list[int]:
         """Up to `count` of the past frames `history` [J], with depth [J,h,w], that a denoiser should look at while it
         draws what `camera` [T] sees; `readout` is what this memory showed to them."""
         ...
@@ -64,7 +65,8 @@ class Holes:
 class NoMemory(Holes):
     """The control."""
 
-    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                   count: int) -> list[int]:
+    def references(
+        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
+    ) -> list[int]:
         """None."""
         return []

@@ -32,7 +32,7 @@ class PublishedCloud:
 
     def read(self, camera: Camera, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """latents [T,C,h,w], mask [T,h,w], depth [T,h,w] (0 where nothing fell)."""
-        views = [self._view(camera[t:t + 1], grid) for t in range(len(camera))]
+        views = [self._view(camera[t : t + 1], grid) for t in range(len(camera))]
         latents, mask, depth = (torch.stack(parts) for parts in zip(*views, strict=True))
         return latents, mask, depth
 

@@ -20,8 +20,9 @@ _SAMPLES = 1024
 """Target cells that are asked about, spread evenly over the known ones: a share of cells is then good to a percent."""
 
 
-def choose_references(readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                      count: int = 4) -> list[int]:
+def choose_references(
+    readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int = 4
+) -> list[int]:
     """Up to `count` frames of `history` [J], the most useful first; fewer where no other frame sees anything of it.
 
     readout: what the target cameras `camera` [T] see of the memory.

@@ -43,8 +43,16 @@ class RGBPointMemory:
     tolerance: relative difference in depth up to which neighbouring cells are one surface; see `upsampled`.
     """
 
-    def __init__(self, channels: int, *, decode: Decode, encode: Encode, voxel: float | None = None,
-                 tolerance: float = 0.1, device: torch.device | str | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        decode: Decode,
+        encode: Encode,
+        voxel: float | None = None,
+        tolerance: float = 0.1,
+        device: torch.device | str | None = None,
+    ) -> None:
         if voxel is not None and not (math.isfinite(voxel) and voxel > 0):
             raise InputError(f"a voxel is a width in world units above 0, or None, got {voxel}")
         self.channels, self.voxel, self.tolerance = channels, voxel, tolerance
@@ -66,8 +74,10 @@ class RGBPointMemory:
         if latents.ndim != 4 or latents.shape[1] != self.channels:
             raise InputError(f"a write takes latents [T,{self.channels},h,w], got {list(latents.shape)}")
         if depth.shape[:-2] != latents.shape[:1] or camera.shape != latents.shape[:1]:
-            raise InputError(f"a write takes depth and a camera per latent frame, got {list(depth.shape)} and "
-                             f"{list(camera.shape)} for {len(latents)}")
+            raise InputError(
+                f"a write takes depth and a camera per latent frame, got {list(depth.shape)} and "
+                f"{list(camera.shape)} for {len(latents)}"
+            )
         frames, self._stream = self.decode(latents, self._stream)
         self._size = (frames.shape[-2], frames.shape[-1])
         depth = depth.to(self.device)
@@ -92,16 +102,22 @@ class RGBPointMemory:
         mask = reduce(covered.float(), "t (h a) (w b) -> t h w", "mean", a=a, b=b) >= 0.5
         t, row, column = _central(covered, (a, b))
         index, depth = index[t, row, column].masked_fill(~mask, -1), depth[t, row, column]
-        return Readout(latents=latents * mask[:, None].to(latents.device), mask=mask, depth=DepthMap(depth, mask),
-                       index=index, frame=self._frame_of(index),
-                       offset=torch.zeros(len(camera), 2, *grid, device=mask.device))
+        return Readout(
+            latents=latents * mask[:, None].to(latents.device),
+            mask=mask,
+            depth=DepthMap(depth, mask),
+            index=index,
+            frame=self._frame_of(index),
+            offset=torch.zeros(len(camera), 2, *grid, device=mask.device),
+        )
 
     def render(self, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The cloud as the cameras [T] see it: colours [T,3,H,W] in [0, 1], which pixels are covered [T,H,W], their
         depth and the point that won, -1 for none."""
         assert self._size is not None, "nothing was written, so there is no picture size"
-        seen = see(self._points.cloud, self._points.rows["footprint"], camera.to(self.device), self._size, front=0.0,
-                   fill=True)
+        seen = see(
+            self._points.cloud, self._points.rows["footprint"], camera.to(self.device), self._size, front=0.0, fill=True
+        )
         covered = seen.index >= 0
         if not len(self):
             return torch.zeros(len(camera), 3, *self._size, device=self.device), covered, seen.depth, seen.index
@@ -109,8 +125,9 @@ class RGBPointMemory:
         pixels = rearrange(colours, "(t h w) c -> t c h w", h=self._size[0], w=self._size[1])
         return pixels.masked_fill_(~covered[:, None], 0), covered, seen.depth, seen.index
 
-    def references(self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *,
-                   count: int) -> list[int]:
+    def references(
+        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
+    ) -> list[int]:
         """As the latent memory chooses; see `choose_references`."""
         return choose_references(readout, camera, history, depth, count=count)
 
@@ -137,8 +154,12 @@ class RGBPointMemory:
     def points(self) -> PointColumns:
         """The cloud as columns: position [N,3], colour [N,3] in [0, 1], frame, footprint."""
         everything = torch.arange(len(self), device=self.device)
-        return PointColumns(self._points.position, self._points.features(everything, torch.float32) / 255,
-                            self._frame_of(everything), self._points.rows["footprint"])
+        return PointColumns(
+            self._points.position,
+            self._points.features(everything, torch.float32) / 255,
+            self._frame_of(everything),
+            self._points.rows["footprint"],
+        )
 
     @property
     def device(self) -> torch.device:
@@ -161,8 +182,9 @@ class RGBPointMemory:
             self._points.append(position, colour.round().clamp(0, 255).to(torch.uint8), number, footprint)
         return len(position)
 
-    def _merged(self, position: Tensor, colour: Tensor, footprint: Tensor,
-                voxel: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _merged(
+        self, position: Tensor, colour: Tensor, footprint: Tensor, voxel: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The means of what falls into each cube, of the cubes that hold nothing yet. A point is as large as its cube
         at least."""
         keys, cube = cube_keys((position / voxel).floor().long()).unique(return_inverse=True)
@@ -218,7 +240,8 @@ def upsampled(depth: DepthMap, size: tuple[int, int], *, tolerance: float = 0.1)
     middle = torch.where(nearest.valid, 1 / nearest.z, 0.0)
     weight, total = torch.zeros_like(middle), torch.zeros_like(middle)
     (top, bottom, down), (left, right, across) = (
-        _neighbours(n, pixels, depth.z.device) for n, pixels in zip(depth.shape[-2:], size, strict=True))
+        _neighbours(n, pixels, depth.z.device) for n, pixels in zip(depth.shape[-2:], size, strict=True)
+    )
     for rows, share_down in ((top, 1 - down), (bottom, down)):
         picked = inverse.index_select(-2, rows)
         for columns, share_across in ((left, 1 - across), (right, across)):
@@ -246,11 +269,13 @@ def filled(values: Tensor, known: Tensor) -> Tensor:
         return values
     share, kept = known[:, None].to(values), values.masked_fill(~known[:, None], 0)
     if min(values.shape[-2:]) == 1:
-        return torch.where(known[:, None], values, kept.sum((-1, -2), keepdim=True)
-                           / share.sum((-1, -2), keepdim=True).clamp_min(1))
+        return torch.where(
+            known[:, None], values, kept.sum((-1, -2), keepdim=True) / share.sum((-1, -2), keepdim=True).clamp_min(1)
+        )
     shares = avg_pool2d(share, 2, ceil_mode=True)
     coarse = filled(avg_pool2d(kept, 2, ceil_mode=True) / shares.clamp_min(1e-6), shares[:, 0] > 0)
     t, row, column = (~known).nonzero().unbind(-1)
     rearrange(kept, "t c h w -> t h w c")[t, row, column] = rearrange(coarse, "t c h w -> t h w c")[
-        t, row // 2, column // 2]
+        t, row // 2, column // 2
+    ]
     return kept

@@ -28,7 +28,7 @@ class Table:
         self.record: Callable[[Callable[[], Change]], None] = lambda change: None
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._buffers[name][:self.n]
+        return self._buffers[name][: self.n]
 
     def __len__(self) -> int:
         return self.n
@@ -47,8 +47,10 @@ class Table:
 
     @property
     def row_bytes(self) -> int:
-        return sum(b[:1].numel() * b.element_size() if len(b) else b.new_empty(1, *b.shape[1:]).nbytes
-                   for b in self._buffers.values())
+        return sum(
+            b[:1].numel() * b.element_size() if len(b) else b.new_empty(1, *b.shape[1:]).nbytes
+            for b in self._buffers.values()
+        )
 
     @property
     def nbytes(self) -> int:
@@ -66,7 +68,7 @@ class Table:
         self._reserve(n + added)
         self.n = n + added
         for name, buffer in self._buffers.items():
-            buffer[n:self.n] = values[name]
+            buffer[n : self.n] = values[name]
 
     def put(self, rows: Tensor, **values: Tensor) -> None:
         """Overwrite some columns of `rows` [k], which must differ from each other."""
@@ -76,8 +78,14 @@ class Table:
 
     def truncate(self, n: int) -> None:
         """Forget the rows from `n` on."""
-        self.record(lambda: Change(self, self.n, torch.arange(n, self.n, device=self.device),
-                                   {name: b[n:self.n].clone() for name, b in self._buffers.items()}))
+        self.record(
+            lambda: Change(
+                self,
+                self.n,
+                torch.arange(n, self.n, device=self.device),
+                {name: b[n : self.n].clone() for name, b in self._buffers.items()},
+            )
+        )
         self.n = n
 
     def undo(self, change: "Change") -> "Change":
@@ -98,7 +106,7 @@ class Table:
         capacity = -(-max(n, 2 * self.capacity) // self._round_to) * self._round_to
         for name, old in self._buffers.items():
             grown = old.new_empty((capacity, *old.shape[1:]))
-            grown[:self.n] = old[:self.n]
+            grown[: self.n] = old[: self.n]
             self._buffers[name] = grown
 
 

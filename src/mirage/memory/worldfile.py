@@ -30,15 +30,22 @@ from mirage.memory.points import PAGE
 from mirage.memory.policy import MemoryPolicy
 
 FORMAT, VERSION = "mirage-world", 1
-CONVENTIONS = ("poses camera-to-world, OpenCV axes (x right, y down, z forward); z-depth in world units; "
-               "intrinsics fx fy cx cy as fractions of the image's sides")
+CONVENTIONS = (
+    "poses camera-to-world, OpenCV axes (x right, y down, z forward); z-depth in world units; "
+    "intrinsics fx fy cx cy as fractions of the image's sides"
+)
 _HEADER_LIMIT = 16 * 2**20
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 _FEATURES = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
 
 
-def save_world(path: str | os.PathLike[str], memory: LatentSpatialMemory, *,
-               extra_tensors: dict[str, Tensor] | None = None, extra: dict[str, Any] | None = None) -> None:
+def save_world(
+    path: str | os.PathLike[str],
+    memory: LatentSpatialMemory,
+    *,
+    extra_tensors: dict[str, Tensor] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
     """Write the memory to `path`; a kill at any moment leaves there what was there before, or the whole new file.
 
     `extra_tensors` and `extra` (what JSON can say) come back from `load_world` as they are: the state of a session.
@@ -50,15 +57,23 @@ def save_world(path: str | os.PathLike[str], memory: LatentSpatialMemory, *,
     everything = {f"memory.{name}": tensor for name, tensor in tensors.items()}
     for name, tensor in (extra_tensors or {}).items():
         everything[f"extra.{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    header = {"format": FORMAT, "version": str(VERSION), "conventions": CONVENTIONS, "memory": json.dumps(meta),
-              "extra": json.dumps(extra or {}, allow_nan=False),
-              "digests": json.dumps({name: _digest(tensor) for name, tensor in everything.items()})}
+    header = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "conventions": CONVENTIONS,
+        "memory": json.dumps(meta),
+        "extra": json.dumps(extra or {}, allow_nan=False),
+        "digests": json.dumps({name: _digest(tensor) for name, tensor in everything.items()}),
+    }
     with replacing(path) as beside:
         save_file(everything, beside, metadata=header | {"seal": _seal(header)})
 
 
-def load_world(path: str | os.PathLike[str], *, device: torch.device | str | None = None,
-               ) -> tuple[LatentSpatialMemory, dict[str, Tensor], dict[str, Any]]:
+def load_world(
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+) -> tuple[LatentSpatialMemory, dict[str, Tensor], dict[str, Any]]:
     """(memory, extra tensors, extra values) of a world file. Raises `InputError` that says what is wrong with it."""
     tensors, header = _read(Path(path))
     meta, extra = json.loads(header["memory"]), json.loads(header["extra"])
@@ -100,14 +115,20 @@ def _check_length(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     _require(size > 8, path, f"is no world file: it has {size} bytes")
-    _require(length <= min(size - 8, _HEADER_LIMIT), path,
-             f"is no world file or damaged: it has {size} bytes and claims a header of {length}")
+    _require(
+        length <= min(size - 8, _HEADER_LIMIT),
+        path,
+        f"is no world file or damaged: it has {size} bytes and claims a header of {length}",
+    )
 
 
 def _check_header(header: dict[str, str], path: Path) -> None:
     _require(header.get("format") == FORMAT, path, "is no world file: expected one written by save_world")
-    _require(header.get("version") == str(VERSION), path,
-             f"is a world file of version {header.get('version')}; this program reads version {VERSION}")
+    _require(
+        header.get("version") == str(VERSION),
+        path,
+        f"is a world file of version {header.get('version')}; this program reads version {VERSION}",
+    )
     seal = header.get("seal")
     rest = {name: value for name, value in header.items() if name != "seal"}
     expected = {"format", "version", "conventions", "memory", "extra", "digests"}
@@ -128,25 +149,45 @@ def _check_memory(tensors: dict[str, Tensor], meta: dict[str, Any], source: str)
 
     n, k = (len(tensors[name]) if name in tensors else 0 for name in ("position", "camera_index"))
     f32, f16, i32, i64 = torch.float32, torch.float16, torch.int32, torch.int64
-    expected = {"position": (f32, (n, 3)), "feature": (_FEATURES[policy.features], (n, channels)), "frame": (i32, (n,)),
-                "footprint": (f32, (n,)), "read": (i64, (-(-n // PAGE),)), "camera_index": (i32, (k,)),
-                "c2w": (f32, (k, 4, 4)), "intrinsics": (f32, (k, 4))}
+    expected = {
+        "position": (f32, (n, 3)),
+        "feature": (_FEATURES[policy.features], (n, channels)),
+        "frame": (i32, (n,)),
+        "footprint": (f32, (n,)),
+        "read": (i64, (-(-n // PAGE),)),
+        "camera_index": (i32, (k,)),
+        "c2w": (f32, (k, 4, 4)),
+        "intrinsics": (f32, (k, 4)),
+    }
     if policy.features == "int8":
         expected["scale"] = (f16, (n,))
-    _require(tensors.keys() == expected.keys(), source,
-             f"holds {', '.join(sorted(tensors))}; expected {', '.join(sorted(expected))}")
+    _require(
+        tensors.keys() == expected.keys(),
+        source,
+        f"holds {', '.join(sorted(tensors))}; expected {', '.join(sorted(expected))}",
+    )
     for name, (dtype, shape) in expected.items():
         found = tensors[name]
-        _require(found.dtype == dtype and found.shape == shape, source,
-                 f"holds {name} as {found.dtype} {list(found.shape)}; expected {dtype} {list(shape)}")
-        _require(not dtype.is_floating_point or bool(torch.isfinite(found).all()), source,
-                 f"holds NaN or infinite numbers in {name}")
+        _require(
+            found.dtype == dtype and found.shape == shape,
+            source,
+            f"holds {name} as {found.dtype} {list(found.shape)}; expected {dtype} {list(shape)}",
+        )
+        _require(
+            not dtype.is_floating_point or bool(torch.isfinite(found).all()),
+            source,
+            f"holds NaN or infinite numbers in {name}",
+        )
     frames = tensors["camera_index"]
-    _require(not k or (int(frames[0]) >= 0 and bool((frames.diff() > 0).all())), source,
-             "numbers its frames out of order")
+    _require(
+        not k or (int(frames[0]) >= 0 and bool((frames.diff() > 0).all())), source, "numbers its frames out of order"
+    )
     last = int(frames[-1]) if k else -1
-    _require(not n or (int(tensors["frame"].min()) >= 0 and int(tensors["frame"].max()) <= last), source,
-             f"holds points of frames that it does not have (frames 0 to {last})")
+    _require(
+        not n or (int(tensors["frame"].min()) >= 0 and int(tensors["frame"].max()) <= last),
+        source,
+        f"holds points of frames that it does not have (frames 0 to {last})",
+    )
 
 
 def _digest(tensor: Tensor) -> str:

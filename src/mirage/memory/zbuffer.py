@@ -43,8 +43,17 @@ class Hits:
     offset: Tensor
 
 
-def zbuffer(points: Cloud | Tensor, camera: Camera, grid: tuple[int, int], *, front: float = 0.0, margin: int = 0,
-            within: tuple[Tensor, Tensor] | None = None, near: float = NEAR, backend: Backend | None = None) -> Hits:
+def zbuffer(
+    points: Cloud | Tensor,
+    camera: Camera,
+    grid: tuple[int, int],
+    *,
+    front: float = 0.0,
+    margin: int = 0,
+    within: tuple[Tensor, Tensor] | None = None,
+    near: float = NEAR,
+    backend: Backend | None = None,
+) -> Hits:
     """The visible point of every cell.
 
     A point belongs to the cell that its projection falls into, by floor. With `front` 0 the nearest point of a cell
@@ -79,8 +88,15 @@ def _installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def zbuffer_torch(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: Tensor, front: float,
-                  within: tuple[Tensor, Tensor] | None, near: float) -> Hits:
+def zbuffer_torch(
+    cloud: Cloud,
+    matrix: Tensor,
+    size: tuple[int, int],
+    visible: Tensor,
+    front: float,
+    within: tuple[Tensor, Tensor] | None,
+    near: float,
+) -> Hits:
     """The definition. `matrix` [T,3,4] f32 and `visible` [T,M] are those of `projection` and `visible_pages`.
 
     Per camera the points that land in a cell are eliminated in three rounds: by z, which leaves the front; by rank,
@@ -123,13 +139,16 @@ def _edges(like: Tensor, size: tuple[int, int], near: float) -> Tensor:
     return torch.nextafter(like.new_tensor([size[1], size[0], near]), like.new_tensor([0, 0, math.inf]))
 
 
-def _landing(cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, edges: Tensor,
-             room: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _landing(
+    cloud: Cloud, matrix: Tensor, w: int, pages: Tensor, edges: Tensor, room: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The points of `pages` that fall onto the grid: cell, z and place among the points of `pages`, each [k]; with
     (column, row) [2,*] of all of `pages`. `room` [9,*]: overwritten."""
-    room = room[:, :len(pages) * PAGE]
-    x, y, z = (torch.index_select(axis.view(-1, PAGE), 0, pages, out=room[i].view(-1, PAGE)).view(1, -1)
-               for i, axis in enumerate((cloud.x, cloud.y, cloud.z)))
+    room = room[:, : len(pages) * PAGE]
+    x, y, z = (
+        torch.index_select(axis.view(-1, PAGE), 0, pages, out=room[i].view(-1, PAGE)).view(1, -1)
+        for i, axis in enumerate((cloud.x, cloud.y, cloud.z))
+    )
     uv, z = project(x, y, z, matrix, room=(room[3:6], room[6:9]))
     (u, v), (right, bottom, ahead), zero = uv, edges, z.new_zeros(())
     place = _at_most((zero, u), (u, right), (zero, v), (v, bottom), (ahead, z))
@@ -172,8 +191,9 @@ def hits(cloud: Cloud, matrix: Tensor, index: Tensor) -> Hits:
     return Hits(index, z.view(t, h, w).masked_fill(nobody, math.inf), offset.masked_fill(nobody[:, None], 0.0))
 
 
-def project(x: Tensor, y: Tensor, z: Tensor, matrix: Tensor,
-            room: tuple[Tensor | None, Tensor | None] = (None, None)) -> tuple[Tensor, Tensor]:
+def project(
+    x: Tensor, y: Tensor, z: Tensor, matrix: Tensor, room: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> tuple[Tensor, Tensor]:
     """World coordinates [*,1,k] by matrices [*,3,4] -> (column, row) on the grid [*,2,k], in cells, and z-depth [*,k].
 
     The twins repeat exactly this sequence of roundings. Behind the camera column and row mean nothing. `room`: two
@@ -215,11 +235,13 @@ def visible_pages(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: flo
 
 def _numba():
     from mirage.memory.zbuffer_numba import zbuffer_numba
+
     return zbuffer_numba
 
 
 def _triton():
     from mirage.memory.zbuffer_triton import zbuffer_triton
+
     return zbuffer_triton
 
 

@@ -18,8 +18,15 @@ from mirage.memory.points import PAGE, Cloud
 from mirage.memory.zbuffer import Hits
 
 
-def zbuffer_numba(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: Tensor, front: float,
-                  within: tuple[Tensor, Tensor] | None, near: float) -> Hits:
+def zbuffer_numba(
+    cloud: Cloud,
+    matrix: Tensor,
+    size: tuple[int, int],
+    visible: Tensor,
+    front: float,
+    within: tuple[Tensor, Tensor] | None,
+    near: float,
+) -> Hits:
     """See `zbuffer_torch`."""
     h, w = size
     index = torch.full((len(matrix), h, w), -1, dtype=torch.int64)
@@ -33,9 +40,23 @@ def zbuffer_numba(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: 
         low, high = (bound.float().flatten(1).contiguous().numpy() for bound in within)
 
     def one_camera(t: int) -> None:
-        _camera(x, y, z, np.flatnonzero(seen[t]), matrices[t], np.uint32(h), np.uint32(w), np.float32(near),
-                front > 0, np.float32(1 + front), low[t], high[t], index[t].view(-1).numpy(), depth[t].view(-1).numpy(),
-                offset[t].view(2, -1).numpy())
+        _camera(
+            x,
+            y,
+            z,
+            np.flatnonzero(seen[t]),
+            matrices[t],
+            np.uint32(h),
+            np.uint32(w),
+            np.float32(near),
+            front > 0,
+            np.float32(1 + front),
+            low[t],
+            high[t],
+            index[t].view(-1).numpy(),
+            depth[t].view(-1).numpy(),
+            offset[t].view(2, -1).numpy(),
+        )
 
     each_camera(one_camera, len(matrix))
     return Hits(index, depth, offset)
@@ -69,8 +90,9 @@ def _camera(x, y, z, pages, matrix, h, w, near, choosing, slack, low, high, inde
     depths, offs = np.empty(room, np.float32), np.empty(room, np.float32)
     half, found = np.float32(0.5), 0
     for page in pages:
-        _project(x, y, z, page * PAGE, matrix, np.float32(h), np.float32(w), np.int32(w), near,
-                 column, row, ahead, cells)
+        _project(
+            x, y, z, page * PAGE, matrix, np.float32(h), np.float32(w), np.int32(w), near, column, row, ahead, cells
+        )
         for i in range(PAGE):
             if cells[i] < 0:
                 continue
@@ -100,7 +122,7 @@ def _project(x, y, z, start, matrix, h, w, stride, near, column, row, ahead, cel
     m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
     m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
     m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
-    px, py, pz = x[start:start + PAGE], y[start:start + PAGE], z[start:start + PAGE]
+    px, py, pz = x[start : start + PAGE], y[start : start + PAGE], z[start : start + PAGE]
     zero, one = np.float32(0), np.float32(1)
     for i in range(PAGE):
         d = px[i] * m20 + py[i] * m21 + pz[i] * m22 + m23

@@ -19,8 +19,15 @@ OPTIONS = {"PAGE": PAGE, "LANES": triton.next_power_of_2(PAGE)}
 """Compile-time constants of the kernel, beside BANDED and CHOOSING."""
 
 
-def zbuffer_triton(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible: Tensor, front: float,
-                   within: tuple[Tensor, Tensor] | None, near: float) -> Hits:
+def zbuffer_triton(
+    cloud: Cloud,
+    matrix: Tensor,
+    size: tuple[int, int],
+    visible: Tensor,
+    front: float,
+    within: tuple[Tensor, Tensor] | None,
+    near: float,
+) -> Hits:
     """See `zbuffer_torch`."""
     h, w = size
     camera, page = visible.nonzero().unbind(-1)
@@ -31,8 +38,26 @@ def zbuffer_triton(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible:
         keys = torch.full((len(matrix), h, w), _NOBODY, device=cloud.device)
         if len(page):
             compete_kernel[(len(page),)](  # pyright: ignore[reportIndexIssue]
-                cloud.x, cloud.y, cloud.z, camera, page, matrix.contiguous(), low, high, nearest, keys, h, w, near,
-                1 + front, BANDED=within is not None, CHOOSING=choosing, **OPTIONS, num_warps=4, enable_fp_fusion=False)
+                cloud.x,
+                cloud.y,
+                cloud.z,
+                camera,
+                page,
+                matrix.contiguous(),
+                low,
+                high,
+                nearest,
+                keys,
+                h,
+                w,
+                near,
+                1 + front,
+                BANDED=within is not None,
+                CHOOSING=choosing,
+                **OPTIONS,
+                num_warps=4,
+                enable_fp_fusion=False,
+            )
         return keys
 
     keys = compete(choosing=False)
@@ -43,9 +68,26 @@ def zbuffer_triton(cloud: Cloud, matrix: Tensor, size: tuple[int, int], visible:
 
 
 @triton.jit
-def compete_kernel(x_ptr, y_ptr, z_ptr, camera_ptr, page_ptr, matrix_ptr, low_ptr, high_ptr, nearest_ptr, key_ptr,
-                   h, w, near, slack, BANDED: tl.constexpr, CHOOSING: tl.constexpr, PAGE: tl.constexpr,
-                   LANES: tl.constexpr):
+def compete_kernel(
+    x_ptr,
+    y_ptr,
+    z_ptr,
+    camera_ptr,
+    page_ptr,
+    matrix_ptr,
+    low_ptr,
+    high_ptr,
+    nearest_ptr,
+    key_ptr,
+    h,
+    w,
+    near,
+    slack,
+    BANDED: tl.constexpr,
+    CHOOSING: tl.constexpr,
+    PAGE: tl.constexpr,
+    LANES: tl.constexpr,
+):
     """The points of one page compete in one camera: by z, or, `CHOOSING`, by distance to the cell's centre among
     those with z <= slack * nearest. `BANDED`: only points with low <= z <= high of their cell exist."""
     program = tl.program_id(0)

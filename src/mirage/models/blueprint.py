@@ -28,8 +28,17 @@ NETWORKS: dict[str, Any] = {
     "memory_branch": MemoryBranch,
     "depth_head": LatentDepthHead,
 }
-SETTINGS = ("chunk_frames", "height", "width", "default_steps", "text_length", "drafts", "noise_scale",
-            "draft_guidance", "draft_steps")
+SETTINGS = (
+    "chunk_frames",
+    "height",
+    "width",
+    "default_steps",
+    "text_length",
+    "drafts",
+    "noise_scale",
+    "draft_guidance",
+    "draft_steps",
+)
 
 
 def blueprint(folder: str | Path, *, device: torch.device | str = "meta") -> WorldModel:

@@ -54,8 +54,10 @@ class Tiles:
 
     def __post_init__(self) -> None:
         if self.core < 2 * _BLEND or self.margin < _BLEND:
-            raise InputError(f"tiles of {self.core} cells with a margin of {self.margin}; "
-                             f"accepted: {2 * _BLEND} cells or more, a margin of {_BLEND} or more")
+            raise InputError(
+                f"tiles of {self.core} cells with a margin of {self.margin}; "
+                f"accepted: {2 * _BLEND} cells or more, a margin of {_BLEND} or more"
+            )
 
 
 class StreamDecoder:
@@ -100,7 +102,7 @@ class StreamDecoder:
                 place = frames[..., _grown(rows, stride), _grown(columns, stride)]
                 weight = None
                 if self.tiles is not None:
-                    weight = (row_weight.repeat_interleave(stride)[:, None] * column_weight.repeat_interleave(stride))
+                    weight = row_weight.repeat_interleave(stride)[:, None] * column_weight.repeat_interleave(stride)
                     weight = weight.to(frames.device)
                 with self._cache((y, x)) as cache:
                     at = 0

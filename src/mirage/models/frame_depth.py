@@ -27,8 +27,9 @@ class DepthAnythingDepth:
     def __init__(self, model: DepthAnythingForDepthEstimation) -> None:
         its: Any = model.config
         if its.depth_estimation_type != "metric":
-            raise InputError(f"Depth Anything of type {its.depth_estimation_type!r}: its depth has no scale; accepted: "
-                             "a metric one")
+            raise InputError(
+                f"Depth Anything of type {its.depth_estimation_type!r}: its depth has no scale; accepted: a metric one"
+            )
         self.model, self.patch, self.farthest = model.eval(), its.patch_size, float(its.max_depth)
 
     @classmethod

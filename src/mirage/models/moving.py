@@ -29,8 +29,10 @@ THERE, INSIDE = 0.3, 0.5
 """Score above which SAM 3 has found a thing, and above which a pixel is of it: the thresholds of its own processor."""
 PICTURES = 4  # of a chunk that Qwen3-VL looks at, spread evenly
 WORDS = 8  # names that are believed of one answer: SAM 3 looks once for each
-QUESTION = ("These pictures are frames of one video. Which kinds of things in them move by themselves, such as people, "
-            "animals or vehicles? Answer with nouns in the singular, separated by commas, or with: none")
+QUESTION = (
+    "These pictures are frames of one video. Which kinds of things in them move by themselves, such as people, "
+    "animals or vehicles? Answer with nouns in the singular, separated by commas, or with: none"
+)
 
 Names = Callable[[Tensor], tuple[str, ...]]
 """Frames [F,3,H,W] in [0, 1] -> names of what moves in them."""
@@ -66,8 +68,9 @@ class MovingThings:
 
     def _read(self, name: str) -> tuple[Any, Tensor]:
         """A name as the network takes it: features, and which of its tokens are words."""
-        tokens = self.tokenizer(name, padding="max_length", truncation=True, max_length=self.length,
-                                return_tensors="pt").to(self.model.device)
+        tokens = self.tokenizer(
+            name, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+        ).to(self.model.device)
         features = self.model.get_text_features(tokens.input_ids, tokens.attention_mask)
         return features, tokens.attention_mask
 
@@ -75,8 +78,12 @@ class MovingThings:
 class AskedNames:
     """`Names` that Qwen3-VL gives."""
 
-    def __init__(self, model: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast,
-                 pictures: Qwen2VLImageProcessorPil) -> None:
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerFast,
+        pictures: Qwen2VLImageProcessorPil,
+    ) -> None:
         self.model: Any = model.eval()
         self.tokenizer, self.pictures = tokenizer, pictures
 
@@ -91,7 +98,7 @@ class AskedNames:
             mm_token_type_ids=(tokens == self.model.config.image_token_id).int(),
             pixel_values=seen.pixel_values.to(self.model.device, self.model.dtype),
             image_grid_thw=seen.image_grid_thw.to(self.model.device), max_new_tokens=64, do_sample=False)  # fmt: skip
-        return names_in(str(self.tokenizer.decode(said[0, tokens.shape[1]:], skip_special_tokens=True)))
+        return names_in(str(self.tokenizer.decode(said[0, tokens.shape[1] :], skip_special_tokens=True)))
 
     def _asked(self, grids: Tensor) -> list[int]:
         """One turn of Qwen's chat, as tokens: the pictures, of which the network is told the grids [F,3], and the
@@ -102,8 +109,9 @@ class AskedNames:
         for grid in grids.tolist():
             cells = [its.image_token_id] * (grid[0] * grid[1] * grid[2] // merged)
             tokens += [its.vision_start_token_id, *cells, its.vision_end_token_id]
-        return tokens + self.tokenizer.encode(f"{QUESTION}<|im_end|>\n<|im_start|>assistant\n",
-                                              add_special_tokens=False)
+        return tokens + self.tokenizer.encode(
+            f"{QUESTION}<|im_end|>\n<|im_start|>assistant\n", add_special_tokens=False
+        )
 
 
 def names_in(answer: str) -> tuple[str, ...]:
@@ -124,8 +132,11 @@ def load_moving(asked: str, *, segmenter: str = SAM3, device: torch.device | str
     kind, _, weights = asked.partition(":")
     if kind == "ask":
         name = weights or QWEN3
-        names = AskedNames(_whole(Qwen3VLForConditionalGeneration, name, dtype="auto").to(device),
-                           _loaded(PreTrainedTokenizerFast, name), _loaded(Qwen2VLImageProcessorPil, name))
+        names = AskedNames(
+            _whole(Qwen3VLForConditionalGeneration, name, dtype="auto").to(device),
+            _loaded(PreTrainedTokenizerFast, name),
+            _loaded(Qwen2VLImageProcessorPil, name),
+        )
     else:
         names = _given(names_in(asked))
     return MovingThings(_whole(Sam3Model, segmenter).to(device), _loaded(CLIPTokenizer, segmenter), names)
@@ -135,7 +146,7 @@ def check_moving(asked: str) -> None:
     """`InputError` if that names nothing; no weights are loaded."""
     kind, colon, weights = asked.partition(":")
     if kind != "ask" and not names_in(asked):
-        raise InputError(f"--moving {asked!r} names nothing; accepted: names such as \"person, dog\", or ask")
+        raise InputError(f'--moving {asked!r} names nothing; accepted: names such as "person, dog", or ask')
     there = weights and Path(weights).expanduser().is_dir()
     if kind == "ask" and colon and not (there or re.fullmatch(r"[\w.-]+/[\w.-]+", weights)):
         raise InputError(f"--moving {asked!r}: {weights!r} is neither a folder nor a hub id owner/name")

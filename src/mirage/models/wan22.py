@@ -121,8 +121,9 @@ def random_autoencoder(*, dtype: torch.dtype = torch.float32, device: torch.devi
     return fold_time(vae) if vae.device.type == "cpu" else vae
 
 
-def random_block(*, dtype: torch.dtype = torch.float32, dim: int = 3072, heads: int = 24, ffn_dim: int = 14336,
-                 text: int = 512) -> Callable[[int], Tensor]:
+def random_block(
+    *, dtype: torch.dtype = torch.float32, dim: int = 3072, heads: int = 24, ffn_dim: int = 14336, text: int = 512
+) -> Callable[[int], Tensor]:
     """One of the backbone's thirty blocks: a call runs it over so many tokens, beside `text` tokens of a prompt."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

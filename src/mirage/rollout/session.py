@@ -197,9 +197,7 @@ class Session:
             readout = self.memory.read(views, grid)
         with _timed(timings, "condition"):
             past = self.history
-            past_views = self.memory.references(
-                readout, views, past.camera, past.depth, count=self.settings.references
-            )
+            past_views = self.memory.references(readout, views, past.camera, past.depth, count=self.settings.references)
             condition = self._condition(readout, views, past_views)
         with _timed(timings, "draft"):
             if self._drafts and worth_drafting(readout):
@@ -221,7 +219,7 @@ class Session:
                 alignment = self._aligned(depth, seen)
                 depth = alignment.depth
         with _timed(timings, "static"):
-            keep = self._keep(latents, depth, new, lambda: tape.frames()[-len(camera):])
+            keep = self._keep(latents, depth, new, lambda: tape.frames()[-len(camera) :])
         with _timed(timings, "write"):
             added = self.memory.write(latents, depth, new, keep=keep)
         return self._advance(

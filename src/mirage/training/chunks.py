@@ -43,7 +43,7 @@ class ReadyChunk:
         chunk's own first frame stands in. Cameras are not known: offsets and rays are 0, as are memory's holes."""
         memory = rearrange(self.memory, "t c h w -> 1 c t h w")
         first = self.target[:1]
-        before = torch.cat([first.expand(preceding, -1, -1, -1), self.preceding])[len(self.preceding):]
+        before = torch.cat([first.expand(preceding, -1, -1, -1), self.preceding])[len(self.preceding) :]
         views = torch.cat([self.references, first.expand(references, -1, -1, -1)])[:references]
         return Condition(
             memory=memory,
@@ -82,19 +82,31 @@ def prepare_published(folder: Path, out: Path) -> dict[str, Any]:
         except InputError as error:
             left_out.append({"name": f"{shard.stem}/{name}", "stage": "read", "reason": str(error)})
             continue
-        tensors = {"target": sample.target, "memory": sample.projection, "preceding": sample.preceding,
-                   "references": sample.references}
+        tensors = {
+            "target": sample.target,
+            "memory": sample.projection,
+            "preceding": sample.preceding,
+            "references": sample.references,
+        }
         with replacing(path) as beside:
-            save_file({k: t.half().contiguous() for k, t in tensors.items()}, beside,
-                      metadata={"caption": sample.caption})
+            save_file(
+                {k: t.half().contiguous() for k, t in tensors.items()}, beside, metadata={"caption": sample.caption}
+            )
     parallel.wait()
     files = list(out.glob("chunk-*.safetensors"))
-    content = {"clips": len(files), "skipped": len(names) - len(files), "bytes": sum(f.stat().st_size for f in files),
-               "seconds": {"read": round(time.perf_counter() - started, 2)}, "left_out": left_out}
+    content = {
+        "clips": len(files),
+        "skipped": len(names) - len(files),
+        "bytes": sum(f.stat().st_size for f in files),
+        "seconds": {"read": round(time.perf_counter() - started, 2)},
+        "left_out": left_out,
+    }
     if parallel.rank() == 0:
         with replacing(out / "report.json") as beside:
             beside.write_text(json.dumps(content, indent=1))
         with replacing(out / "report.txt") as beside:
-            beside.write_text(f"{len(files)} chunks of {len(names)} samples\n" +
-                              "".join(f"left out {one['name']}: {one['reason']}\n" for one in left_out))
+            beside.write_text(
+                f"{len(files)} chunks of {len(names)} samples\n"
+                + "".join(f"left out {one['name']}: {one['reason']}\n" for one in left_out)
+            )
     return content

@@ -131,8 +131,9 @@ def shard(network: nn.Module, blocks: Iterable[nn.Module], *, bf16: bool) -> Non
 
     A block's weights are gathered when it is called; those of the rest when `network` itself is, so it must be.
     """
-    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32,
-                                  cast_forward_inputs=False)
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
     for block in blocks:
         fully_shard(block, mp_policy=policy)
     fully_shard(network, mp_policy=policy)

@@ -99,8 +99,9 @@ class Cut:
         return range(self.start, self.start + self.count * self.stride, self.stride)
 
 
-def prepare(world: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None,
-            cameras: ClipCameras | None = None) -> dict[str, Any]:
+def prepare(
+    world: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None, cameras: ClipCameras | None = None
+) -> dict[str, Any]:
     """Do what is left to do, and report; processes that call this together share the clips.
 
     `depth`, `cameras`: estimators to ask instead of `options.depth` and of camera files.
@@ -124,17 +125,27 @@ def report(options: PrepareOptions, seconds: dict[str, float]) -> dict[str, Any]
     for path in sorted(options.out.glob("clip-*.safetensors")):
         with safe_open(path, framework="pt") as file:
             told = file.metadata() or {}
-            clips.append({"name": path.stem.removeprefix("clip-"), "latents": file.get_slice("latents").get_shape()[0],
-                          "bytes": path.stat().st_size, "caption": bool(told.get("caption")),
-                          **json.loads(told.get("prepared", "{}"))})
+            clips.append(
+                {
+                    "name": path.stem.removeprefix("clip-"),
+                    "latents": file.get_slice("latents").get_shape()[0],
+                    "bytes": path.stat().st_size,
+                    "caption": bool(told.get("caption")),
+                    **json.loads(told.get("prepared", "{}")),
+                }
+            )
     for path in sorted((options.out / "skipped").glob("*.json")):
         skipped.append({"name": path.stem, **json.loads(path.read_text())})
     content = {
-        "clips": len(clips), "skipped": len(skipped), "latent_frames": sum(c["latents"] for c in clips),
-        "bytes": sum(c["bytes"] for c in clips), "without_caption": sum(not c["caption"] for c in clips),
+        "clips": len(clips),
+        "skipped": len(skipped),
+        "latent_frames": sum(c["latents"] for c in clips),
+        "bytes": sum(c["bytes"] for c in clips),
+        "without_caption": sum(not c["caption"] for c in clips),
         "seconds": {stage: round(s, 2) for stage, s in seconds.items()},
         "options": {k: None if v is None else str(v) for k, v in asdict(options).items()},
-        "each": clips, "left_out": skipped,
+        "each": clips,
+        "left_out": skipped,
     }
     if parallel.rank() == 0:
         with replacing(options.out / "report.json") as beside:
@@ -147,8 +158,14 @@ def report(options: PrepareOptions, seconds: dict[str, float]) -> dict[str, Any]
 class _Work:
     """The stages, each a function of one clip; what they share is here."""
 
-    def __init__(self, world: WorldModel, options: PrepareOptions, footage: dict[str, Footage],
-                 depth: FrameDepth | None, cameras: ClipCameras | None) -> None:
+    def __init__(
+        self,
+        world: WorldModel,
+        options: PrepareOptions,
+        footage: dict[str, Footage],
+        depth: FrameDepth | None,
+        cameras: ClipCameras | None,
+    ) -> None:
         self.world, self.options, self.footage = world, options, footage
         self.estimate, self.estimate_cameras = depth, cameras
 
@@ -210,8 +227,13 @@ class _Work:
         if self.options.poses == "fit" or (self.options.poses == "auto" and not measured):
             scale = pose_scale(found, fitted).scale
             fitted = rescaled(fitted, scale)
-        return {"depth": found.z.half(), "valid": found.valid, "c2w": fitted.c2w, "intrinsics": fitted.intrinsics,
-                "pose_scale": torch.tensor(scale)}
+        return {
+            "depth": found.z.half(),
+            "valid": found.valid,
+            "c2w": fitted.c2w,
+            "intrinsics": fitted.intrinsics,
+            "pose_scale": torch.tensor(scale),
+        }
 
     def static(self, cut: Cut) -> dict[str, Tensor]:
         """What may enter a memory, chunk by chunk as a walk asks."""
@@ -253,10 +275,14 @@ class _Work:
         for cut in cuts:
             if not self._over(cut):
                 held = {k: t for stage in STAGES for k, t in self._part(cut, stage).items()}
-                told = {"source": self.footage[cut.footage].pictures.name, "start": cut.start, "stride": cut.stride,
-                        "valid": round(float(held["valid"].float().mean()), 4),
-                        "still": round(float(held["keep"].float().mean()), 4),
-                        "pose_scale": float(held.pop("pose_scale"))}
+                told = {
+                    "source": self.footage[cut.footage].pictures.name,
+                    "start": cut.start,
+                    "stride": cut.stride,
+                    "valid": round(float(held["valid"].float().mean()), 4),
+                    "still": round(float(held["keep"].float().mean()), 4),
+                    "pose_scale": float(held.pop("pose_scale")),
+                }
                 caption = self.footage[cut.footage].caption
                 _save(self._shard(cut), held, {"caption": caption, "prepared": json.dumps(told)})
             shutil.rmtree(self._path(cut, "").parent, ignore_errors=True)
@@ -314,15 +340,18 @@ STAGES = ("latents", "depth", "static")
 def _check(world: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: FrameDepth | None) -> None:
     """What can be refused before any work is."""
     if options.frames is not None and (options.frames < world.chunk_frames or (options.frames - 1) % FRAMES):
-        raise InputError(f"a clip has 1 + 4k frames, at least one chunk of the model ({world.chunk_frames}); got "
-                         f"{options.frames}")
+        raise InputError(
+            f"a clip has 1 + 4k frames, at least one chunk of the model ({world.chunk_frames}); got {options.frames}"
+        )
     if options.stride < 1:
         raise InputError(f"a stride is 1 or more, got {options.stride}")
     lacking = [name for name, one in footage.items() if one.depth is None]
     headless = world.depth_head is None and depth is None
     if headless and options.depth != "files" and lacking:
-        raise InputError(f"the model has no depth head, and {len(lacking)} of {len(footage)} clips have no depth "
-                         f"beside them, such as {lacking[0]}; expected depth files or a model with a head")
+        raise InputError(
+            f"the model has no depth head, and {len(lacking)} of {len(footage)} clips have no depth "
+            f"beside them, such as {lacking[0]}; expected depth files or a model with a head"
+        )
 
 
 def _claim(options: PrepareOptions) -> None:
@@ -334,8 +363,10 @@ def _claim(options: PrepareOptions) -> None:
         theirs = json.loads(path.read_text())
         differ = [k for k in mine if theirs.get(k) != mine[k]]
         if differ:
-            raise InputError(f"{options.out} was prepared with {differ[0]} {theirs.get(differ[0])}, asked was "
-                             f"{mine[differ[0]]}; use another folder")
+            raise InputError(
+                f"{options.out} was prepared with {differ[0]} {theirs.get(differ[0])}, asked was "
+                f"{mine[differ[0]]}; use another folder"
+            )
     elif parallel.rank() == 0:
         with replacing(path) as beside:
             beside.write_text(json.dumps(mine, indent=1))
@@ -347,9 +378,11 @@ def _fitted_camera(camera: Camera, frame: Tensor, size: tuple[int, int]) -> Came
 
 
 def _told(content: dict[str, Any]) -> str:
-    lines = [f"{content['clips']} clips, {content['latent_frames']} latent frames, {content['bytes'] / 2**20:.1f} MiB; "
-             f"{content['skipped']} left out, {content['without_caption']} without a caption",
-             "seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in content["seconds"].items())]
+    lines = [
+        f"{content['clips']} clips, {content['latent_frames']} latent frames, {content['bytes'] / 2**20:.1f} MiB; "
+        f"{content['skipped']} left out, {content['without_caption']} without a caption",
+        "seconds: " + ", ".join(f"{stage} {s:.1f}" for stage, s in content["seconds"].items()),
+    ]
     lines += [f"left out {one['name']} ({one['stage']}): {one['reason']}" for one in content["left_out"]]
     return "\n".join(lines) + "\n"
 

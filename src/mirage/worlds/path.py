@@ -221,8 +221,14 @@ def _approach(world: "World", floor: _Floor, frames: int, rng: random.Random):
         options = np.stack([floor.point(*cells[rng.randrange(len(cells))]) for _ in range(24)])
         away = np.linalg.norm(options - thing, axis=1)
         order = np.argsort(np.abs(away - (length + 1.6)))[:6]
-        clear = [i for i in order if away[i] > 1.5 and floor.straight(options[i], options[i] + (thing - options[i])
-                 * max(0.0, (min(length, away[i] - 1.4)) / away[i]))]
+        clear = [
+            i
+            for i in order
+            if away[i] > 1.5
+            and floor.straight(
+                options[i], options[i] + (thing - options[i]) * max(0.0, (min(length, away[i] - 1.4)) / away[i])
+            )
+        ]
         if clear:
             start, target = options[clear[0]], thing
             break
@@ -286,9 +292,7 @@ def _mirrored(values: np.ndarray, frames: int) -> np.ndarray:
     return np.concatenate([values, values[: frames - len(values)][::-1]])
 
 
-def _route(
-    floor: _Floor, start: np.ndarray, yaw: float, length: float, frames: int, rng: random.Random
-) -> np.ndarray:
+def _route(floor: _Floor, start: np.ndarray, yaw: float, length: float, frames: int, rng: random.Random) -> np.ndarray:
     """Positions [frames,2] along a rounded route of `length` metres (less where the floor ends) from `start`."""
     steps = floor.distances(start)
     reached = np.argwhere(steps >= 0)
@@ -314,8 +318,11 @@ def _downhill(floor: _Floor, steps: np.ndarray, goal: np.ndarray) -> np.ndarray:
     i, j = map(int, goal)
     cells = [(i, j)]
     while steps[i, j] > 0:
-        i, j = next((a, b) for a, b in ((i + 1, j), (i, j + 1), (i - 1, j), (i, j - 1))
-                    if 0 <= a < floor.shape[0] and 0 <= b < floor.shape[1] and steps[a, b] == steps[i, j] - 1)
+        i, j = next(
+            (a, b)
+            for a, b in ((i + 1, j), (i, j + 1), (i - 1, j), (i, j - 1))
+            if 0 <= a < floor.shape[0] and 0 <= b < floor.shape[1] and steps[a, b] == steps[i, j] - 1
+        )
         cells.append((i, j))
     return np.stack([floor.point(*cell) for cell in reversed(cells)])
 

@@ -238,8 +238,9 @@ def _sub_rays(
     faces = torch.stack([side.flatten().index_select(0, edge) for side in around])  # [5,e]
     k = faces.clamp(min=0).int()
     many = None if planes.shape[1] == 1 else frame.repeat(4)
-    d = torch.addcmul(torch.addcmul(eyes.of_hits(eyes.base, many), eyes.of_hits(eyes.dx, many), x),
-                      eyes.of_hits(eyes.dy, many), y)
+    d = torch.addcmul(
+        torch.addcmul(eyes.of_hits(eyes.base, many), eyes.of_hits(eyes.dx, many), x), eyes.of_hits(eyes.dy, many), y
+    )
     axes = torch.tensor([[axis, *SPANS[axis]] for axis in range(3)], device=face.device, dtype=torch.int32)
     here = torch.arange(len(x), device=face.device, dtype=torch.int32)
     row = (k % 6 // 2).repeat(1, 4)
@@ -255,8 +256,10 @@ def _sub_rays(
         boxes = planes.shape[2] // 6
         every = axes.repeat_interleave(2, 0).repeat(boxes, 1)  # [K,3]
         chosen = d.index_select(1, lone)
-        far, which = _meet(planes.index_select(1, frame.repeat(4).index_select(0, lone)).transpose(1, 2),
-                           *(chosen.index_select(0, every[:, i]) for i in range(3))).min(0)
+        far, which = _meet(
+            planes.index_select(1, frame.repeat(4).index_select(0, lone)).transpose(1, 2),
+            *(chosen.index_select(0, every[:, i]) for i in range(3)),
+        ).min(0)
         t[lone] = far.clamp(max=_FAR)
         face[lone] = torch.where(far >= _FAR, -1.0, which.float())
     return t, face

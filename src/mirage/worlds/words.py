@@ -45,8 +45,26 @@ SKIES = {  # horizon, zenith, cloud colours, amount of cloud
 }
 SKY_LIGHT = {"clear": "bright", "cloudy": "cool", "sunset": "warm"}
 THINGS = ("box", "pillar", "cabinet", "table")
-_GLUE = ("a", "an", "and", "boxes", "buildings", "floor", "ground", "has", "light", "moving", "next", "room", "sky",
-         "street", "the", "under", "walls", "with")
+_GLUE = (
+    "a",
+    "an",
+    "and",
+    "boxes",
+    "buildings",
+    "floor",
+    "ground",
+    "has",
+    "light",
+    "moving",
+    "next",
+    "room",
+    "sky",
+    "street",
+    "the",
+    "under",
+    "walls",
+    "with",
+)
 
 
 def vocabulary() -> list[str]:
@@ -74,7 +92,7 @@ def shortened(caption: str, rng: random.Random) -> str:
 
 
 def listed(parts: list[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 

@@ -165,11 +165,13 @@ class _Builder:
         for _ in plans:
             wall = rng.choice((*_LIVELY, "beige", "white", "grey"))
             floor = rng.choice([c for c in words.COLOURS if c not in (wall, "pink", "white")])
-            finishes.append((
-                self.finish(wall, _WALL, 1.0, soft=True, extent=(0.0, -height)),
-                self.finish(floor, ("flat", "checker", "stripes", "blotches", "tiles", "tiles"), 1.0, soft=True),
-                self.finish(rng.choice(("white", "white", "beige", "grey")), ("flat",), 1.0),
-            ))
+            finishes.append(
+                (
+                    self.finish(wall, _WALL, 1.0, soft=True, extent=(0.0, -height)),
+                    self.finish(floor, ("flat", "checker", "stripes", "blotches", "tiles", "tiles"), 1.0, soft=True),
+                    self.finish(rng.choice(("white", "white", "beige", "grey")), ("flat",), 1.0),
+                )
+            )
         lights = [self.lamp(name, plan, height) for plan in plans]
         frame = _plain(words.shade(rng.choice(("white", "brown", "dark")), rng), "plain")
 
@@ -178,8 +180,9 @@ class _Builder:
             light, room = lights[i], (x0, x1, -height, 0.0, z0, z1)
             half = thick / 2
             self.box((x0 - half, 0, z0 - half), (x1 + half, thick, z1 + half), floor, light, around=room)
-            self.box((x0 - half, -height - thick, z0 - half), (x1 + half, -height, z1 + half), ceiling, light,
-                     around=room)
+            self.box(
+                (x0 - half, -height - thick, z0 - half), (x1 + half, -height, z1 + half), ceiling, light, around=room
+            )
             self.box((x0 - half, -height, z0 - thick), (x1 + half, 0, z0), wall, light, around=room)
             self.box((x0 - half, -height, z1), (x1 + half, 0, z1 + thick), wall, light, around=room)
             self.areas.append((x0, z0, x1, z1))
@@ -188,8 +191,16 @@ class _Builder:
             room = (plans[i][0], plans[i][2], -height, 0.0, z0, z1)
             self.box((x, -height, z0), (x + thick, 0, z1), finishes[i][0], lights[i], around=room)
         for i, (at, wide) in enumerate(doors):
-            self.partition(plans[i], plans[i + 1], at, wide, height, (finishes[i][0], finishes[i + 1][0]), frame,
-                           (lights[i], lights[i + 1]))
+            self.partition(
+                plans[i],
+                plans[i + 1],
+                at,
+                wide,
+                height,
+                (finishes[i][0], finishes[i + 1][0]),
+                frame,
+                (lights[i], lights[i + 1]),
+            )
 
         told = []
         for i, plan in enumerate(plans):
@@ -211,8 +222,14 @@ class _Builder:
         low, high = min(a[1], b[1]) - 0.2, max(a[3], b[3]) + 0.2
         left, right = at - wide / 2, at + wide / 2
         for z0, z1, y1 in ((low, left, 0.0), (right, high, 0.0), (left, right, top)):
-            self.box((x0, -height, z0), (x1, y1, z1), frame, light[0],
-                     sides={0: (finish[0], light[0], a), 1: (finish[1], light[1], b)}, ceiling=height)
+            self.box(
+                (x0, -height, z0),
+                (x1, y1, z1),
+                frame,
+                light[0],
+                sides={0: (finish[0], light[0], a), 1: (finish[1], light[1], b)},
+                ceiling=height,
+            )
         for x, lit in ((x0, light[0]), (x1, light[1])):
             for z in (left - 0.12, right):
                 self.box((x - 0.03, top - 0.12, z), (x + 0.03, 0, z + 0.12), frame, lit)
@@ -266,8 +283,9 @@ class _Builder:
                 continue
             x, z = spot
             colour = rng.choice([c for c in words.COLOURS if c != "dark"])
-            finish = self.finish(colour, ("flat", "stripes", "checker", "dots", "gradient", "blotches"), 0.9,
-                                 extent=(0.0, -tall))
+            finish = self.finish(
+                colour, ("flat", "stripes", "checker", "dots", "gradient", "blotches"), 0.9, extent=(0.0, -tall)
+            )
             self.stand(x, z, w, tall, d, finish, light, table=kind == "table")
             told.append(words.article(f"{finish.words} {kind}"))
         return told
@@ -320,8 +338,10 @@ class _Builder:
                 left, right, front, back = x0 + w / 2 + 0.06, x1 - w / 2 - 0.06, z0 + d / 2 + 0.06, z1 - d / 2 - 0.06
                 x, z = rng.choice(((left, z), (right, z), (x, front), (x, back)))
             apart = 0.35
-            if all(x + w / 2 + apart < a or x - w / 2 - apart > c or z + d / 2 + apart < b or z - d / 2 - apart > e
-                   for a, b, c, e in self.taken):
+            if all(
+                x + w / 2 + apart < a or x - w / 2 - apart > c or z + d / 2 + apart < b or z - d / 2 - apart > e
+                for a, b, c, e in self.taken
+            ):
                 return x, z
         return None
 
@@ -335,8 +355,12 @@ class _Builder:
         tint, strength, ambient = words.LIGHTS[words.SKY_LIGHT[sky]]
         sun = (rng.choice((-1, 1)) * rng.uniform(25, 60), -60.0, rng.choice((-1, 1)) * rng.uniform(25, 50))
         light = _Light(sun, 0.0, tuple(0.62 * strength * c for c in tint), tuple((ambient + 0.05) * c for c in tint))
-        ground = self.finish(rng.choice(("grey", "beige", "green", "brown", "teal", "orange")),
-                             ("flat", "blotches", "tiles", "checker"), 1.6, soft=True)
+        ground = self.finish(
+            rng.choice(("grey", "beige", "green", "brown", "teal", "orange")),
+            ("flat", "blotches", "tiles", "checker"),
+            1.6,
+            soft=True,
+        )
         self.box((-40, 0, -40), (40, 0.2, 40), ground, light)
         half = rng.uniform(3.4, 5.0)
         around = (-_INF, _INF, -_INF, 0.0, -_INF, _INF)
@@ -349,8 +373,11 @@ class _Builder:
                 name = rng.choice((*_LIVELY, "beige", "white", "brown"))
                 back = rng.uniform(0, 0.8)
                 x0, x1 = sorted((side * (half + back), side * (half + back + deep)))
-                walls = self.facade(name) if rng.random() < 0.6 else self.finish(
-                    name, ("bricks", "stripes", "tiles", "flat", "gradient"), 1.3, extent=(0.0, -tall))
+                walls = (
+                    self.facade(name)
+                    if rng.random() < 0.6
+                    else self.finish(name, ("bricks", "stripes", "tiles", "flat", "gradient"), 1.3, extent=(0.0, -tall))
+                )
                 self.box((x0, -tall, z), (x1, 0, z + long), walls, light, around=around)
                 self.standing.append(((x0 + x1) / 2, z + long / 2, deep / 2, long / 2, 0.8))
                 self.taken.append((x0, z, x1, z + long))
@@ -382,8 +409,15 @@ class _Builder:
 
     # -- finishes, lights, boxes -----------------------------------------------------------------------------------
 
-    def finish(self, colour: str, families: tuple[str, ...], scale: float, *, soft: bool = False,
-               extent: tuple[float, float] = (0.0, 1.0)) -> _Finish:
+    def finish(
+        self,
+        colour: str,
+        families: tuple[str, ...],
+        scale: float,
+        *,
+        soft: bool = False,
+        extent: tuple[float, float] = (0.0, 1.0),
+    ) -> _Finish:
         """A pattern of a named colour and a second one; `soft`: nearer tones; a gradient runs over `extent`."""
         rng = self.rng
         family = rng.choice(families)
@@ -421,8 +455,18 @@ class _Builder:
         position = (x0 + at[0] * (x1 - x0), -height + 0.35, z0 + at[1] * (z1 - z0))
         return _Light(position, 0.05, tuple(0.85 * strength * c for c in tint), tuple(ambient * c for c in tint))
 
-    def box(self, low, high, finish: _Finish, light: _Light, *, around=None, sides=None, ceiling=0.0,
-            motion=(0.0, 0.0, 0.0, 1.0, 0.0)) -> None:
+    def box(
+        self,
+        low,
+        high,
+        finish: _Finish,
+        light: _Light,
+        *,
+        around=None,
+        sides=None,
+        ceiling=0.0,
+        motion=(0.0, 0.0, 0.0, 1.0, 0.0),
+    ) -> None:
         """One box. `around` (x0, x1, y0, y1, z0, z1): where its surroundings darken its faces; `sides`: other finishes
         for its two x faces, each with its light and its room."""
         self.boxes.append((tuple(map(float, low)), tuple(map(float, high))))
@@ -448,11 +492,21 @@ class _Builder:
                     family = "flat"
                 near = 1.0 if side else -1.0
                 bounds = (*bounds[2 * b : 2 * b + 2], *bounds[2 * c : 2 * c + 2])
-                self.faces.append([
-                    *(v for colour in look.colours for v in colour),
-                    1 / look.period[0], 1 / look.period[1], *anchor, look.duty,
-                    *lit.position, lit.falloff, *lit.colour, *lit.ambient, *bounds, near,
-                ])
+                self.faces.append(
+                    [
+                        *(v for colour in look.colours for v in colour),
+                        1 / look.period[0],
+                        1 / look.period[1],
+                        *anchor,
+                        look.duty,
+                        *lit.position,
+                        lit.falloff,
+                        *lit.colour,
+                        *lit.ambient,
+                        *bounds,
+                        near,
+                    ]
+                )
                 assert len(self.faces[-1]) == len(ROWS)
                 kind = FLOOR if axis == 1 and low[1] == 0 else axis
                 self.group.append(kind * len(FAMILIES) + FAMILIES.index(family))

@@ -31,8 +31,10 @@ class DepthAnything3Depth:
         try:
             from depth_anything_3.api import DepthAnything3  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise InputError(f"--depth-model da3 needs the package depth_anything_3, which does not import ({error}); "
-                             "see its repository for how to install it") from error
+            raise InputError(
+                f"--depth-model da3 needs the package depth_anything_3, which does not import ({error}); "
+                "see its repository for how to install it"
+            ) from error
         return cls(DepthAnything3.from_pretrained(name).to(device), canonical="METRIC" in name.upper())
 
     def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
@@ -40,11 +42,14 @@ class DepthAnything3Depth:
         camera = camera.to("cpu")
         given: dict[str, Any] = {}
         if len(frames) > 1:  # the scale of poses needs two of them
-            given = {"extrinsics": camera.w2c.float().numpy(),
-                     "intrinsics": camera.pixel_matrix(size).float().expand(len(frames), 3, 3).numpy()}
+            given = {
+                "extrinsics": camera.w2c.float().numpy(),
+                "intrinsics": camera.pixel_matrix(size).float().expand(len(frames), 3, 3).numpy(),
+            }
         # its other ways to the patch size crop; a resize shows the whole frame, and the focal length goes with it
-        told = self.model.inference([to_bytes(frame.cpu()) for frame in frames],
-                                    process_res_method="upper_bound_resize", **given)
+        told = self.model.inference(
+            [to_bytes(frame.cpu()) for frame in frames], process_res_method="upper_bound_resize", **given
+        )
         depth = torch.as_tensor(told.depth).float()
         height, width = depth.shape[-2:]
         seen = camera.intrinsics.expand(len(frames), 4)

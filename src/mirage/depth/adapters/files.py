@@ -1,6 +1,6 @@
 """Depth maps from files, one per video frame of the walk, by somebody else's estimator or a renderer.
 
-    folder/*.png|pgm|npy|npz, in the order of their names;  or one .npz with depth [F,H,W] in world units
+folder/*.png|pgm|npy|npz, in the order of their names;  or one .npz with depth [F,H,W] in world units
 """
 
 from pathlib import Path

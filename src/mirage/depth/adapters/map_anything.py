@@ -33,8 +33,10 @@ class MapAnythingDepth:
             from mapanything.models import MapAnything  # pyright: ignore[reportMissingImports]
             from mapanything.utils.image import preprocess_inputs  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise InputError(f"--depth-model mapanything needs the package mapanything, which does not import ({error})"
-                             "; see its repository for how to install it") from error
+            raise InputError(
+                f"--depth-model mapanything needs the package mapanything, which does not import ({error})"
+                "; see its repository for how to install it"
+            ) from error
         return cls(MapAnything.from_pretrained(name).to(device), preprocess_inputs)
 
     def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:

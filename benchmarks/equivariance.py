@@ -1,7 +1,7 @@
 """What it is worth to train the autoencoder so that its latents warp: the same recipes with that and without.
 
     python benchmarks/equivariance.py HOME --train     # "without", in HOME/without; 25 minutes of one core
-    python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --worlds
+    python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --scenes
 
 HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
 `mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
@@ -34,11 +34,11 @@ from mirage.models.autoencode import AutoencoderKLWan, decode, encode
 from mirage.models.fold import fold_time
 from mirage.models.tiny import MiniConfig, build_world
 from mirage.rollout.schedule import STRIDE
+from mirage.scenes.words import vocabulary
 from mirage.training.autoencoder import AutoencoderTask, held_out_quality, start_from_images
 from mirage.training.clips import clip_paths
 from mirage.training.loop import averaged_weights, fit, put_weights
 from mirage.training.recipes import mini_autoencoder, mini_images
-from mirage.worlds.words import vocabulary
 
 CHUNK = 8  # latent frames that a chunk adds
 KINDS = ("there_and_back", "orbit", "pan_and_return")
@@ -119,9 +119,9 @@ def row(name: str, walks: Sequence[Warped], quality: dict[str, float]) -> dict[s
     }
 
 
-def main(home: Path, worlds: int, out: Path) -> None:
+def main(home: Path, scenes: int, out: Path) -> None:
     clips = clip_paths(mini_images(home).config.clips)[-8:]
-    scenes = [Scene.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(worlds)]
+    scenes = [Scene.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(scenes)]
     rows, channels = [], {}
     for name, run in (("with", home / "mini_autoencoder"), ("without", home / "without" / "clips")):
         vae = autoencoder(run)
@@ -144,10 +144,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("home", type=Path)
     parser.add_argument("--train", action="store_true")
-    parser.add_argument("--worlds", type=int, default=6)
+    parser.add_argument("--scenes", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("outputs/equivariance"))
     asked = parser.parse_args()
     if asked.train:
         train(asked.home)
     else:
-        main(asked.home, asked.worlds, asked.out)
+        main(asked.home, asked.scenes, asked.out)

@@ -20,14 +20,14 @@ RATIOS = {"first, unless twice as coarse": 2.0, "closest": 1.0, "newest": 0.0}
 
 
 def variant(ratio: float) -> Variant:
-    return Variant(lambda world: latent_memory(world, MemoryPolicy(resolution_ratio=ratio)))
+    return Variant(lambda model: latent_memory(model, MemoryPolicy(resolution_ratio=ratio)))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/features")
     options = SyntheticOptions(
-        out, worlds=4, chunks=3, seed=7, memories=tuple(RATIOS), kinds=("there_and_back", "approach")
+        out, scenes=4, chunks=3, seed=7, memories=tuple(RATIOS), kinds=("there_and_back", "approach")
     )
     variants = {name: variant(ratio) for name, ratio in RATIOS.items()}
     print(synthetic_table(run_synthetic(load_world_model("mini"), options, variants=variants)))

@@ -1,11 +1,11 @@
 """What the write gate costs the picture: latents read from a memory of other views of a place, decoded.
 
-    python benchmarks/gate.py [worlds] [kinect] [stills]        # a table each; a minute of one core for each clip
+    python benchmarks/gate.py [scenes] [kinect] [stills]        # a table each; a minute of one core for each clip
 
 The bundled autoencoder, 192x256 -> 24x32. Some latents are written, others read; cells that are known stand among the
 true latents of the rest, and what is decoded is compared with the true latents decoded.
 
-    worlds   held-out worlds 400, 401, 402, 65 frames, true depth: the clip's second chunk read from its first
+    scenes   held-out scenes 400, 401, 402, 65 frames, true depth: the clip's second chunk read from its first
     kinect   65 real frames with their own depth, beginning at each of the numbers below: the same
     stills   five real frames, each an image of its own, read from the four others: a sequence of 7-Scenes in steps of
              20 frames, and the pairs of slambook (its poses are rough)
@@ -41,8 +41,8 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.models.world import WorldModel, load_world_model
-from mirage.worlds import World
-from mirage.worlds.path import KINDS
+from mirage.scenes import Scene
+from mirage.scenes.path import KINDS
 
 DATA = Path(os.environ.get("MIRAGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 GRID, SIZE, WRITTEN, FRAMES = (24, 32), (192, 256), 9, 65
@@ -141,12 +141,12 @@ def warped(readout: Readout, case: Case) -> Tensor:
 
 
 @torch.no_grad()
-def worlds(model: WorldModel) -> Iterator[Case]:
+def scenes(model: WorldModel) -> Iterator[Case]:
     for seed in (400, 401, 402):
-        world = World.sample(seed)
-        path = world.path(KINDS[seed % len(KINDS)], FRAMES, seed=seed)
-        latents = model.encode(world.render(path, SIZE).rgb).float()
-        yield Case(latents, world.render(path[::4], GRID).depth, path[::4], WRITTEN, video=True)
+        scene = Scene.sample(seed)
+        path = scene.path(KINDS[seed % len(KINDS)], FRAMES, seed=seed)
+        latents = model.encode(scene.render(path, SIZE).rgb).float()
+        yield Case(latents, scene.render(path[::4], GRID).depth, path[::4], WRITTEN, video=True)
 
 
 @torch.no_grad()
@@ -194,7 +194,7 @@ def shot(views: list[View]) -> tuple[DepthMap, Camera]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     model = load_world_model("mini")
-    sources: dict[str, Callable[[WorldModel], Iterator[Case]]] = {"worlds": worlds, "kinect": kinect, "stills": stills}
+    sources: dict[str, Callable[[WorldModel], Iterator[Case]]] = {"scenes": scenes, "kinect": kinect, "stills": stills}
     for name in sys.argv[1:] or sources:
         rows = [*map(partial(scores, model), sources[name](model))]
         print(f"{name}: {len(rows)}\n{'gate':<24}{'read':<10}{'frames':>8}{'known':>8}{'error':>8}{'dB':>8}{'+-':>7}")

@@ -25,17 +25,17 @@ from typing import Any
 
 import torch
 
-from mirage.evaluation import efficiency
 from mirage.evaluation.report import markdown_table
+from mirage.evaluation.speed import efficiency, memory_speed
 from mirage.files import replacing
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import PRESETS
-from mirage.memory import LatentSpatialMemory, bench
+from mirage.memory import LatentSpatialMemory
 from mirage.memory.points import PAGE
-from mirage.memory.zbuffer import NEAR, Backend, backend_for, projection, visible_pages, zbuffer
-from mirage.models.budget import BUILT_IN, budget, world_of
+from mirage.memory.projection.zbuffer import NEAR, Backend, backend_for, projection, visible_pages, zbuffer
 from mirage.models.codec import Tiles
-from mirage.models.offload import Offload, place
+from mirage.models.fitting.budget import BUILT_IN, budget, world_of
+from mirage.models.fitting.offload import Offload, place
 from mirage.models.tiny import tiny_world, word_tokenizer
 from mirage.models.world import WorldModel
 from mirage.rollout import Session
@@ -76,28 +76,28 @@ def main(argv: list[str]) -> int:
         print(f"{time.strftime('%X')} {what}", file=sys.stderr, flush=True)
 
     tell("zbuffer")
-    found["zbuffer"] = zbuffers((2_000,) if asked.tiny else bench.POINTS, device)
+    found["zbuffer"] = zbuffers((2_000,) if asked.tiny else memory_speed.POINTS, device)
     tell("a walk")
-    world = random_world(device, tiny=asked.tiny)
-    found["size"] = list(world.size)
-    found["walk"] = efficiency.run_efficiency(world, chunks=asked.chunks, steps=asked.steps, progress=tell)
+    model = random_world(device, tiny=asked.tiny)
+    found["size"] = list(model.size)
+    found["walk"] = efficiency.run_efficiency(model, chunks=asked.chunks, steps=asked.steps, progress=tell)
     tell("overlap")
-    walk(world, 1, asked.steps, beside=True)  # what is done once: the second stream's memory, libraries' own choices
+    walk(model, 1, asked.steps, beside=True)  # what is done once: the second stream's memory, libraries' own choices
     found["overlap"] = [
-        {"decoding": name, "s per chunk": walk(world, asked.chunks, asked.steps, beside=beside)}
+        {"decoding": name, "s per chunk": walk(model, asked.chunks, asked.steps, beside=beside)}
         for name, beside in (("after each chunk", False), ("beside the next chunk", True))
     ]
     if cuda:
         tell("compile")
-        world.compile_blocks()
+        model.compile_blocks()
         compiled = efficiency.run_efficiency(
-            world, memories=("latent",), chunks=asked.chunks, steps=asked.steps, progress=tell
+            model, memories=("latent",), chunks=asked.chunks, steps=asked.steps, progress=tell
         )
         found["compile"] = [
             {"blocks": name, "s per step": step_seconds(one)}
             for name, one in (("as they are", found["walk"]), ("compiled", compiled))
         ]
-        del world
+        del model
         found["peaks"] = [
             peak(offload, tile, device, asked.chunks, tiny=asked.tiny, tell=tell) for offload, tile in WAYS
         ]
@@ -117,29 +117,29 @@ def main(argv: list[str]) -> int:
 def random_world(device: torch.device, *, tiny: bool) -> WorldModel:
     """Wan2.2-TI2V-5B with a branch of 15 blocks and a depth head, or a toy of its layout; random weights."""
     if tiny:
-        world = tiny_world()
-        place(networks(world), offload="none", device=device)
-        return world
+        model = tiny_world()
+        place(networks(model), offload="none", device=device)
+        return model
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        world = world_of(BUILT_IN, torch.bfloat16, device=device)
-    world.register_modules(tokenizer=word_tokenizer(("a", "room")))
-    return world
+        model = world_of(BUILT_IN, torch.bfloat16, device=device)
+    model.register_modules(tokenizer=word_tokenizer(("a", "room")))
+    return model
 
 
-def walk(world: WorldModel, chunks: int, steps: int, *, beside: bool) -> float:
+def walk(model: WorldModel, chunks: int, steps: int, *, beside: bool) -> float:
     """There and back, every frame decoded: seconds per chunk, the beginning not counted."""
-    height, width = world.size
+    height, width = model.size
     camera = Camera.looking(aspect=width / height)
-    path = PRESETS["there_and_back"](camera, 1 + chunks * (world.chunk_frames - 1))
+    path = PRESETS["there_and_back"](camera, 1 + chunks * (model.chunk_frames - 1))
     image = torch.rand((3, height, width), generator=torch.Generator().manual_seed(0))
-    session = Session(world, image, camera=path[0], settings=Settings(steps=steps))
-    wait(world.runs_on)
+    session = Session(model, image, camera=path[0], settings=Settings(steps=steps))
+    wait(model.runs_on)
     started = time.perf_counter()
     made = session.follow(path)
-    for chunk in overlapped(made, device=world.runs_on) if beside else made:
+    for chunk in overlapped(made, device=model.runs_on) if beside else made:
         chunk.frames.cpu()
-    wait(world.runs_on)
+    wait(model.runs_on)
     return (time.perf_counter() - started) / chunks
 
 
@@ -148,12 +148,12 @@ def peak(
 ) -> dict[str, Any]:
     """The most that the GPU held in a walk, one step per chunk, against the plan's figure, GiB."""
     tell(f"peak, --offload {offload} --tile {tile}")
-    world = random_world(device, tiny=tiny)
-    world.offload, world.tiles = offload, None if tile is None else Tiles.of(tile, world.stride)
-    place(networks(world), offload=offload, device=device)
+    model = random_world(device, tiny=tiny)
+    model.offload, model.tiles = offload, None if tile is None else Tiles.of(tile, model.stride)
+    place(networks(model), offload=offload, device=device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    walk(world, chunks, 1, beside=offload == "none")
+    walk(model, chunks, 1, beside=offload == "none")
     measured = torch.cuda.max_memory_allocated(device)
     planned = None
     if not tiny:  # the plan is of models that have a name or a folder
@@ -176,14 +176,14 @@ def zbuffers(points: tuple[int, ...], device: torch.device) -> list[dict[str, An
     """
     backends: tuple[Backend, ...] = (backend_for(device), "torch")
     bandwidth = copied_per_second(device)
-    camera, rows = bench.wander(bench.CHUNK), []
+    camera, rows = memory_speed.wander(memory_speed.CHUNK), []
     for n in points:
-        memory, _ = bench.filled(n)
+        memory, _ = memory_speed.filled(n)
         cloud = LatentSpatialMemory.from_state(*memory.state(), device=device).cloud
-        seen = visible_pages(cloud, projection(camera, bench.GRID).to(device), bench.GRID, NEAR)
-        touched = 12 * PAGE * int(seen.sum()) + 8 * camera.shape.numel() * bench.GRID[0] * bench.GRID[1]
+        seen = visible_pages(cloud, projection(camera, memory_speed.GRID).to(device), memory_speed.GRID, NEAR)
+        touched = 12 * PAGE * int(seen.sum()) + 8 * camera.shape.numel() * memory_speed.GRID[0] * memory_speed.GRID[1]
         for backend in dict.fromkeys(backends):
-            seconds = median_seconds(partial(zbuffer, cloud, camera, bench.GRID, backend=backend), device)
+            seconds = median_seconds(partial(zbuffer, cloud, camera, memory_speed.GRID, backend=backend), device)
             rows.append(
                 {
                     "points": len(memory),
@@ -251,9 +251,9 @@ def document(found: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def networks(world: WorldModel) -> dict[str, torch.nn.Module]:
+def networks(model: WorldModel) -> dict[str, torch.nn.Module]:
     """The parts of a world that have weights."""
-    return {name: part for name, part in world.components.items() if isinstance(part, torch.nn.Module)}
+    return {name: part for name, part in model.components.items() if isinstance(part, torch.nn.Module)}
 
 
 def wait(device: torch.device) -> None:

@@ -18,11 +18,20 @@ from functools import partial
 
 import torch
 
+from mirage.evaluation.speed.memory_speed import (
+    CHUNK,
+    GRID,
+    PAPER,
+    environment,
+    noisy_walk,
+    room_depth,
+    wander,
+    wrong_share,
+)
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.memory.bench import CHUNK, GRID, PAPER, environment, noisy_walk, room_depth, wander, wrong_share
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 
 def growth(chunks: int = 50) -> list[dict]:
@@ -47,12 +56,12 @@ def long_walk(chunks: int = 1000, budget: int = 2**19, grid: tuple[int, int] = (
 
 
 def world_walk(seed: int = 0, budget: int = 2**19, grid: tuple[int, int] = (22, 40)) -> dict:
-    world = World.sample(seed)
-    away = world.path("roam", 4 * 1100, seed=seed)[::4]
+    scene = Scene.sample(seed)
+    away = scene.path("roam", 4 * 1100, seed=seed)[::4]
     path = away[[min(i, 2199 - i) for i in range(2000)]]
     x, _, z = path.center.unbind(-1)
-    visits = [int(((x >= x0) & (x <= x1) & (z >= z0) & (z <= z1)).sum()) for x0, z0, x1, z1 in world.areas]
-    found = walked(path, lambda camera: world.render(camera, grid).depth, budget, grid)
+    visits = [int(((x >= x0) & (x <= x1) & (z >= z0) & (z <= z1)).sum()) for x0, z0, x1, z1 in scene.areas]
+    found = walked(path, lambda camera: scene.render(camera, grid).depth, budget, grid)
     return found | {"metres": path.center.diff(dim=0).norm(dim=-1).sum().item(), "frames_in_each_area": visits}
 
 

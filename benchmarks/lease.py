@@ -70,7 +70,7 @@ def evaluate(model: Path, out: Path) -> None:
     from mirage.models.world import load_world_model
 
     world = load_world_model(model, dtype=torch.float32, device=chosen_device())
-    options = SyntheticOptions(model.parent / "evaluation", worlds=WORLDS, chunks=3, memories=("latent", "rgb", "none"))
+    options = SyntheticOptions(model.parent / "evaluation", scenes=WORLDS, chunks=3, memories=("latent", "rgb", "none"))
     run_synthetic(world, options, progress=lambda what, done, of: tell(f"{what} {done}/{of}"))
     for name in ("report.md", "results.json"):
         shutil.copy(options.out / name, out / name)

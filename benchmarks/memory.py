@@ -1,9 +1,11 @@
-"""The memory's figures from the shell: python benchmarks/memory.py [--json]. The work is in mirage.memory.bench."""
+"""The memory's figures from the shell: python benchmarks/memory.py [--json].
+
+The work is in mirage.evaluation.speed.memory_speed."""
 
 import json
 import sys
 
-from mirage.memory.bench import run, table
+from mirage.evaluation.speed.memory_speed import run, table
 
 if __name__ == "__main__":
     result = run()

@@ -22,7 +22,7 @@ from mirage.cli.arguments import Plan
 from mirage.cli.plan import run
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import dolly
-from mirage.models.budget import Live
+from mirage.models.fitting.budget import Live
 from mirage.models.tiny import tiny_world
 from mirage.models.world import WorldModel, load_world_model
 from mirage.rollout import Session
@@ -32,13 +32,13 @@ CHUNKS = 2
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
 
 
-def walk(world: WorldModel, chunks: int) -> None:
+def walk(model: WorldModel, chunks: int) -> None:
     """Walk that many chunks and look at all frames."""
-    height, width = world.size
+    height, width = model.size
     camera = Camera.looking(aspect=width / height)
     image = torch.rand((3, height, width), generator=torch.Generator().manual_seed(0))
-    path = dolly(camera, 1 + chunks * (world.chunk_frames - 1))
-    session = Session(world, image, camera=path[0], settings=Settings(steps=1))
+    path = dolly(camera, 1 + chunks * (model.chunk_frames - 1))
+    session = Session(model, image, camera=path[0], settings=Settings(steps=1))
     for chunk in session.follow(path):
         frames = chunk.frames  # held until the next ones are there, as by `mirage generate`
         assert torch.isfinite(frames).all()

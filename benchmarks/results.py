@@ -26,10 +26,10 @@ DOCUMENT, OUT = ROOT / "docs" / "results.md", Path("outputs") / "results"
 DATA = Path(os.environ.get("MIRAGE_DATA", ROOT.parent / "shared" / "data"))
 SECTIONS = {
     "real-scale": "mirage bench efficiency --real-scale",
-    "synthetic": "mirage evaluate synthetic --worlds 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
+    "synthetic": "mirage evaluate synthetic --scenes 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
     "--keep-frames --out outputs/results/synthetic",
     "efficiency": "mirage bench efficiency --chunks 3 --memories latent rgb --plot docs/efficiency.png",
-    "ablations": "mirage evaluate synthetic --worlds 1 --chunks 3 --memories latent 'latent, no lock' "
+    "ablations": "mirage evaluate synthetic --scenes 1 --chunks 3 --memories latent 'latent, no lock' "
     "'latent, no gate' 'latent, nearest' --out outputs/results/ablations",
     "revisit": "mirage evaluate revisit outputs/results/synthetic/world-*/latent --out outputs/results/revisit",
     "real": "mirage evaluate real $MIRAGE_DATA/rgbd_7scenes --pairs 4 --out outputs/results/real",
@@ -37,20 +37,20 @@ SECTIONS = {
 }
 """The longest first; revisit looks at what synthetic left, so it waits for it."""
 LONG = {
-    "worlds": "mirage evaluate synthetic --worlds 50 --chunks 3 --memories latent rgb none "
+    "worlds": "mirage evaluate synthetic --scenes 50 --chunks 3 --memories latent rgb none "
     "--out outputs/results/worlds",
-    "autoencoder": "python benchmarks/autoencoder.py --worlds 24",
-    "chunks": "mirage evaluate synthetic --worlds 1 --chunks 21 --kinds back_and_forth --memories latent "
+    "autoencoder": "python benchmarks/autoencoder.py --scenes 24",
+    "chunks": "mirage evaluate synthetic --scenes 1 --chunks 21 --kinds back_and_forth --memories latent "
     "--out outputs/results/chunks",
-    "depth": "mirage evaluate synthetic --worlds 4 --chunks 3 --memories latent 'latent, true depth' "
+    "depth": "mirage evaluate synthetic --scenes 4 --chunks 3 --memories latent 'latent, true depth' "
     "--out outputs/results/depth",
-    "free-space": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories 'latent, no free space' "
+    "free-space": "mirage evaluate synthetic --scenes 12 --chunks 3 --memories 'latent, no free space' "
     "--out outputs/results/free-space",
-    "steps": "mirage evaluate synthetic --worlds 12 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
-    "moving": "mirage evaluate synthetic --worlds 3 --chunks 3 --moving --memories 'latent, filter' "
+    "steps": "mirage evaluate synthetic --scenes 12 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
+    "moving": "mirage evaluate synthetic --scenes 3 --chunks 3 --moving --memories 'latent, filter' "
     "'latent, no filter' none --out outputs/results/moving",
-    "unseen": "mirage evaluate unseen --worlds 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
-    "prompted": "mirage evaluate prompted --worlds 6 --out outputs/results/prompted",
+    "unseen": "mirage evaluate unseen --scenes 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
+    "prompted": "mirage evaluate prompted --scenes 6 --out outputs/results/prompted",
 }
 """Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
 this script)."""

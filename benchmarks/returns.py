@@ -16,7 +16,7 @@ import torch
 
 from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.worlds import View, World
+from mirage.scenes import Scene, View
 
 GRID = (24, 32)
 RULES = ("coverage", "oldest", "least_read")
@@ -27,19 +27,19 @@ Scores = tuple[float, float, float]
 to 5 %; and the root of the mean squared error of the latents where known (colours are 0 to 1)."""
 
 
-def returns(worlds: int = 6) -> dict[tuple[str, str], Scores]:
+def returns(scenes: int = 6) -> dict[tuple[str, str], Scores]:
     """Means over worlds by (walk, rule)."""
     found: dict[tuple[str, str], list[Scores]] = {}
-    for seed in roomy(worlds):
-        world = World.sample(seed)
-        there = world.path("walk", 4 * 160, seed=seed)[::4]
-        roaming = world.path("walk", 4 * 320, seed=seed + 1)[::4]
+    for seed in roomy(scenes):
+        scene = Scene.sample(seed)
+        there = scene.path("walk", 4 * 160, seed=seed)[::4]
+        roaming = scene.path("walk", 4 * 320, seed=seed + 1)[::4]
         walks = {
             "out and back": (there, list(range(160)), list(range(159, -1, -1)), True),
             "rooms": (roaming, list(range(320)), list(range(0, 320, 8)), False),
         }
         for walk, (places, away, back, writing) in walks.items():
-            view = world.render(places, GRID)
+            view = scene.render(places, GRID)
             free = LatentSpatialMemory(3)
             found.setdefault((walk, "no budget"), []).append(walked(free, view, places, away, back, writing))
             for rule in RULES:
@@ -83,7 +83,7 @@ def roomy(count: int) -> list[int]:
     """The first held-out seeds whose world has two places or more to walk in."""
     seeds, seed = [], 0
     while len(seeds) < count:
-        if len(World.sample(seed).areas) > 1:
+        if len(Scene.sample(seed).areas) > 1:
             seeds.append(seed)
         seed += 1
     return seeds

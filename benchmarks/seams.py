@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from mirage.evaluation.metrics import psnr
-from mirage.evaluation.synthetic import Scene, returned, session_maker, to_pixels
+from mirage.evaluation.synthetic import GroundTruth, returned, session_maker, to_pixels
 from mirage.models import flow
 from mirage.models.world import WorldModel, load_world_model
 
@@ -35,17 +35,19 @@ WAYS = {
 CHUNKS = 2
 
 
-def scores(world: WorldModel, seed: int, way: str) -> dict[str, float]:
+def scores(model: WorldModel, seed: int, way: str) -> dict[str, float]:
     """Of one walk."""
     memory, carry = WAYS[way]
-    scene = Scene.sample(seed, KINDS[seed % len(KINDS)], frames=1 + CHUNKS * (world.chunk_frames - 1), size=world.size)
-    world.guidance = flow.Guidance(carry=carry)
-    chunks = list(session_maker(world, [memory])(memory, scene).follow(scene.path))
+    truth = GroundTruth.sample(
+        seed, KINDS[seed % len(KINDS)], frames=1 + CHUNKS * (model.chunk_frames - 1), size=model.size
+    )
+    model.guidance = flow.Guidance(carry=carry)
+    chunks = list(session_maker(model, [memory])(memory, truth).follow(truth.path))
     video = torch.cat([chunk.frames for chunk in chunks])
     known = torch.cat([chunk.readout.mask for chunk in chunks])
-    back = returned(scene.path)
-    found = {"return": psnr(video[back], scene.frames[back]).mean().item()}
-    return found | seams(video[1:], scene.frames[1:], known)
+    back = returned(truth.path)
+    found = {"return": psnr(video[back], truth.frames[back]).mean().item()}
+    return found | seams(video[1:], truth.frames[1:], known)
 
 
 def seams(video: Tensor, true: Tensor, known: Tensor) -> dict[str, float]:

@@ -28,28 +28,28 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
 from mirage.models.world import load_world_model
-from mirage.worlds import World
-from mirage.worlds.path import KINDS
+from mirage.scenes import Scene
+from mirage.scenes.path import KINDS
 
 GRID, SIZE, FRAMES, NEW = (24, 32), (192, 256), 97, 8
 TUNED = range(200, 228)
 """Worlds on which the constants of `static` were chosen."""
 HELD_OUT = range(300, 330)
-Scene = dict[str, Tensor]
+GroundTruth = dict[str, Tensor]
 """lat [T,C,h,w]; z, valid, hz, hvalid [T,h,w]: true depth and the head's; share, four [T,h,w]: how much of a cell shows
 a moving box in the latent's last frame, and at most in its four; c2w, K; rgb [T,3,H,W] u8."""
 
 
-def scene(seed: int, cache: Path | None) -> Scene | None:
+def scene(seed: int, cache: Path | None) -> GroundTruth | None:
     """The scene of a seed; None where nothing moves in view."""
     kept = cache / f"m{seed}.pt" if cache else None
     if kept and kept.exists():
         return torch.load(kept)
-    world = World.sample(seed, moving=True)
-    path = world.path(KINDS[seed % 6], FRAMES, seed=seed)
-    if world.render(path[::8], GRID, time=torch.arange(0.0, FRAMES, 8)).moving.float().mean() < 0.005:
+    scene = Scene.sample(seed, moving=True)
+    path = scene.path(KINDS[seed % 6], FRAMES, seed=seed)
+    if scene.render(path[::8], GRID, time=torch.arange(0.0, FRAMES, 8)).moving.float().mean() < 0.005:
         return None
-    view, model = world.render(path, SIZE), load_world_model("mini")
+    view, model = scene.render(path, SIZE), load_world_model("mini")
     with torch.no_grad():
         latents = model.encode(view.rgb).float()
         head = model.depth(latents, path[::4], first=True)
@@ -74,7 +74,7 @@ def scene(seed: int, cache: Path | None) -> Scene | None:
     return made
 
 
-def depth_of(scene: Scene, kind: str, seed: int) -> DepthMap:
+def depth_of(scene: GroundTruth, kind: str, seed: int) -> DepthMap:
     if kind in ("exact", "head"):
         return DepthMap(scene["z"], scene["valid"]) if kind == "exact" else DepthMap(scene["hz"], scene["hvalid"])
     noise, generator = float(kind), torch.Generator().manual_seed(seed)
@@ -82,7 +82,7 @@ def depth_of(scene: Scene, kind: str, seed: int) -> DepthMap:
     return DepthMap(z * (1 + noise / 2 * torch.randn(z.shape, generator=generator)), scene["valid"])
 
 
-def walk(scene: Scene, depth: DepthMap, *, lock: bool, filtered: bool) -> tuple[dict[str, int], Tensor]:
+def walk(scene: GroundTruth, depth: DepthMap, *, lock: bool, filtered: bool) -> tuple[dict[str, int], Tensor]:
     """Counts of cells, and `keep` [T,h,w]."""
     camera, share = Camera(scene["c2w"], scene["K"]), scene["share"]
     label = share[:, None]
@@ -119,7 +119,7 @@ def walk(scene: Scene, depth: DepthMap, *, lock: bool, filtered: bool) -> tuple[
     }, keep
 
 
-def shown(scene: Scene, keep: Tensor) -> Tensor:
+def shown(scene: GroundTruth, keep: Tensor) -> Tensor:
     """What is kept out, in red over the picture: [T,3,H,W]."""
     out = ~keep.repeat_interleave(8, 1).repeat_interleave(8, 2)
     rgb = scene["rgb"].float() / 255

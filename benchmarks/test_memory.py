@@ -8,7 +8,7 @@
 import pytest
 import torch
 
-from mirage.memory.bench import CHANNELS, CHUNK, GRID, filled, room_depth, wander
+from mirage.evaluation.speed.memory_speed import CHANNELS, CHUNK, GRID, filled, room_depth, wander
 
 CAMERA = wander(CHUNK + 4)[4:]
 

@@ -11,7 +11,7 @@ import sys
 import torch
 from torch.nn.functional import avg_pool2d
 
-from mirage import LatentSpatialMemory, World
+from mirage import LatentSpatialMemory, Scene
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
@@ -20,7 +20,7 @@ from mirage.geometry.trajectory import dolly, pan
 CELL = 4  # pixels per memory cell
 SIZE, GRID = (192, 256), (48, 64)
 
-room = World.sample(seed=5)
+room = Scene.sample(seed=5)
 first = room.path("still_look", frames=1)[0]
 views = Camera.concatenate([pan(first, 4, degrees=24), dolly(first, 3, distance=0.6)[1:]])
 

@@ -5,7 +5,7 @@ Run: python examples/01_first_world.py [MODEL] [VIDEO.mp4]
 
 import sys
 
-from mirage import Session, World, load_world_model
+from mirage import Scene, Session, load_world_model
 from mirage.formats.video import VideoWriter
 from mirage.geometry.trajectory import PRESETS
 
@@ -13,7 +13,7 @@ model = load_world_model(sys.argv[1] if len(sys.argv) > 1 else "mini")
 video = sys.argv[2] if len(sys.argv) > 2 else "first_world.mp4"
 
 # Any picture [3,H,W] in [0, 1] will do (mirage.formats.image.load_image); this one is of a world no model has seen.
-scene = World.sample(seed=3)
+scene = Scene.sample(seed=3)
 camera = scene.path("still_look", frames=1)
 image = scene.render(camera, model.size).rgb[0]
 

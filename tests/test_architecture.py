@@ -20,11 +20,11 @@ BOTTOM = {"errors", "files"}
 LAYERS: list[tuple[set[str], set[str]]] = [
     ({"geometry"}, set()),
     ({"formats"}, {"geometry"}),
-    ({"memory", "depth", "models", "worlds"}, {"geometry", "formats"}),
-    ({"conditioning"}, {"geometry", "formats", "memory", "depth", "models", "worlds"}),
-    ({"rollout", "training"}, {"geometry", "formats", "memory", "depth", "models", "worlds", "conditioning"}),
+    ({"memory", "depth", "models", "scenes"}, {"geometry", "formats"}),
+    ({"conditioning"}, {"geometry", "formats", "memory", "depth", "models", "scenes"}),
+    ({"rollout", "training"}, {"geometry", "formats", "memory", "depth", "models", "scenes", "conditioning"}),
 ]
-_below = {"geometry", "formats", "memory", "depth", "models", "worlds", "conditioning", "rollout", "training"}
+_below = {"geometry", "formats", "memory", "depth", "models", "scenes", "conditioning", "rollout", "training"}
 LAYERS += [
     ({"pipeline"}, _below - {"training"}),
     ({"evaluation", "explorer", "distributed"}, _below | {"pipeline"}),
@@ -49,7 +49,7 @@ HOMES = {  # a heavy package and the only place that imports it
     "tyro": "cli",
     "rich": "cli",
     "skimage": "evaluation",
-    "viser": "explorer",
+    "fastapi": "explorer",
     "ray": "distributed",
 }
 ALONE = {"torchvision", "torchcodec", "cv2", "scipy", "imageio"}  # in no file at all

@@ -210,7 +210,7 @@ def test_pictures_for_the_sheet_do_not_keep_their_chunk():
 @pytest.mark.parametrize("beside", [False, True])
 def test_ctrl_c_leaves_a_playable_video_of_what_is_done(walk, monkeypatch, tmp_path, beside):
     step, calls = Session.step, []
-    monkeypatch.setattr("mirage.cli.generate.overlaps", lambda world: beside)
+    monkeypatch.setattr("mirage.cli.generate.overlaps", lambda model: beside)
 
     def interrupted(self, *args, **choices):
         calls.append(1)
@@ -230,7 +230,7 @@ def test_ctrl_c_leaves_a_playable_video_of_what_is_done(walk, monkeypatch, tmp_p
 def test_decoding_beside_denoising_changes_nothing_in_the_video(walk, monkeypatch):
     """As on a GPU."""
     walk("--trajectory", "w 32", "--out", "a.mp4")
-    monkeypatch.setattr("mirage.cli.generate.overlaps", lambda world: True)
+    monkeypatch.setattr("mirage.cli.generate.overlaps", lambda model: True)
     walk("--trajectory", "w 32", "--out", "b.mp4")
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
@@ -294,7 +294,7 @@ def test_evaluate_synthetic_goes_on_where_it_was(model, place, capsys):
         "synthetic",
         "--model",
         model,
-        "--worlds",
+        "--scenes",
         "1",
         "--chunks",
         "1",
@@ -318,7 +318,7 @@ def test_evaluate_synthetic_goes_on_where_it_was(model, place, capsys):
 @pytest.mark.parametrize("which", ["unseen --chunks 1 --gaps 4 --moves pan", "prompted --colours red blue"])
 def test_evaluate_what_was_never_seen(which, model, place, capsys):
     name, *more = which.split()
-    argv = ["evaluate", name, *more, "--model", model, "--worlds", "1", "--steps", "1", "--out", "u", "--json"]
+    argv = ["evaluate", name, *more, "--model", model, "--scenes", "1", "--steps", "1", "--out", "u", "--json"]
     assert main(argv) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["failures"] == {}

@@ -1,8 +1,8 @@
 """Mirage: video world models that remember.
 
     >>> import mirage
-    >>> world = mirage.load_world_model("mini")
-    >>> session = mirage.Session(world, image, camera=camera)
+    >>> model = mirage.load_world_model("mini")
+    >>> session = mirage.Session(model, image, camera=camera)
 
 The public nouns, each from the room that it lives in. A name is imported when it is first used, so that
 `import mirage` itself costs nothing.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mirage.rollout.chunk import Chunk as Chunk
     from mirage.rollout.session import Session as Session
     from mirage.rollout.session import Settings as Settings
-    from mirage.worlds.world import World as World
+    from mirage.scenes.scene import Scene as Scene
 
 _HOMES = {
     "Camera": "mirage.geometry.camera",
@@ -39,7 +39,7 @@ _HOMES = {
     "Readout": "mirage.memory.readout",
     "Session": "mirage.rollout.session",
     "Settings": "mirage.rollout.session",
-    "World": "mirage.worlds.world",
+    "Scene": "mirage.scenes.scene",
     "WorldModel": "mirage.models.world",
     "load_cameras": "mirage.formats.cameras",
     "load_world_model": "mirage.models.world",

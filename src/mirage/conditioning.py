@@ -12,8 +12,8 @@ from einops import rearrange
 from torch import Tensor
 
 from mirage.geometry.camera import Camera
+from mirage.memory.baselines.rgb import Decode, Encode
 from mirage.memory.readout import Readout
-from mirage.memory.rgb import Decode, Encode
 from mirage.models.codec import FRAMES, StreamDecoder
 from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
@@ -75,16 +75,16 @@ def batched(conditions: Sequence[Condition]) -> Condition:
     return Condition(**{name: torch.cat([getattr(c, name) for c in conditions]) for name in names})
 
 
-def pixel_codec(world: WorldModel) -> tuple[Decode, Encode]:
+def pixel_codec(model: WorldModel) -> tuple[Decode, Encode]:
     """A model's autoencoder as the two callables of `RGBPointMemory`."""
 
     def decode(latents: Tensor, state: StreamDecoder | None) -> tuple[Tensor, StreamDecoder]:
-        decoder = world.decoder() if state is None else state.copy()
+        decoder = model.decoder() if state is None else state.copy()
         frames = decoder.decode(latents)
         # the first latent of a stream is one frame; a later one is four, and stands at the last of them
         return frames[(len(frames) - 1) % FRAMES :: FRAMES], decoder
 
     def encode(frames: Tensor) -> Tensor:
-        return torch.cat([world.encode(frame[None]) for frame in frames])
+        return torch.cat([model.encode(frame[None]) for frame in frames])
 
     return decode, encode

@@ -7,7 +7,7 @@ from mirage.depth.posescale import pose_scale, rescaled
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.worlds import sample_clip
+from mirage.scenes import sample_clip
 
 
 @pytest.mark.parametrize(("seed", "kind"), [(3, "orbit"), (5, "there_and_back"), (6, "approach"), (8, "orbit")])

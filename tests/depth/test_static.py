@@ -10,8 +10,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly
 from mirage.memory import LatentSpatialMemory
-from mirage.worlds import World
-from mirage.worlds.path import KINDS
+from mirage.scenes import Scene
+from mirage.scenes.path import KINDS
 
 GRID = (24, 32)
 CAMERA = Camera.looking(horizontal_fov=65, aspect=4 / 3)
@@ -85,9 +85,9 @@ def test_moving_boxes_of_held_out_worlds_are_kept_out_and_leave_no_ghost(noise):
     """Worlds on which nothing was chosen; the autoencoder's latents and more worlds: benchmarks/static.py."""
     found = lost = moving = still = ghosts = unfiltered = 0
     for seed in (301, 309, 318):
-        world, generator = World.sample(seed, moving=True), torch.Generator().manual_seed(seed)
-        camera, time = world.path(KINDS[seed % 6], 97, seed=seed)[::4], torch.arange(0, 97, 4.0)
-        view = world.render(camera, (96, 128), time=time)
+        scene, generator = Scene.sample(seed, moving=True), torch.Generator().manual_seed(seed)
+        camera, time = scene.path(KINDS[seed % 6], 97, seed=seed)[::4], torch.arange(0, 97, 4.0)
+        view = scene.render(camera, (96, 128), time=time)
         latents = reduce(view.rgb, "t c (h a) (w b) -> t c h w", "mean", h=GRID[0], w=GRID[1])
         share = reduce(view.moving.float(), "t (h a) (w b) -> t h w", "mean", h=GRID[0], w=GRID[1])
         true = view.depth.resized(GRID)

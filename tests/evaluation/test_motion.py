@@ -16,7 +16,7 @@ from mirage.evaluation.motion import (
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import exp_rotation, invert, make_pose, rotation_about, rotation_angle
 from mirage.geometry.trajectory import pan
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 SIZE = (96, 128)
 EVERYWHERE = torch.ones(SIZE, dtype=torch.bool)
@@ -25,9 +25,9 @@ EVERYWHERE = torch.ones(SIZE, dtype=torch.bool)
 @pytest.fixture(scope="module")
 def turning() -> tuple[torch.Tensor, torch.Tensor]:
     """Two views [2,3,H,W] of a camera that turned 5 degrees to the right, and its intrinsics."""
-    world = World.sample(3)
-    path = pan(world.path("walk", 1)[0], 2, degrees=5.0)
-    return world.render(path, SIZE).rgb, path.intrinsics[0]
+    scene = Scene.sample(3)
+    path = pan(scene.path("walk", 1)[0], 2, degrees=5.0)
+    return scene.render(path, SIZE).rgb, path.intrinsics[0]
 
 
 def moved_by(first, second, intrinsics, *, where, depth) -> Motion | None:
@@ -72,9 +72,9 @@ def test_what_cannot_be_told_is_not_told(turning):
 
 def test_a_true_step_back_is_found_in_a_strip():
     """Of the left quarter of the picture alone, from depth of a coarse grid and of another scale."""
-    world, size = World.sample(1), (192, 256)
-    path = world.path("walk", 65)[[60, 56]]
-    view = world.render(path, size)
+    scene, size = Scene.sample(1), (192, 256)
+    path = scene.path("walk", 65)[[60, 56]]
+    view = scene.render(path, size)
     strip = torch.zeros(size, dtype=torch.bool)
     strip[:, :64] = True
     depth = view.depth[0].resized((48, 64)).scaled(1.3)

@@ -11,11 +11,11 @@ from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.prompted import PromptedOptions, answer, evaluate_prompted, nearest, prompt, wall_hues, wilson
-from mirage.evaluation.synthetic import Scene
+from mirage.evaluation.synthetic import GroundTruth
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
-from mirage.worlds import World
-from mirage.worlds.doors import repainted, turn_to_door, walls_of_next_room
+from mirage.scenes import Scene
+from mirage.scenes.doors import repainted, turn_to_door, walls_of_next_room
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 5
 COLOURS = ("red", "yellow", "green", "blue")
@@ -25,13 +25,13 @@ COLOURS = ("red", "yellow", "green", "blue")
 class Painter:
     """Paints the next room's walls as `hear` understands the prompt, softly and a little paler than the truth."""
 
-    scene: Scene
+    truth: GroundTruth
     hear: Callable[[str], str]
 
     def follow(self, path: Camera) -> Iterator[Piece]:
-        world = World.sample(self.scene.seed)
-        world = repainted(world, walls_of_next_room(world), self.hear(self.scene.caption))
-        frames = world.render(path, SIZE).rgb
+        scene = Scene.sample(self.truth.seed)
+        scene = repainted(scene, walls_of_next_room(scene), self.hear(self.truth.caption))
+        frames = scene.render(path, SIZE).rgb
         soft = 0.2 + 0.7 * avg_pool2d(frames, 5, 1, 2, count_include_pad=False)
         readout = Readout.holes((len(path) - 1) // 4, 2, GRID)
         yield Piece(soft, readout, readout.depth)
@@ -45,10 +45,10 @@ def said(caption: str) -> str:
 
 @pytest.mark.parametrize("hears", [True, False])
 def test_who_listens_is_right_and_who_does_not_is_at_chance(tmp_path, hears):
-    options = PromptedOptions(tmp_path, worlds=1, colours=COLOURS, size=SIZE, grid=GRID, chunk_frames=CHUNK)
+    options = PromptedOptions(tmp_path, scenes=1, colours=COLOURS, size=SIZE, grid=GRID, chunk_frames=CHUNK)
 
-    def make(name: str, scene: Scene) -> Painter:
-        return Painter(scene, said if hears else lambda caption: "green")
+    def make(name: str, truth: GroundTruth) -> Painter:
+        return Painter(truth, said if hears else lambda caption: "green")
 
     told = evaluate_prompted(make, options)
     assert not told["failures"]
@@ -64,16 +64,16 @@ def test_who_listens_is_right_and_who_does_not_is_at_chance(tmp_path, hears):
         assert all(row["green"] == 1 for row in told["answers"].values())
         assert told["kept_psnr"]["mean"] == told["changed_psnr"]["mean"] == 100
     assert "Colour of the next room's walls" in (tmp_path / "report.md").read_text()
-    assert len(list(tmp_path.glob("world-*/sheet.png"))) == 1
+    assert len(list(tmp_path.glob("scene-*/sheet.png"))) == 1
 
 
 def test_every_lively_colour_is_told_from_every_other():
-    world = World.sample(3)
-    walls = walls_of_next_room(world)
-    camera = turn_to_door(world, 9)[-2:]
-    wall = torch.isin(world.render(camera, SIZE).surface, walls.int())
+    scene = Scene.sample(3)
+    walls = walls_of_next_room(scene)
+    camera = turn_to_door(scene, 9)[-2:]
+    wall = torch.isin(scene.render(camera, SIZE).surface, walls.int())
     colours = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
-    true = {colour: repainted(world, walls, colour).render(camera, SIZE).rgb for colour in colours}
+    true = {colour: repainted(scene, walls, colour).render(camera, SIZE).rgb for colour in colours}
     for colour in colours:
         dim = 0.6 * true[colour] + 0.1
         assert answer(wall_hues(dim, true, wall)) == colour
@@ -103,6 +103,6 @@ def test_intervals_and_bad_requests(tmp_path):
     assert wilson(0, 10) == pytest.approx((0, 0.278), abs=1e-3)
     assert wilson(5, 10) == pytest.approx((0.237, 0.763), abs=1e-3)
     assert wilson(0, 0) == (None, None)
-    for wrong in ({"worlds": 0}, {"seed": -1}, {"colours": ("red",)}, {"colours": ("red", "loud")}):
+    for wrong in ({"scenes": 0}, {"seed": -1}, {"colours": ("red",)}, {"colours": ("red", "loud")}):
         with pytest.raises(InputError, match=r"an evaluation has|colours are"):
-            evaluate_prompted(lambda name, scene: Painter(scene, said), PromptedOptions(tmp_path, **wrong))
+            evaluate_prompted(lambda name, truth: Painter(truth, said), PromptedOptions(tmp_path, **wrong))

@@ -26,7 +26,7 @@ from mirage.evaluation.revisit import (
 )
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import dolly, pan, there_and_back
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 FRAMES, SIZE = 61, (48, 64)
 
@@ -34,15 +34,15 @@ FRAMES, SIZE = 61, (48, 64)
 @pytest.fixture(scope="module")
 def walk() -> Rollout:
     """A true walk there and back: it remembers perfectly."""
-    world = World.sample(11)
-    path = world.path("pan_and_return", FRAMES, seed=1)
-    return Rollout("walk", (world.render(path, SIZE).rgb * 255).round().to(torch.uint8), path)
+    scene = Scene.sample(11)
+    path = scene.path("pan_and_return", FRAMES, seed=1)
+    return Rollout("walk", (scene.render(path, SIZE).rgb * 255).round().to(torch.uint8), path)
 
 
 @pytest.fixture(scope="module")
 def forgetful(walk: Rollout) -> Rollout:
     """The same way out; on the way back another world's pictures."""
-    other = (World.sample(12).render(walk.camera, SIZE).rgb * 255).round().to(torch.uint8)
+    other = (Scene.sample(12).render(walk.camera, SIZE).rgb * 255).round().to(torch.uint8)
     middle = (FRAMES - 1) // 2
     return Rollout("forgetful", torch.cat([walk.frames[: middle + 1], other[middle + 1 :]]), walk.camera)
 
@@ -123,10 +123,10 @@ def test_dinov2_is_a_family_of_its_own_where_its_weights_are(tmp_path, walk: Rol
 
 
 def test_local_matches_tell_the_same_place_from_another() -> None:
-    world = World.sample(11)
-    path = pan(world.path("walk", 1)[0], 2, degrees=4)
-    here, nearby = world.render(path, (120, 160)).rgb
-    other = World.sample(12).render(path[:1], (120, 160)).rgb[0]
+    scene = Scene.sample(11)
+    path = pan(scene.path("walk", 1)[0], 2, degrees=4)
+    here, nearby = scene.render(path, (120, 160)).rgb
+    other = Scene.sample(12).render(path[:1], (120, 160)).rgb[0]
     local_matches = LocalMatches()
     same, near, far = local_matches(here, here), local_matches(here, nearby), local_matches(here, other)
     assert same[0] == same[1] == 1

@@ -16,7 +16,7 @@ SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
-def world():
+def model():
     return tiny_world(size=SIZE)
 
 
@@ -27,8 +27,8 @@ def view(x=0.0, seed=0):
     return View(image, DepthMap(torch.full(SIZE, 2.0)), Camera(make_pose(torch.eye(3), torch.tensor([x, 0, 0])), lens))
 
 
-def test_from_the_same_place_a_latent_memory_shows_what_the_autoencoder_shows(world, tmp_path):
-    scores = carried(world, view(), view(), ("latent", "rgb"), folder=tmp_path)["scores"]
+def test_from_the_same_place_a_latent_memory_shows_what_the_autoencoder_shows(model, tmp_path):
+    scores = carried(model, view(), view(), ("latent", "rgb"), folder=tmp_path)["scores"]
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     assert set(scores) == {"latent", "rgb", CEILING, STILL}
     assert scores["latent"]["psnr"] == pytest.approx(scores[CEILING]["psnr"], abs=0.05)  # half precision
@@ -36,12 +36,12 @@ def test_from_the_same_place_a_latent_memory_shows_what_the_autoencoder_shows(wo
     assert all(score["coverage"] == 1 for score in scores.values())
 
 
-def test_only_what_is_covered_is_scored(world):
-    far = carried(world, view(), view(x=1.0), ("latent", "rgb"))["scores"]
+def test_only_what_is_covered_is_scored(model):
+    far = carried(model, view(), view(x=1.0), ("latent", "rgb"))["scores"]
     shift = 1.0 / 2.0 * float(Camera.looking(aspect=1.5).intrinsics[0])  # of the width
     assert far["latent"]["coverage"] == pytest.approx(1 - shift, abs=0.17)  # one column of cells in six
     assert far[CEILING]["coverage"] == far[STILL]["coverage"] == far["latent"]["coverage"]
-    away = carried(world, view(), view(x=100.0), ("latent",))["scores"]
+    away = carried(model, view(), view(x=100.0), ("latent",))["scores"]
     assert away["latent"]["coverage"] == 0
     assert away["latent"]["psnr"] != away["latent"]["psnr"]  # no pixel, no score
 
@@ -57,11 +57,11 @@ def test_a_real_frame_fits_the_model_with_its_depth_and_camera(data_dir):
     assert width == pytest.approx(SIZE[0] / SIZE[1], rel=0.01)  # square pixels
 
 
-def test_real_pairs_leave_a_table_and_go_on(world, data_dir, tmp_path):
+def test_real_pairs_leave_a_table_and_go_on(model, data_dir, tmp_path):
     options = RealOptions(
         data_dir / "rgbd_7scenes", tmp_path / "out", gaps=(4, 60), pairs=1, memories=("latent", "rgb")
     )
-    results = run_real(world, options)
+    results = run_real(model, options)
     assert not results["failures"]
     near, far = results["by_gap"]["4"], results["by_gap"]["60"]
     assert near["latent"]["n"] == 1
@@ -69,7 +69,7 @@ def test_real_pairs_leave_a_table_and_go_on(world, data_dir, tmp_path):
     assert near["rgb"]["coverage"] == pytest.approx(near["latent"]["coverage"], abs=0.25)
     assert near[STILL]["psnr"] > far[STILL]["psnr"]
     assert "frames apart" in (tmp_path / "out" / "report.md").read_text()
-    assert run_real(world, options) == results
+    assert run_real(model, options) == results
 
 
 def test_wrong_requests_are_refused(data_dir, tmp_path, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from mirage.evaluation.metrics import psnr
-from mirage.evaluation.synthetic import Scene, SyntheticOptions, returned, session_maker
+from mirage.evaluation.synthetic import GroundTruth, SyntheticOptions, returned, session_maker
 from mirage.models.world import load_world_model
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
@@ -23,17 +23,17 @@ def stated(row: str) -> tuple[float, float]:
 
 @torch.no_grad()
 def test_five_worlds_come_back_as_the_results_say():
-    world = load_world_model("mini")
-    make = session_maker(world, ["latent"])
+    model = load_world_model("mini")
+    make = session_maker(model, ["latent"])
     options = SyntheticOptions(Path())
     back, ceiling = [], []
     for seed in range(5):
         kind = options.kinds[seed % len(options.kinds)]
-        scene = Scene.sample(seed, kind, frames=97, size=world.size)
-        video = torch.cat([chunk.frames for chunk in make("latent", scene).follow(scene.path)])
-        at = returned(scene.path)
-        back.append(psnr(video[at], scene.frames[at]).mean().item())
-        ceiling.append(psnr(world.decode(world.encode(scene.frames))[at], scene.frames[at]).mean().item())
+        truth = GroundTruth.sample(seed, kind, frames=97, size=model.size)
+        video = torch.cat([chunk.frames for chunk in make("latent", truth).follow(truth.path)])
+        at = returned(truth.path)
+        back.append(psnr(video[at], truth.frames[at]).mean().item())
+        ceiling.append(psnr(model.decode(model.encode(truth.frames))[at], truth.frames[at]).mean().item())
     for row, found in (("latent", back), ("ceiling: autoencoder", ceiling)):
         mean, spread = stated(row)
         assert abs(sum(found) / 5 - mean) < spread, (row, found)

@@ -9,7 +9,7 @@ from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.synthetic import (
-    Scene,
+    GroundTruth,
     SyntheticOptions,
     evaluate_synthetic,
     returned,
@@ -21,8 +21,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly
 from mirage.memory import Readout
-from mirage.worlds import HELD_OUT
-from mirage.worlds.path import LEG
+from mirage.scenes import HELD_OUT
+from mirage.scenes.path import LEG
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 
@@ -31,7 +31,7 @@ SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 class Liar:
     """Walks the true walk with noise, deaf to what it saw before unless it `remembers`."""
 
-    scene: Scene
+    truth: GroundTruth
     remembers: bool
 
     def follow(self, path: Camera) -> Iterator[Piece]:
@@ -39,7 +39,7 @@ class Liar:
         for start in range(0, len(path) - 1, CHUNK - 1):
             stop = start + CHUNK
             noise = 0.02 if self.remembers else 0.1 + 0.1 * start / len(path)
-            true = self.scene.frames[start + (start > 0) : stop]
+            true = self.truth.frames[start + (start > 0) : stop]
             frames = (true + noise * torch.randn(true.shape, generator=generator)).clamp(0, 1)
             count = (CHUNK - 1) // 4
             mask = torch.zeros(count, *GRID, dtype=torch.bool)
@@ -55,21 +55,21 @@ class Liar:
             )
             scale = 1.0 if self.remembers else 1.5
             first = 1 + start // 4
-            depth = self.scene.depth[first : first + count].resized(GRID).scaled(scale)
+            depth = self.truth.depth[first : first + count].resized(GRID).scaled(scale)
             yield Piece(frames, readout, depth, 1000 * (1 + start))
 
 
-def make(name: str, scene: Scene) -> Liar:
-    return Liar(scene, name == "latent")
+def make(name: str, truth: GroundTruth) -> Liar:
+    return Liar(truth, name == "latent")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("synthetic")
-    options = SyntheticOptions(out, worlds=2, chunks=2, memories=("latent", "none"), size=SIZE, chunk_frames=CHUNK)
+    options = SyntheticOptions(out, scenes=2, chunks=2, memories=("latent", "none"), size=SIZE, chunk_frames=CHUNK)
     content = evaluate_synthetic(make, options, codec=lambda frames: frames * 0.98)
     assert (out / "report.md").read_text().count("control: ") == 3
-    assert len(list(out.glob("world-*/sheet.png"))) == 2
+    assert len(list(out.glob("scene-*/sheet.png"))) == 2
     return content
 
 
@@ -99,8 +99,8 @@ def test_a_still_picture_wins_the_closed_loop_and_loses_where_it_should_have_mov
 
 
 def test_seen_is_what_the_first_image_shows_and_grows_with_the_walk() -> None:
-    scene = Scene.sample(3, "pan_and_return", frames=33, size=SIZE)
-    seen = seen_pixels(scene, GRID, chunk_frames=CHUNK).float().mean(dim=(1, 2))
+    truth = GroundTruth.sample(3, "pan_and_return", frames=33, size=SIZE)
+    seen = seen_pixels(truth, GRID, chunk_frames=CHUNK).float().mean(dim=(1, 2))
     assert seen.shape == (32,)
     assert seen[:4].mean() > 0.95  # hardly turned yet
     assert seen[:16].min() < 0.95  # the first chunk turns to what was never seen
@@ -108,24 +108,24 @@ def test_seen_is_what_the_first_image_shows_and_grows_with_the_walk() -> None:
 
 
 def test_returned_are_frames_at_the_end_in_the_first_pose() -> None:
-    scene = Scene.sample(3, "there_and_back", frames=33, size=SIZE)
-    back = returned(scene.path)
+    truth = GroundTruth.sample(3, "there_and_back", frames=33, size=SIZE)
+    back = returned(truth.path)
     assert 32 in back.tolist()
     assert min(back.tolist()) >= 29
     assert len(returned(dolly(Camera.looking(), 33, distance=3))) == 0
 
 
 def test_every_return_is_scored() -> None:
-    scene = Scene.sample(3, "back_and_forth", frames=1 + 4 * LEG, size=(24, 32))
-    first, second = visits(scene.path)
+    truth = GroundTruth.sample(3, "back_and_forth", frames=1 + 4 * LEG, size=(24, 32))
+    first, second = visits(truth.path)
     assert 2 * LEG in first.tolist()
     assert first.max() < 3 * LEG < second.min()
     assert second[-1] == 4 * LEG
-    assert [len(visits(scene.path[:n])) for n in (LEG, 1 + 2 * LEG, 4 * LEG)] == [0, 1, 2]
-    worse = scene.frames.clone()
+    assert [len(visits(truth.path[:n])) for n in (LEG, 1 + 2 * LEG, 4 * LEG)] == [0, 1, 2]
+    worse = truth.frames.clone()
     worse[second] = (worse[second] + 0.1).clamp(0, 1)
     seen = torch.ones(4 * LEG, 24, 32, dtype=torch.bool)
-    told = score_video(scene, worse, seen, chunk_frames=33)["visits"]
+    told = score_video(truth, worse, seen, chunk_frames=33)["visits"]
     assert [visit["chunk"] for visit in told] == [3, 6]
     assert told[0]["psnr"] == 100
     assert 18 < told[1]["psnr"] < 24  # 20 dB, less what was clipped
@@ -133,7 +133,7 @@ def test_every_return_is_scored() -> None:
 
 def test_only_held_out_worlds_are_measured(tmp_path) -> None:
     with pytest.raises(InputError, match="never trained on"):
-        Scene.sample(HELD_OUT, "orbit", frames=5, size=SIZE)
-    for wrong in ({"seed": 1000}, {"worlds": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}):
+        GroundTruth.sample(HELD_OUT, "orbit", frames=5, size=SIZE)
+    for wrong in ({"seed": 1000}, {"scenes": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}):
         with pytest.raises(InputError, match=r"evaluation has|walks are"):
             evaluate_synthetic(make, SyntheticOptions(tmp_path, **wrong))

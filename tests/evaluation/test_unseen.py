@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from walkers import Piece
 
 from mirage.errors import InputError
-from mirage.evaluation.synthetic import Scene
+from mirage.evaluation.synthetic import GroundTruth
 from mirage.evaluation.unseen import (
     FLOOR,
     FROZEN,
@@ -25,7 +25,7 @@ from mirage.evaluation.unseen import (
 )
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 RATE = 35 / 32  # degrees per frame of a pan
@@ -43,9 +43,9 @@ class Player:
         yield Piece(self.frames, readout, readout.depth)
 
 
-WALKERS: dict[str, Callable[[Scene], Tensor]] = {
-    "truth": lambda scene: scene.frames,
-    "stands": lambda scene: scene.frames[:1].expand_as(scene.frames),
+WALKERS: dict[str, Callable[[GroundTruth], Tensor]] = {
+    "truth": lambda truth: truth.frames,
+    "stands": lambda truth: truth.frames[:1].expand_as(truth.frames),
 }
 
 
@@ -61,7 +61,7 @@ def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("unseen")
     options = UnseenOptions(
         out,
-        worlds=1,
+        scenes=1,
         chunks=1,
         seed=0,
         memories=("truth", "stands"),
@@ -71,18 +71,18 @@ def results(tmp_path_factory) -> dict:
         chunk_frames=CHUNK,
     )
     for _ in range(2):  # the second time from what the first one left
-        told = evaluate_unseen(lambda name, scene: Player(WALKERS[name](scene)), options, encode=encode)
+        told = evaluate_unseen(lambda name, truth: Player(WALKERS[name](truth)), options, encode=encode)
     assert (out / "report.md").read_text().count(f"| {FLOOR} |") >= 2
-    assert len(list(out.glob("world-*/sheet.png"))) == 1
+    assert len(list(out.glob("scene-*/sheet.png"))) == 1
     return told
 
 
 @pytest.fixture(scope="module")
 def motions() -> dict:
     """Of videos, everywhere: the true one, one that no longer turns after frame 8, and one that never does."""
-    world = World.sample(3)
-    path = MOVES["pan"](world, 13)
-    view = world.render(path, (96, 128))
+    scene = Scene.sample(3)
+    path = MOVES["pan"](scene, 13)
+    view = scene.render(path, (96, 128))
     true, depth = view.rgb, view.depth[::4]
     everywhere = torch.ones(13, 96, 128, dtype=torch.bool)
     videos = {"true": true, "stands": true[torch.arange(13).clamp(max=8)], "frozen": true[:1].expand_as(true)}
@@ -186,7 +186,7 @@ def test_distance_grows_with_blur():
 
 def test_bad_requests_are_refused(tmp_path):
     for wrong in (
-        {"worlds": 0},
+        {"scenes": 0},
         {"seed": 1000},
         {"chunks": 0},
         {"moves": ("hop",)},
@@ -195,4 +195,4 @@ def test_bad_requests_are_refused(tmp_path):
         {"gaps": ()},
     ):
         with pytest.raises(InputError, match=r"an evaluation has|moves are|gaps are"):
-            evaluate_unseen(lambda name, scene: Player(scene.frames), UnseenOptions(tmp_path, **wrong), encode=encode)
+            evaluate_unseen(lambda name, truth: Player(truth.frames), UnseenOptions(tmp_path, **wrong), encode=encode)

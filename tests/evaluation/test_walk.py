@@ -13,15 +13,15 @@ from mirage.models.world import WorldModel
 
 
 @pytest.fixture(scope="module")
-def world() -> WorldModel:
+def model() -> WorldModel:
     return tiny_world()
 
 
-def test_a_walk_has_a_frame_per_pose_and_says_what_was_known(world: WorldModel) -> None:
-    height, width = world.size
+def test_a_walk_has_a_frame_per_pose_and_says_what_was_known(model: WorldModel) -> None:
+    height, width = model.size
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
     path = pan(Camera.looking(aspect=width / height), 7, degrees=5)
-    walk = generator(world)(image, path, ["a room"])
+    walk = generator(model)(image, path, ["a room"])
     assert walk.frames.shape == (7, 3, height, width)
     assert walk.known is not None
     assert walk.depth is not None
@@ -30,9 +30,9 @@ def test_a_walk_has_a_frame_per_pose_and_says_what_was_known(world: WorldModel) 
     assert walk.seconds > 0
 
 
-def test_every_ablation_walks_and_is_measured(world: WorldModel, tmp_path) -> None:
+def test_every_ablation_walks_and_is_measured(model: WorldModel, tmp_path) -> None:
     names = tuple(VARIANTS)
-    content = run_synthetic(world, SyntheticOptions(tmp_path, worlds=1, chunks=1, memories=names), steps=1)
+    content = run_synthetic(model, SyntheticOptions(tmp_path, scenes=1, chunks=1, memories=names), steps=1)
     assert not content["failures"]
     assert set(content["return"]) == set(names)
     assert content["coverage_by_chunk"]["latent"][0] > content["coverage_by_chunk"]["none"][0] == 0
@@ -40,4 +40,4 @@ def test_every_ablation_walks_and_is_measured(world: WorldModel, tmp_path) -> No
     assert all(content["return"][name]["psnr"] is not None for name in names)
     assert set(content["controls"]) == {"copy first", "repeat last", "stop half-way"}
     with pytest.raises(InputError, match="no memory 'gold'"):
-        run_synthetic(world, SyntheticOptions(tmp_path, memories=("gold",)))
+        run_synthetic(model, SyntheticOptions(tmp_path, memories=("gold",)))

@@ -30,7 +30,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import make_pose
 from mirage.geometry.trajectory import dolly
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 SIZE = (64, 96)
 
@@ -263,9 +263,9 @@ def test_camera_errors_are_free_of_scale_and_of_nothing_else() -> None:
 
 
 def test_true_geometry_reprojects_onto_itself_and_wrong_scale_does_not() -> None:
-    world = World.sample(5)
-    path = dolly(world.path("walk", 9)[0], 3, distance=0.6, direction=(1, 0, 0))
-    depth = world.render(path, SIZE).depth
+    scene = Scene.sample(5)
+    path = dolly(scene.path("walk", 9)[0], 3, distance=0.6, direction=(1, 0, 0))
+    depth = scene.render(path, SIZE).depth
     # A wrong scale of the whole is as consistent as the truth; of every other frame it is not.
     good = reprojection_error(depth, path)
     uneven = DepthMap(depth.z * torch.tensor([1.0, 1.2, 1.0])[:, None, None], depth.valid)

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirage.errors import InputError
+from mirage.evaluation.speed.memory_speed import PAPER, noisy_walk, room_depth, wander, wrong_share
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly, orbit, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.memory.bench import PAPER, noisy_walk, room_depth, wander, wrong_share
 from mirage.memory.points import PAGE
 from mirage.memory.table import Table
 

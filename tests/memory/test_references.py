@@ -14,7 +14,7 @@ from mirage.geometry.trajectory import pan
 from mirage.geometry.visibility import sight
 from mirage.memory import LatentSpatialMemory
 from mirage.memory.references import _greedy, choose_references, known_points
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 GRID = (24, 32)
 CAMERA = Camera.looking(horizontal_fov=65, aspect=4 / 3)
@@ -50,11 +50,11 @@ def seen_share(target: Camera, target_depth: DepthMap, history: Camera, depth: D
 
 def walk(seed: int, *, past: int = 16) -> tuple[LatentSpatialMemory, Camera, Camera, DepthMap, DepthMap]:
     """A walk through a world, and nine views between its frames: memory, targets, history, and their true depths."""
-    world = World.sample(seed)
-    path = world.path("walk", 8 * past, seed=seed)
+    scene = Scene.sample(seed)
+    path = scene.path("walk", 8 * past, seed=seed)
     history = path[::8]
     target = path[4::8][torch.linspace(0.1 * past, 0.8 * past, 9).long()]
-    depth, seen = world.render(history, (48, 64)).depth, world.render(target, (48, 64)).depth
+    depth, seen = scene.render(history, (48, 64)).depth, scene.render(target, (48, 64)).depth
     memory = LatentSpatialMemory(3)
     small = depth.resized(GRID)
     memory.write(torch.zeros(past, 3, *GRID), small, history)
@@ -95,9 +95,9 @@ def test_nothing_known_and_nothing_past_give_no_references():
 
 def test_known_points_are_where_the_memory_put_them():
     memory = LatentSpatialMemory(3)
-    world = World.sample(3)
-    path = world.path("walk", 9, seed=0)[::4]
-    memory.write(torch.zeros(3, 3, *GRID), world.render(path, (48, 64)).depth.resized(GRID), path)
+    scene = Scene.sample(3)
+    path = scene.path("walk", 9, seed=0)[::4]
+    memory.write(torch.zeros(3, 3, *GRID), scene.render(path, (48, 64)).depth.resized(GRID), path)
     readout = memory.read(path, GRID)
     exact = readout.mask & (readout.offset.abs().amax(1) < 0.5)
     points = known_points(readout, path, samples=10**9)[exact[readout.mask]]

@@ -9,7 +9,7 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor
 
 from mirage.models.condition import Condition
-from mirage.models.keys import branch_name, transformer_name
+from mirage.models.files.keys import branch_name, transformer_name
 from mirage.models.transformer import MemoryBranch, predict
 
 T, H, W = 3, 4, 6

@@ -14,24 +14,24 @@ from torch import nn
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.models import world as world_module
-from mirage.models.blueprint import blueprint
 from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
+from mirage.models.fitting.blueprint import blueprint
 from mirage.models.flow import Guidance
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
 from mirage.models.world import WorldModel, load_world_model
-from mirage.worlds import World
+from mirage.scenes import Scene
 
 
 @pytest.fixture(scope="module")
-def world() -> WorldModel:
+def model() -> WorldModel:
     return tiny_world()
 
 
 @pytest.fixture(scope="module")
-def saved(world: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    world.save_pretrained(folder)
+    model.save_pretrained(folder)
     return folder
 
 
@@ -44,9 +44,9 @@ def frames(n: int) -> torch.Tensor:
     return torch.rand((n, 3, 32, 48), generator=torch.Generator().manual_seed(n))
 
 
-def condition(world: WorldModel, t: int = 3) -> Condition:
+def condition(model: WorldModel, t: int = 3) -> Condition:
     g = torch.Generator().manual_seed(0)
-    h, w, c = 2, 4, world.channels
+    h, w, c = 2, 4, model.channels
     return Condition(
         memory=torch.randn((1, c, t, h, w), generator=g),
         mask=torch.ones(1, 1, t, h, w),
@@ -55,20 +55,20 @@ def condition(world: WorldModel, t: int = 3) -> Condition:
         first=torch.randn((1, c, 1, h, w), generator=g),
         preceding=torch.randn((1, c, 1, h, w), generator=g),
         references=torch.randn((1, c, 2, h, w), generator=g),
-        text=world.encode_prompt("a room"),
+        text=model.encode_prompt("a room"),
     )
 
 
 # -- codec ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_decoded_in_pieces_is_the_stream_decoded_at_once(world: WorldModel) -> None:
+def test_a_stream_decoded_in_pieces_is_the_stream_decoded_at_once(model: WorldModel) -> None:
     latents = torch.randn((7, 48, 2, 3), generator=torch.Generator().manual_seed(0))
-    whole = world.decode(latents)
+    whole = model.decode(latents)
     assert whole.shape == (25, 3, 32, 48)
     assert whole.min() >= 0
     assert whole.max() <= 1
-    stream = world.decoder()
+    stream = model.decoder()
     pieces = [stream.decode(latents[:3]), stream.decode(latents[3:5])]
     fork = stream.copy()
     pieces.append(stream.decode(latents[5:]))
@@ -76,69 +76,70 @@ def test_a_stream_decoded_in_pieces_is_the_stream_decoded_at_once(world: WorldMo
     assert torch.equal(fork.decode(latents[5:]), whole[17:])
 
 
-def test_a_stream_encoded_in_pieces_is_the_stream_encoded_at_once(world: WorldModel) -> None:
+def test_a_stream_encoded_in_pieces_is_the_stream_encoded_at_once(model: WorldModel) -> None:
     video = frames(13)
-    whole = world.encode(video)
+    whole = model.encode(video)
     assert whole.shape == (4, 48, 2, 3)
-    stream = world.encoder()
+    stream = model.encoder()
     assert torch.equal(torch.cat([stream.encode(video[:5]), stream.encode(video[5:])]), whole)
-    assert torch.equal(world.encode(video[:1]), whole[:1])  # an image is the first latent of any video it starts
+    # an image is the first latent of any video it starts; some processors pick another kernel for another shape
+    torch.testing.assert_close(model.encode(video[:1]), whole[:1], rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_the_codec_is_the_stock_autoencoder_with_its_statistics() -> None:
-    world = tiny_world(seed=1)
-    vae = world.vae
+    model = tiny_world(seed=1)
+    vae = model.vae
     mean, std = torch.linspace(-1, 1, 48), torch.linspace(0.5, 2, 48)
     vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
     video = frames(5)
     stock = vae.encode((video * 2 - 1).movedim(0, 1)[None]).latent_dist.mode()  # pyright: ignore
-    latents = world.encode(video)
+    latents = model.encode(video)
     per_channel = (None, slice(None), None, None, None)
     torch.testing.assert_close(latents.movedim(0, 1)[None], (stock - mean[per_channel]) / std[per_channel])
-    torch.testing.assert_close(world.decode(latents).movedim(0, 1)[None], vae.decode(stock).sample / 2 + 0.5)  # pyright: ignore
+    torch.testing.assert_close(model.decode(latents).movedim(0, 1)[None], vae.decode(stock).sample / 2 + 0.5)  # pyright: ignore
 
 
-def test_lengths_and_sizes_that_do_not_fit_say_so(world: WorldModel) -> None:
+def test_lengths_and_sizes_that_do_not_fit_say_so(model: WorldModel) -> None:
     with pytest.raises(InputError, match=r"got 4 frames; accepted: 1 \+ 4k"):
-        world.encode(frames(4))
-    stream = world.encoder()
+        model.encode(frames(4))
+    stream = model.encoder()
     stream.encode(frames(1))
     with pytest.raises(InputError, match="got 5 frames; accepted: 4k"):
         stream.encode(frames(5))
     with pytest.raises(InputError, match="multiples of 16"):
-        world.encode(torch.rand(1, 3, 30, 48))
+        model.encode(torch.rand(1, 3, 30, 48))
     with pytest.raises(InputError, match=r"\[T,48,h,w\]"):
-        world.decode(torch.randn(1, 16, 2, 3))
+        model.decode(torch.randn(1, 16, 2, 3))
 
 
 # -- prompt, denoising, depth ---------------------------------------------------------------------------------------
 
 
-def test_a_prompt_has_a_fixed_length_and_ends_in_zeros(world: WorldModel) -> None:
-    text = world.encode_prompt("a  Red\nroom")
+def test_a_prompt_has_a_fixed_length_and_ends_in_zeros(model: WorldModel) -> None:
+    text = model.encode_prompt("a  Red\nroom")
     assert text.shape == (1, 16, 32)
     assert text[0, :4].abs().sum(-1).min() > 0  # three words and the end mark
     assert not text[0, 4:].any()
-    assert torch.equal(text, world.encode_prompt("a red room"))
-    assert not torch.equal(text, world.encode_prompt(""))
-    assert torch.isfinite(world.encode_prompt("room " * 100)).all()
+    assert torch.equal(text, model.encode_prompt("a red room"))
+    assert not torch.equal(text, model.encode_prompt(""))
+    assert torch.isfinite(model.encode_prompt("room " * 100)).all()
 
 
-def test_denoising_keeps_the_first_frame_and_repeats_itself(world: WorldModel) -> None:
-    seen = condition(world)
-    once, again = (world.denoise(seen, generator=torch.Generator().manual_seed(2)) for _ in range(2))
+def test_denoising_keeps_the_first_frame_and_repeats_itself(model: WorldModel) -> None:
+    seen = condition(model)
+    once, again = (model.denoise(seen, generator=torch.Generator().manual_seed(2)) for _ in range(2))
     assert once.shape == seen.memory.shape
     assert torch.equal(once, again)
     assert torch.equal(once[:, :, :1], seen.first)
-    away = seen.without_memory().without_text(world.encode_prompt(""))
-    guided = world.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2, guidance_scale=3.0, negative=away)
+    away = seen.without_memory().without_text(model.encode_prompt(""))
+    guided = model.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2, guidance_scale=3.0, negative=away)
     assert torch.isfinite(guided).all()
     assert not torch.equal(guided, once)
 
 
-def test_guidance_is_a_setting_of_the_model(world: WorldModel) -> None:
-    seen, fresh = condition(world), tiny_world()
+def test_guidance_is_a_setting_of_the_model(model: WorldModel) -> None:
+    seen, fresh = condition(model), tiny_world()
 
     def made(of: Condition) -> torch.Tensor:
         return fresh.denoise(of, generator=torch.Generator().manual_seed(2), steps=2, conditioning="guidance")
@@ -148,10 +149,10 @@ def test_guidance_is_a_setting_of_the_model(world: WorldModel) -> None:
     assert torch.equal(made(seen), made(seen.without_memory()))
 
 
-def test_depth_marks_the_first_latent_of_a_stream_only(world: WorldModel) -> None:
+def test_depth_marks_the_first_latent_of_a_stream_only(model: WorldModel) -> None:
     latents = torch.randn((3, 48, 2, 4), generator=torch.Generator().manual_seed(0))
     camera = Camera(torch.eye(4).expand(3, 4, 4), torch.tensor([1.0, 1.0, 0.5, 0.5]))
-    first, later = (world.depth(latents, camera, first=flag) for flag in (True, False))
+    first, later = (model.depth(latents, camera, first=flag) for flag in (True, False))
     assert first.z.shape == (3, 2, 4)
     assert not torch.equal(first.z[0], later.z[0])
     assert torch.equal(first.z[1:], later.z[1:])
@@ -160,9 +161,9 @@ def test_depth_marks_the_first_latent_of_a_stream_only(world: WorldModel) -> Non
 # -- loading --------------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_model_comes_back_bit_for_bit(world: WorldModel, saved: Path) -> None:
+def test_a_saved_model_comes_back_bit_for_bit(model: WorldModel, saved: Path) -> None:
     again = load_world_model(saved)
-    for name, part in world.components.items():
+    for name, part in model.components.items():
         if isinstance(part, nn.Module):
             theirs = again.components[name].state_dict()
             assert part.state_dict().keys() == theirs.keys()
@@ -170,8 +171,8 @@ def test_a_saved_model_comes_back_bit_for_bit(world: WorldModel, saved: Path) ->
             assert not again.components[name].training
     assert (again.size, again.stride, again.channels, again.chunk_frames) == ((64, 96), 16, 48, 9)
     assert (again.default_steps, again.prediction) == (3, "flow_prediction")
-    seen = condition(world)
-    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2)) for w in (world, again))
+    seen = condition(model)
+    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2)) for w in (model, again))
     assert torch.equal(ours, theirs)
     assert not [file for file in saved.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl")]
     half = load_world_model(saved, dtype=torch.bfloat16)
@@ -179,21 +180,21 @@ def test_a_saved_model_comes_back_bit_for_bit(world: WorldModel, saved: Path) ->
     assert torch.isfinite(half.denoise(seen, generator=torch.Generator().manual_seed(2), steps=1)).all()
 
 
-def test_a_stock_wan_folder_loads_without_branch_and_depth_head(world: WorldModel, tmp_path: Path) -> None:
+def test_a_stock_wan_folder_loads_without_branch_and_depth_head(model: WorldModel, tmp_path: Path) -> None:
     stock = WanImageToVideoPipeline(
-        tokenizer=world.tokenizer,  # pyright: ignore[reportArgumentType]
-        text_encoder=world.text_encoder,
-        vae=world.vae,
-        scheduler=world.scheduler,  # pyright: ignore[reportArgumentType]
-        transformer=world.transformer,
+        tokenizer=model.tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=model.text_encoder,
+        vae=model.vae,
+        scheduler=model.scheduler,  # pyright: ignore[reportArgumentType]
+        transformer=model.transformer,
         expand_timesteps=True,
     )
     stock.save_pretrained(tmp_path)
     again = load_world_model(tmp_path)
     assert again.memory_branch is None
     assert (again.size, again.chunk_frames, again.default_steps) == ((704, 1280), 33, 40)
-    seen = condition(world).without_memory()  # which would enter through the sampler, without a branch
-    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2) for w in (world, again))
+    seen = condition(model).without_memory()  # which would enter through the sampler, without a branch
+    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2) for w in (model, again))
     torch.testing.assert_close(ours, theirs)  # the branch of `world` is fresh
     with pytest.raises(InputError, match="no depth head"):
         again.depth(torch.zeros(1, 48, 2, 2), Camera.looking(), first=True)
@@ -297,20 +298,20 @@ def test_a_seed_is_a_model_and_the_global_generator_is_left_alone() -> None:
 
 
 def test_the_bundled_model_reads_every_caption_to_its_end() -> None:
-    world = load_world_model("mini")
+    model = load_world_model("mini")
     for seed in range(200):
-        ids, known = world.tokenize(World.sample(seed).caption)
-        assert int(ids[0, int(known.sum()) - 1]) == world.tokenizer.eos_token_id
+        ids, known = model.tokenize(Scene.sample(seed).caption)
+        assert int(ids[0, int(known.sum()) - 1]) == model.tokenizer.eos_token_id
         assert not known[0, -1]  # there is room for more, so nothing was cut off
 
 
 def test_the_bundled_sizes_run() -> None:
-    world = build_world(replace(MiniConfig(), default_steps=1), words=["a", "room"])
-    assert (world.stride, world.channels, world.size) == (8, 16, (192, 256))
-    latents = world.encode(torch.rand(1, 3, 64, 96))
+    model = build_world(replace(MiniConfig(), default_steps=1), words=["a", "room"])
+    assert (model.stride, model.channels, model.size) == (8, 16, (192, 256))
+    latents = model.encode(torch.rand(1, 3, 64, 96))
     assert latents.shape == (1, 16, 8, 12)
-    assert isinstance(world.decoder(), StreamDecoder)
-    assert world.decode(latents).shape == (1, 3, 64, 96)
-    count = sum(weight.numel() for part in world.components.values() if isinstance(part, nn.Module)
+    assert isinstance(model.decoder(), StreamDecoder)
+    assert model.decode(latents).shape == (1, 3, 64, 96)
+    count = sum(weight.numel() for part in model.components.values() if isinstance(part, nn.Module)
                   for weight in part.parameters())  # fmt: skip
     assert 2 * count < 40e6  # in float16, the committed files stay under 40 MB

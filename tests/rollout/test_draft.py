@@ -97,11 +97,11 @@ def test_chosen_views_keep_all_that_a_readout_says():
 
 
 def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
-    world = tiny_world()
+    model = tiny_world()
     image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
 
     def walk(**settings):
-        session = Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
+        session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
         return session.step(pan(session.camera, 9, degrees=60)[1:])
 
     plain, drafted = walk(draft=False), walk(draft=True)
@@ -115,17 +115,17 @@ def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
 @pytest.mark.parametrize(("prompt", "asked", "guided"), [("a red room", 1.0, [2.0, 1.0]), ("", 1.0, [1.0, 1.0]),
                                                          ("a red room", 5.0, [5.0, 5.0])])  # fmt: skip
 def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monkeypatch):
-    world = tiny_world()
-    world.register_to_config(drafts=True, draft_guidance=2.0)
-    found, denoise = [], world.denoise
+    model = tiny_world()
+    model.register_to_config(drafts=True, draft_guidance=2.0)
+    found, denoise = [], model.denoise
 
     def denoised(condition, *, guidance_scale, **choices):
         found.append((condition.frames, guidance_scale))
         return denoise(condition, guidance_scale=guidance_scale, **choices)
 
-    monkeypatch.setattr(world, "denoise", denoised)
+    monkeypatch.setattr(model, "denoise", denoised)
 
-    session = Session(world, torch.rand(3, 64, 96), camera=Camera.looking(aspect=1.5), depth=wall, prompt=prompt,
+    session = Session(model, torch.rand(3, 64, 96), camera=Camera.looking(aspect=1.5), depth=wall, prompt=prompt,
                       settings=Settings(guidance_scale=asked))  # fmt: skip
     session.step(pan(session.camera, 9, degrees=60)[1:])
     assert found == list(zip((3, 3), guided, strict=True))  # a chunk of 3 latent frames, all of them in its draft
@@ -140,18 +140,18 @@ def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monke
 )
 def test_a_draft_takes_its_time_and_all_of_the_noise(asked, drafted, chunk, monkeypatch):
     """Unless others are asked for: then they are both's. And a draft's last step begins where it falls."""
-    world = tiny_world()
-    world.register_to_config(drafts=True, draft_steps=7, noise_scale=0.6)
-    found, denoise = [], world.denoise
+    model = tiny_world()
+    model.register_to_config(drafts=True, draft_steps=7, noise_scale=0.6)
+    found, denoise = [], model.denoise
 
     def denoised(condition, *, steps, noise_scale, use_terminal, **choices):
         found.append((steps, noise_scale, use_terminal))
         return denoise(condition, steps=1, noise_scale=noise_scale, **choices)
 
-    monkeypatch.setattr(world, "denoise", denoised)
+    monkeypatch.setattr(model, "denoise", denoised)
     image, settings = torch.rand(3, 64, 96), Settings(**asked)
-    session = Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=settings)
+    session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=settings)
     session.step(pan(session.camera, 9, degrees=60)[1:])
     assert found == [drafted, chunk]
-    world.register_to_config(draft_steps=None)
-    assert world.draft_steps == world.default_steps
+    model.register_to_config(draft_steps=None)
+    assert model.draft_steps == model.default_steps

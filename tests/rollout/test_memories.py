@@ -17,7 +17,7 @@ SIZE = (32, 64)
 
 
 @pytest.fixture(scope="module")
-def world():
+def model():
     return tiny_world(size=SIZE)
 
 
@@ -30,10 +30,10 @@ def wall(latents, camera, *, first):
     return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
 
-def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(world):
-    decode, encode = pixel_codec(world)
-    latents = torch.randn(5, world.channels, 2, 4, generator=torch.Generator().manual_seed(0))
-    whole = world.decode(latents)[::4]
+def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(model):
+    decode, encode = pixel_codec(model)
+    latents = torch.randn(5, model.channels, 2, 4, generator=torch.Generator().manual_seed(0))
+    whole = model.decode(latents)[::4]
     first, state = decode(latents[:1], None)
     again, _ = decode(latents[1:3], state)
     rest, after = decode(latents[1:3], state)  # the state did not change
@@ -41,17 +41,17 @@ def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(wor
     assert torch.equal(again, rest)
     torch.testing.assert_close(torch.cat([first, rest, last]), whole, atol=1e-5, rtol=0)
     images = encode(whole[:2])
-    torch.testing.assert_close(images[1:], world.encode(whole[1:2]))
+    torch.testing.assert_close(images[1:], model.encode(whole[1:2]))
 
 
 @pytest.mark.parametrize("name", MEMORIES)
-def test_a_walk_there_and_back_with(name, world, image):
+def test_a_walk_there_and_back_with(name, model, image):
     session = Session(
-        world,
+        model,
         image,
         camera=Camera.looking(aspect=2.0),
         depth=wall,
-        memory=make_memory(name, world),
+        memory=make_memory(name, model),
         settings=Settings(steps=1),
     )
     moment = session.snapshot()
@@ -67,6 +67,6 @@ def test_a_walk_there_and_back_with(name, world, image):
         assert torch.equal(chunk.latents, again.latents)
 
 
-def test_a_memory_without_a_name_is_refused(world):
+def test_a_memory_without_a_name_is_refused(model):
     with pytest.raises(InputError, match="rgb-voxel"):
-        make_memory("elephant", world)
+        make_memory("elephant", model)

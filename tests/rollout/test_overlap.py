@@ -15,7 +15,7 @@ from mirage.rollout.overlap import overlapped, overlaps
 
 
 @pytest.fixture(scope="module")
-def world():
+def model():
     return tiny_world()
 
 
@@ -26,14 +26,14 @@ def no_thread_is_left():
     assert threading.active_count() == before
 
 
-def walk(world, *, moving=None, frames=33):
+def walk(model, *, moving=None, frames=33):
     """Chunks of a walk; `frames` 33: four of them."""
-    image = torch.rand(3, *world.size, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(3, *model.size, generator=torch.Generator().manual_seed(1))
 
     def wall(latents, camera, *, first):
         return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
-    session = Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, moving=moving)
+    session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, moving=moving)
     return session.follow(pan(session.camera, frames))
 
 
@@ -43,15 +43,15 @@ def who_looks(first, count, frames):
 
 
 @pytest.mark.parametrize("moving", [None, who_looks])
-def test_the_same_frames_to_the_bit_in_the_same_order(world, moving):
-    serial = [(chunk.index, chunk.frames) for chunk in walk(world, moving=moving)]
-    beside = [(chunk.index, chunk.frames) for chunk in overlapped(walk(world, moving=moving), device="cpu")]
+def test_the_same_frames_to_the_bit_in_the_same_order(model, moving):
+    serial = [(chunk.index, chunk.frames) for chunk in walk(model, moving=moving)]
+    beside = [(chunk.index, chunk.frames) for chunk in overlapped(walk(model, moving=moving), device="cpu")]
     assert [index for index, _ in beside] == [index for index, _ in serial] == [0, 1, 2, 3]
     for (_, one), (_, other) in zip(beside, serial, strict=True):
         assert torch.equal(one, other)
 
 
-def test_a_chunk_is_decoded_while_the_next_one_is_made(world, monkeypatch):
+def test_a_chunk_is_decoded_while_the_next_one_is_made(model, monkeypatch):
     """The decoder is held back until the next chunk is made: without overlap this would wait for ever."""
     decode, made = StreamDecoder.decode, [threading.Event() for _ in range(5)]
     decoded = []
@@ -63,7 +63,7 @@ def test_a_chunk_is_decoded_while_the_next_one_is_made(world, monkeypatch):
         return decode(self, latents)
 
     def told():
-        for chunk in walk(world):
+        for chunk in walk(model):
             made[chunk.index].set()
             yield chunk
 
@@ -72,7 +72,7 @@ def test_a_chunk_is_decoded_while_the_next_one_is_made(world, monkeypatch):
     assert threading.main_thread() not in decoded
 
 
-def test_a_mistake_of_the_decoder_comes_in_place_of_its_chunk(world, monkeypatch):
+def test_a_mistake_of_the_decoder_comes_in_place_of_its_chunk(model, monkeypatch):
     decode, calls = StreamDecoder.decode, []
 
     def broken(self, latents):
@@ -82,16 +82,16 @@ def test_a_mistake_of_the_decoder_comes_in_place_of_its_chunk(world, monkeypatch
         return decode(self, latents)
 
     monkeypatch.setattr(StreamDecoder, "decode", broken)
-    chunks = overlapped(walk(world), device="cpu")
+    chunks = overlapped(walk(model), device="cpu")
     assert next(chunks).index == 0
     with pytest.raises(RuntimeError, match="out of paint"):
         next(chunks)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
-def test_what_was_made_before_a_stop_still_comes(world, stop):
+def test_what_was_made_before_a_stop_still_comes(model, stop):
     def stopped():
-        for chunk in walk(world):
+        for chunk in walk(model):
             if chunk.index == 2:
                 raise stop
             yield chunk
@@ -102,11 +102,11 @@ def test_what_was_made_before_a_stop_still_comes(world, stop):
         next(chunks)
 
 
-def test_nothing_runs_on_after_a_break(world):
-    for chunk in overlapped(walk(world), device="cpu"):
+def test_nothing_runs_on_after_a_break(model):
+    for chunk in overlapped(walk(model), device="cpu"):
         assert chunk.index == 0
         break
 
 
-def test_a_cpu_and_an_autoencoder_that_waits_elsewhere_do_not_overlap(world):
-    assert not overlaps(world)
+def test_a_cpu_and_an_autoencoder_that_waits_elsewhere_do_not_overlap(model):
+    assert not overlaps(model)

@@ -21,19 +21,19 @@ def wall(latents, camera, *, first):
 
 
 def published_world(inputs="published"):
-    world = tiny_world()
-    branch = MemoryBranch.from_transformer(world.transformer, layers=(0, 2), inputs=inputs)
+    model = tiny_world()
+    branch = MemoryBranch.from_transformer(model.transformer, layers=(0, 2), inputs=inputs)
     torch.manual_seed(3)
     for name, weight in branch.named_parameters():
         if "proj_out" in name:
             torch.nn.init.normal_(weight, std=0.1)
-    world.register_modules(memory_branch=branch.eval())
-    return world
+    model.register_modules(memory_branch=branch.eval())
+    return model
 
 
-def begin(world, **settings):
+def begin(model, **settings):
     image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
-    return Session(world, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
+    return Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
 
 
 @pytest.fixture
@@ -48,37 +48,37 @@ def encoded(monkeypatch):
 
 
 def test_the_constant_video_is_encoded_once_for_all_chunks_and_sessions(encoded):
-    world = published_world()
-    session = begin(world, preceding=2)
+    model = published_world()
+    session = begin(model, preceding=2)
     assert encoded == [1]  # the image
     path = pan(session.camera, 29)
     for chunk in session.follow(path):
         assert torch.isfinite(chunk.latents).all()
     assert encoded == [1, 1 + 4 * (3 + 2 - 1)]
-    again = begin(world, preceding=2)
+    again = begin(model, preceding=2)
     again.step(pan(again.camera, 5)[1:])  # a shorter chunk
     assert encoded == [1, 17, 1]
 
 
 def test_a_shorter_constant_is_the_beginning_of_a_longer_one():
-    world = published_world()
-    longer, shorter = world.constant(5, (4, 6)), published_world().constant(3, (4, 6))
+    model = published_world()
+    longer, shorter = model.constant(5, (4, 6)), published_world().constant(3, (4, 6))
     assert longer.shape == (5, 48, 4, 6)
     torch.testing.assert_close(longer[:3], shorter)
-    torch.testing.assert_close(world.constant(3, (4, 6)), shorter)
-    torch.testing.assert_close(shorter, world.encode(torch.ones(9, 3, *SIZE)))
+    torch.testing.assert_close(model.constant(3, (4, 6)), shorter)
+    torch.testing.assert_close(shorter, model.encode(torch.ones(9, 3, *SIZE)))
 
 
 def test_nothing_is_encoded_for_other_branches(encoded):
-    for world in (tiny_world(), published_world("published_hole")):
-        assert world.constant(3, (4, 6)) is None
+    for model in (tiny_world(), published_world("published_hole")):
+        assert model.constant(3, (4, 6)) is None
     assert encoded == []
 
 
 @pytest.mark.parametrize("inputs", ["published", "published_hole"])
 def test_the_branch_is_shown_the_memory_from_the_preceding_frames(inputs, monkeypatch):
-    world = published_world(inputs)
-    session = begin(world, preceding=2, steps=1)
+    model = published_world(inputs)
+    session = begin(model, preceding=2, steps=1)
     shown = []
     denoise = world_module.WorldModel.denoise
     monkeypatch.setattr(
@@ -99,8 +99,8 @@ def test_the_branch_is_shown_the_memory_from_the_preceding_frames(inputs, monkey
 
 
 def test_the_memory_reaches_the_picture():
-    world = published_world()
-    session, other = begin(world), begin(world)
+    model = published_world()
+    session, other = begin(model), begin(model)
     other.memory.clear()
     path = pan(session.camera, 9)[1:]
     assert not torch.allclose(session.step(path).latents, other.step(path).latents, atol=1e-4)

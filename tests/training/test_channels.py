@@ -9,6 +9,7 @@ from mirage.models.autoencode import encode
 from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import predict
+from mirage.scenes import sample_clip, training_seed
 from mirage.training.autoencoder import (
     AutoencoderConfig,
     AutoencoderTask,
@@ -22,7 +23,6 @@ from mirage.training.denoiser import Chunks, DenoiserConfig
 from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import averaged_weights
 from mirage.training.run import assembled, bundled
-from mirage.worlds import sample_clip, training_seed
 
 DEAD = [1, 6]
 
@@ -94,11 +94,11 @@ def test_living_channels_are_held_while_others_learn(vae, clips, tmp_path):
 
 @torch.no_grad()
 def test_a_denoiser_forgets_what_it_took_from_channels_and_keeps_the_rest(clips, tmp_path):
-    world = world_of()
-    for part in (world.transformer, world.memory_branch):
+    model = world_of()
+    for part in (model.transformer, model.memory_branch):
         for p in part.parameters():
             p.normal_(0, 0.1, generator=torch.Generator().manual_seed(p.numel()))
-    render_clips(tmp_path, count=2, size=(64, 96), frames=17, kept=lambda clip: encode_clip(world, clip))
+    render_clips(tmp_path, count=2, size=(64, 96), frames=17, kept=lambda clip: encode_clip(model, clip))
     chunks = Chunks(DenoiserConfig(tmp_path, frames=3, no_memory=0.0), clip_paths(tmp_path), 8)
     seen = chunks.sample(chunks.paths[0], 0, 0, torch.Generator().manual_seed(0), augment=False)
     condition = replace(seen.condition, text=torch.zeros(1, 4, 32))
@@ -109,9 +109,9 @@ def test_a_denoiser_forgets_what_it_took_from_channels_and_keeps_the_rest(clips,
     timestep = torch.full((1, 3), 500.0)
 
     def told(memory, latents):
-        return predict(world.transformer, world.memory_branch, latents, timestep, replace(condition, memory=memory))
+        return predict(model.transformer, model.memory_branch, latents, timestep, replace(condition, memory=memory))
 
-    forget_in_denoiser(world, DEAD)
+    forget_in_denoiser(model, DEAD)
     once = told(silent, latents)
     loud = latents.clone()
     loud[:, DEAD] = 5.0
@@ -120,7 +120,7 @@ def test_a_denoiser_forgets_what_it_took_from_channels_and_keeps_the_rest(clips,
     torch.testing.assert_close(heard, once)
     # of those channels it says their mean, drawn half of the way to the readout in a known cell's centre
     torch.testing.assert_close(once[:, DEAD].abs().amax(), torch.zeros(()))
-    forget_in_denoiser(world, DEAD)
+    forget_in_denoiser(model, DEAD)
     torch.testing.assert_close(told(silent, latents)[:, living], once[:, living])
 
 
@@ -137,19 +137,19 @@ def test_a_depth_head_forgets_channels():
 
 @torch.no_grad()
 def test_words_are_heard_at_full_strength_through_a_fresh_embedding():
-    world = world_of()
-    out = world.transformer.blocks[0].attn2.to_out[0].weight.clone()
-    hear_words(world, generator=torch.Generator().manual_seed(0))
+    model = world_of()
+    out = model.transformer.blocks[0].attn2.to_out[0].weight.clone()
+    hear_words(model, generator=torch.Generator().manual_seed(0))
     text = torch.randn(1, 50, 32, generator=torch.Generator().manual_seed(1))
-    assert 0.2 < world.transformer.condition_embedder.text_embedder(text).std() < 2
-    torch.testing.assert_close(world.transformer.blocks[0].attn2.to_out[0].weight, 0.2 * out)
+    assert 0.2 < model.transformer.condition_embedder.text_embedder(text).std() < 2
+    torch.testing.assert_close(model.transformer.blocks[0].attn2.to_out[0].weight, 0.2 * out)
 
 
 def test_clips_are_encoded_as_if_they_were_rendered(clips, tmp_path):
-    world = world_of()
+    model = world_of()
     for source, folder in ((None, "rendered"), (clips, "taken")):
         render_clips(tmp_path / folder, count=2, size=(64, 96), frames=17, source=source,
-                     kept=lambda clip: encode_clip(world, clip))  # fmt: skip
+                     kept=lambda clip: encode_clip(model, clip))  # fmt: skip
     for i in range(2):
         one, other = (load_latent_clip(clip_path(tmp_path / folder, i)) for folder in ("rendered", "taken"))
         assert one.caption == other.caption
@@ -164,9 +164,9 @@ def test_clips_are_encoded_as_if_they_were_rendered(clips, tmp_path):
 
 def test_a_home_begins_where_the_bundled_model_is(tmp_path):
     bundled(tmp_path)
-    world = assembled(tmp_path)
+    model = assembled(tmp_path)
     weights = averaged_weights(tmp_path / "mini_denoiser")
-    state = dict(world.transformer.named_parameters())
+    state = dict(model.transformer.named_parameters())
     assert all(torch.equal(state[name.removeprefix("transformer.")], value)
                for name, value in weights.items() if name.startswith("transformer."))  # fmt: skip
-    assert max(statistics(world.vae)[1].tolist()) > 1
+    assert max(statistics(model.vae)[1].tolist()) > 1

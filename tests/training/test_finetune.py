@@ -138,13 +138,13 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
             str(tmp_path / "w.safetensors"),
         ]
         assert main(argv) == 0, capsys.readouterr().err
-        return Session.load(tmp_path / "w.safetensors", world).history.latents
+        return Session.load(tmp_path / "w.safetensors", model).history.latents
 
-    world = load_world_model(recipe.model)
-    world.register_modules(memory_branch=MemoryBranch.from_transformer(world.transformer))
-    put_some(DenoiserTask(world, recipe.config).module, averaged_weights(home / "two"), source=home)
+    model = load_world_model(recipe.model)
+    model.register_modules(memory_branch=MemoryBranch.from_transformer(model.transformer))
+    put_some(DenoiserTask(model, recipe.config).module, averaged_weights(home / "two"), source=home)
     path = load_trajectory("pan", start=Camera.looking(horizontal_fov=65, aspect=1.5), frames=9)
-    session = Session(world.eval(), load_image(tmp_path / "picture.png"), camera=path[0], settings=Settings(steps=2))
+    session = Session(model.eval(), load_image(tmp_path / "picture.png"), camera=path[0], settings=Settings(steps=2))
     list(session.follow(path))
 
     branch, lora = home / "two" / "branch", home / "two" / "lora.safetensors"
@@ -159,9 +159,9 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
 
 
 def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
-    world = tiny_world()
-    kept = {k: v.clone() for k, v in world.transformer.state_dict().items()}
-    task = DenoiserTask(world, small(latents, train=("transformer", "memory_branch"), lora_rank=2))
+    model = tiny_world()
+    kept = {k: v.clone() for k, v in model.transformer.state_dict().items()}
+    task = DenoiserTask(model, small(latents, train=("transformer", "memory_branch"), lora_rank=2))
     learning = [name for name, p in task.module.named_parameters() if p.requires_grad]
     assert {name.split(".")[0] for name in learning} == {"transformer", "memory_branch"}
     assert all("lora_" in name for name in learning if name.startswith("transformer"))
@@ -170,7 +170,7 @@ def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
     before.backward()
     silent = [n for n, p in task.module.named_parameters() if p.requires_grad and p.grad is None]
     assert not silent
-    after = {k.replace(".base_layer", ""): v for k, v in world.transformer.state_dict().items() if "lora_" not in k}
+    after = {k.replace(".base_layer", ""): v for k, v in model.transformer.state_dict().items() if "lora_" not in k}
     assert kept.keys() == after.keys()
     assert all(torch.equal(kept[k], after[k]) for k in kept)
 
@@ -252,8 +252,8 @@ def test_ready_made_chunks_train(tmp_path):
 
 def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
     """Backbone and branch on one clip that goes out and back: 200 steps."""
-    world = tiny_world(layers=2, branch_layers=(0, 1), detail_channels=32, prediction="sample")
-    render_clips(tmp_path, count=1, size=SIZE, frames=17, kept=partial(encode_clip, world))
+    model = tiny_world(layers=2, branch_layers=(0, 1), detail_channels=32, prediction="sample")
+    render_clips(tmp_path, count=1, size=SIZE, frames=17, kept=partial(encode_clip, model))
     held = load_latent_clip(clip_path(tmp_path, 0))
     config = DenoiserConfig(
         tmp_path,
@@ -267,8 +267,8 @@ def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
         latent_noise=0.05,
         held_out=0,
     )
-    task = DenoiserTask(world, config)
-    before, start = task.evaluate()["loss_memory"], walk_error(world, held)
+    task = DenoiserTask(model, config)
+    before, start = task.evaluate()["loss_memory"], walk_error(model, held)
     fit(
         task,
         Schedule(
@@ -283,16 +283,16 @@ def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
         ),
         tmp_path / "run",
     )
-    after, end = task.evaluate()["loss_memory"], walk_error(world, held)
+    after, end = task.evaluate()["loss_memory"], walk_error(model, held)
     print(f"loss {before:.3f} -> {after:.3f}, walk {start} -> {end}")
     assert after < before / 10  # measured: 0.75 to 0.017
     assert end[0] < start[0] / 2  # measured: 3.3 to 0.63 deviations of the clip, and 3.2 to 1.0 on return
     assert end[1] < start[1] / 2
 
 
-def walk_error(world, clip):
+def walk_error(model, clip):
     """Distance of a walk through the clip from the clip, and of where it returns from where it began."""
-    out, back = walked(world, clip)
+    out, back = walked(model, clip)
     scale = clip.latents.std()
     return (
         float((out[1:] - clip.latents[1:]).square().mean().sqrt() / scale),

@@ -20,18 +20,18 @@ from mirage.formats.published import is_lmdb, plain_files, read_sample, sample_n
 from mirage.formats.video import VideoWriter
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.tiny import tiny_world
+from mirage.scenes import sample_clip
 from mirage.training import parallel
 from mirage.training import prepare as stages
 from mirage.training.chunks import load_chunk, prepare_published
 from mirage.training.latents import load_latent_clip
 from mirage.training.prepare import PrepareOptions, prepare
-from mirage.worlds import sample_clip
 
 SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
-def world():
+def model():
     return tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8, patch_size=(1, 4, 4))
 
 
@@ -65,17 +65,17 @@ def footage(clip, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prepared(world, footage, tmp_path_factory):
+def prepared(model, footage, tmp_path_factory):
     out = tmp_path_factory.mktemp("shards")
-    return out, prepare(world, PrepareOptions(footage, out, frames=9))
+    return out, prepare(model, PrepareOptions(footage, out, frames=9))
 
 
-def test_a_clip_is_what_inference_would_encode(world, clip, prepared):
+def test_a_clip_is_what_inference_would_encode(model, clip, prepared):
     out, _ = prepared
     one = load_latent_clip(out / "clip-good-000009.safetensors")
     frames = clip.rgb[9:18].float() / 255
-    torch.testing.assert_close(one.latents, world.encode(frames), atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(one.images[1], world.encode(frames[4:5])[0], atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(one.latents, model.encode(frames), atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(one.images[1], model.encode(frames[4:5])[0], atol=2e-3, rtol=2e-3)
     camera = clip.camera[9:18:4]
     torch.testing.assert_close(one.camera.c2w, camera.relative_to(camera[0]).c2w, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(one.camera.intrinsics, camera.intrinsics)
@@ -119,7 +119,7 @@ class Killed(Exception):
     """As if the process were gone."""
 
 
-def test_a_kill_at_any_moment_costs_nothing_but_time(world, footage, prepared, tmp_path, monkeypatch):
+def test_a_kill_at_any_moment_costs_nothing_but_time(model, footage, prepared, tmp_path, monkeypatch):
     whole, _ = prepared
     options = PrepareOptions(footage, tmp_path, frames=9)
     written, left = [], 0
@@ -136,7 +136,7 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(world, footage, prepared, t
     for attempt in range(1, 60):
         left = attempt
         try:
-            prepare(world, options)
+            prepare(model, options)
             break
         except Killed:
             continue
@@ -146,24 +146,24 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(world, footage, prepared, t
     assert len(done) <= 2  # once, and once more if that was when it died
 
 
-def test_what_is_done_is_not_done_again_and_other_choices_are_refused(world, footage, tmp_path):
+def test_what_is_done_is_not_done_again_and_other_choices_are_refused(model, footage, tmp_path):
     options = PrepareOptions(footage, tmp_path, frames=9, limit=3)
-    prepare(world, options)
+    prepare(model, options)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("clip-*")}
-    prepare(world, options)
+    prepare(model, options)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("clip-*")}
     with pytest.raises(InputError, match="was prepared with stride 1, asked was 2"):
-        prepare(world, PrepareOptions(footage, tmp_path, frames=9, stride=2))
+        prepare(model, PrepareOptions(footage, tmp_path, frames=9, stride=2))
 
 
-def test_a_stride_and_a_longer_rest(world, footage, tmp_path):
-    prepare(world, PrepareOptions(footage, tmp_path, frames=17, stride=2, limit=2))
+def test_a_stride_and_a_longer_rest(model, footage, tmp_path):
+    prepare(model, PrepareOptions(footage, tmp_path, frames=17, stride=2, limit=2))
     clips = sorted(tmp_path.glob("clip-*"))
     assert [path.stem for path in clips] == ["clip-good-000000"]  # 11 frames are left of 22: one clip of 9
     assert load_latent_clip(clips[0]).latents.shape[0] == 3
 
 
-def test_estimators_are_asked_in_place_of_files(world, footage, clip, tmp_path):
+def test_estimators_are_asked_in_place_of_files(model, footage, clip, tmp_path):
     asked = []
 
     def depth(pictures, camera, *, number):
@@ -174,23 +174,23 @@ def test_estimators_are_asked_in_place_of_files(world, footage, clip, tmp_path):
         return clip.camera[: len(frames)]
 
     out = tmp_path / "out"
-    content = prepare(world, PrepareOptions(footage, out, frames=9, poses="keep"), depth=depth, cameras=cameras)
+    content = prepare(model, PrepareOptions(footage, out, frames=9, poses="keep"), depth=depth, cameras=cameras)
     assert {one["name"] for one in content["left_out"]} == {"short", "broken"}
     assert set(asked) == {((3, 3, *SIZE), 3, 3)}
     assert (load_latent_clip(out / "clip-poseless-000000.safetensors").depth.z == 2).all()
 
 
-def test_poses_take_the_scale_of_the_depth(world, footage, clip, tmp_path, monkeypatch):
+def test_poses_take_the_scale_of_the_depth(model, footage, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "pose_scale", lambda depth, camera: PoseScale(20.0, 0.0, True, ""))
     save_cameras(tmp_path / "good.npz", rescaled(clip.camera, 0.05), format="npz")
-    prepare(world, PrepareOptions(footage, tmp_path / "out", frames=21, cameras=tmp_path, poses="fit"))
+    prepare(model, PrepareOptions(footage, tmp_path / "out", frames=21, cameras=tmp_path, poses="fit"))
     found = load_latent_clip(tmp_path / "out" / "clip-good-000000.safetensors").camera
     camera = clip.camera[:21:4]
     torch.testing.assert_close(found.c2w, camera.relative_to(camera[0]).c2w, atol=1e-4, rtol=1e-4)
 
 
-def test_moving_things_may_stay(world, footage, tmp_path):
-    prepare(world, PrepareOptions(footage, tmp_path, frames=9, moving=False, limit=2))
+def test_moving_things_may_stay(model, footage, tmp_path):
+    prepare(model, PrepareOptions(footage, tmp_path, frames=9, moving=False, limit=2))
     one = load_latent_clip(tmp_path / "clip-good-000000.safetensors")
     assert torch.equal(one.keep, one.depth.valid)
 
@@ -199,10 +199,10 @@ def test_moving_things_may_stay(world, footage, tmp_path):
     ("change", "words"),
     [({"frames": 5}, "at least one chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")],
 )
-def test_wrong_requests_are_refused_before_any_work(world, footage, tmp_path, change, words):
+def test_wrong_requests_are_refused_before_any_work(model, footage, tmp_path, change, words):
     options = {"footage": footage, "out": tmp_path / "out", **change}
     with pytest.raises(InputError, match=words):
-        prepare(world, PrepareOptions(**options))
+        prepare(model, PrepareOptions(**options))
     assert not (tmp_path / "out").exists()
 
 
@@ -213,15 +213,15 @@ def test_without_head_or_depth_it_says_so(footage, tmp_path):
         prepare(headless, PrepareOptions(footage, tmp_path / "out"))
 
 
-def test_real_clips(world, data_dir, tmp_path):
-    content = prepare(world, PrepareOptions(data_dir / "re10k_poses", tmp_path, frames=13, limit=1))
+def test_real_clips(model, data_dir, tmp_path):
+    content = prepare(model, PrepareOptions(data_dir / "re10k_poses", tmp_path, frames=13, limit=1))
     assert content["clips"] == 1
     assert content["each"][0]["latents"] == 4
 
 
 def _both(footage, out):
-    world = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8, patch_size=(1, 4, 4))
-    prepare(world, PrepareOptions(footage, out, frames=9))
+    model = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8, patch_size=(1, 4, 4))
+    prepare(model, PrepareOptions(footage, out, frames=9))
 
 
 def test_two_processes_share_the_clips(footage, prepared, tmp_path):

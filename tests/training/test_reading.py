@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirage.models.tiny import MiniConfig, build_world
+from mirage.scenes import Scene, training_seed, vocabulary
+from mirage.scenes.words import COLOURS, PATTERNS, THINGS
 from mirage.training.loop import Schedule, fit
 from mirage.training.reading import Reader, ReadingConfig, ReadingTask, recoloured, things
-from mirage.worlds import World, training_seed, vocabulary
-from mirage.worlds.words import COLOURS, PATTERNS, THINGS
 
 
 @pytest.fixture(scope="module")
-def world():
+def model():
     return build_world(MiniConfig(layers=1, branch_layers=(0,)), words=vocabulary())
 
 
@@ -31,7 +31,7 @@ def test_things_are_found_with_their_colour_pattern_and_room():
 
 @given(seed=st.integers(0, 300))
 def test_every_thing_of_a_worlds_caption_is_at_the_token_that_names_it(seed):
-    caption = World.sample(training_seed(seed)).caption
+    caption = Scene.sample(training_seed(seed)).caption
     tokens = re.findall(r"\w+|[^\w\s]+", caption)
     told = things(caption)
     named = [at for at, word in enumerate(tokens) if word in ("walls", "floor", "ground", *THINGS)]
@@ -42,18 +42,18 @@ def test_every_thing_of_a_worlds_caption_is_at_the_token_that_names_it(seed):
     ]
 
 
-def test_what_is_asked_stands_at_its_token(world):
-    maker = Reader(world, ["a room with red walls; the next room has a blue floor"], ReadingConfig(batch=3, brief=0.0))
+def test_what_is_asked_stands_at_its_token(model):
+    maker = Reader(model, ["a room with red walls; the next room has a blue floor"], ReadingConfig(batch=3, brief=0.0))
     asked = maker(0, torch.Generator().manual_seed(0))
-    words = world.tokenizer.convert_ids_to_tokens(asked.ids[asked.named])
+    words = model.tokenizer.convert_ids_to_tokens(asked.ids[asked.named])
     assert words == ["walls", "floor"] * 3
     assert asked.room[asked.named].tolist() == [0, 1] * 3
     assert (asked.colour[asked.named] >= 0).all()
     assert (asked.colour[~asked.named] == -1).all()
 
 
-def test_an_encoder_learns_to_read(world, tmp_path):
-    task = ReadingTask(world, ReadingConfig(captions=4, batch=8))
+def test_an_encoder_learns_to_read(model, tmp_path):
+    task = ReadingTask(model, ReadingConfig(captions=4, batch=8))
     before = task.evaluate()
     fit(task, Schedule(steps=40, warmup=5, muon_lr=0.02, adamw_lr=5e-3, adamw="shared|head", average=0.9,
                        evaluate_every=1000), tmp_path)  # fmt: skip

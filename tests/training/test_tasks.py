@@ -20,6 +20,7 @@ from mirage.models.autoencode import decode, encode
 from mirage.models.codec import encode_images
 from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
+from mirage.scenes import sample_clip, training_seed, vocabulary
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, shifted, start_from_images
 from mirage.training.channels import pixel_weights
 from mirage.training.clips import clip_path, render_clips
@@ -32,13 +33,12 @@ from mirage.training.optimizer import MuonAdamW
 from mirage.training.recipes import RECIPES, ClipsRecipe, ExportRecipe
 from mirage.training.run import chosen_device, run, run_of
 from mirage.training.samples import batches
-from mirage.worlds import sample_clip, training_seed, vocabulary
 
 SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
-def world():
+def model():
     return tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8, patch_size=(1, 4, 4))
 
 
@@ -50,9 +50,9 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def latents(world, tmp_path_factory):
+def latents(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
-    render_clips(folder, count=3, size=SIZE, frames=17, kept=partial(encode_clip, world))
+    render_clips(folder, count=3, size=SIZE, frames=17, kept=partial(encode_clip, model))
     return folder
 
 
@@ -68,7 +68,7 @@ def test_clips_are_not_made_twice(clips):
     assert before == {path: path.stat().st_mtime_ns for path in clips.iterdir()}
 
 
-def test_a_latent_clip_holds_what_the_model_encodes(world, latents):
+def test_a_latent_clip_holds_what_the_model_encodes(model, latents):
     clip = load_latent_clip(clip_path(latents, 0))
     assert clip.latents.shape == clip.images.shape == (5, 8, 8, 12)
     assert clip.camera.shape == (5,)
@@ -88,11 +88,11 @@ def test_folded_convolutions_are_the_same_sum():
         torch.testing.assert_close(decode(vae, plain), shown, atol=1e-4, rtol=1e-4)
 
 
-def test_training_encodes_what_inference_encodes(world):
+def test_training_encodes_what_inference_encodes(model):
     video = torch.rand(9, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        batch = encode(world.vae, (video * 2 - 1).transpose(0, 1)[None])[0].transpose(0, 1)
-        torch.testing.assert_close(batch, world.encode(video), atol=1e-5, rtol=1e-4)
+        batch = encode(model.vae, (video * 2 - 1).transpose(0, 1)[None])[0].transpose(0, 1)
+        torch.testing.assert_close(batch, model.encode(video), atol=1e-5, rtol=1e-4)
 
 
 def test_from_images_two_frames_merge_into_the_later_one():
@@ -163,8 +163,8 @@ def test_the_decoders_windows_lie_anywhere_in_the_picture(clips):
     assert {small.span(8, torch.Generator().manual_seed(s)) for s in range(40)} == {(i, i + 5) for i in range(4)}
 
 
-def test_the_denoiser_learns_and_every_part_gets_a_gradient(world, latents, tmp_path):
-    task = DenoiserTask(world, DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0))
+def test_the_denoiser_learns_and_every_part_gets_a_gradient(model, latents, tmp_path):
+    task = DenoiserTask(model, DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0))
     fit(task, Schedule(steps=2, warmup=1), tmp_path)  # projections leave zero, so the next gradient reaches everything
     at(task, 5).backward()
     silent = [name for name, p in task.module.named_parameters() if p.grad is None or not p.grad.any()]
@@ -174,8 +174,8 @@ def test_the_denoiser_learns_and_every_part_gets_a_gradient(world, latents, tmp_
     assert task.evaluate()["loss_memory"] < before
 
 
-def test_a_training_sample_is_the_readout_of_inference(world, latents):
-    task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1))
+def test_a_training_sample_is_the_readout_of_inference(model, latents):
+    task = DenoiserTask(model, DenoiserConfig(latents, frames=3, held_out=1))
     path = task.maker.paths[0]
     clip = load_latent_clip(path)
     sample = task.maker.sample(path, 1, 1, torch.Generator().manual_seed(3), augment=False)
@@ -183,7 +183,7 @@ def test_a_training_sample_is_the_readout_of_inference(world, latents):
     starts = [s for s in range(3) if torch.equal(x0.transpose(0, 1), clip.latents[s : s + 3])]
     assert len(starts) == 1
     start = starts[0]
-    memory = LatentSpatialMemory(world.channels)
+    memory = LatentSpatialMemory(model.channels)
     depth, camera = clip.depth[: start + 1], clip.camera[: start + 1]
     memory.write(clip.latents[: start + 1], depth, camera, keep=~seen_through(depth, camera))
     readout = memory.read(clip.camera[start : start + 3], (8, 12))
@@ -192,9 +192,9 @@ def test_a_training_sample_is_the_readout_of_inference(world, latents):
     assert torch.equal(condition.first[0, :, 0], clip.latents[start])
 
 
-def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world, latents):
+def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(model, latents):
     config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, sampled=1.0, own_steps=(3,))
-    task = DenoiserTask(world, config)
+    task = DenoiserTask(model, config)
     batch = task.maker(0, torch.Generator().manual_seed(0))
     assert batch.steps == 3
     known = batch.condition.mask.bool()
@@ -209,30 +209,30 @@ def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(world,
     assert loss(batch.target + 9 * known) > at_first + 1
 
 
-def test_samplers_of_every_length_asked_for_are_learnt_from(world, latents):
+def test_samplers_of_every_length_asked_for_are_learnt_from(model, latents):
     config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, sampled=1.0, own_steps=(2, 5))
-    maker = DenoiserTask(world, config).maker
+    maker = DenoiserTask(model, config).maker
     assert {maker(number, torch.Generator().manual_seed(0)).steps for number in range(20)} == {2, 5}
 
 
-def test_a_channel_counts_by_what_it_does_to_the_pixels(world, latents):
+def test_a_channel_counts_by_what_it_does_to_the_pixels(model, latents):
     """A decoder that hears nothing of channel 0, and then three times as much of channel 2; it is no linear one."""
-    world, clip = copy.deepcopy(world), load_latent_clip(clip_path(latents, 0))
+    model, clip = copy.deepcopy(model), load_latent_clip(clip_path(latents, 0))
     with torch.no_grad():
-        conv = world.vae.post_quant_conv
+        conv = model.vae.post_quant_conv
         conv.weight[:, 0] = 0
-        before = pixel_weights(world, clip.latents, least=0.01).flatten()
+        before = pixel_weights(model, clip.latents, least=0.01).flatten()
         conv.weight[:, 2] *= 3
-        after = pixel_weights(world, clip.latents, least=0.01).flatten()
+        after = pixel_weights(model, clip.latents, least=0.01).flatten()
     assert before[0] == pytest.approx(0.01)
     assert (before[1:] > 0.05).all()
     assert 1.5 < (after[2] / after[3]) / (before[2] / before[3]) < 4.5
-    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, pixel_weighted=True))
+    task = DenoiserTask(model, DenoiserConfig(latents, batch=1, frames=3, held_out=1, pixel_weighted=True))
     assert torch.equal(task.weights.flatten(), after.clamp_min(0.2))
 
 
 def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
-    world = tiny_world(
+    model = tiny_world(
         channels=8,
         dim_mult=(1, 2, 2),
         temporal_downsample=(True, True),
@@ -242,9 +242,9 @@ def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
         detail_blocks=1,
         prediction="sample",
     )
-    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("detail",)))
+    task = DenoiserTask(model, DenoiserConfig(latents, batch=1, frames=3, held_out=1, train=("detail",)))
     at(task, 0).backward()
-    parts = DenoiserTask.modules(world).values()
+    parts = DenoiserTask.modules(model).values()
     learns = {name for part in parts for name, p in part.named_parameters() if p.requires_grad}
     assert learns
     assert all(name.startswith("detail.") for name in learns)
@@ -252,23 +252,23 @@ def test_only_the_detail_path_learns_when_it_is_asked_alone(latents):
 
 
 def test_what_reads_the_words_may_learn_alone(latents):
-    world = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8)
+    model = tiny_world(channels=8, dim_mult=(1, 2, 2), temporal_downsample=(True, True), stride=8)
     config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, no_text=0.0, train=("words", "text_encoder"))
-    task = DenoiserTask(world, config)
+    task = DenoiserTask(model, config)
     at(task, 0).backward()
-    learns = {name for name, p in world.transformer.named_parameters() if p.requires_grad}
+    learns = {name for name, p in model.transformer.named_parameters() if p.requires_grad}
     assert learns
     assert all("attn2" in name or "norm2" in name or "text_embedder" in name for name in learns)
-    assert not any(p.requires_grad for p in world.memory_branch.parameters())
+    assert not any(p.requires_grad for p in model.memory_branch.parameters())
     assert task.module["words"]["embedder"].linear_2.weight.grad.any()
     assert task.module["text_encoder"].shared.weight.grad.any()
 
 
-def test_chunks_of_glimpses_are_more_and_shorter(world, latents):
-    task = DenoiserTask(world, DenoiserConfig(latents, batch=2, frames=5, held_out=1, apart=1.0, latent_noise=0.0))
+def test_chunks_of_glimpses_are_more_and_shorter(model, latents):
+    task = DenoiserTask(model, DenoiserConfig(latents, batch=2, frames=5, held_out=1, apart=1.0, latent_noise=0.0))
     clips = [load_latent_clip(path) for path in task.maker.paths]
     batch = task.maker(0, torch.Generator().manual_seed(0))
-    assert batch.target.shape[:3] == (3, world.channels, 3)  # 2 chunks of 5 frames are 3 of 3
+    assert batch.target.shape[:3] == (3, model.channels, 3)  # 2 chunks of 5 frames are 3 of 3
 
     def places(latent, among):
         return {(c, f) for c, clip in enumerate(clips) for f, of in enumerate(among(clip)) if torch.equal(of, latent)}
@@ -288,9 +288,9 @@ def test_chunks_of_glimpses_are_more_and_shorter(world, latents):
     assert torch.isfinite(at(task, 0))
 
 
-def test_glimpses_may_be_the_views_of_a_draft(world, latents):
+def test_glimpses_may_be_the_views_of_a_draft(model, latents):
     config = DenoiserConfig(latents, batch=2, frames=5, held_out=1, apart=1.0, drafted=1.0, latent_noise=0.0)
-    task = DenoiserTask(world, config)
+    task = DenoiserTask(model, config)
     clips = [load_latent_clip(path) for path in task.maker.paths]
     for number in range(4):
         batch = task.maker(number, torch.Generator().manual_seed(number))
@@ -302,12 +302,12 @@ def test_glimpses_may_be_the_views_of_a_draft(world, latents):
             )
 
 
-def test_chunks_too_short_for_a_draft_are_refused(world, latents):
+def test_chunks_too_short_for_a_draft_are_refused(model, latents):
     with pytest.raises(InputError, match=r"drafted is 0\.5, but chunks have 2 frames; expected 3 or more"):
-        DenoiserTask(world, DenoiserConfig(latents, frames=2, held_out=1, apart=1.0, drafted=0.5))
+        DenoiserTask(model, DenoiserConfig(latents, frames=2, held_out=1, apart=1.0, drafted=0.5))
 
 
-def test_glimpses_may_lean_to_noise(world, latents, monkeypatch):
+def test_glimpses_may_lean_to_noise(model, latents, monkeypatch):
     """With a shift of their own; other chunks keep that of the configuration."""
     shifts = []
     draw_timesteps = flow.sample_timesteps
@@ -319,24 +319,24 @@ def test_glimpses_may_lean_to_noise(world, latents, monkeypatch):
     monkeypatch.setattr(flow, "sample_timesteps", noted)
     for apart in (1.0, 0.0):
         config = DenoiserConfig(latents, batch=1, frames=3, held_out=1, apart=apart, apart_shift=10.0, shift=2.0)
-        at(DenoiserTask(world, config), 0)
+        at(DenoiserTask(model, config), 0)
     assert shifts == [10.0, 2.0]
 
 
-def test_of_what_is_told_nothing_is_shown(world, latents, tmp_path):
+def test_of_what_is_told_nothing_is_shown(model, latents, tmp_path):
     shutil.copytree(latents, tmp_path / "views")
     config = DenoiserConfig(latents, batch=2, frames=5, held_out=1, told=1.0, views=tmp_path / "views")
-    task = DenoiserTask(world, config)
+    task = DenoiserTask(model, config)
     batch = task.maker(0, torch.Generator().manual_seed(0))
-    assert batch.target.shape[:3] == (5, world.channels, 2)
+    assert batch.target.shape[:3] == (5, model.channels, 2)
     assert not batch.condition.first.any()
     assert not batch.condition.mask.any()
     assert batch.target[:, :, 1].any()
     assert torch.isfinite(at(task, 0))
 
 
-def test_prompts_are_whole_brief_or_nothing(world, latents):
-    task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1, no_text=0.2, brief=0.5))
+def test_prompts_are_whole_brief_or_nothing(model, latents):
+    task = DenoiserTask(model, DenoiserConfig(latents, frames=3, held_out=1, no_text=0.2, brief=0.5))
     caption = "a room with red walls, a blue floor and a green box; dim light"
     told = [task.maker.words(caption, torch.Generator().manual_seed(seed)) for seed in range(200)]
     assert 0.1 < told.count("") / 200 < 0.3
@@ -357,8 +357,8 @@ def test_noisy_depth_is_off_by_about_as_much_as_told():
     assert 0.03 < (noisy.z / 3).log().std() < 0.08
 
 
-def test_the_depth_head_learns(world, latents, tmp_path):
-    task = DepthHeadTask(world.depth_head, DepthHeadConfig(latents, batch=8, held_out=1))
+def test_the_depth_head_learns(model, latents, tmp_path):
+    task = DepthHeadTask(model.depth_head, DepthHeadConfig(latents, batch=8, held_out=1))
     before = task.evaluate()["absrel"]
     fit(task, Schedule(steps=40, warmup=2, muon_lr=0.01, average=0.8), tmp_path)
     assert task.evaluate()["absrel"] < before
@@ -367,38 +367,38 @@ def test_the_depth_head_learns(world, latents, tmp_path):
 def test_in_bfloat16_everything_learns_too(latents):
     """As the bundled model does on a GPU: with a detail path, predicting clean latents."""
     its = {"channels": 8, "dim_mult": (1, 2, 2), "temporal_downsample": (True, True), "stride": 8}
-    world = tiny_world(**its, patch_size=(1, 4, 4), detail_channels=8, detail_blocks=1, prediction="sample")
+    model = tiny_world(**its, patch_size=(1, 4, 4), detail_channels=8, detail_blocks=1, prediction="sample")
     config = DenoiserConfig(latents, batch=2, frames=3, held_out=1)
-    exact, rounded = (at(DenoiserTask(world, replace(config, bf16=bf16)), 1) for bf16 in (False, True))
+    exact, rounded = (at(DenoiserTask(model, replace(config, bf16=bf16)), 1) for bf16 in (False, True))
     torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0)
     assert not torch.equal(rounded, exact)
     rounded.backward()
-    gradients = [p.grad for p in world.memory_branch.detail.leave[-1].parameters()]  # the others wait for it
+    gradients = [p.grad for p in model.memory_branch.detail.leave[-1].parameters()]  # the others wait for it
     assert all(torch.isfinite(g).all() and g.any() for g in gradients)
 
 
-def test_half_of_what_the_depth_head_sees_is_views(world, latents, tmp_path):
+def test_half_of_what_the_depth_head_sees_is_views(model, latents, tmp_path):
     shutil.copytree(latents, tmp_path / "views")
-    task = DepthHeadTask(world, DepthHeadConfig(latents, tmp_path / "views", held_out=1))
+    task = DepthHeadTask(model, DepthHeadConfig(latents, tmp_path / "views", held_out=1))
     assert [len(source) for source in task.maker.sources] == [2, 3]
 
 
-def test_a_sample_may_have_another_memory_and_the_models_own_depth(world, latents):
-    task = DenoiserTask(world, DenoiserConfig(latents, frames=3, held_out=1, no_memory=0.4, pixels=0.5, own_depth=0.5))
+def test_a_sample_may_have_another_memory_and_the_models_own_depth(model, latents):
+    task = DenoiserTask(model, DenoiserConfig(latents, frames=3, held_out=1, no_memory=0.4, pixels=0.5, own_depth=0.5))
     kinds = {type(task.maker.memory(True, torch.Generator().manual_seed(seed))).__name__ for seed in range(40)}
     assert kinds == {"LatentSpatialMemory", "RGBPointMemory", "NoneType"}
     for step in range(4):
         assert torch.isfinite(at(task, step))
 
 
-def test_every_batch_is_the_same_whoever_makes_it(world, clips, latents):
+def test_every_batch_is_the_same_whoever_makes_it(model, clips, latents):
     """To the bit, by a copy as another process gets it; with the autoencoder and the depth head in it, too."""
     config = DenoiserConfig(latents, batch=2, frames=3, held_out=1, no_memory=0.0, pixels=0.5, own_depth=0.5)
     tasks = (
-        DenoiserTask(world, config),
-        DepthHeadTask(world.depth_head, DepthHeadConfig(latents, batch=4, held_out=1)),
-        DecoderTask(world.vae, DecoderConfig(clips, window=5, batch=2, held_out=1)),
-        AutoencoderTask(world.vae, AutoencoderConfig(clips, mix=((1, 32, 2), (5, 32, 1)), held_out=1)),
+        DenoiserTask(model, config),
+        DepthHeadTask(model.depth_head, DepthHeadConfig(latents, batch=4, held_out=1)),
+        DecoderTask(model.vae, DecoderConfig(clips, window=5, batch=2, held_out=1)),
+        AutoencoderTask(model.vae, AutoencoderConfig(clips, mix=((1, 32, 2), (5, 32, 1)), held_out=1)),
     )
     for task in tasks:
         twin = pickle.loads(pickle.dumps(task.maker))
@@ -409,8 +409,8 @@ def test_every_batch_is_the_same_whoever_makes_it(world, clips, latents):
         assert not same(one, other)
 
 
-def test_a_worker_makes_what_this_process_makes(world, latents):
-    task = DenoiserTask(world, DenoiserConfig(latents, batch=1, frames=3, held_out=1, own_depth=0.5))
+def test_a_worker_makes_what_this_process_makes(model, latents):
+    task = DenoiserTask(model, DenoiserConfig(latents, batch=1, frames=3, held_out=1, own_depth=0.5))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker
     try:
@@ -479,10 +479,10 @@ def test_the_device_is_the_gpu_if_there_is_one(monkeypatch):
         torch.set_float32_matmul_precision(before)
 
 
-def test_images_are_encoded_together_as_one_by_one(world):
+def test_images_are_encoded_together_as_one_by_one(model):
     frames = torch.rand(5, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    one_by_one = torch.cat([world.encode(frame[None]) for frame in frames])
-    torch.testing.assert_close(encode_images(world.vae, frames), one_by_one, atol=1e-5, rtol=1e-4)
+    one_by_one = torch.cat([model.encode(frame[None]) for frame in frames])
+    torch.testing.assert_close(encode_images(model.vae, frames), one_by_one, atol=1e-5, rtol=1e-4)
 
 
 def test_a_clip_of_another_kind_is_not_taken_for_latents(tmp_path):

@@ -279,7 +279,7 @@ class EvaluateSynthetic(Walking):
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/synthetic")
     """Results, one folder per world; run again to go on where it stopped."""
-    worlds: int = 20
+    scenes: int = 20
     """How many worlds."""
     chunks: int = 4
     """Length of each walk in chunks of the model."""
@@ -311,7 +311,7 @@ class EvaluateUnseen(Walking):
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/unseen")
     """Results, one folder per world; run again to go on where it stopped."""
-    worlds: int = 12
+    scenes: int = 12
     """How many worlds."""
     chunks: int = 2
     """Length of each walk in chunks of the model."""
@@ -335,7 +335,7 @@ class EvaluatePrompted(Walking):
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/prompted")
     """Results, one folder per world; run again to go on where it stopped."""
-    worlds: int = 12
+    scenes: int = 12
     """How many worlds; each has a next room and is walked once per colour."""
     seed: int = 0
     """Which worlds: 1,000 per seed, 0 to 999, never trained on."""

@@ -8,8 +8,8 @@ from rich.console import Console
 from mirage.cli.arguments import BenchEfficiency
 from mirage.cli.terminal import Result, peak_memory, progress
 from mirage.errors import InputError
-from mirage.evaluation import efficiency
 from mirage.evaluation.report import markdown_table
+from mirage.evaluation.speed import efficiency
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.models.codec import StreamDecoder, StreamEncoder
@@ -37,10 +37,10 @@ def run(asked: BenchEfficiency) -> Result:
 
 
 def _walk(asked: BenchEfficiency) -> dict[str, Any]:
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("measuring", total=asked.chunks + 1) as show:
         return efficiency.run_efficiency(
-            world,
+            model,
             memories=asked.memories,
             chunks=asked.chunks,
             steps=asked.steps,

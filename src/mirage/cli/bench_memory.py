@@ -5,10 +5,10 @@ from typing import Any
 from mirage.cli.arguments import BenchMemory
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
+from mirage.evaluation.speed import memory_speed
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.formats.picture import plot_lines
-from mirage.memory import bench
 
 
 def run(asked: BenchMemory) -> Result:
@@ -17,8 +17,8 @@ def run(asked: BenchMemory) -> Result:
         raise InputError(f"--points {asked.points} --repeats {asked.repeats}: expected numbers above 0")
     if asked.plot is not None:
         check_writable(asked.plot)
-    measured = bench.run(asked.points, repeats=asked.repeats)
-    print(bench.table(measured))
+    measured = memory_speed.run(asked.points, repeats=asked.repeats)
+    print(memory_speed.table(measured))
     if asked.plot is not None:
         save_image(asked.plot, _plot(measured["read"]))
         print(f"wrote {asked.plot}")

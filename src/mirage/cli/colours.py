@@ -31,16 +31,16 @@ def false_colours(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def true_colours(memory: LatentSpatialMemory, world: "WorldModel") -> Tensor:
+def true_colours(memory: LatentSpatialMemory, model: "WorldModel") -> Tensor:
     """[N,3] in [0, 1]: the linear map from latents to mean colour that fits best what the decoder makes of the memory,
     seen from its own cameras. Approximate: a latent holds more than its mean colour."""
     cameras = memory.cameras
     chosen = torch.linspace(0, len(cameras) - 1, min(VIEWS, len(cameras))).round().long()
-    grid = (world.size[0] // world.stride, world.size[1] // world.stride)
+    grid = (model.size[0] // model.stride, model.size[1] // model.stride)
     known, seen = [], []
     for camera in chosen.tolist():
         readout = memory.read(cameras[camera : camera + 1], grid)
-        colour = avg_pool2d(world.decode(readout.latents.to(world.vae.dtype)), world.stride)
+        colour = avg_pool2d(model.decode(readout.latents.to(model.vae.dtype)), model.stride)
         mask = readout.mask.flatten()
         known.append(rearrange(readout.latents, "t c h w -> (t h w) c").float()[mask])
         seen.append(rearrange(colour, "t c h w -> (t h w) c").float()[mask])

@@ -14,7 +14,7 @@ def run(asked: Convert) -> Result:
         raise InputError(f"no checkpoint at {asked.source}: no such file or folder")
     import torch
 
-    from mirage.models.convert import convert
+    from mirage.models.files.convert import convert
 
     dtype = None if asked.dtype == "stored" else getattr(torch, asked.dtype)
     with progress("converting", total=1.0) as show:

@@ -24,7 +24,7 @@ from mirage.memory.protocol import NoMemory
 from mirage.models.world import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.session import Settings
-from mirage.worlds import HELD_OUT, World
+from mirage.scenes import HELD_OUT, Scene
 
 
 def run(asked: Demo) -> Result:
@@ -40,7 +40,7 @@ def run(asked: Demo) -> Result:
     asked.out.mkdir(parents=True, exist_ok=True)
     check_writable(asked.out / "demo.png")
 
-    scene = World.sample(asked.seed)
+    scene = Scene.sample(asked.seed)
     path = scene.path(asked.walk, 1 + asked.chunks * (model.chunk_frames - 1), seed=asked.seed)
     truth, back = scene.render(path, model.size).rgb, returned(path)
     print(f"world {asked.seed}, {len(path)} frames: {scene.caption}")

@@ -67,7 +67,7 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     memories = asked.memories or tuple(m for m in synthetic.SyntheticOptions.memories if m in synthetic.VARIANTS)
     options = synthetic.SyntheticOptions(
         out=asked.out,
-        worlds=asked.worlds,
+        scenes=asked.scenes,
         chunks=asked.chunks,
         seed=asked.seed,
         memories=memories,
@@ -78,10 +78,10 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     )
     synthetic.check(options)
     synthetic.check_variants(options.memories)
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
-    with progress("evaluating", total=asked.worlds) as show:
+    model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    with progress("evaluating", total=asked.scenes) as show:
         return synthetic.run_synthetic(
-            world, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
+            model, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
         )
 
 
@@ -92,7 +92,7 @@ def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
     defaults = unseen.UnseenOptions
     options = defaults(
         out=asked.out,
-        worlds=asked.worlds,
+        scenes=asked.scenes,
         chunks=asked.chunks,
         seed=asked.seed,
         memories=asked.memories or defaults.memories,
@@ -102,10 +102,10 @@ def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
     )
     unseen.check(options)
     synthetic.check_variants(options.memories)
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
-    with progress("evaluating", total=asked.worlds) as show:
+    model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    with progress("evaluating", total=asked.scenes) as show:
         return unseen.run_unseen(
-            world, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
+            model, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
         )
 
 
@@ -114,13 +114,13 @@ def _prompted(asked: EvaluatePrompted) -> dict[str, Any]:
     from mirage.models.world import load_world_model
 
     options = prompted.PromptedOptions(
-        out=asked.out, worlds=asked.worlds, seed=asked.seed, colours=asked.colours, model=_model(asked)
+        out=asked.out, scenes=asked.scenes, seed=asked.seed, colours=asked.colours, model=_model(asked)
     )
     prompted.check(options)
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
-    with progress("evaluating", total=asked.worlds) as show:
+    model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    with progress("evaluating", total=asked.scenes) as show:
         return prompted.run_prompted(
-            world, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
+            model, options, steps=asked.steps, progress=lambda name, number, of: show(number - 1, name)
         )
 
 
@@ -147,9 +147,9 @@ def _real(asked: EvaluateReal) -> dict[str, Any]:
         frames=asked.frames, out=asked.out, gaps=asked.gaps, pairs=asked.pairs, model=asked.model
     )
     scenes7.check(options)
-    world = load_world_model(asked.model)
+    model = load_world_model(asked.model)
     with progress("evaluating", total=len(asked.gaps) * asked.pairs) as show:
-        return scenes7.run_real(world, options, progress=lambda name, number, of: show(number - 1, name))
+        return scenes7.run_real(model, options, progress=lambda name, number, of: show(number - 1, name))
 
 
 def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
     tasks = re10k.tasks_of(options)
     generate = None
     if asked.generated is None:
-        world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
-        options, generate = replace(options, size=asked.size or world.size), _generator(world, asked)
+        model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+        options, generate = replace(options, size=asked.size or model.size), _generator(model, asked)
     elif asked.size is not None:
         options = replace(options, size=asked.size)
     with progress("evaluating", total=len(tasks)) as show:
@@ -198,23 +198,23 @@ def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
         model=_made_by(asked),
     )
     count = len(worldscore.check(options))
-    world = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
+    model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("evaluating", total=count) as show:
         return worldscore.run_worldscore(
-            replace(options, size=world.size),
-            _generator(world, asked),
+            replace(options, size=model.size),
+            _generator(model, asked),
             progress=lambda name, number, of: show(number - 1, name),
         )
 
 
-def _generator(world: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
+def _generator(model: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
     from mirage.evaluation import walk
     from mirage.rollout.memories import make_memory
     from mirage.rollout.session import Settings
 
     return walk.generator(
-        world,
-        memory=lambda world: make_memory(asked.memory, world),
+        model,
+        memory=lambda model: make_memory(asked.memory, model),
         settings=Settings(steps=asked.steps),
         seed=asked.seed,
     )

@@ -30,13 +30,13 @@ def run(asked: Export) -> Result:
         else:
             from mirage.models.world import load_world_model  # heavy, and needed for true colours alone
 
-            world = load_world_model(asked.model)
-            if world.channels != memory.channels:
+            model = load_world_model(asked.model)
+            if model.channels != memory.channels:
                 raise InputError(
-                    f"--model {asked.model} has {world.channels} latent channels and the world "
+                    f"--model {asked.model} has {model.channels} latent channels and the world "
                     f"{memory.channels}; expected the model that made it"
                 )
-            colours = true_colours(memory, world)
+            colours = true_colours(memory, model)
         save_ply(
             asked.ply,
             Points(

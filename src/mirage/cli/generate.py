@@ -33,8 +33,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
 from mirage.memory.policy import MOST_BYTES
-from mirage.models.offload import check_offload
-from mirage.models.quantize import check_quantize
+from mirage.models.fitting.offload import check_offload
+from mirage.models.fitting.quantize import check_quantize
 from mirage.models.world import WorldModel, load_world_model
 from mirage.rollout import Chunk, Session
 from mirage.rollout.estimators import check_estimator, make_estimator
@@ -61,7 +61,7 @@ def run(asked: Generate) -> Result:
     prompts = None if asked.prompts is None else load_prompts(asked.prompts)
     video = VideoWriter(asked.out, fps=asked.fps)
     start = None if asked.world else _start(asked)
-    world = load_world_model(
+    model = load_world_model(
         asked.model,
         branch=asked.branch,
         lora=asked.lora,
@@ -71,13 +71,13 @@ def run(asked: Generate) -> Result:
         tile=asked.tile,
     )
     loaded = time.perf_counter()
-    conditioning = _prepared(asked, world)
+    conditioning = _prepared(asked, model)
     estimator = make_estimator(asked.depth_model, device=device)
     named = _named(asked, device)
     session, path, first = (
-        _continued(asked, world, estimator, named) if start is None else _begun(asked, start, world, estimator, named)
+        _continued(asked, model, estimator, named) if start is None else _begun(asked, start, model, estimator, named)
     )
-    by_chunk = prompts.by_chunk(len(path), world.chunk_frames) if prompts else {}
+    by_chunk = prompts.by_chunk(len(path), model.chunk_frames) if prompts else {}
     prompt, begun = session.prompt, time.perf_counter()
 
     chunks: list[dict[str, Any]] = []
@@ -127,7 +127,7 @@ def run(asked: Generate) -> Result:
             "flow_shift": session.settings.flow_shift,
             "conditioning": conditioning,
             "cache": asked.cache,
-            "steps": session.settings.steps or world.default_steps,
+            "steps": session.settings.steps or model.default_steps,
             "draft": asked.draft,
             "noise_scale": session.settings.noise_scale,
             "memory": asked.memory,
@@ -138,7 +138,7 @@ def run(asked: Generate) -> Result:
             "offload": asked.offload,
             "quantize": asked.quantize,
             "tile": asked.tile,
-            "size": list(world.size),
+            "size": list(model.size),
             "frames": video.frames,
             "fps": asked.fps,
             "stopped": stopped,
@@ -179,8 +179,8 @@ def walk(
     session: Session, path: Camera, *, prompts: Mapping[int, str] = MappingProxyType({}), what: str = "walking"
 ) -> Iterator[Chunk]:
     """`session.follow(path)` with a progress bar; on a GPU chunks come decoded, which ran beside the next one."""
-    count = len(list(windows(len(path), session.world.chunk_frames)))
-    steps = session.settings.steps or session.world.default_steps
+    count = len(list(windows(len(path), session.model.chunk_frames)))
+    steps = session.settings.steps or session.model.default_steps
     with progress(what, total=count) as show:
         done = 0
 
@@ -194,7 +194,7 @@ def walk(
                 show(done, f"chunk {min(done + 1, count)} of {count}")
                 yield chunk
 
-        yield from overlapped(made(), device=session.world.runs_on) if overlaps(session.world) else made()
+        yield from overlapped(made(), device=session.model.runs_on) if overlaps(session.model) else made()
 
 
 def pictures(frames: Tensor, chosen: Collection[int], *, first: int) -> list[Tensor]:
@@ -282,7 +282,7 @@ def _check(asked: Generate) -> torch.device:
             raise InputError(f"--{name.replace('_', '-')} is for a new world; a saved one (--world) has its own")
     check_estimator(asked.depth_model)
     if asked.moving is not None:
-        from mirage.models.moving import check_moving
+        from mirage.models.others.moving import check_moving
 
         check_moving(asked.moving)
         if asked.static_mask is not None:
@@ -330,15 +330,15 @@ def _check(asked: Generate) -> torch.device:
     return device
 
 
-def _prepared(asked: Generate, world: WorldModel) -> str:
+def _prepared(asked: Generate, model: WorldModel) -> str:
     """The model made to run as asked; how the memory will enter."""
-    conditioning = world.conditioning(asked.conditioning)
+    conditioning = model.conditioning(asked.conditioning)
     if asked.cache is not None:
         if conditioning == "branch":
             raise InputError(BRANCH_CACHED)
-        world.cache_steps(asked.cache)
+        model.cache_steps(asked.cache)
     if asked.compile:
-        world.compile_blocks()
+        model.compile_blocks()
     return conditioning
 
 
@@ -372,7 +372,7 @@ def _named(asked: Generate, device: torch.device) -> Segmenter | None:
     """What finds the things of --moving."""
     if asked.moving is None:
         return None
-    from mirage.models.moving import SAM3, load_moving
+    from mirage.models.others.moving import SAM3, load_moving
 
     return load_moving(asked.moving, segmenter=asked.segmenter or SAM3, device=device)
 
@@ -394,20 +394,20 @@ def _path(asked: Generate, camera: Camera) -> Camera:
 
 
 def _begun(
-    asked: Generate, start: _Start, world: WorldModel, estimator: FromFrames | None, named: Segmenter | None
+    asked: Generate, start: _Start, model: WorldModel, estimator: FromFrames | None, named: Segmenter | None
 ) -> tuple[Session, Camera, Tensor | None]:
     """A new session, its path, and the image as the video's first frame."""
-    image, path = fit_image(start.image, start.path, world.size)
+    image, path = fit_image(start.image, start.path, model.size)
     policy = MemoryPolicy(max_bytes=parse_bytes(asked.memory_budget)) if asked.memory_budget else None
     session = Session(
-        world,
+        model,
         image,
         camera=path[0],
         prompt=asked.prompt or "",
         policy=policy,
         seed=asked.seed or 0,
-        depth=estimator if start.depth is None else cut_depth(start.depth, world.size),
-        memory=None if asked.memory == "latent" else make_memory(asked.memory, world),
+        depth=estimator if start.depth is None else cut_depth(start.depth, model.size),
+        memory=None if asked.memory == "latent" else make_memory(asked.memory, model),
         settings=_settings(asked, Settings()),
         moving=start.moving or named,
     )
@@ -415,11 +415,11 @@ def _begun(
 
 
 def _continued(
-    asked: Generate, world: WorldModel, estimator: FromFrames | None, named: Segmenter | None
+    asked: Generate, model: WorldModel, estimator: FromFrames | None, named: Segmenter | None
 ) -> tuple[Session, Camera, Tensor | None]:
     """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
     assert asked.world is not None
-    session = Session.load(asked.world, world, depth=estimator)
+    session = Session.load(asked.world, model, depth=estimator)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
     session.moving = named or _painted(asked, frames=len(path) - 1, start=STRIDE * int(session.history.number[-1]) + 1)
     if asked.prompt is not None:

@@ -18,9 +18,9 @@ from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
 from mirage.memory.points import PAGE, Points
-from mirage.models.budget import Budget, budget
-from mirage.models.offload import Offload
-from mirage.models.quantize import Quantize
+from mirage.models.fitting.budget import Budget, budget
+from mirage.models.fitting.offload import Offload
+from mirage.models.fitting.quantize import Quantize
 from mirage.rollout.schedule import STRIDE, windows
 from mirage.rollout.session import Settings
 

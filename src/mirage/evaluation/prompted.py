@@ -25,14 +25,22 @@ from mirage.errors import InputError
 from mirage.evaluation.metrics import hue_distance, psnr
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
-from mirage.evaluation.synthetic import SEEDS, VARIANTS, MakeSession, Scene, check_draw, seen_pixels, session_maker
+from mirage.evaluation.synthetic import (
+    SEEDS,
+    VARIANTS,
+    GroundTruth,
+    MakeSession,
+    check_draw,
+    seen_pixels,
+    session_maker,
+)
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.models.world import WorldModel
 from mirage.rollout.schedule import STRIDE
-from mirage.worlds import World
-from mirage.worlds.doors import has_door, repainted, turn_to_door, walls_of_next_room
-from mirage.worlds.words import COLOURS
+from mirage.scenes import Scene
+from mirage.scenes.doors import has_door, repainted, turn_to_door, walls_of_next_room
+from mirage.scenes.words import COLOURS
 
 CHUNKS = 2
 MEMORY = "latent"
@@ -44,7 +52,7 @@ class PromptedOptions:
     `size` (H, W), `grid` (h, w) and `chunk_frames` are the model's."""
 
     out: Path
-    worlds: int = 12
+    scenes: int = 12
     seed: int = 0
     colours: tuple[str, ...] = ("red", "yellow", "green", "blue")
     size: tuple[int, int] = (192, 256)
@@ -54,22 +62,22 @@ class PromptedOptions:
 
 
 def run_prompted(
-    world: WorldModel,
+    model: WorldModel,
     options: PromptedOptions,
     *,
     steps: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """`evaluate_prompted` for a world model, at its own size and chunk length, with its latent memory."""
-    size = world.size
+    size = model.size
     options = replace(
         options,
         size=size,
-        grid=(size[0] // world.stride, size[1] // world.stride),
-        chunk_frames=world.chunk_frames,
-        model=f"{options.model} steps={steps or world.default_steps}",
+        grid=(size[0] // model.stride, size[1] // model.stride),
+        chunk_frames=model.chunk_frames,
+        model=f"{options.model} steps={steps or model.default_steps}",
     )
-    make = session_maker(world, (MEMORY,), steps=steps, variants=VARIANTS)
+    make = session_maker(model, (MEMORY,), steps=steps, variants=VARIANTS)
     return evaluate_prompted(make, options, progress=progress)
 
 
@@ -89,7 +97,7 @@ def evaluate_prompted(
 
     def work(seed: int) -> Callable[[Path], dict[str, Any]]:
         return lambda folder: score_prompted(
-            World.sample(seed),
+            Scene.sample(seed),
             make_session,
             options.colours,
             frames=frames,
@@ -99,11 +107,11 @@ def evaluate_prompted(
         )
 
     tasks, seed = [], options.seed * SEEDS
-    while len(tasks) < options.worlds:
-        if has_door(World.sample(seed)):
-            tasks.append(Task(f"world-{seed:06d}", work(seed)))
+    while len(tasks) < options.scenes:
+        if has_door(Scene.sample(seed)):
+            tasks.append(Task(f"scene-{seed:06d}", work(seed)))
         seed += 1
-    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds")}
+    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "scenes")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     summary = summarise(list(outcome.results.values()), options.colours)
     return write_results(
@@ -116,7 +124,7 @@ def evaluate_prompted(
 
 
 def score_prompted(
-    world: World,
+    scene: Scene,
     make_session: MakeSession,
     colours: Sequence[str],
     *,
@@ -126,28 +134,28 @@ def score_prompted(
     folder: Path,
 ) -> dict[str, Any]:
     """One world's walks, the answer of each, and how much each pair of them differs."""
-    path, walls = turn_to_door(world, frames), walls_of_next_room(world)
-    scene = Scene.of(world, "turn_to_door", path, size=size)
-    kept = pad(seen_pixels(scene, grid, chunk_frames=frames), (0, 0, 0, 0, 1, 0))  # by the first image, for it is one
-    wall = torch.isin(world.render(path, size).surface, walls.int()) & ~kept  # chunk that has nothing before it
+    path, walls = turn_to_door(scene, frames), walls_of_next_room(scene)
+    truth = GroundTruth.of(scene, "turn_to_door", path, size=size)
+    kept = pad(seen_pixels(truth, grid, chunk_frames=frames), (0, 0, 0, 0, 1, 0))  # by the first image, for it is one
+    wall = torch.isin(scene.render(path, size).surface, walls.int()) & ~kept  # chunk that has nothing before it
     wall[0] = False
     if float(wall.float().mean()) < 0.01:
-        raise InputError(f"world {world.seed} hides the next room's walls from this path; expected them in view")
+        raise InputError(f"scene {scene.seed} hides the next room's walls from this path; expected them in view")
     true, made = {}, {}
     for colour in colours:
-        true[colour] = repainted(world, walls, colour).render(path, size).rgb
-        asked = replace(scene, caption=prompt(world.caption, colour))
+        true[colour] = repainted(scene, walls, colour).render(path, size).rgb
+        asked = replace(truth, caption=prompt(scene.caption, colour))
         made[colour] = torch.cat([chunk.frames.float().cpu() for chunk in make_session(MEMORY, asked).follow(path)])
     rows = {
         f"{what} {colour}": videos[colour]
         for colour in colours
         for what, videos in (("true", true), ("asked for", made))
     }
-    save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {world.seed}: the next room's walls"))
+    save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"scene {scene.seed}: the next room's walls"))
     turns = {colour: wall_hues(made[colour], true, wall) for colour in colours}
     pairs = list(combinations(colours, 2))
     return {
-        "seed": world.seed,
+        "seed": scene.seed,
         "walls": float(wall.float().mean()),
         "turns": turns,
         "answers": {colour: answer(turns[colour]) for colour in colours},
@@ -276,7 +284,7 @@ def _between(a: Tensor, b: Tensor, mask: Tensor) -> float:
 
 def check(options: PromptedOptions) -> None:
     """`InputError` where the request cannot be met."""
-    check_draw(options.worlds, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
+    check_draw(options.scenes, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
     if len(set(options.colours)) < 2 or not set(options.colours) <= set(COLOURS):
         raise InputError(f"colours are two or more of {', '.join(COLOURS)}; got {' '.join(options.colours)!r}")
     if (options.chunk_frames - 1) % STRIDE:

@@ -229,7 +229,7 @@ def score_families(
         appearance["-lpips"] = lambda a, b: (-net(a, b)).tolist()
     families = {APPEARANCE: appearance}
     if dino is not None:
-        from mirage.models.scene_features import SceneFeatures  # slow to import, needed by few
+        from mirage.models.others.scene_features import SceneFeatures  # slow to import, needed by few
 
         scene = SceneFeatures.load(dino)
         families[SCENE] = {"dino": lambda a, b: scene.alike(a, b).tolist()}

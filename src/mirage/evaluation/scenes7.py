@@ -26,7 +26,7 @@ from mirage.formats.image import fit_image, load_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.memory.rgb import RGBPointMemory, filled
+from mirage.memory.baselines.rgb import RGBPointMemory, filled
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import make_memory
 
@@ -56,7 +56,7 @@ class View:
 
 
 def run_real(
-    world: WorldModel, options: RealOptions, *, progress: Callable[[str, int, int], None] | None = None
+    model: WorldModel, options: RealOptions, *, progress: Callable[[str, int, int], None] | None = None
 ) -> dict[str, Any]:
     """Every pair; writes results.json, report.md and a contact sheet per pair.
 
@@ -68,8 +68,8 @@ def run_real(
 
     def work(a: int, b: int) -> Callable[[Path], dict[str, Any]]:
         def pair(folder: Path) -> dict[str, Any]:
-            first, second = (load_view(options.frames, n, cameras[numbers.index(n)], world.size) for n in (a, b))
-            return {"gap": b - a, **carried(world, first, second, options.memories, folder=folder)}
+            first, second = (load_view(options.frames, n, cameras[numbers.index(n)], model.size) for n in (a, b))
+            return {"gap": b - a, **carried(model, first, second, options.memories, folder=folder)}
 
         return pair
 
@@ -108,7 +108,7 @@ def run_real(
 
 
 def carried(
-    world: WorldModel, a: View, b: View, memories: Sequence[str], *, folder: Path | None = None
+    model: WorldModel, a: View, b: View, memories: Sequence[str], *, folder: Path | None = None
 ) -> dict[str, Any]:
     """View `a` through each memory to the camera of `b`: {"scores": {NAME: {psnr, ssim, coverage}}}.
 
@@ -116,19 +116,19 @@ def carried(
     Latent cells that nothing covers are filled from around them before decoding, as pixels are; they are not scored,
     but a decoder sees across their edges.
     """
-    latents = world.encode(a.image[None])
+    latents = model.encode(a.image[None])
     grid = (latents.shape[-2], latents.shape[-1])
     seen: dict[str, tuple[Tensor, Tensor]] = {}
     for name in memories:
-        memory = make_memory(name, world)
+        memory = make_memory(name, model)
         depth = a.depth if isinstance(memory, RGBPointMemory) else a.depth.resized(grid)
         memory.write(latents, depth[None], a.camera[None])
         readout = memory.read(b.camera[None], grid)
-        picture = world.decode(filled(readout.latents, readout.mask))[0].float().cpu()
-        covered = repeat(readout.mask[0].cpu(), "h w -> (h a) (w b)", a=world.stride, b=world.stride)
+        picture = model.decode(filled(readout.latents, readout.mask))[0].float().cpu()
+        covered = repeat(readout.mask[0].cpu(), "h w -> (h a) (w b)", a=model.stride, b=model.stride)
         seen[name] = picture, covered
     region = seen[memories[0]][1]
-    seen[CEILING] = world.decode(world.encode(b.image[None]))[0].float().cpu(), region
+    seen[CEILING] = model.decode(model.encode(b.image[None]))[0].float().cpu(), region
     seen[STILL] = a.image, region
     if folder is not None:
         shown = [

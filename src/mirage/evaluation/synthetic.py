@@ -45,7 +45,7 @@ from mirage.models.world import WorldModel
 from mirage.rollout.memories import MEMORIES, latent_memory
 from mirage.rollout.schedule import STRIDE
 from mirage.rollout.session import Session, Settings
-from mirage.worlds import EVERY_KIND, HELD_OUT, World
+from mirage.scenes import EVERY_KIND, HELD_OUT, Scene
 
 CEILING = "autoencoder"
 BASELINE = "none"
@@ -59,7 +59,7 @@ class SyntheticOptions:
     (frames, cameras), to be scored by `evaluation.revisit`."""
 
     out: Path
-    worlds: int = 20
+    scenes: int = 20
     chunks: int = 4
     seed: int = 0
     memories: tuple[str, ...] = ("latent", "rgb", "frames", "none")
@@ -72,7 +72,7 @@ class SyntheticOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class GroundTruth:
     """A walk as it truly is: `frames` [F,3,H,W] in [0, 1], `depth` [1+T,H,W] of frames 0, 4, 8, ..., `path` [F]."""
 
     seed: int
@@ -83,18 +83,18 @@ class Scene:
     path: Camera
 
     @classmethod
-    def sample(cls, seed: int, kind: str, *, frames: int, size: tuple[int, int], moving: bool = False) -> "Scene":
+    def sample(cls, seed: int, kind: str, *, frames: int, size: tuple[int, int], moving: bool = False) -> "GroundTruth":
         """The scene of a held-out seed."""
         if not 0 <= seed < HELD_OUT:
-            raise InputError(f"evaluation worlds have seeds 0 to {HELD_OUT - 1}, never trained on; got {seed}")
-        world = World.sample(seed, moving=moving)
-        return cls.of(world, kind, world.path(kind, frames, seed=seed), size=size)
+            raise InputError(f"held-out scenes have seeds 0 to {HELD_OUT - 1}, never trained on; got {seed}")
+        scene = Scene.sample(seed, moving=moving)
+        return cls.of(scene, kind, scene.path(kind, frames, seed=seed), size=size)
 
     @classmethod
-    def of(cls, world: World, kind: str, path: Camera, *, size: tuple[int, int]) -> "Scene":
+    def of(cls, scene: Scene, kind: str, path: Camera, *, size: tuple[int, int]) -> "GroundTruth":
         """A world as it is seen along a path."""
-        view = world.render(path, size)
-        return cls(world.seed, kind, world.caption, view.rgb, view.depth[::STRIDE], path)
+        view = scene.render(path, size)
+        return cls(scene.seed, kind, scene.caption, view.rgb, view.depth[::STRIDE], path)
 
 
 class Step(Protocol):
@@ -116,7 +116,7 @@ class Walker(Protocol):
     def follow(self, path: Camera) -> Iterable[Step]: ...
 
 
-MakeSession = Callable[[str, Scene], Walker]
+MakeSession = Callable[[str, GroundTruth], Walker]
 """The name of a memory and a scene -> a session that stands at the scene's first camera."""
 
 
@@ -132,7 +132,7 @@ class Variant:
 
 
 def _latent(**choices: Any) -> Callable[[WorldModel], SpatialMemory]:
-    return lambda world: latent_memory(world, MemoryPolicy(**choices))
+    return lambda model: latent_memory(model, MemoryPolicy(**choices))
 
 
 VARIANTS: dict[str, Variant] = {
@@ -156,7 +156,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def run_synthetic(
-    world: WorldModel,
+    model: WorldModel,
     options: SyntheticOptions,
     *,
     steps: int | None = None,
@@ -164,54 +164,54 @@ def run_synthetic(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """`evaluate_synthetic` for a world model, at its own size and chunk length."""
-    make = session_maker(world, options.memories, steps=steps, variants=variants)
+    make = session_maker(model, options.memories, steps=steps, variants=variants)
 
     def through(frames: Tensor) -> Tensor:
-        return world.decode(world.encode(frames)).float().cpu()
+        return model.decode(model.encode(frames)).float().cpu()
 
     options = replace(
         options,
-        size=world.size,
-        chunk_frames=world.chunk_frames,
-        model=f"{options.model} steps={steps or world.default_steps}",
+        size=model.size,
+        chunk_frames=model.chunk_frames,
+        model=f"{options.model} steps={steps or model.default_steps}",
     )
     return evaluate_synthetic(make, options, codec=through, progress=progress)
 
 
 def session_maker(
-    world: WorldModel, names: Sequence[str], *, steps: int | None = None, variants: Mapping[str, Variant] = VARIANTS
-) -> Callable[[str, Scene], Session]:
+    model: WorldModel, names: Sequence[str], *, steps: int | None = None, variants: Mapping[str, Variant] = VARIANTS
+) -> Callable[[str, GroundTruth], Session]:
     """Sessions by the `names` of their variants; a name that there is not is an `InputError`."""
     check_variants(names, variants)
-    blind = world.without_rays() if not all(variants[name].rays for name in names) else world
+    blind = model.without_rays() if not all(variants[name].rays for name in names) else model
 
-    def make(name: str, scene: Scene) -> Session:
+    def make(name: str, truth: GroundTruth) -> Session:
         variant = variants[name]
         return Session(
-            world if variant.rays else blind,
-            scene.frames[0],
-            camera=scene.path[0],
-            prompt=scene.caption,
-            depth=_true_depth(scene, variant),
-            memory=variant.memory(world),
+            model if variant.rays else blind,
+            truth.frames[0],
+            camera=truth.path[0],
+            prompt=truth.caption,
+            depth=_true_depth(truth, variant),
+            memory=variant.memory(model),
             settings=replace(variant.settings, steps=steps),
-            seed=scene.seed,
+            seed=truth.seed,
         )
 
     return make
 
 
-def _true_depth(scene: Scene, variant: Variant) -> DepthMap | FromFrames | None:
+def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames | None:
     """What a session is told about depth."""
 
     def look_up(frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
-        return scene.depth[number // STRIDE]
+        return truth.depth[number // STRIDE]
 
     match variant.true_depth:
         case "none":
             return None
         case "first":
-            return scene.depth[0]
+            return truth.depth[0]
         case "every":
             return FromFrames(look_up)
 
@@ -237,9 +237,9 @@ def evaluate_synthetic(
 
     def work(seed: int, kind: str) -> Callable[[Path], dict[str, Any]]:
         def walk(folder: Path) -> dict[str, Any]:
-            scene = Scene.sample(seed, kind, frames=frames, size=options.size, moving=options.moving)
+            truth = GroundTruth.sample(seed, kind, frames=frames, size=options.size, moving=options.moving)
             return score_scene(
-                scene,
+                truth,
                 make_session,
                 options.memories,
                 chunk_frames=options.chunk_frames,
@@ -251,17 +251,17 @@ def evaluate_synthetic(
         return walk
 
     tasks = []
-    for number in range(options.worlds):
+    for number in range(options.scenes):
         seed, kind = options.seed * SEEDS + number, options.kinds[number % len(options.kinds)]
-        tasks.append(Task(f"world-{seed:06d}-{kind}", work(seed, kind)))
-    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds", "keep")}
+        tasks.append(Task(f"scene-{seed:06d}-{kind}", work(seed, kind)))
+    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "scenes", "keep")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     summary = summarise(list(outcome.results.values()), options.memories)
     return write_results(
         options.out,
         outcome,
         summary,
-        title="Synthetic worlds",
+        title="Synthetic scenes",
         tables={
             "Return and seen regions": synthetic_table(summary),
             "By chunk": _chunk_table(summary),
@@ -271,7 +271,7 @@ def evaluate_synthetic(
 
 
 def score_scene(
-    scene: Scene,
+    truth: GroundTruth,
     make_session: MakeSession,
     memories: Sequence[str],
     *,
@@ -282,48 +282,48 @@ def score_scene(
 ) -> dict[str, Any]:
     """Every memory's walk through one scene, the controls (made from the first memory's walk) and the ceiling.
     `folder`: where a contact sheet is left, and with `keep` a rollout per memory."""
-    walks = {name: list(make_session(name, scene).follow(scene.path)) for name in memories}
+    walks = {name: list(make_session(name, truth).follow(truth.path)) for name in memories}
     videos = {name: torch.cat([chunk.frames.float().cpu() for chunk in chunks]) for name, chunks in walks.items()}
     for name, video in videos.items():
-        if video.shape != scene.frames.shape:
-            raise ValueError(f"{name} made frames {list(video.shape)} of a walk of {list(scene.frames.shape)}")
+        if video.shape != truth.frames.shape:
+            raise ValueError(f"{name} made frames {list(video.shape)} of a walk of {list(truth.frames.shape)}")
     mask = walks[memories[0]][0].readout.mask
-    seen = seen_pixels(scene, (mask.shape[-2], mask.shape[-1]), chunk_frames=chunk_frames)
+    seen = seen_pixels(truth, (mask.shape[-2], mask.shape[-1]), chunk_frames=chunk_frames)
     others = dict(controls(videos[memories[0]]))
     if codec is not None:
-        others[CEILING] = codec(scene.frames)
+        others[CEILING] = codec(truth.frames)
     if folder is not None:
-        rows = {"true": scene.frames, **videos, **others}
-        save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
+        rows = {"true": truth.frames, **videos, **others}
+        save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"scene {truth.seed}, {truth.kind}"))
     if folder is not None and keep:
         for name, video in videos.items():
             known = torch.cat([chunk.readout.mask.cpu() for chunk in walks[name]])
-            save_rollout(folder / name.replace(", ", "-").replace(" ", "-"), video, scene.path, known=known)
+            save_rollout(folder / name.replace(", ", "-").replace(" ", "-"), video, truth.path, known=known)
     scores = {
-        name: {**score_video(scene, video, seen, chunk_frames=chunk_frames), **_state(scene, walks[name])}
+        name: {**score_video(truth, video, seen, chunk_frames=chunk_frames), **_state(truth, walks[name])}
         for name, video in videos.items()
     }
     return {
-        "seed": scene.seed,
-        "kind": scene.kind,
-        "caption": scene.caption,
+        "seed": truth.seed,
+        "kind": truth.kind,
+        "caption": truth.caption,
         "seen": float(seen.float().mean()),
         "memories": scores,
-        "others": {name: score_video(scene, video, seen, chunk_frames=chunk_frames) for name, video in others.items()},
+        "others": {name: score_video(truth, video, seen, chunk_frames=chunk_frames) for name, video in others.items()},
     }
 
 
-def score_video(scene: Scene, video: Tensor, seen: Tensor, *, chunk_frames: int) -> dict[str, Any]:
+def score_video(truth: GroundTruth, video: Tensor, seen: Tensor, *, chunk_frames: int) -> dict[str, Any]:
     """A video [F,3,H,W] against the true one; `seen` [F-1,H,W] as `seen_pixels` has it."""
     new = chunk_frames - 1
-    quality = psnr(video, scene.frames)[1:]
-    seen_psnr, seen_ssim = psnr(video[1:], scene.frames[1:], mask=seen), ssim(video[1:], scene.frames[1:], mask=seen)
-    back = returned(scene.path)
-    pairs = revisit_pairs(scene.path)
+    quality = psnr(video, truth.frames)[1:]
+    seen_psnr, seen_ssim = psnr(video[1:], truth.frames[1:], mask=seen), ssim(video[1:], truth.frames[1:], mask=seen)
+    back = returned(truth.path)
+    pairs = revisit_pairs(truth.path)
     quantised = (video * 255).round().to(torch.uint8)
     return {
-        "return_psnr": Summary.of(psnr(video[back], scene.frames[back]).tolist()).mean,
-        "return_ssim": Summary.of(ssim(video[back], scene.frames[back]).tolist()).mean,
+        "return_psnr": Summary.of(psnr(video[back], truth.frames[back]).tolist()).mean,
+        "return_ssim": Summary.of(ssim(video[back], truth.frames[back]).tolist()).mean,
         "psnr": Summary.of(quality.tolist()).mean,
         "seen_psnr": Summary.of(seen_psnr.tolist()).mean,
         "seen_ssim": Summary.of(seen_ssim.tolist()).mean,
@@ -332,15 +332,15 @@ def score_video(scene: Scene, video: Tensor, seen: Tensor, *, chunk_frames: int)
         "visits": [
             {
                 "chunk": -(-int(at[len(at) // 2]) // new),
-                "psnr": Summary.of(psnr(video[at], scene.frames[at]).tolist()).mean,
+                "psnr": Summary.of(psnr(video[at], truth.frames[at]).tolist()).mean,
             }
-            for at in visits(scene.path)
+            for at in visits(truth.path)
         ],
         "gain": {
             name: memory_gain(quantised, pairs, score)
             for name, score in score_families(geometry=False)[APPEARANCE].items()
         },
-        **closed_loop(quantised, scene.path),
+        **closed_loop(quantised, truth.path),
     }
 
 
@@ -358,16 +358,16 @@ def visits(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> list[
     return [torch.tensor(group) for group in groups[1:]]
 
 
-def seen_pixels(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
+def seen_pixels(truth: GroundTruth, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
     """bool [F-1,H,W] for frames 1..: the pixels of `seen_cells`."""
-    return to_pixels(seen_cells(scene, grid, chunk_frames=chunk_frames), scene.frames.shape[-2:])
+    return to_pixels(seen_cells(truth, grid, chunk_frames=chunk_frames), truth.frames.shape[-2:])
 
 
-def seen_cells(scene: Scene, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
+def seen_cells(truth: GroundTruth, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
     """bool [T,h,w] for latents 1..: shown by a true view of an earlier chunk (or by the first image), occlusion
     included; judged per cell of the latent `grid` with true depth and poses."""
-    stations = scene.path[::STRIDE]
-    depth = scene.depth.resized(grid)
+    stations = truth.path[::STRIDE]
+    depth = truth.depth.resized(grid)
     memory = LatentSpatialMemory(1)
     memory.write(torch.zeros(1, 1, *grid), depth[:1], stations[:1])
     masks = []
@@ -462,13 +462,13 @@ def _at_start(path: Camera, start: Camera, metres: float, degrees: float) -> Ten
     return (apart <= metres) & (turned <= degrees)
 
 
-def _state(scene: Scene, chunks: Sequence[Step]) -> dict[str, Any]:
+def _state(truth: GroundTruth, chunks: Sequence[Step]) -> dict[str, Any]:
     """What the memory knew and how good the walk's own depth was, chunk by chunk."""
     absrel, at = [], 0
     for chunk in chunks:
         count = len(chunk.readout.mask)
         depth = chunk.depth[len(chunk.depth) - count :]
-        true = scene.depth[1 + at : 1 + at + count].resized((depth.shape[-2], depth.shape[-1]))
+        true = truth.depth[1 + at : 1 + at + count].resized((depth.shape[-2], depth.shape[-1]))
         absrel.append(depth_errors(depth.to("cpu"), true).absrel)
         at += count
     return {
@@ -586,18 +586,18 @@ def check_variants(names: Sequence[str], variants: Mapping[str, Variant] = VARIA
         raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
 
 
-def check_draw(worlds: int, seed: int, *, most: int = SEEDS) -> None:
+def check_draw(scenes: int, seed: int, *, most: int = SEEDS) -> None:
     """`InputError` where so many worlds of this evaluation's seed would not all be held out and its own."""
-    if not 1 <= worlds <= most or not 0 <= seed * SEEDS < HELD_OUT:
+    if not 1 <= scenes <= most or not 0 <= seed * SEEDS < HELD_OUT:
         raise InputError(
-            f"an evaluation has 1 to {most} worlds and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
-            f"got {worlds} worlds and seed {seed}"
+            f"an evaluation has 1 to {most} scenes and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
+            f"got {scenes} scenes and seed {seed}"
         )
 
 
 def check(options: SyntheticOptions) -> None:
     """`InputError` where the request cannot be met."""
-    check_draw(options.worlds, options.seed)
+    check_draw(options.scenes, options.seed)
     if options.chunks < 1 or not options.memories:
         raise InputError(
             f"an evaluation has at least one chunk and one memory, got {options.chunks} chunks and "

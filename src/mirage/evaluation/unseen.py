@@ -27,7 +27,15 @@ from mirage.evaluation.metrics import frechet_distance
 from mirage.evaluation.motion import Drift, Motion, camera_motion, find_matches, rotation_drift
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
-from mirage.evaluation.synthetic import SEEDS, MakeSession, Scene, check_draw, seen_cells, session_maker, to_pixels
+from mirage.evaluation.synthetic import (
+    SEEDS,
+    GroundTruth,
+    MakeSession,
+    check_draw,
+    seen_cells,
+    session_maker,
+    to_pixels,
+)
 from mirage.files import replacing
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
@@ -37,8 +45,8 @@ from mirage.geometry.pose import invert, rotation_angle
 from mirage.geometry.trajectory import pan
 from mirage.models.world import WorldModel
 from mirage.rollout.schedule import STRIDE
-from mirage.worlds import World
-from mirage.worlds.doors import has_door, through_door
+from mirage.scenes import Scene
+from mirage.scenes.doors import has_door, through_door
 
 FLOOR, FROZEN = "true frames (floor)", "frozen picture (control)"
 TRUE, MUD = "true", "mud (16 x 16 means of the true frames)"
@@ -56,7 +64,7 @@ class UnseenOptions:
     the record; `size` (H, W) and `chunk_frames` are the model's."""
 
     out: Path
-    worlds: int = 12
+    scenes: int = 12
     chunks: int = 2
     seed: int = 0
     memories: tuple[str, ...] = ("latent", "latent, no rays")
@@ -67,19 +75,19 @@ class UnseenOptions:
     model: str = ""
 
 
-MOVES: dict[str, Callable[[World, int], Camera]] = {
-    "pan": lambda world, frames: pan(
-        world.path("pan_and_return", 1)[0], frames, degrees=(frames - 1) * (_TURN if world.seed % 2 else -_TURN)
+MOVES: dict[str, Callable[[Scene, int], Camera]] = {
+    "pan": lambda scene, frames: pan(
+        scene.path("pan_and_return", 1)[0], frames, degrees=(frames - 1) * (_TURN if scene.seed % 2 else -_TURN)
     ),
-    "back": lambda world, frames: world.path("walk", frames)[torch.arange(frames).flip(0)],
-    "orbit": lambda world, frames: world.path("orbit", 2 * frames - 1)[:frames],
+    "back": lambda scene, frames: scene.path("walk", frames)[torch.arange(frames).flip(0)],
+    "orbit": lambda scene, frames: scene.path("orbit", 2 * frames - 1)[:frames],
     "through_door": through_door,
 }
 """Ways into what was not seen: turning on the spot, walking backwards, half-way round a loop, into the next room."""
 
 
 def run_unseen(
-    world: WorldModel,
+    model: WorldModel,
     options: UnseenOptions,
     *,
     steps: int | None = None,
@@ -88,14 +96,14 @@ def run_unseen(
     """`evaluate_unseen` for a world model, at its own size and chunk length."""
     options = replace(
         options,
-        size=world.size,
-        chunk_frames=world.chunk_frames,
-        model=f"{options.model} steps={steps or world.default_steps}",
+        size=model.size,
+        chunk_frames=model.chunk_frames,
+        model=f"{options.model} steps={steps or model.default_steps}",
     )
     return evaluate_unseen(
-        session_maker(world, options.memories, steps=steps),
+        session_maker(model, options.memories, steps=steps),
         options,
-        encode=lambda frames: world.encode(frames).float().cpu(),
+        encode=lambda frames: model.encode(frames).float().cpu(),
         progress=progress,
     )
 
@@ -120,10 +128,10 @@ def evaluate_unseen(
 
     def work(seed: int, move: str) -> Callable[[Path], dict[str, Any]]:
         def walk(folder: Path) -> dict[str, Any]:
-            world = World.sample(seed)
-            scene = Scene.of(world, move, MOVES[move](world, frames), size=options.size)
+            scene = Scene.sample(seed)
+            truth = GroundTruth.of(scene, move, MOVES[move](scene, frames), size=options.size)
             return score_unseen(
-                scene,
+                truth,
                 make_session,
                 options.memories,
                 chunk_frames=options.chunk_frames,
@@ -134,8 +142,8 @@ def evaluate_unseen(
 
         return walk
 
-    tasks = [Task(f"world-{seed:06d}-{move}", work(seed, move)) for seed, move in _draws(options)]
-    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "worlds")}
+    tasks = [Task(f"scene-{seed:06d}-{move}", work(seed, move)) for seed, move in _draws(options)]
+    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "scenes")}
     outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
     cells = {name: _load_cells(options.out / name) for name in outcome.results}
     results = list(outcome.results.values())
@@ -155,7 +163,7 @@ def evaluate_unseen(
 
 
 def score_unseen(
-    scene: Scene,
+    truth: GroundTruth,
     make_session: MakeSession,
     memories: Sequence[str],
     *,
@@ -168,34 +176,34 @@ def score_unseen(
     which are left in `folder` with a contact sheet."""
     videos, unknown, depths = {}, {}, {}
     for name in memories:
-        chunks = list(make_session(name, scene).follow(scene.path))
-        depths[name] = _depth(scene, [chunk.depth for chunk in chunks])
+        chunks = list(make_session(name, truth).follow(truth.path))
+        depths[name] = _depth(truth, [chunk.depth for chunk in chunks])
         videos[name] = torch.cat([chunk.frames.float().cpu() for chunk in chunks])
         unknown[name] = ~torch.cat([chunk.readout.mask.cpu() for chunk in chunks])
     grid = unknown[memories[0]].shape[-2:]
-    unseen = ~seen_cells(scene, (grid[0], grid[1]), chunk_frames=chunk_frames)
-    size = scene.frames.shape[-2:]
+    unseen = ~seen_cells(truth, (grid[0], grid[1]), chunk_frames=chunk_frames)
+    size = truth.frames.shape[-2:]
     areas = {name: pad(to_pixels(cells & unseen, size), (0, 0, 0, 0, 1, 0)) for name, cells in unknown.items()}
 
-    mud = interpolate(interpolate(scene.frames, scale_factor=1 / 16, mode="area"), tuple(size), mode="bilinear")
-    seen_as = {TRUE: scene.frames, MUD: mud, **videos}
+    mud = interpolate(interpolate(truth.frames, scale_factor=1 / 16, mode="area"), tuple(size), mode="bilinear")
+    seen_as = {TRUE: truth.frames, MUD: mud, **videos}
     _save_cells(folder, {name: _cells(encode(video), unseen) for name, video in seen_as.items()})
     area = pad(to_pixels(unseen, size), (0, 0, 0, 0, 1, 0))
     detail = {name: steepness(video, area) for name, video in seen_as.items()}
     shown = {f"{name}, unseen": torch.where(areas[name][:, None], video, 0.5) for name, video in videos.items()}
-    rows = {TRUE: scene.frames, **videos, **shown}
-    save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"world {scene.seed}, {scene.kind}"))
+    rows = {TRUE: truth.frames, **videos, **shown}
+    save_image(folder / "sheet.png", contact_sheet(rows, columns=9, title=f"scene {truth.seed}, {truth.kind}"))
     motions = {
-        name: motion_pairs(video, scene.path, areas[name], depths[name], chunk_frames=chunk_frames, gaps=gaps)
+        name: motion_pairs(video, truth.path, areas[name], depths[name], chunk_frames=chunk_frames, gaps=gaps)
         for name, video in videos.items()
     }
-    once = torch.zeros(len(scene.depth), dtype=torch.long)
-    frozen = scene.frames[:1].expand_as(scene.frames)
-    for name, video, depth in ((FLOOR, scene.frames, scene.depth), (FROZEN, frozen, scene.depth[once])):
-        motions[name] = motion_pairs(video, scene.path, areas[memories[0]], depth, chunk_frames=chunk_frames, gaps=gaps)
+    once = torch.zeros(len(truth.depth), dtype=torch.long)
+    frozen = truth.frames[:1].expand_as(truth.frames)
+    for name, video, depth in ((FLOOR, truth.frames, truth.depth), (FROZEN, frozen, truth.depth[once])):
+        motions[name] = motion_pairs(video, truth.path, areas[memories[0]], depth, chunk_frames=chunk_frames, gaps=gaps)
     return {
-        "seed": scene.seed,
-        "move": scene.kind,
+        "seed": truth.seed,
+        "move": truth.kind,
         "unseen": float(unseen.float().mean()),
         "camera": motions,
         "detail": detail,
@@ -241,10 +249,10 @@ def motion_pairs(
     return {"pairs": pairs, "chunks": chunks}
 
 
-def _depth(scene: Scene, written: Sequence[DepthMap]) -> DepthMap:
+def _depth(truth: GroundTruth, written: Sequence[DepthMap]) -> DepthMap:
     """[1+T,h,w] of a walk, from that of its chunks; the image's own is the true one, and never looked at."""
     height, width = written[0].shape[-2:]
-    return DepthMap.concatenate([scene.depth[:1].resized((height, width)), *(one.to("cpu") for one in written)])
+    return DepthMap.concatenate([truth.depth[:1].resized((height, width)), *(one.to("cpu") for one in written)])
 
 
 def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -454,9 +462,9 @@ def _distance(cells: Tensor, true: Tensor) -> dict[str, Any]:
 def _draws(options: UnseenOptions) -> Iterator[tuple[int, str]]:
     """(seed, move): moves in turn, worlds from the seed on; where a door is needed, those without one are left out."""
     seed = options.seed * SEEDS
-    for number in range(options.worlds):
+    for number in range(options.scenes):
         move = options.moves[number % len(options.moves)]
-        while move == "through_door" and not has_door(World.sample(seed)):
+        while move == "through_door" and not has_door(Scene.sample(seed)):
             seed += 1
         yield seed, move
         seed += 1
@@ -464,7 +472,7 @@ def _draws(options: UnseenOptions) -> Iterator[tuple[int, str]]:
 
 def check(options: UnseenOptions) -> None:
     """`InputError` where the request cannot be met by any model."""
-    check_draw(options.worlds, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
+    check_draw(options.scenes, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
     if options.chunks < 1:
         raise InputError(f"an evaluation has at least one chunk, got {options.chunks}")
     if not options.moves or not set(options.moves) <= set(MOVES):

@@ -32,12 +32,12 @@ def look(task: Any, step: int, folder: Path) -> dict[str, float]:
     with task.gathered():
         for path in islice((p for p in task.test if p.name.startswith("clip-")), CLIPS):
             clip = load_latent_clip(path)
-            out, back = walked(task.world, clip, seed=step)
+            out, back = walked(task.model, clip, seed=step)
             length = len(out)
             numbers["walk_error"].append(_distance(out[1:], clip.latents[1:length]))
             numbers["return_error"].append(_distance(back[-1:], out[:1]))
-            rows[f"{path.stem}: truth"] = task.world.decode(clip.latents[:length])
-            rows[f"{path.stem}: walk and return"] = task.world.decode(torch.cat([out, back]))
+            rows[f"{path.stem}: truth"] = task.model.decode(clip.latents[:length])
+            rows[f"{path.stem}: walk and return"] = task.model.decode(torch.cat([out, back]))
     if rows and parallel.rank() == 0:
         (folder / "validation").mkdir(exist_ok=True)
         title = f"{folder.name}, step {step}"
@@ -45,15 +45,15 @@ def look(task: Any, step: int, folder: Path) -> dict[str, float]:
     return {name: round(sum(values) / len(values), 4) for name, values in numbers.items() if values}
 
 
-def walked(world: WorldModel, clip: LatentClip, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+def walked(model: WorldModel, clip: LatentClip, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Latents [T,C,h,w] of a walk along the clip's cameras, as far as whole chunks go (its first frame and depth are
     given), and [T-1,C,h,w] of the way back."""
-    step = (world.chunk_frames - 1) // FRAMES
+    step = (model.chunk_frames - 1) // FRAMES
     length = 1 + (len(clip.latents) - 1) // step * step
     there = clip.camera[:length]
     path = Camera.concatenate([there, there[torch.arange(length - 2, -1, -1)]])
     session = Session(
-        world, world.decode(clip.images[:1])[0], camera=there[0], prompt=clip.caption, depth=_start(clip), seed=seed
+        model, model.decode(clip.images[:1])[0], camera=there[0], prompt=clip.caption, depth=_start(clip), seed=seed
     )
     latents = [chunk.latents.cpu() for chunk in session.follow(_between(path))]
     made = torch.cat(latents)

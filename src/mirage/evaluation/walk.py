@@ -32,7 +32,7 @@ Generate = Callable[[Tensor, Camera, Sequence[str]], Walk]
 
 
 def generator(
-    world: WorldModel,
+    model: WorldModel,
     *,
     memory: Callable[[WorldModel], SpatialMemory] | None = None,
     settings: Settings | None = None,
@@ -43,11 +43,11 @@ def generator(
     def generate(image: Tensor, path: Camera, prompts: Sequence[str]) -> Walk:
         started = time.perf_counter()
         session = Session(
-            world,
+            model,
             image,
             camera=path[0],
             prompt=prompts[0] if prompts else "",
-            memory=memory(world) if memory else None,
+            memory=memory(model) if memory else None,
             settings=settings,
             seed=seed,
         )

@@ -3,8 +3,8 @@
 from mirage.memory.memory import LatentSpatialMemory
 from mirage.memory.points import Cloud, PointColumns
 from mirage.memory.policy import MemoryPolicy
+from mirage.memory.projection.zbuffer import Hits, zbuffer
 from mirage.memory.readout import Readout
 from mirage.memory.table import Snapshot
-from mirage.memory.zbuffer import Hits, zbuffer
 
 __all__ = ["Cloud", "Hits", "LatentSpatialMemory", "MemoryPolicy", "PointColumns", "Readout", "Snapshot", "zbuffer"]

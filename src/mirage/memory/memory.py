@@ -22,13 +22,13 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
-from mirage.memory.footprint import see
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
+from mirage.memory.projection.footprint import see
+from mirage.memory.projection.zbuffer import Backend, Hits
 from mirage.memory.readout import Readout
 from mirage.memory.references import choose_references
 from mirage.memory.table import History, Snapshot, Table
-from mirage.memory.zbuffer import Backend, Hits
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor]
 """Points as `Points.append` takes them: position [k,3], feature [k,C], frame [k], footprint [k]."""

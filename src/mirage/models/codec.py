@@ -28,7 +28,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from mirage.errors import InputError
-from mirage.models.offload import running
+from mirage.models.fitting.offload import running
 
 FRAMES = 4  # video frames per latent frame, after the first
 _BLEND = 1  # cells to either side of a cut between tiles over which one fades into the other

@@ -163,7 +163,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         flow_shift=config.flow_shift,
         shift_terminal=terminal,
     )
-    world = WorldModel(
+    model = WorldModel(
         vae=vae,
         transformer=transformer,
         text_encoder=text_encoder,
@@ -181,7 +181,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         draft_guidance=config.draft_guidance,
         draft_steps=config.draft_steps,
     )
-    return world.eval()
+    return model.eval()
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:

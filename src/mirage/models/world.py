@@ -37,15 +37,15 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
-from mirage.models.branchfile import check_backbone, load_branch
-from mirage.models.checkpoint import one_line
 from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.files.branchfile import check_backbone, load_branch
+from mirage.models.files.checkpoint import one_line
+from mirage.models.files.lorafile import load_lora
+from mirage.models.fitting.offload import Offload, check_offload, place, running
+from mirage.models.fitting.quantize import Quantize, check_quantize, quantization
 from mirage.models.fold import fold_time
-from mirage.models.lorafile import load_lora
-from mirage.models.offload import Offload, check_offload, place, running
-from mirage.models.quantize import Quantize, check_quantize, quantization
 from mirage.models.transformer import MemoryBranch, predict
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
@@ -374,8 +374,8 @@ def load_world_model(
     branch     a file with a memory branch, ours or as published, in place of the model's own
     lora       a file with a LoRA of the transformer
     dtype      None: bfloat16 on a GPU, float32 elsewhere
-    quantize   weights of fewer bits, see `mirage.models.quantize`
-    offload    where the networks lie when they do not run, see `mirage.models.offload`
+    quantize   weights of fewer bits, see `mirage.models.fitting.quantize`
+    offload    where the networks lie when they do not run, see `mirage.models.fitting.offload`
     tile       decode frames in tiles of about that many pixels, see `Tiles`; None: whole
     Only a hub id touches the network. What can not be loaded is an `InputError` of one line.
     """
@@ -391,7 +391,7 @@ def load_world_model(
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
         with quiet():
-            world = WorldModel.from_pretrained(
+            model = WorldModel.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -400,23 +400,23 @@ def load_world_model(
             )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
         raise InputError(f"model {folder} does not load: {one_line(error)}") from error
-    for name, part in world.components.items():
+    for name, part in model.components.items():
         if isinstance(part, nn.Module):
             missing = _missing(part, stored[name])
             if missing:
                 raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
-    check_fit(world, folder)
+    check_fit(model, folder)
     if branch is not None:
-        world.register_modules(memory_branch=load_branch(branch, world.transformer))
-        _check_prediction(world.memory_branch, world.prediction)
+        model.register_modules(memory_branch=load_branch(branch, model.transformer))
+        _check_prediction(model.memory_branch, model.prediction)
     if lora is not None:
-        load_lora(lora, world.transformer)
+        load_lora(lora, model.transformer)
     if device.type == "cpu":
-        fold_time(world.vae)
-    world.offload, world.tiles = offload, None if tile is None else Tiles.of(tile, world.stride)
-    place({name: part for name, part in world.components.items() if isinstance(part, nn.Module)},
+        fold_time(model.vae)
+    model.offload, model.tiles = offload, None if tile is None else Tiles.of(tile, model.stride)
+    place({name: part for name, part in model.components.items() if isinstance(part, nn.Module)},
           offload=offload, device=device)  # fmt: skip
-    return world.eval()
+    return model.eval()
 
 
 def _check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) -> None:
@@ -504,21 +504,21 @@ def _missing(part: nn.Module, stored: set[str]) -> list[str]:
     return [name for name, value in state.items() if name not in stored and id(value) not in given]
 
 
-def check_fit(world: WorldModel, folder: Path) -> None:
+def check_fit(model: WorldModel, folder: Path) -> None:
     """The networks of a folder are for each other, or `InputError`: each loads by itself, and strangers would fail
     only as they run."""
-    vae: Any = world.vae.config
-    transformer: Any = world.transformer.config
+    vae: Any = model.vae.config
+    transformer: Any = model.transformer.config
     widths = {
         "channels of the vae's latents": (vae.z_dim, transformer.in_channels),
-        "channels of the text_encoder": (world.text_encoder.config.d_model, transformer.text_dim),
+        "channels of the text_encoder": (model.text_encoder.config.d_model, transformer.text_dim),
     }
     for what, (its, expected) in widths.items():
         if its != expected:
             raise InputError(f"model {folder}: {what} are {its} and the transformer takes {expected}")
-    if world.memory_branch is not None:
-        check_backbone(dict(world.memory_branch.config), world.transformer, source=folder / "memory_branch")
-    if world.depth_head is not None and (its := dict(world.depth_head.config)["channels"]) != vae.z_dim:
+    if model.memory_branch is not None:
+        check_backbone(dict(model.memory_branch.config), model.transformer, source=folder / "memory_branch")
+    if model.depth_head is not None and (its := dict(model.depth_head.config)["channels"]) != vae.z_dim:
         raise InputError(f"model {folder}: depth_head takes {its} latent channels and the vae has {vae.z_dim}")
 
 

@@ -62,8 +62,8 @@ class Chunk:
 class Tape:
     """A piece of a stream of latents, decoded when somebody looks. Two threads may: one decodes, the other waits."""
 
-    def __init__(self, world: WorldModel, latents: Tensor, *, after: "End | None" = None) -> None:
-        self._world, self._latents, self._after = world, latents, after
+    def __init__(self, model: WorldModel, latents: Tensor, *, after: "End | None" = None) -> None:
+        self._world, self._latents, self._after = model, latents, after
         self._frames: Tensor | None = None
         self._end: Callable[[], End | None] = lambda: None
         self._decoding = Lock()

@@ -32,11 +32,11 @@ def make_estimator(name: str, *, device: torch.device | str) -> FromFrames | Non
         case "head":
             return None
         case "depth-anything":
-            from mirage.models.frame_depth import DepthAnythingDepth
+            from mirage.models.others.frame_depth import DepthAnythingDepth
 
             return FromFrames(DepthAnythingDepth.load(**given, device=device))
         case "depth-pro":
-            from mirage.models.frame_depth import DepthProDepth
+            from mirage.models.others.frame_depth import DepthProDepth
 
             return FromFrames(DepthProDepth.load(**given, device=device))
         case "da3":

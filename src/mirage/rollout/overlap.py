@@ -43,10 +43,10 @@ def overlapped(chunks: Iterable[Chunk], *, device: torch.device | str) -> Iterat
         raise ended
 
 
-def overlaps(world: WorldModel) -> bool:
+def overlaps(model: WorldModel) -> bool:
     """Whether it is worth it and possible: on a GPU, and with the autoencoder there while other networks run. A CPU is
     busy already."""
-    return world.runs_on.type == "cuda" and world.offload == "none"
+    return model.runs_on.type == "cuda" and model.offload == "none"
 
 
 def _decoded(chunk: Chunk, beside: torch.cuda.Stream | None, asked_in: torch.cuda.Stream | None) -> Chunk:

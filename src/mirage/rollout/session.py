@@ -108,7 +108,7 @@ class Session:
 
     def __init__(
         self,
-        world: WorldModel,
+        model: WorldModel,
         image: Tensor,
         *,
         camera: Camera,
@@ -124,9 +124,9 @@ class Session:
             raise InputError(f"the image is [3,H,W] in [0, 1], got {list(image.shape)}")
         if camera.shape:
             raise InputError(f"the image has one camera [], got {list(camera.shape)}")
-        latents = world.encode(image[None])
+        latents = model.encode(image[None])
         grid = (latents.shape[-2], latents.shape[-1])
-        estimate = _head(world) if depth is None or isinstance(depth, DepthMap) else depth
+        estimate = _head(model) if depth is None or isinstance(depth, DepthMap) else depth
         if isinstance(depth, DepthMap):
             known = depth.to(latents.device).resized(grid)
         elif isinstance(estimate, FromFrames):
@@ -135,14 +135,14 @@ class Session:
         else:
             known = estimate(latents[:1], camera[None], first=True)[0]
         self._begin(
-            world,
+            model,
             prompt=prompt,
             estimate=estimate,
             settings=settings or Settings(),
             seed=seed,
             memory=memory
             if memory is not None
-            else LatentSpatialMemory(world.channels, policy=policy or MemoryPolicy(), device=latents.device),
+            else LatentSpatialMemory(model.channels, policy=policy or MemoryPolicy(), device=latents.device),
         )
         self.moving = moving
         self._end: End | None = None  # of the stream that was made so far
@@ -156,7 +156,7 @@ class Session:
 
     def _begin(
         self,
-        world: WorldModel,
+        model: WorldModel,
         *,
         prompt: str,
         estimate: DepthEstimator | FromFrames,
@@ -164,7 +164,7 @@ class Session:
         seed: int,
         memory: SpatialMemory,
     ) -> None:
-        self.world, self.memory, self.estimate = world, memory, estimate
+        self.model, self.memory, self.estimate = model, memory, estimate
         self.settings, self.seed = settings, seed
         self.prompt = prompt
 
@@ -175,7 +175,7 @@ class Session:
 
     @prompt.setter
     def prompt(self, prompt: str) -> None:
-        self._prompt, self._text = prompt, self.world.encode_prompt(prompt)
+        self._prompt, self._text = prompt, self.model.encode_prompt(prompt)
 
     # -- walking ----------------------------------------------------------------------------------------------------
 
@@ -185,9 +185,9 @@ class Session:
 
         callback(step, latents) after each denoising step.
         """
-        if len(camera.shape) != 1 or len(camera) % STRIDE or not STRIDE <= len(camera) < self.world.chunk_frames:
+        if len(camera.shape) != 1 or len(camera) % STRIDE or not STRIDE <= len(camera) < self.model.chunk_frames:
             raise InputError(
-                f"a step takes 4k poses, {STRIDE} to {self.world.chunk_frames - 1}, got {list(camera.shape)}"
+                f"a step takes 4k poses, {STRIDE} to {self.model.chunk_frames - 1}, got {list(camera.shape)}"
             )
         timings: dict[str, float] = {}
         grid = (self.history.latents.shape[-2], self.history.latents.shape[-1])
@@ -212,7 +212,7 @@ class Session:
             )
         new, seen = views[1:], readout[1:]
         with _timed(timings, "depth"):
-            tape = Tape(self.world, self._streamed(latents), after=self._end)
+            tape = Tape(self.model, self._streamed(latents), after=self._end)
             end = End(tape)
             depth, alignment = self._depth(latents, new, lambda: tape.frames()[-len(camera) :]), None
             if self.settings.lock:
@@ -249,7 +249,7 @@ class Session:
         """
         if not torch.allclose(path.c2w[0], self.camera.c2w.to(path.c2w), atol=1e-3):
             raise InputError("the path does not begin where the session stands; see Camera.moved")
-        for number, window in enumerate(windows(len(path), self.world.chunk_frames)):
+        for number, window in enumerate(windows(len(path), self.model.chunk_frames)):
             if number in prompts:
                 self.prompt = prompts[number]
             yield self.step(path[window][1:], callback=callback)
@@ -287,7 +287,7 @@ class Session:
     def load(
         cls,
         path: str | os.PathLike[str],
-        world: WorldModel,
+        model: WorldModel,
         *,
         depth: DepthEstimator | FromFrames | None = None,
         settings: Settings | None = None,
@@ -298,15 +298,15 @@ class Session:
         `settings`: other choices than the saved ones. The video goes on too: the decoder is shown the last few latents
         first, so the first new frames match those that came before.
         """
-        memory, tensors, extra = load_world(path, device=world.runs_on)
-        if memory.channels != world.channels:
-            raise InputError(f"{path} holds latents of {memory.channels} channels, the model has {world.channels}")
+        memory, tensors, extra = load_world(path, device=model.runs_on)
+        if memory.channels != model.channels:
+            raise InputError(f"{path} holds latents of {memory.channels} channels, the model has {model.channels}")
         history = _history(tensors, extra, Path(path))
         session = cls.__new__(cls)
         session._begin(
-            world,
+            model,
             prompt=str(extra["prompt"]),
-            estimate=depth or _head(world),
+            estimate=depth or _head(model),
             settings=settings or Settings(**extra["settings"]),
             seed=int(extra["seed"]),
             memory=memory,
@@ -314,7 +314,7 @@ class Session:
         session.history, session.camera, session.index = history, history.camera[-1], int(extra["index"])
         session._image = history.latents[:1]
         session.moving, session._before = moving, None
-        session._end = End(Tape(world, history.latents[-_LEAD_IN:])) if session.index else None
+        session._end = End(Tape(model, history.latents[-_LEAD_IN:])) if session.index else None
         return session
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ class Session:
             references=past.latents[sorted(past_views)],
             text=self._text,
         )
-        if self.world.memory_branch is not None and self.world.memory_branch.published:
+        if self.model.memory_branch is not None and self.model.memory_branch.published:
             condition = self._as_published(condition, (past.latents.shape[-2], past.latents.shape[-1]))
         return condition
 
@@ -347,7 +347,7 @@ class Session:
     ) -> Tensor:
         """The chunk's new latents [T-1,C,h,w]; its first one is what it began with. The same noise every time."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.index)) % 2**63)
-        latents = self.world.denoise(
+        latents = self.model.denoise(
             condition,
             generator=generator,
             steps=steps,
@@ -364,23 +364,23 @@ class Session:
     @property
     def _drafts(self) -> bool:
         """Whether chunks are drafted; never where only frames tell of depth, for a draft is not decoded."""
-        asked = self.world.drafts if self.settings.draft is None else self.settings.draft
-        return asked and not (isinstance(self.estimate, FromFrames) and self.world.depth_head is None)
+        asked = self.model.drafts if self.settings.draft is None else self.settings.draft
+        return asked and not (isinstance(self.estimate, FromFrames) and self.model.depth_head is None)
 
     def _drafted(self, readout: Readout, views: Camera) -> Readout:
         """The readout with its holes filled from a draft, which begins with all of the noise and goes down to little:
         else what is made up is nearer to the mean of all that it could be, which has nothing that is seen to move."""
         shown = drafted_views(len(views))
         few = readout[shown]
-        guidance = self.world.draft_guidance if self.prompt else 1.0
+        guidance = self.model.draft_guidance if self.prompt else 1.0
         draft = self._denoised(
             self._condition(few, views[shown], (), preceding=False),
             guidance_scale=max(self.settings.guidance_scale, guidance),
-            steps=self.settings.steps or self.world.draft_steps,
+            steps=self.settings.steps or self.model.draft_steps,
             noise_scale=1.0 if self.settings.noise_scale is None else self.settings.noise_scale,
             use_terminal=False,
         )
-        estimate = _head(self.world) if isinstance(self.estimate, FromFrames) else self.estimate
+        estimate = _head(self.model) if isinstance(self.estimate, FromFrames) else self.estimate
         depth = estimate(draft, views[shown[1:]], first=False)
         depth = self._aligned(depth, few[1:]).depth
         return completed(readout, draft, depth, views, shown[1:])
@@ -461,17 +461,17 @@ class Session:
         before = condition.preceding[0].transpose(0, 1)  # nothing, where there are none
         if count:
             before = self.memory.read(self.history.camera[-1 - count : -1], grid).latents
-        longest = 1 + (self.world.chunk_frames - 1) // STRIDE + self.settings.preceding
-        constant = self.world.constant(longest, grid)
+        longest = 1 + (self.model.chunk_frames - 1) // STRIDE + self.settings.preceding
+        constant = self.model.constant(longest, grid)
         return as_published(condition, before, None if constant is None else constant[: condition.frames + count])
 
     def _negative(self, condition: Condition) -> Condition:
-        return condition.without_text(self.world.encode_prompt(self.settings.negative_prompt))
+        return condition.without_text(self.model.encode_prompt(self.settings.negative_prompt))
 
 
-def _head(world: WorldModel) -> DepthEstimator:
+def _head(model: WorldModel) -> DepthEstimator:
     def estimate(latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
-        return world.depth(latents, camera, first=first)
+        return model.depth(latents, camera, first=first)
 
     return estimate
 

@@ -20,30 +20,30 @@ _HALF = 0.5  # of the way from the network's guess to the readout, until it lear
 
 
 @torch.no_grad()
-def pixel_weights(world: WorldModel, latents: Tensor, *, amount: float = 0.3, least: float = 0.2) -> Tensor:
+def pixel_weights(model: WorldModel, latents: Tensor, *, amount: float = 0.3, least: float = 0.2) -> Tensor:
     """What an error of each channel is to count [C,1,1,1]: the root of the energy that noise of deviation `amount` on
     it alone adds to the picture, in units of the mean over living channels. Dead ones count `least`, as does what
     counts less, so that they stay at their mean. `latents` [T,C,h,w]: a corner of the first frames is taken."""
-    z = latents[:3, :, :16, :16].to(world.vae.device)
-    before = world.decode(z)
+    z = latents[:3, :, :16, :16].to(model.vae.device)
+    before = model.decode(z)
     generator = torch.Generator().manual_seed(0)
     energy = torch.zeros(z.shape[1])
     for channel in range(z.shape[1]):
         moved = z.clone()
         moved[:, channel] += amount * normal(z[:, channel].shape, generator, z.device)
-        energy[channel] = (world.decode(moved) - before).square().mean()
+        energy[channel] = (model.decode(moved) - before).square().mean()
     energy[dead_channels(energy)] = 0
     roots = energy.sqrt()
-    return (roots / roots[roots > 0].mean()).clamp_min(least)[:, None, None, None].to(world.transformer.device)
+    return (roots / roots[roots > 0].mean()).clamp_min(least)[:, None, None, None].to(model.transformer.device)
 
 
 @torch.no_grad()
-def forget_in_denoiser(world: WorldModel, changed: Sequence[int]) -> None:
+def forget_in_denoiser(model: WorldModel, changed: Sequence[int]) -> None:
     """In the transformer and its branch; their output is clean latents."""
-    channels, chosen = world.channels, list(changed)
+    channels, chosen = model.channels, list(changed)
     if not chosen:
         return
-    transformer, branch = world.transformer, world.memory_branch
+    transformer, branch = model.transformer, model.memory_branch
     assert branch is not None
     transformer.patch_embedding.weight[:, chosen] = 0
     branch.patch_embedding.weight[:, chosen] = 0  # the readout comes first of what it sees
@@ -70,15 +70,15 @@ def forget_in_depth_head(head: LatentDepthHead, changed: Sequence[int]) -> None:
 
 
 @torch.no_grad()
-def hear_words(world: WorldModel, *, generator: torch.Generator, faint: float = 0.2) -> None:
+def hear_words(model: WorldModel, *, generator: torch.Generator, faint: float = 0.2) -> None:
     """Let what the text encoder says reach the transformer and its branch at full strength, through a fresh embedding,
     and add little to what they do, at first."""
-    for part in world.transformer.condition_embedder.text_embedder.modules():
+    for part in model.transformer.condition_embedder.text_embedder.modules():
         if isinstance(part, nn.Linear):
             part.weight.normal_(0, part.in_features**-0.5, generator=generator)
             part.bias.zero_()
-    assert world.memory_branch is not None
-    for name, part in [*world.transformer.named_modules(), *world.memory_branch.named_modules()]:
+    assert model.memory_branch is not None
+    for name, part in [*model.transformer.named_modules(), *model.memory_branch.named_modules()]:
         if name.endswith("attn2.to_out.0"):
             part.weight.mul_(faint)
             part.bias.mul_(faint)

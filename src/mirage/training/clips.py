@@ -19,9 +19,9 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.scenes import Clip, sample_clip, training_seed
+from mirage.scenes.leaves import leaves
 from mirage.training import parallel
-from mirage.worlds import Clip, sample_clip, training_seed
-from mirage.worlds.leaves import leaves
 
 
 def render_clips(
@@ -63,7 +63,7 @@ def load_clip(path: Path) -> Clip:
 
 
 def draw_stills(folder: Path, *, count: int, each: int, size: tuple[int, int]) -> None:
-    """`count` files of `each` pictures that are no world's (`mirage.worlds.leaves`), as the frames of clips."""
+    """`count` files of `each` pictures that are no world's (`mirage.scenes.leaves`), as the frames of clips."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in share(0, count, folder):
         generator = torch.Generator().manual_seed(i)

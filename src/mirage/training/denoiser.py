@@ -34,13 +34,14 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, Readout
+from mirage.memory.baselines.rgb import RGBPointMemory
 from mirage.memory.references import choose_references
-from mirage.memory.rgb import RGBPointMemory
 from mirage.models import flow
 from mirage.models.condition import Condition
 from mirage.models.lora import attach_lora
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
+from mirage.scenes.words import shortened
 from mirage.training import parallel
 from mirage.training.channels import pixel_weights
 from mirage.training.chunks import ReadyChunk, load_chunk
@@ -48,7 +49,6 @@ from mirage.training.clips import clip_paths
 from mirage.training.draws import chance, draw, normal
 from mirage.training.latents import LatentClip, load_latent_clip
 from mirage.training.samples import Batch
-from mirage.worlds.words import shortened
 
 
 @dataclass(frozen=True)
@@ -167,36 +167,36 @@ class DenoiserTask:
     """Flow-matching loss on the frames after the first. The network's output is read as `world.prediction` says; the
     loss is that of the velocity, with 1/sigma held below 1/`min_sigma`."""
 
-    def __init__(self, world: WorldModel, config: DenoiserConfig) -> None:
-        if world.memory_branch is not None and world.memory_branch.published:
+    def __init__(self, model: WorldModel, config: DenoiserConfig) -> None:
+        if model.memory_branch is not None and model.memory_branch.published:
             raise InputError("the branch is in the published layout, which runs here but is not trained; expected ours")
-        self.world, self.config = world, config
-        for part in self.modules(world).values():
+        self.model, self.config = model, config
+        for part in self.modules(model).values():
             part.requires_grad_(False)
-        self.module: nn.Module = self.modules(world, config.train).requires_grad_(True)
+        self.module: nn.Module = self.modules(model, config.train).requires_grad_(True)
         if config.lora_rank:
-            attach_lora(world.transformer, rank=config.lora_rank)
-        self.network = Network(world, bf16=config.bf16)
+            attach_lora(model.transformer, rank=config.lora_rank)
+        self.network = Network(model, bf16=config.bf16)
         if config.checkpoint:
-            for part in (world.transformer, self.network.branch):
+            for part in (model.transformer, self.network.branch):
                 part.enable_gradient_checkpointing()
-        self._tokens = lru_cache(maxsize=None)(world.tokenize)
+        self._tokens = lru_cache(maxsize=None)(model.tokenize)
         train, self.test = split(_paths(config.latents), config.held_out)
-        self.maker = Chunks(config, train, world.channels, _codec(world, config))
-        self.weights = torch.ones((), device=world.transformer.device)
+        self.maker = Chunks(config, train, model.channels, _codec(model, config))
+        self.weights = torch.ones((), device=model.transformer.device)
         if config.pixel_weighted:
-            self.weights = pixel_weights(world, self.maker.whole(train[0]).latents)
+            self.weights = pixel_weights(model, self.maker.whole(train[0]).latents)
 
     @staticmethod
     def modules(
-        world: WorldModel, names: Sequence[str] = ("transformer", "memory_branch", "text_encoder")
+        model: WorldModel, names: Sequence[str] = ("transformer", "memory_branch", "text_encoder")
     ) -> nn.ModuleDict:
         """What is trained, by the names that a checkpoint has."""
-        return nn.ModuleDict({name: _part(world, name) for name in names})
+        return nn.ModuleDict({name: _part(model, name) for name in names})
 
     def shard(self) -> None:
         """Share the network out among the processes; before the first step."""
-        blocks: Any = [*self.world.transformer.blocks, *self.network.branch.blocks]
+        blocks: Any = [*self.model.transformer.blocks, *self.network.branch.blocks]
         parallel.shard(self.network, blocks, bf16=self.config.bf16)
 
     @contextmanager
@@ -241,7 +241,7 @@ class DenoiserTask:
     def _error(
         self, condition: Condition, x0: Tensor, generator: torch.Generator, *, shift: float | None = None
     ) -> Tensor:
-        config, device = self.config, self.world.transformer.device
+        config, device = self.config, self.model.transformer.device
         timestep = flow.sample_timesteps(
             (len(x0), x0.shape[2]), generator=generator, shift=shift or config.shift, per_frame=config.per_frame
         )
@@ -251,7 +251,7 @@ class DenoiserTask:
         noisy = flow.add_noise(x0, noise, sigma)
         noisy[:, :, :1] = condition.first
         output = self.network(noisy, timestep, condition).float()
-        error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0
+        error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0
         weight = sigma.clamp_min(config.min_sigma)[:, None, :, None, None]
         return (error / weight).square()[:, :, 1:]
 
@@ -262,7 +262,7 @@ class DenoiserTask:
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
         they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
         """
-        scheduler = self.world.scheduler
+        scheduler = self.model.scheduler
         with torch.no_grad():
             noisy = flow.denoise(
                 self.network,
@@ -270,13 +270,13 @@ class DenoiserTask:
                 scheduler=scheduler,
                 steps=steps,
                 generator=generator,
-                noise_scale=self.world.noise_scale,
+                noise_scale=self.model.noise_scale,
                 stop=steps - 1,
             )
         sigma = noisy.new_full((len(noisy), noisy.shape[2]), float(scheduler.sigmas[steps - 1]))
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
-        error = flow.to_x0(output, noisy, sigma, self.world.prediction) - x0.to(noisy)
+        error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0.to(noisy)
         count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(error), self.config.unknown)
         weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.config.min_sigma)).square() * count * self.weights
         return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
@@ -297,10 +297,10 @@ class DenoiserTask:
         made = flow.denoise(
             self.network,
             self._worded(Seen(condition, (past.caption,), past.target[None])),
-            scheduler=self.world.scheduler,
+            scheduler=self.model.scheduler,
             steps=steps,
             generator=generator,
-            noise_scale=self.world.noise_scale,
+            noise_scale=self.model.noise_scale,
         )
         return torch.cat([known[before], made[0, :, 1:].transpose(0, 1).to(known)])
 
@@ -310,9 +310,9 @@ class DenoiserTask:
         tokens = [self._tokens(prompt) for prompt in sample.prompts]
         ids, known = (torch.cat(parts) for parts in zip(*tokens, strict=True))
         with torch.set_grad_enabled(torch.is_grad_enabled() and "text_encoder" in self.config.train):
-            text = self.world.text_encoder(ids, known).last_hidden_state
+            text = self.model.text_encoder(ids, known).last_hidden_state
             text = text.masked_fill(known[..., None] == 0, 0)
-        return replace(sample.condition.to(self.world.transformer.device), text=text)
+        return replace(sample.condition.to(self.model.transformer.device), text=text)
 
 
 class Chunks:
@@ -526,13 +526,13 @@ _APART = 3
 """Frames, the start among them, of a chunk of glimpses."""
 
 
-def _part(world: WorldModel, name: str) -> nn.Module:
+def _part(model: WorldModel, name: str) -> nn.Module:
     """A part of a world model by the name that `DenoiserConfig.train` has for it."""
     match name:
         case "detail":
-            return getattr(world.memory_branch, name)
+            return getattr(model.memory_branch, name)
         case "words":
-            transformer = world.transformer
+            transformer = model.transformer
             blocks: Any = transformer.blocks
             return nn.ModuleDict({
                 "embedder": transformer.condition_embedder.text_embedder,
@@ -540,15 +540,15 @@ def _part(world: WorldModel, name: str) -> nn.Module:
                 "norms": nn.ModuleList([block.norm2 for block in blocks]),
             })  # fmt: skip
         case _:
-            return getattr(world, name)
+            return getattr(model, name)
 
 
-def _codec(world: WorldModel, config: DenoiserConfig) -> WorldModel | None:
+def _codec(model: WorldModel, config: DenoiserConfig) -> WorldModel | None:
     """The parts of a world that samples ask for, by themselves and on the CPU; None where none do."""
     if not (config.own_depth or config.pixels):
         return None
-    codec = copy.copy(world)
-    parts = {name: copy.deepcopy(getattr(world, name)).cpu().requires_grad_(False) for name in ("vae", "depth_head")}
+    codec = copy.copy(model)
+    parts = {name: copy.deepcopy(getattr(model, name)).cpu().requires_grad_(False) for name in ("vae", "depth_head")}
     codec.register_modules(transformer=None, memory_branch=None, text_encoder=None, tokenizer=None, **parts)
     return codec
 
@@ -556,10 +556,10 @@ def _codec(world: WorldModel, config: DenoiserConfig) -> WorldModel | None:
 class Network(nn.Module):
     """Transformer and branch as one module to call, so that weights that are shared out are gathered for a call."""
 
-    def __init__(self, world: WorldModel, *, bf16: bool = False) -> None:
+    def __init__(self, model: WorldModel, *, bf16: bool = False) -> None:
         super().__init__()
-        assert world.memory_branch is not None
-        self.transformer, self.branch, self.bf16 = world.transformer, world.memory_branch, bf16
+        assert model.memory_branch is not None
+        self.transformer, self.branch, self.bf16 = model.transformer, model.memory_branch, bf16
 
     def forward(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         branch: MemoryBranch = self.branch

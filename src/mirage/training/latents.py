@@ -17,7 +17,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.codec import encode_images
 from mirage.models.world import WorldModel
-from mirage.worlds import Clip
+from mirage.scenes import Clip
 
 _IMAGES = 8  # that are encoded at once: a GPU wants more than one, and its memory ends somewhere
 
@@ -35,10 +35,10 @@ class LatentClip:
     keep: Tensor | None = None
 
 
-def encode_clip(world: WorldModel, clip: Clip, *, bf16: bool = False) -> dict[str, Tensor]:
+def encode_clip(model: WorldModel, clip: Clip, *, bf16: bool = False) -> dict[str, Tensor]:
     """The tensors of a latent clip, as the file holds them: what `render_clips` is to keep."""
-    with torch.autocast(world.vae.device.type, torch.bfloat16, enabled=bf16):
-        encoded = encode_frames(world, clip.rgb)
+    with torch.autocast(model.vae.device.type, torch.bfloat16, enabled=bf16):
+        encoded = encode_frames(model, clip.rgb)
     depth = clip.depth.resized((encoded["latents"].shape[-2], encoded["latents"].shape[-1]))
     return {
         **encoded,
@@ -49,11 +49,11 @@ def encode_clip(world: WorldModel, clip: Clip, *, bf16: bool = False) -> dict[st
     }
 
 
-def encode_frames(world: WorldModel, frames: Tensor) -> dict[str, Tensor]:
+def encode_frames(model: WorldModel, frames: Tensor) -> dict[str, Tensor]:
     """Frames uint8 [F,3,H,W], F = 1 + 4k, as one stream (`latents`) and every fourth one by itself (`images`)."""
     rgb = frames.float() / 255
-    latents = world.encode(rgb)
-    images = torch.cat([encode_images(world.vae, some) for some in rgb[::4].split(_IMAGES)])
+    latents = model.encode(rgb)
+    images = torch.cat([encode_images(model.vae, some) for some in rgb[::4].split(_IMAGES)])
     return {"latents": latents.half().contiguous().cpu(), "images": images.half().contiguous().cpu()}
 
 

@@ -73,16 +73,16 @@ class MuonAdamW:
             local(p).addcdiv_(m, denominator, value=-scale * self.adamw_lr / (1 - b1**self.steps))
 
     def _orthogonal_updates(self) -> list[Tensor]:
-        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        rank, model = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         updates = []
         for i, (name, p) in enumerate(self.matrices.items()):
             grad = torch.zeros_like(p) if p.grad is None else p.grad
             buffer = self.first[name]
             buffer.lerp_(grad, 1 - self.momentum)
-            mine = i % world == rank and p.grad is not None
+            mine = i % model == rank and p.grad is not None
             towards = torch.lerp(grad, buffer, self.momentum)
             updates.append(orthogonalised(towards, bf16=self.bf16) if mine else torch.zeros_like(p))
-        if world > 1 and updates:
+        if model > 1 and updates:
             flat = torch.cat([u.flatten() for u in updates])
             dist.all_reduce(flat)
             updates = [

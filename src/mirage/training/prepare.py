@@ -100,16 +100,16 @@ class Cut:
 
 
 def prepare(
-    world: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None, cameras: ClipCameras | None = None
+    model: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None, cameras: ClipCameras | None = None
 ) -> dict[str, Any]:
     """Do what is left to do, and report; processes that call this together share the clips.
 
     `depth`, `cameras`: estimators to ask instead of `options.depth` and of camera files.
     """
     footage = find_footage(options.footage, cameras=options.cameras, captions=options.captions)
-    _check(world, options, footage, depth)
+    _check(model, options, footage, depth)
     _claim(options)
-    work = _Work(world, options, footage, depth, cameras)
+    work = _Work(model, options, footage, depth, cameras)
     seconds: dict[str, float] = {}
     cuts = _timed(seconds, "cut", lambda: list(work.cuts()))
     for stage in STAGES:
@@ -160,20 +160,20 @@ class _Work:
 
     def __init__(
         self,
-        world: WorldModel,
+        model: WorldModel,
         options: PrepareOptions,
         footage: dict[str, Footage],
         depth: FrameDepth | None,
         cameras: ClipCameras | None,
     ) -> None:
-        self.world, self.options, self.footage = world, options, footage
+        self.model, self.options, self.footage = model, options, footage
         self.estimate, self.estimate_cameras = depth, cameras
 
     # -- stages -----------------------------------------------------------------------------------------------------
 
     def cuts(self) -> Iterator[Cut]:
         """The clips of this process, with their cameras left in parts; footage that has none is listed."""
-        wanted = self.options.frames or 2 * self.world.chunk_frames - 1
+        wanted = self.options.frames or 2 * self.model.chunk_frames - 1
         for i, (name, footage) in enumerate(self.footage.items()):
             if i % parallel.world_size() != parallel.rank() or (self.options.limit and i >= self.options.limit):
                 continue
@@ -188,7 +188,7 @@ class _Work:
                 _save(path, {"c2w": camera.c2w.contiguous(), "intrinsics": camera.intrinsics.contiguous()})
             (self.options.out / "skipped" / f"{name}.json").unlink(missing_ok=True)
             count, done = len(range(0, _rows(path), self.options.stride)), 0
-            least = min(wanted, self.world.chunk_frames)
+            least = min(wanted, self.model.chunk_frames)
             if count < least:
                 self._skip(name, "cut", InputError(f"it has {count} frames; a clip needs at least {least}"))
             while count - done >= least:
@@ -197,7 +197,7 @@ class _Work:
                 done += here
 
     def latents(self, cut: Cut) -> dict[str, Tensor]:
-        encoded = encode_frames(self.world, self._fitted(cut))
+        encoded = encode_frames(self.model, self._fitted(cut))
         if not all(torch.isfinite(x).all() for x in encoded.values()):
             raise InputError("its latents are not finite")
         return encoded
@@ -205,7 +205,7 @@ class _Work:
     def depth(self, cut: Cut) -> dict[str, Tensor]:
         """Depth on the latent grid, and the cameras in its units."""
         latents = self._part(cut, "latents")["latents"].float()
-        grid, footage, size = (latents.shape[-2], latents.shape[-1]), self.footage[cut.footage], self.world.size
+        grid, footage, size = (latents.shape[-2], latents.shape[-1]), self.footage[cut.footage], self.model.size
         some = cut.numbers[::FRAMES]
         camera = self._camera(cut)
         fitted = _fitted_camera(camera, footage.frames(some[:1])[0], size)
@@ -218,7 +218,7 @@ class _Work:
             pictures = self._fitted(cut)[::FRAMES].float() / 255
             found = self.estimate(pictures, fitted, number=torch.tensor(some)).resized(grid)
         else:
-            found = self.world.depth(latents, fitted, first=True)
+            found = self.model.depth(latents, fitted, first=True)
         found = found.to("cpu")
         if found.valid.float().mean() < LEAST_VALID:
             share = found.valid.float().mean()
@@ -242,7 +242,7 @@ class _Work:
         depth, camera = DepthMap(held["depth"].float(), held["valid"]), Camera(held["c2w"], held["intrinsics"])
         if not self.options.moving:
             return {"keep": depth.valid}
-        step, kept = (self.world.chunk_frames - 1) // FRAMES, []
+        step, kept = (self.model.chunk_frames - 1) // FRAMES, []
         for first in [0, *range(1 + step, len(latents), step)]:
             part = slice(first, first + step + (first == 0))
             past = (latents[:first], depth[:first], camera[:first]) if first else None
@@ -327,7 +327,7 @@ class _Work:
     def _fitted(self, cut: Cut) -> Tensor:
         """Frames uint8 [F,3,H,W], cut and resized to the model's size."""
         frames, anywhere = self.footage[cut.footage].frames(cut.numbers), Camera.looking()
-        fitted = [fit_image(frame.float() / 255, anywhere, self.world.size)[0] for frame in frames]
+        fitted = [fit_image(frame.float() / 255, anywhere, self.model.size)[0] for frame in frames]
         return (torch.stack(fitted) * 255).round().to(torch.uint8)
 
     def _from_files(self, footage: Footage) -> bool:
@@ -337,16 +337,16 @@ class _Work:
 STAGES = ("latents", "depth", "static")
 
 
-def _check(world: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: FrameDepth | None) -> None:
+def _check(model: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: FrameDepth | None) -> None:
     """What can be refused before any work is."""
-    if options.frames is not None and (options.frames < world.chunk_frames or (options.frames - 1) % FRAMES):
+    if options.frames is not None and (options.frames < model.chunk_frames or (options.frames - 1) % FRAMES):
         raise InputError(
-            f"a clip has 1 + 4k frames, at least one chunk of the model ({world.chunk_frames}); got {options.frames}"
+            f"a clip has 1 + 4k frames, at least one chunk of the model ({model.chunk_frames}); got {options.frames}"
         )
     if options.stride < 1:
         raise InputError(f"a stride is 1 or more, got {options.stride}")
     lacking = [name for name, one in footage.items() if one.depth is None]
-    headless = world.depth_head is None and depth is None
+    headless = model.depth_head is None and depth is None
     if headless and options.depth != "files" and lacking:
         raise InputError(
             f"the model has no depth head, and {len(lacking)} of {len(footage)} clips have no depth "

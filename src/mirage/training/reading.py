@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirage.models.world import WorldModel
+from mirage.scenes import Scene, training_seed
+from mirage.scenes.words import COLOURS, PATTERNS, THINGS, shortened
 from mirage.training.draws import draw
 from mirage.training.samples import Batch
-from mirage.worlds import World, training_seed
-from mirage.worlds.words import COLOURS, PATTERNS, THINGS, shortened
 
 _NAMED = ("walls", "floor", "ground", *THINGS)
 _PATTERNS = ("", *PATTERNS.values())
@@ -59,16 +59,16 @@ class Asked(Batch):
 class ReadingTask:
     """See the module's docstring."""
 
-    def __init__(self, world: WorldModel, config: ReadingConfig) -> None:
-        self.world, self.config = world, config
-        self.module: nn.Module = self.modules(world).requires_grad_(True)
-        self.maker = Reader(world, [World.sample(training_seed(i)).caption for i in range(config.captions)], config)
+    def __init__(self, model: WorldModel, config: ReadingConfig) -> None:
+        self.model, self.config = model, config
+        self.module: nn.Module = self.modules(model).requires_grad_(True)
+        self.maker = Reader(model, [Scene.sample(training_seed(i)).caption for i in range(config.captions)], config)
 
     @staticmethod
-    def modules(world: WorldModel) -> nn.ModuleDict:
+    def modules(model: WorldModel) -> nn.ModuleDict:
         """The encoder, and what asks it."""
-        head = nn.Linear(world.text_encoder.config.d_model, 3 + len(_PATTERNS) + _ROOMS)
-        return nn.ModuleDict({"text_encoder": world.text_encoder, "head": head})
+        head = nn.Linear(model.text_encoder.config.d_model, 3 + len(_PATTERNS) + _ROOMS)
+        return nn.ModuleDict({"text_encoder": model.text_encoder, "head": head})
 
     def loss(self, batch: Asked, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         colour, pattern, room = self._told(batch)
@@ -95,7 +95,7 @@ class ReadingTask:
 
     def _told(self, batch: Asked) -> tuple[Tensor, Tensor, Tensor]:
         """Of each named thing: colour [n,3], pattern and room as logits."""
-        text = self.world.text_encoder(batch.ids, batch.known).last_hidden_state
+        text = self.model.text_encoder(batch.ids, batch.known).last_hidden_state
         module: Any = self.module
         told = module["head"](text[batch.named])
         return told[:, :3], told[:, 3 : 3 + len(_PATTERNS)], told[:, 3 + len(_PATTERNS) :]
@@ -104,8 +104,8 @@ class ReadingTask:
 class Reader:
     """A `Maker` of captions and what they say."""
 
-    def __init__(self, world: WorldModel, captions: list[str], config: ReadingConfig) -> None:
-        self.world, self.captions, self.config = world, captions, config
+    def __init__(self, model: WorldModel, captions: list[str], config: ReadingConfig) -> None:
+        self.model, self.captions, self.config = model, captions, config
 
     def __call__(self, number: int, generator: torch.Generator) -> Asked:
         rng = random.Random(draw(2**31, generator))
@@ -113,7 +113,7 @@ class Reader:
         for _ in range(self.config.batch):
             caption = recoloured(rng.choice(self.captions), rng)
             captions.append(shortened(caption, rng) if rng.random() < self.config.brief else caption)
-        tokens = [self.world.tokenize(caption) for caption in captions]
+        tokens = [self.model.tokenize(caption) for caption in captions]
         ids, known = (torch.cat(parts) for parts in zip(*tokens, strict=True))
         named = torch.zeros(ids.shape, dtype=torch.bool)
         colour, pattern, room = torch.full((*ids.shape, 3), -1.0), torch.zeros_like(ids), torch.zeros_like(ids)

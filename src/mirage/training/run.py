@@ -18,6 +18,7 @@ from mirage.models.lora import lora_state
 from mirage.models.tiny import build_world
 from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel, load_world_model
+from mirage.scenes import vocabulary
 from mirage.training import parallel
 from mirage.training.autoencoder import AutoencoderTask, dead_channels, measure_latents, start_from_images
 from mirage.training.channels import forget_in_denoiser, forget_in_depth_head, hear_words
@@ -44,7 +45,6 @@ from mirage.training.recipes import (
     Recipe,
     StillsRecipe,
 )
-from mirage.worlds import vocabulary
 
 STATISTICS = "latents.json"
 _LATENTS = ("latents_mean", "latents_std")  # as the autoencoder's configuration calls what that file holds
@@ -135,8 +135,8 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
     device = chosen_device()
     match recipe:
         case ClipsRecipe():
-            world = assembled(home).to(device) if recipe.latents else None
-            kept = None if world is None else partial(encode_clip, world, bf16=recipe.bf16)
+            model = assembled(home).to(device) if recipe.latents else None
+            kept = None if model is None else partial(encode_clip, model, bf16=recipe.bf16)
             render_clips(
                 recipe.folder,
                 count=recipe.count,
@@ -171,13 +171,13 @@ def _work(recipe: Recipe, home: Path, folder: Path, look: Look | None) -> None:
         case DecoderRecipe():
             fit(DecoderTask(assembled(home).to(device).vae, recipe.config), recipe.schedule, folder, recipe=recipe)
         case DenoiserRecipe():
-            world = assembled(home).to(device)
+            model = assembled(home).to(device)
             if recipe.start is not None:
-                _begin(DenoiserTask.modules(world), recipe.start, folder)
+                _begin(DenoiserTask.modules(model), recipe.start, folder)
             if recipe.renewed and not (folder / CHECKPOINT).is_file():
-                forget_in_denoiser(world, _dead(home))
-                hear_words(world, generator=torch.Generator(device).manual_seed(0))
-            fit(DenoiserTask(world, recipe.config), recipe.schedule, folder, recipe=recipe, look=look)
+                forget_in_denoiser(model, _dead(home))
+                hear_words(model, generator=torch.Generator(device).manual_seed(0))
+            fit(DenoiserTask(model, recipe.config), recipe.schedule, folder, recipe=recipe, look=look)
         case ReadingRecipe():
             fit(ReadingTask(assembled(home).to(device), recipe.config), recipe.schedule, folder, recipe=recipe)
         case DepthHeadRecipe():
@@ -205,15 +205,15 @@ def _begin(module: nn.Module, start: Path, folder: Path) -> None:
 def finetune(recipe: FinetuneRecipe, folder: Path, *, look: Look | None = None) -> None:
     """Leaves branch/ (and lora.safetensors) in the run's folder, the averaged weights."""
     # what is frozen may be stored in bfloat16; what learns is not, or small steps would be rounded away
-    world = load_world_model(recipe.model, dtype=torch.bfloat16 if recipe.config.bf16 else torch.float32)
+    model = load_world_model(recipe.model, dtype=torch.bfloat16 if recipe.config.bf16 else torch.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same fresh branch in every process
-        branch = world.memory_branch or MemoryBranch.from_transformer(world.transformer)
-    world.register_modules(memory_branch=branch.float())
+        branch = model.memory_branch or MemoryBranch.from_transformer(model.transformer)
+    model.register_modules(memory_branch=branch.float())
     if "text_encoder" in recipe.config.train:
-        world.text_encoder.float()
-    world.to(chosen_device())
-    task = DenoiserTask(world, recipe.config)
+        model.text_encoder.float()
+    model.to(chosen_device())
+    task = DenoiserTask(model, recipe.config)
     if recipe.start is not None:
         begin = averaged_weights(recipe.start)
         put_some(task.module, begin, source=recipe.start)
@@ -258,12 +258,12 @@ def _dead(home: Path) -> list[int]:
 
 def bundled(home: Path) -> None:
     """The weights that ship as finished runs in `home`; what is there stays."""
-    world = load_world_model("mini")
-    its: Any = world.vae.config
+    model = load_world_model("mini")
+    its: Any = model.vae.config
     runs = {
-        "mini_autoencoder": world.vae,
-        "mini_depth_head": world.depth_head,
-        "mini_denoiser": DenoiserTask.modules(world),
+        "mini_autoencoder": model.vae,
+        "mini_depth_head": model.depth_head,
+        "mini_denoiser": DenoiserTask.modules(model),
     }
     for name, module in runs.items():
         if (home / name / CHECKPOINT).is_file():
@@ -277,37 +277,37 @@ def bundled(home: Path) -> None:
 def assembled(home: Path, *, without: str = "") -> WorldModel:
     """The bundled model as far as it is trained in `home`: parts whose run is not there yet have fresh weights.
     `without`: a run that does not count."""
-    world = _fresh()
+    model = _fresh()
     denoiser, backbone, detail, words = (
-        DenoiserTask.modules(world, names)
+        DenoiserTask.modules(model, names)
         for names in (("transformer", "memory_branch", "text_encoder"), ("transformer", "memory_branch"),
                       ("detail",), ("words",))
     )  # fmt: skip
     parts = {
-        "mini_autoencoder": world.vae,
-        "mini_decoder": DecoderTask.modules(world.vae),
-        "mini_depth_head": world.depth_head,
+        "mini_autoencoder": model.vae,
+        "mini_decoder": DecoderTask.modules(model.vae),
+        "mini_depth_head": model.depth_head,
         "mini_denoiser": denoiser,
         "mini_memories": denoiser,
-        "mini_reading": ReadingTask.modules(world),
+        "mini_reading": ReadingTask.modules(model),
         "mini_detail": detail,
     }
     for again in ("renewed", "again", "whole", "joint"):
         parts |= {
-            f"mini_{again}_autoencoder": world.vae,
-            f"mini_{again}_depth_head": world.depth_head,
+            f"mini_{again}_autoencoder": model.vae,
+            f"mini_{again}_depth_head": model.depth_head,
             f"mini_{again}_denoiser": backbone,
             f"mini_{again}_detail": detail,
             f"mini_{again}_words": words,
         }
-    parts["mini_words"] = DenoiserTask.modules(world, ("words", "text_encoder"))
+    parts["mini_words"] = DenoiserTask.modules(model, ("words", "text_encoder"))
     for name, module in parts.items():
         if name == "mini_autoencoder" or (name != without and (home / name / CHECKPOINT).is_file()):
             put_weights(module, averaged_weights(home / name))
             if (home / name / STATISTICS).is_file():
-                world.vae.register_to_config(**json.loads((home / name / STATISTICS).read_text()))
-    fold_time(world.vae)
-    return world
+                model.vae.register_to_config(**json.loads((home / name / STATISTICS).read_text()))
+    fold_time(model.vae)
+    return model
 
 
 def _fresh() -> WorldModel:

@@ -1,0 +1,158 @@
+"""The z-buffer for processors: `zbuffer_torch` of zbuffer.py, to the bit, compiled by numba.
+
+Per camera and page, two phases: a projection that the compiler turns into vector instructions, then a scalar loop over
+what fell onto the grid. Pages are visited in the order of their ids, so a strict "less than" leaves ties to the lower
+id. Cameras are independent and run on as many threads as torch may use. The compiled code is cached beside this file
+with PAGE in it, of which numba is not aware: whoever changes PAGE deletes the cache.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from mirage.memory.points import PAGE, Cloud
+from mirage.memory.projection.zbuffer import Hits
+
+
+def zbuffer_numba(
+    cloud: Cloud,
+    matrix: Tensor,
+    size: tuple[int, int],
+    visible: Tensor,
+    front: float,
+    within: tuple[Tensor, Tensor] | None,
+    near: float,
+) -> Hits:
+    """See `zbuffer_torch`."""
+    h, w = size
+    index = torch.full((len(matrix), h, w), -1, dtype=torch.int64)
+    depth = torch.full((len(matrix), h, w), torch.inf, dtype=torch.float32)
+    offset = torch.zeros(len(matrix), 2, h, w, dtype=torch.float32)
+    x, y, z = cloud.x.numpy(), cloud.y.numpy(), cloud.z.numpy()
+    matrices, seen = matrix.numpy(), visible.numpy()
+    if within is None:
+        low, high = np.empty((len(matrix), 0), np.float32), np.empty((len(matrix), 0), np.float32)
+    else:
+        low, high = (bound.float().flatten(1).contiguous().numpy() for bound in within)
+
+    def one_camera(t: int) -> None:
+        _camera(
+            x,
+            y,
+            z,
+            np.flatnonzero(seen[t]),
+            matrices[t],
+            np.uint32(h),
+            np.uint32(w),
+            np.float32(near),
+            front > 0,
+            np.float32(1 + front),
+            low[t],
+            high[t],
+            index[t].view(-1).numpy(),
+            depth[t].view(-1).numpy(),
+            offset[t].view(2, -1).numpy(),
+        )
+
+    each_camera(one_camera, len(matrix))
+    return Hits(index, depth, offset)
+
+
+def each_camera(work: Callable[[int], None], cameras: int) -> None:
+    """Run `work` for every camera, on as many threads as torch may use; each writes to its own place."""
+    threads = min(torch.get_num_threads(), cameras)
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(cameras)))
+    else:
+        for t in range(cameras):
+            work(t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _camera(x, y, z, pages, matrix, h, w, near, choosing, slack, low, high, index, depth, offset):
+    """One camera. Fills `index` (-1 before), `depth` (inf before), both [h*w], and `offset` [2,h*w] (0 before).
+
+    Every number has its type said once: a float compared with an integer would become a double, and slow.
+    """
+    cells, ahead = np.empty(PAGE, np.int32), np.empty(PAGE, np.float32)
+    column, row = np.empty(PAGE, np.float32), np.empty(PAGE, np.float32)
+    banded = len(low) > 0
+    # if choosing: what lies on the front surface as far as it is known, to be chosen from when it is
+    everything = slack == np.float32(np.inf)
+    best = np.full(len(index) if everything else 0, np.inf, np.float32)
+    room = len(pages) * PAGE if choosing and not everything else 0
+    kept, points = np.empty(room, np.uint32), np.empty(room, np.int64)
+    depths, offs = np.empty(room, np.float32), np.empty(room, np.float32)
+    half, found = np.float32(0.5), 0
+    for page in pages:
+        _project(
+            x, y, z, page * PAGE, matrix, np.float32(h), np.float32(w), np.int32(w), near, column, row, ahead, cells
+        )
+        for i in range(PAGE):
+            if cells[i] < 0:
+                continue
+            cell, d = np.uint32(cells[i]), ahead[i]
+            if banded and not (d >= low[cell] and d <= high[cell]):
+                continue
+            if choosing:
+                aside, below = column[i] - np.floor(column[i]) - half, row[i] - np.floor(row[i]) - half
+                off = aside * aside + below * below
+                if everything:  # is the front, so nothing has to wait for it
+                    if off < best[cell]:
+                        best[cell], index[cell], depth[cell] = off, page * PAGE + i, d
+                elif d <= depth[cell] * slack:
+                    depth[cell] = min(depth[cell], d)
+                    kept[found], points[found], depths[found], offs[found] = cell, page * PAGE + i, d, off
+                    found += 1
+            elif d < depth[cell]:
+                depth[cell], index[cell] = d, page * PAGE + i
+    if choosing and not everything:
+        _choose(kept[:found], points[:found], depths[:found], offs[:found], slack, index, depth)
+    _measure(x, y, z, matrix, w, index, offset)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _project(x, y, z, start, matrix, h, w, stride, near, column, row, ahead, cells):
+    """One page: column, row and z of every point, and its cell, -1 off the grid."""
+    m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
+    m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
+    m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    px, py, pz = x[start : start + PAGE], y[start : start + PAGE], z[start : start + PAGE]
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(PAGE):
+        d = px[i] * m20 + py[i] * m21 + pz[i] * m22 + m23
+        inverse = one / d
+        u = (px[i] * m00 + py[i] * m01 + pz[i] * m02 + m03) * inverse
+        v = (px[i] * m10 + py[i] * m11 + pz[i] * m12 + m13) * inverse
+        inside = (d > near) & (u >= zero) & (u < w) & (v >= zero) & (v < h)
+        column[i], row[i], ahead[i] = u, v, d
+        cells[i] = np.int32(v) * stride + np.int32(u) if inside else np.int32(-1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _choose(cells, points, depths, offs, slack, index, depth):
+    """Of the points on each cell's front surface, the one nearest to the cell's centre."""
+    surface, best = depth.copy(), np.full(len(depth), np.inf, np.float32)
+    for i in range(len(cells)):
+        cell = cells[i]
+        if depths[i] <= surface[cell] * slack and offs[i] < best[cell]:
+            best[cell], index[cell], depth[cell] = offs[i], points[i], depths[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _measure(x, y, z, matrix, w, index, offset):
+    """Where each winner fell from its cell's centre."""
+    one, half = np.float32(1), np.float32(0.5)
+    for cell in range(len(index)):
+        i = index[cell]
+        if i >= 0:
+            inverse = one / (x[i] * matrix[2, 0] + y[i] * matrix[2, 1] + z[i] * matrix[2, 2] + matrix[2, 3])
+            u = (x[i] * matrix[0, 0] + y[i] * matrix[0, 1] + z[i] * matrix[0, 2] + matrix[0, 3]) * inverse
+            v = (x[i] * matrix[1, 0] + y[i] * matrix[1, 1] + z[i] * matrix[1, 2] + matrix[1, 3]) * inverse
+            offset[0, cell] = u - np.float32(cell % w) - half
+            offset[1, cell] = v - np.float32(cell // w) - half

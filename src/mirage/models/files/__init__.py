@@ -1,0 +1,1 @@
+"""Other people's checkpoints, branches and LoRAs, read strictly and written whole."""

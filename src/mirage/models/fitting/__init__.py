@@ -1,0 +1,1 @@
+"""Making a model fit a machine: planning, offload, quantisation."""

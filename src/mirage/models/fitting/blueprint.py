@@ -1,0 +1,71 @@
+"""A world model without its weights: every network at its true size, on the meta device.
+
+    blueprint("Wan2.2-TI2V-5B-Diffusers")       # a folder in diffusers layout; its configurations are enough
+
+Built in seconds in no memory: for counting, for planning, for checking that a branch fits.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from huggingface_hub.errors import StrictDataclassError
+from transformers import UMT5Config, UMT5EncoderModel
+
+from mirage.errors import InputError
+from mirage.models.depth_head import LatentDepthHead
+from mirage.models.files.checkpoint import one_line
+from mirage.models.transformer import MemoryBranch
+from mirage.models.world import WorldModel, check_fit, quiet
+
+NETWORKS: dict[str, Any] = {
+    "vae": AutoencoderKLWan,
+    "transformer": WanTransformer3DModel,
+    "memory_branch": MemoryBranch,
+    "depth_head": LatentDepthHead,
+}
+SETTINGS = (
+    "chunk_frames",
+    "height",
+    "width",
+    "default_steps",
+    "text_length",
+    "drafts",
+    "noise_scale",
+    "draft_guidance",
+    "draft_steps",
+)
+
+
+def blueprint(folder: str | Path, *, device: torch.device | str = "meta") -> WorldModel:
+    """The `WorldModel` that a folder in diffusers layout describes, on the meta device and without a tokenizer. On
+    another device its weights are random, and as slow as real ones."""
+    folder = Path(folder)
+    index = _read(folder / "model_index.json")
+    parts: dict[str, Any] = {"tokenizer": None}
+    try:
+        with quiet(), torch.device(device):
+            for name, network in NETWORKS.items():
+                if index.get(name, [None])[0] is not None:
+                    parts[name] = network.from_config(_read(folder / name / "config.json"))
+            parts["text_encoder"] = UMT5EncoderModel(UMT5Config(**_read(folder / "text_encoder" / "config.json")))
+        parts["scheduler"] = UniPCMultistepScheduler.from_config(_read(folder / "scheduler" / "scheduler_config.json"))
+        model = WorldModel(**parts, **{name: index[name] for name in SETTINGS if name in index})
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
+        raise InputError(f"model {folder} can not be built: {one_line(error)}") from error
+    check_fit(model, folder)
+    return model.eval()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {file}: {one_line(error)}") from error
+    if not isinstance(said, dict):
+        raise InputError(f"{file} is no configuration: expected a JSON object")
+    return said

@@ -1,0 +1,112 @@
+"""All that can be typed after `mirage`: one frozen dataclass per subcommand, with units and defaults in its docstrings,
+which are the help. Imports nothing but tyro, so help and mistakes are answered at once.
+
+Defaults that a model or a file decides are None here, and their help says who decides.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import OmitArgPrefixes, subcommand
+
+from mirage.cli.arguments.common import Common, Walking
+from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect
+from mirage.cli.arguments.learning import Prepare, Train
+from mirage.cli.arguments.measuring import (
+    Bench,
+    BenchEfficiency,
+    BenchMemory,
+    Evaluate,
+    EvaluatePrompted,
+    EvaluateRe10k,
+    EvaluateReal,
+    EvaluateRevisit,
+    EvaluateSynthetic,
+    EvaluateUnseen,
+    EvaluateWorldScore,
+)
+from mirage.cli.arguments.walking import Demo, Generate, Plan
+
+__all__ = [
+    "COMMANDS",
+    "Bench",
+    "BenchEfficiency",
+    "BenchMemory",
+    "CameraFile",
+    "Common",
+    "Convert",
+    "Demo",
+    "Evaluate",
+    "EvaluatePrompted",
+    "EvaluateRe10k",
+    "EvaluateReal",
+    "EvaluateRevisit",
+    "EvaluateSynthetic",
+    "EvaluateUnseen",
+    "EvaluateWorldScore",
+    "Export",
+    "Generate",
+    "Inspect",
+    "Plan",
+    "Prepare",
+    "Train",
+    "Walking",
+    "parse",
+]
+
+COMMANDS: dict[type[Common], str] = {
+    Generate: "generate",
+    Plan: "plan",
+    CameraFile: "camera",
+    Inspect: "inspect",
+    Export: "export",
+    Convert: "convert",
+    BenchMemory: "bench_memory",
+    BenchEfficiency: "bench_efficiency",
+    EvaluateSynthetic: "evaluate",
+    EvaluateUnseen: "evaluate",
+    EvaluatePrompted: "evaluate",
+    EvaluateRevisit: "evaluate",
+    EvaluateReal: "evaluate",
+    EvaluateRe10k: "evaluate",
+    EvaluateWorldScore: "evaluate",
+    Prepare: "prepare",
+    Train: "train",
+    Demo: "demo",
+}
+"""Which module of `mirage.cli` does it."""
+
+_Typed = (
+    Annotated[Generate, subcommand("generate")]
+    | Annotated[Plan, subcommand("plan")]
+    | Annotated[CameraFile, subcommand("camera")]
+    | Annotated[Inspect, subcommand("inspect")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Convert, subcommand("convert")]
+    | Annotated[Bench, subcommand("bench")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Prepare, subcommand("prepare")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Demo, subcommand("demo")]
+)
+
+
+def parse(argv: Sequence[str]) -> Common:
+    """The request that was typed. Leaves by `SystemExit` after help and version (0) and on a mistake (2), said on
+    stderr."""
+    if list(argv) == ["--version"]:
+        print(f"mirage {version('mirage')}")
+        sys.exit(0)
+    words = "Video world models that remember. `mirage SUBCOMMAND --help` shows units and defaults."
+    typed: Any = tyro.cli(
+        _Typed,
+        prog="mirage",
+        description=words,
+        args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
+        config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes),
+    )
+    request: Any = typed.what if isinstance(typed, Bench | Evaluate) else typed
+    return request

@@ -1,0 +1,73 @@
+"""`prepare` and `train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mirage.cli.arguments.common import Common, unset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(Common):
+    """Footage becomes clips to train on: latents, cameras, depth, what stands still, words. Run again to go on.
+
+    NAME.mp4 (or a folder NAME of pictures) with its cameras NAME.txt, .npz or .json, one pose per frame
+    (RealEstate10K, TUM, ...); NAME.caption.txt or captions.json; NAME.depth/ or NAME.depth.npz. Or the published
+    training data (LMDB). What cannot be used is listed in report.txt, with the reason.
+    """
+
+    footage: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Videos or folders of pictures with what belongs to them, or shard_000.lmdb, ... of the published code."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Where the clips go: one .safetensors each, report.json and report.txt."""
+    model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
+    """Whose latents; see generate."""
+    frames: Annotated[int | None, unset("N", "two chunks of the model")] = None
+    """Video frames per clip, 1 + 4k, at least one chunk."""
+    stride: int = 1
+    """Take every so-manieth frame."""
+    depth: Annotated[str, arg(metavar="auto|head|files|NAME")] = "auto"
+    """Where depth comes from. files: beside the footage; head: the model's latent depth head; auto: files where there
+    are any, else the head; or an estimator of frames by name, as --depth-model of generate takes it."""
+    poses: Literal["auto", "fit", "keep"] = "auto"
+    """fit: scale translations until they agree with the depth; keep: they are in its units; auto: keep with depth
+    from files, else fit."""
+    keep_moving: bool = False
+    """Let what moves enter the memory too."""
+    cameras: Annotated[Path | None, unset("FOLDER", "beside the footage")] = None
+    """Camera files by name, where they lie elsewhere."""
+    captions: Annotated[Path | None, unset("FILE|FOLDER", "beside the footage")] = None
+    """{NAME: words} as JSON, or a folder of NAME.txt."""
+    limit: Annotated[int | None, unset("N", "all")] = None
+    """Only the first so many videos."""
+    processes: int = 1
+    """Processes that share the clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Common):
+    """Train by a recipe of mirage.training.recipes; a run that was killed goes on from its checkpoint.
+
+    On several GPUs: torchrun --nproc-per-node 8 -m mirage train ...
+    """
+
+    recipe: Annotated[str, arg(metavar="NAME")]
+    """Which recipe: wan_stage1, wan_stage2, depth_head, or mini_autoencoder and its like."""
+    out: Annotated[Path, arg(metavar="FOLDER")]
+    """Home of the runs: each recipe has its folder there, and finds there what earlier ones made."""
+    processes: int = 1
+    """Processes of one thread each that average their gradients."""
+    steps: Annotated[int | None, unset("N", "the recipe's")] = None
+    """Training steps."""
+    minutes: Annotated[float | None, unset("M", "the recipe's")] = None
+    """The run ends after so long, learning rate and all, if its steps do not end it sooner."""
+    model: Annotated[str | None, unset("NAME|FOLDER|HUB-ID", "the recipe's")] = None
+    """Which released model learns; for wan_stage1 and wan_stage2."""
+    data: Annotated[Path | None, unset("FOLDER", "shards, in --out")] = None
+    """What `mirage prepare` made; for wan_stage1, wan_stage2 and depth_head."""
+    pictures: bool = False
+    """With every evaluation of a denoiser, walk through held-out clips and back: validation/step-*.png."""
+    tensorboard: bool = False
+    """Keep the curve for TensorBoard too (needs the package tensorboard)."""

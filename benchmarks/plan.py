@@ -23,8 +23,9 @@ from mirage.cli.plan import run
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import dolly
 from mirage.models.fitting.budget import Live
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 from mirage.rollout import Session
 from mirage.rollout.session import Settings
 

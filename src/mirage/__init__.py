@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mirage.memory.memory import LatentSpatialMemory as LatentSpatialMemory
     from mirage.memory.policy import MemoryPolicy as MemoryPolicy
     from mirage.memory.readout import Readout as Readout
+    from mirage.models.loading import load_world_model as load_world_model
     from mirage.models.world import WorldModel as WorldModel
-    from mirage.models.world import load_world_model as load_world_model
     from mirage.pipeline import MiragePipeline as MiragePipeline
     from mirage.rollout.chunk import Chunk as Chunk
     from mirage.rollout.session import Session as Session
@@ -42,7 +42,7 @@ _HOMES = {
     "Scene": "mirage.scenes.scene",
     "WorldModel": "mirage.models.world",
     "load_cameras": "mirage.formats.cameras",
-    "load_world_model": "mirage.models.world",
+    "load_world_model": "mirage.models.loading",
     "save_cameras": "mirage.formats.cameras",
 }
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] -- test_architecture compares it with the imports

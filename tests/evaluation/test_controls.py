@@ -5,7 +5,7 @@ import torch
 from mirage.evaluation.folder import Rollout
 from mirage.evaluation.revisit import APPEARANCE, score_families, score_rollout
 from mirage.evaluation.walk import generator
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 from mirage.rollout.session import Settings
 from mirage.scenes import Scene
 

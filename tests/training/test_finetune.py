@@ -18,9 +18,9 @@ from mirage.formats.trajectories import load_trajectory
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.session import Settings
 from mirage.training import parallel

@@ -62,7 +62,7 @@ def run(asked: Evaluate) -> Result:
 
 def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     from mirage.evaluation import synthetic
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     memories = asked.memories or tuple(m for m in synthetic.SyntheticOptions.memories if m in synthetic.VARIANTS)
     options = synthetic.SyntheticOptions(
@@ -87,7 +87,7 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
 
 def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
     from mirage.evaluation import synthetic, unseen
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     defaults = unseen.UnseenOptions
     options = defaults(
@@ -111,7 +111,7 @@ def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
 
 def _prompted(asked: EvaluatePrompted) -> dict[str, Any]:
     from mirage.evaluation import prompted
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     options = prompted.PromptedOptions(
         out=asked.out, scenes=asked.scenes, seed=asked.seed, colours=asked.colours, model=_model(asked)
@@ -141,7 +141,7 @@ def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:
 
 def _real(asked: EvaluateReal) -> dict[str, Any]:
     from mirage.evaluation import scenes7
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     options = scenes7.RealOptions(
         frames=asked.frames, out=asked.out, gaps=asked.gaps, pairs=asked.pairs, model=asked.model
@@ -154,7 +154,7 @@ def _real(asked: EvaluateReal) -> dict[str, Any]:
 
 def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
     from mirage.evaluation import re10k
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     if asked.generated is not None and asked.size is None:
         raise InputError("--generated needs --size H W, the size of its pictures")
@@ -185,7 +185,7 @@ def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
 
 def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
     from mirage.evaluation import worldscore
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     options = worldscore.WorldScoreOptions(
         dataset=asked.dataset,

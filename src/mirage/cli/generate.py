@@ -35,7 +35,8 @@ from mirage.memory import MemoryPolicy
 from mirage.memory.policy import MOST_BYTES
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 from mirage.rollout import Chunk, Session
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.rollout.memories import make_memory

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, latent_count, windows
 from mirage.conditioning import as_published, build_condition, drafted_views
 from mirage.depth.align import Alignment, align
 from mirage.depth.freespace import seen_through
@@ -37,7 +38,6 @@ from mirage.models.world import Conditioning, WorldModel
 from mirage.rollout.chunk import Chunk, End, Tape
 from mirage.rollout.draft import completed, worth_drafting
 from mirage.rollout.history import History
-from mirage.rollout.schedule import STRIDE, windows
 
 _LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 
@@ -185,13 +185,19 @@ class Session:
 
         callback(step, latents) after each denoising step.
         """
-        if len(camera.shape) != 1 or len(camera) % STRIDE or not STRIDE <= len(camera) < self.model.chunk_frames:
+        if (
+            len(camera.shape) != 1
+            or len(camera) % TIME_STRIDE
+            or not TIME_STRIDE <= len(camera) < self.model.chunk_frames
+        ):
             raise InputError(
-                f"a step takes 4k poses, {STRIDE} to {self.model.chunk_frames - 1}, got {list(camera.shape)}"
+                f"a step takes 4k poses, {TIME_STRIDE} to {self.model.chunk_frames - 1}, got {list(camera.shape)}"
             )
         timings: dict[str, float] = {}
         grid = (self.history.latents.shape[-2], self.history.latents.shape[-1])
-        views = Camera.concatenate([self.camera[None], camera[STRIDE - 1 :: STRIDE].to(self.camera.c2w)])  # [T]
+        views = Camera.concatenate(
+            [self.camera[None], camera[TIME_STRIDE - 1 :: TIME_STRIDE].to(self.camera.c2w)]
+        )  # [T]
 
         with _timed(timings, "read"):
             readout = self.memory.read(views, grid)
@@ -394,8 +400,8 @@ class Session:
         """[T,h,w] of new latents [T,C,h,w]; `frames` gives their 4T video frames, if an estimator wants to see them."""
         if not isinstance(self.estimate, FromFrames):
             return self.estimate(latents, views, first=False)
-        number = STRIDE * (int(self.history.number[-1]) + 1 + torch.arange(len(latents)))
-        depth = self.estimate.estimate(frames()[STRIDE - 1 :: STRIDE], views, number=number)
+        number = TIME_STRIDE * (int(self.history.number[-1]) + 1 + torch.arange(len(latents)))
+        depth = self.estimate.estimate(frames()[TIME_STRIDE - 1 :: TIME_STRIDE], views, number=number)
         return depth.to(latents.device).resized((latents.shape[-2], latents.shape[-1]))
 
     @property
@@ -431,7 +437,7 @@ class Session:
         """Cells that may enter the memory; None: all with valid depth. The first chunk also tells what of the image
         moved, which then leaves again."""
         past, grid = self.history, (latents.shape[-2], latents.shape[-1])
-        keep = self._unmarked(STRIDE * int(past.number[-1]) + 1, STRIDE * len(latents), grid, frames)
+        keep = self._unmarked(TIME_STRIDE * int(past.number[-1]) + 1, TIME_STRIDE * len(latents), grid, frames)
         if self.settings.free_space:
             keep = _both(~seen_through(depth, camera, past=(past.depth, past.camera)), keep)
         image, self._before = self._before, None
@@ -453,7 +459,7 @@ class Session:
         mask = self.moving(first, count, frames)
         if mask.ndim != 3 or len(mask) != count:
             raise InputError(f"a mask of {count} video frames is [{count},H,W], got {list(mask.shape)}")
-        return ~cells(mask, grid, frames=1 if count == 1 else STRIDE)
+        return ~cells(mask, grid, frames=1 if count == 1 else TIME_STRIDE)
 
     def _as_published(self, condition: Condition, grid: tuple[int, int]) -> Condition:
         """With the memory as it is now, seen from the preceding frames: so the published training data have it."""
@@ -461,7 +467,7 @@ class Session:
         before = condition.preceding[0].transpose(0, 1)  # nothing, where there are none
         if count:
             before = self.memory.read(self.history.camera[-1 - count : -1], grid).latents
-        longest = 1 + (self.model.chunk_frames - 1) // STRIDE + self.settings.preceding
+        longest = latent_count(self.model.chunk_frames) + self.settings.preceding
         constant = self.model.constant(longest, grid)
         return as_published(condition, before, None if constant is None else constant[: condition.frames + count])
 

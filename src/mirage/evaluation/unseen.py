@@ -488,5 +488,6 @@ def _check_gaps(options: UnseenOptions) -> None:
     most = (options.chunk_frames - 1) // 2
     if max(options.gaps) > most or any(gap % TIME_STRIDE for gap in options.gaps):
         raise InputError(
-            f"gaps are multiples of {TIME_STRIDE} up to {most} frames, so that a chunk holds two; got {list(options.gaps)}"
+            f"gaps are multiples of {TIME_STRIDE} up to {most} frames, so that a chunk holds two; "
+            f"got {list(options.gaps)}"
         )

@@ -195,9 +195,8 @@ class Session:
             )
         timings: dict[str, float] = {}
         grid = (self.history.latents.shape[-2], self.history.latents.shape[-1])
-        views = Camera.concatenate(
-            [self.camera[None], camera[TIME_STRIDE - 1 :: TIME_STRIDE].to(self.camera.c2w)]
-        )  # [T]
+        latent_cameras = camera[TIME_STRIDE - 1 :: TIME_STRIDE].to(self.camera.c2w)
+        views = Camera.concatenate([self.camera[None], latent_cameras])  # [T]
 
         with _timed(timings, "read"):
             readout = self.memory.read(views, grid)

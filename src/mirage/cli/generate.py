@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, whole_frames, windows
 from mirage.cli.arguments import Generate, Walking
 from mirage.cli.terminal import Result, beside, peak_memory, progress
 from mirage.depth.protocol import FromFrames
@@ -41,7 +42,6 @@ from mirage.rollout import Chunk, Session
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.rollout.memories import make_memory
 from mirage.rollout.overlap import overlapped, overlaps
-from mirage.rollout.schedule import STRIDE, whole_frames, windows
 from mirage.rollout.session import Segmenter, Settings
 
 FIELD_OF_VIEW = 65.0
@@ -296,10 +296,10 @@ def _check(asked: Generate) -> torch.device:
         for name in ("memory_budget", "world", "save_world"):
             if getattr(asked, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} is about a latent memory, not --memory {asked.memory}")
-    if asked.frames is not None and (asked.frames < 1 + STRIDE or whole_frames(asked.frames) != asked.frames):
+    if asked.frames is not None and (asked.frames < 1 + TIME_STRIDE or whole_frames(asked.frames) != asked.frames):
         raise InputError(
             f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...); the next lower is "
-            f"{max(whole_frames(max(asked.frames, 1)), 1 + STRIDE)}"
+            f"{max(whole_frames(max(asked.frames, 1)), 1 + TIME_STRIDE)}"
         )
     if asked.steps is not None and not 1 <= asked.steps <= 1000:
         raise InputError(f"--steps {asked.steps}: expected 1 to 1000")
@@ -384,9 +384,9 @@ def _path(asked: Generate, camera: Camera) -> Camera:
         asked.trajectory, start=camera, frames=asked.frames, resample=asked.resample, convention=asked.convention
     )
     whole = whole_frames(len(path))
-    if whole < 1 + STRIDE:
+    if whole < 1 + TIME_STRIDE:
         raise InputError(
-            f"the path {asked.trajectory!r} has {len(path)} poses; a walk needs at least {1 + STRIDE} "
+            f"the path {asked.trajectory!r} has {len(path)} poses; a walk needs at least {1 + TIME_STRIDE} "
             "(--frames with --resample makes more)"
         )
     if whole < len(path):
@@ -422,7 +422,9 @@ def _continued(
     assert asked.world is not None
     session = Session.load(asked.world, model, depth=estimator)
     path = _path(asked, session.camera).with_intrinsics(session.camera.intrinsics)
-    session.moving = named or _painted(asked, frames=len(path) - 1, start=STRIDE * int(session.history.number[-1]) + 1)
+    session.moving = named or _painted(
+        asked, frames=len(path) - 1, start=TIME_STRIDE * int(session.history.number[-1]) + 1
+    )
     if asked.prompt is not None:
         session.prompt = asked.prompt
     if asked.seed is not None:

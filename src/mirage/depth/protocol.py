@@ -1,7 +1,7 @@
 """Who says how far things are: one protocol, for estimators that read latents and for those that look at frames.
 
-`T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels, `H' W'` the grid of a depth map. The model's own
-depth head reads latents, so the memory needs no decoder; other people's networks look at frames, and only then is a
+`T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels, `H' W'` the grid of a depth map. The model's
+own depth head reads latents, so the memory needs no decoder; other people's networks look at frames, and only then is a
 chunk decoded.
 """
 

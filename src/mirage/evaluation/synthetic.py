@@ -19,6 +19,7 @@ import torch
 from einops import repeat
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, latent_count
 from mirage.depth.protocol import FromFrames
 from mirage.errors import InputError
 from mirage.evaluation.folder import save_rollout
@@ -43,7 +44,6 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import MEMORIES, latent_memory
-from mirage.rollout.schedule import STRIDE
 from mirage.rollout.session import Session, Settings
 from mirage.scenes import EVERY_KIND, HELD_OUT, Scene
 
@@ -94,7 +94,7 @@ class GroundTruth:
     def of(cls, scene: Scene, kind: str, path: Camera, *, size: tuple[int, int]) -> "GroundTruth":
         """A world as it is seen along a path."""
         view = scene.render(path, size)
-        return cls(scene.seed, kind, scene.caption, view.rgb, view.depth[::STRIDE], path)
+        return cls(scene.seed, kind, scene.caption, view.rgb, view.depth[::TIME_STRIDE], path)
 
 
 class Step(Protocol):
@@ -205,7 +205,7 @@ def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames |
     """What a session is told about depth."""
 
     def look_up(frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
-        return truth.depth[number // STRIDE]
+        return truth.depth[number // TIME_STRIDE]
 
     match variant.true_depth:
         case "none":
@@ -347,7 +347,7 @@ def score_video(truth: GroundTruth, video: Tensor, seen: Tensor, *, chunk_frames
 def returned(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> Tensor:
     """Numbers of those of the last latent's frames that stand in the pose of frame 0; none on a path that does not
     come back."""
-    last = torch.arange(max(1, len(path) - STRIDE), len(path))
+    last = torch.arange(max(1, len(path) - TIME_STRIDE), len(path))
     return last[_at_start(path[last], path[0], metres, degrees)]
 
 
@@ -366,12 +366,12 @@ def seen_pixels(truth: GroundTruth, grid: tuple[int, int], *, chunk_frames: int)
 def seen_cells(truth: GroundTruth, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
     """bool [T,h,w] for latents 1..: shown by a true view of an earlier chunk (or by the first image), occlusion
     included; judged per cell of the latent `grid` with true depth and poses."""
-    stations = truth.path[::STRIDE]
+    stations = truth.path[::TIME_STRIDE]
     depth = truth.depth.resized(grid)
     memory = LatentSpatialMemory(1)
     memory.write(torch.zeros(1, 1, *grid), depth[:1], stations[:1])
     masks = []
-    per_chunk = (chunk_frames - 1) // STRIDE
+    per_chunk = latent_count(chunk_frames) - 1
     for start in range(1, len(stations), per_chunk):
         part = slice(start, start + per_chunk)
         masks.append(memory.read(stations[part], grid).mask)
@@ -384,7 +384,7 @@ def to_pixels(mask: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     rows = torch.arange(height) * mask.shape[-2] // height
     columns = torch.arange(width) * mask.shape[-1] // width
-    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=STRIDE)
+    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=TIME_STRIDE)
 
 
 def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> dict[str, Any]:

@@ -136,6 +136,13 @@ class LatentSpatialMemory:
             offset=seen.offset,
         )
 
+    def touch(self, readout: Readout) -> None:
+        """Says that a readout of this memory was used: under a budget that evicts what is "least_read", its pages are
+        as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
+        if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
+            pages = torch.unique(readout.index[readout.mask] // PAGE)
+            self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
+
     def references(
         self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
     ) -> list[int]:
@@ -370,10 +377,6 @@ class LatentSpatialMemory:
         index = self._log["index"]
         wanted = torch.linspace(0, int(index[-1]), count, device=self.device).round().int()
         return torch.unique(torch.searchsorted(index, wanted))
-
-    def _touch(self, rows: Tensor) -> None:
-        pages = torch.unique(rows // PAGE)
-        self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     # -- what is accepted -------------------------------------------------------------------------------------------
 

@@ -27,11 +27,12 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
+from mirage.chunks import frame_count
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
-from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder, Tiles
+from mirage.models.codec import StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fitting.offload import Offload, running
@@ -243,7 +244,7 @@ class WorldModel(DiffusionPipeline):
         known = self._constants.get(grid)
         if known is None or len(known) < frames:
             size = (grid[0] * self.stride, grid[1] * self.stride)
-            white = torch.ones(()).expand(1 + FRAMES * (frames - 1), 3, *size)
+            white = torch.ones(()).expand(frame_count(frames), 3, *size)
             known = self._constants[grid] = self.encode(white)
         return known[:frames]
 

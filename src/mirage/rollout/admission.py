@@ -1,10 +1,10 @@
 """What may enter the memory, in one place: not what moves, not what somebody marked, not what was seen through.
 
-    new cells -- marked by a segmenter? -- seen through by an earlier frame? -- moving against the frames before? -> keep
+    new cells -- marked by a segmenter? -- seen through by an earlier frame? -- moving against those before? --> keep
                  (Segmenter)               (depth/freespace.py)                 (depth/static.py)
 
-Nothing here touches a memory: it says which cells to keep, and the session writes. The first chunk also says what of the
-given image moved, which then leaves the memory again: alone, one image cannot tell.
+Nothing here touches a memory: it says which cells to keep, and the session writes. The first chunk also says what of
+the given image moved, which then leaves the memory again: alone, one image cannot tell.
 `T` latent frames, `F` video frames, `h w` latent grid, `H W` pixels.
 """
 
@@ -14,13 +14,13 @@ from typing import Protocol
 
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.depth.freespace import seen_through
 from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.rollout.history import History
-from mirage.rollout.schedule import STRIDE
 from mirage.rollout.settings import Settings
 
 
@@ -33,8 +33,8 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Admitted:
-    """`keep` [T,h,w], bool: the new cells that may enter; None: all with valid depth. `image` [1,h,w]: those of the given
-    image that may stay, if this chunk could tell; None: it could not."""
+    """`keep` [T,h,w], bool: the new cells that may enter; None: all with valid depth. `image` [1,h,w]: those of the
+    given image that may stay, if this chunk could tell; None: it could not."""
 
     keep: Tensor | None
     image: Tensor | None = None
@@ -59,7 +59,7 @@ def admitted(
     image   of the first chunk: a tuple with what of the given image was kept then (None: all); None for later chunks
     """
     grid = (new.latents.shape[-2], new.latents.shape[-1])
-    keep = unmarked(moving, STRIDE * int(past.number[-1]) + 1, STRIDE * len(new.latents), grid, new.frames)
+    keep = unmarked(moving, TIME_STRIDE * int(past.number[-1]) + 1, TIME_STRIDE * len(new.latents), grid, new.frames)
     if settings.free_space:
         keep = both(~seen_through(new.depth, new.camera, past=(past.depth, past.camera)), keep)
     if not settings.filter:
@@ -81,7 +81,7 @@ def unmarked(
     mask = moving(first, count, frames)
     if mask.ndim != 3 or len(mask) != count:
         raise InputError(f"a mask of {count} video frames is [{count},H,W], got {list(mask.shape)}")
-    return ~cells(mask, grid, frames=1 if count == 1 else STRIDE)
+    return ~cells(mask, grid, frames=1 if count == 1 else TIME_STRIDE)
 
 
 def both(keep: Tensor, also: Tensor | None) -> Tensor:

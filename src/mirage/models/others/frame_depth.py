@@ -49,7 +49,7 @@ class DepthAnythingDepth:
 
     @torch.no_grad()
     def __call__(self, views: Pictures, /) -> DepthMap:
-        frames, camera = views.frames, views.camera
+        frames = views.frames
         h, w = frames.shape[-2:]
         scale = SHORT_SIDE / min(h, w)
         size = tuple(max(round(n * scale / self.patch), 1) * self.patch for n in (h, w))

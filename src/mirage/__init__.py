@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mirage.pipeline import MiragePipeline as MiragePipeline
     from mirage.rollout.chunk import Chunk as Chunk
     from mirage.rollout.session import Session as Session
-    from mirage.rollout.session import Settings as Settings
+    from mirage.rollout.settings import Settings as Settings
     from mirage.scenes.scene import Scene as Scene
 
 _HOMES = {
@@ -38,7 +38,7 @@ _HOMES = {
     "MiragePipeline": "mirage.pipeline",
     "Readout": "mirage.memory.readout",
     "Session": "mirage.rollout.session",
-    "Settings": "mirage.rollout.session",
+    "Settings": "mirage.rollout.settings",
     "Scene": "mirage.scenes.scene",
     "WorldModel": "mirage.models.world",
     "load_cameras": "mirage.formats.cameras",

@@ -174,9 +174,7 @@ class Request(_Plain):
     @property
     def sampler(self) -> Sampler:
         """What is asked of the sampler."""
-        return Sampler(
-            steps=self.steps, shift=self.flow_shift, noise=self.noise_scale, guidance=self.guidance_scale
-        )
+        return Sampler(steps=self.steps, shift=self.flow_shift, noise=self.noise_scale, guidance=self.guidance_scale)
 
     def check_with(self, model: ModelRequest) -> None:
         """`InputError` for what the two exclude."""

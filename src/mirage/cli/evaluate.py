@@ -18,6 +18,7 @@ from mirage.cli.arguments import (
 )
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
+from mirage.sampler import Sampler
 
 Evaluate = (
     EvaluateSynthetic
@@ -210,12 +211,12 @@ def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
 def _generator(model: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
     from mirage.evaluation import walk
     from mirage.rollout.memories import make_memory
-    from mirage.rollout.session import Settings
+    from mirage.rollout.settings import Settings
 
     return walk.generator(
         model,
         memory=lambda model: make_memory(asked.memory, model),
-        settings=Settings(steps=asked.steps),
+        settings=Settings(sampler=Sampler(steps=asked.steps)),
         seed=asked.seed,
     )
 

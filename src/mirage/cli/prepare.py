@@ -64,4 +64,4 @@ def _filmed(asked: Prepare) -> None:
         captions=asked.captions,
         limit=asked.limit,
     )
-    prepare(load_world_model(asked.model, device=device), options, depth=named and named.estimate)
+    prepare(load_world_model(asked.model, device=device), options, depth=named)

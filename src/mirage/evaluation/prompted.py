@@ -75,7 +75,7 @@ def run_prompted(
         size=size,
         grid=(size[0] // model.stride, size[1] // model.stride),
         chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.default_steps}",
+        model=f"{options.model} steps={steps or model.sampler.steps}",
     )
     make = session_maker(model, (MEMORY,), steps=steps, variants=VARIANTS)
     return evaluate_prompted(make, options, progress=progress)

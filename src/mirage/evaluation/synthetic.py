@@ -20,7 +20,7 @@ from einops import repeat
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, latent_count
-from mirage.depth.protocol import FromFrames
+from mirage.depth.protocol import DepthEstimator, Views
 from mirage.errors import InputError
 from mirage.evaluation.folder import save_rollout
 from mirage.evaluation.metrics import depth_errors, psnr, ssim
@@ -44,7 +44,9 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import MEMORIES, latent_memory
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from mirage.scenes import EVERY_KIND, HELD_OUT, Scene
 
 CEILING = "autoencoder"
@@ -142,7 +144,7 @@ VARIANTS: dict[str, Variant] = {
     "latent, no gate": Variant(_latent(admit="all")),
     "latent, filter": Variant(_latent(), Settings(filter=True)),
     "latent, no draft": Variant(_latent(), Settings(draft=False)),
-    "latent, full noise": Variant(_latent(), Settings(noise_scale=1.0)),
+    "latent, full noise": Variant(_latent(), Settings(sampler=Sampler(noise=1.0))),
     "latent, no filter": Variant(_latent(), Settings(filter=False)),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
@@ -173,7 +175,7 @@ def run_synthetic(
         options,
         size=model.size,
         chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.default_steps}",
+        model=f"{options.model} steps={steps or model.sampler.steps}",
     )
     return evaluate_synthetic(make, options, codec=through, progress=progress)
 
@@ -194,18 +196,18 @@ def session_maker(
             prompt=truth.caption,
             depth=_true_depth(truth, variant),
             memory=variant.memory(model),
-            settings=replace(variant.settings, steps=steps),
+            settings=replace(variant.settings, sampler=replace(variant.settings.sampler, steps=steps)),
             seed=truth.seed,
         )
 
     return make
 
 
-def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames | None:
+def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | DepthEstimator | None:
     """What a session is told about depth."""
 
-    def look_up(frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
-        return truth.depth[number // TIME_STRIDE]
+    def look_up(views: Views) -> DepthMap:
+        return truth.depth[views.number // TIME_STRIDE]
 
     match variant.true_depth:
         case "none":
@@ -213,7 +215,7 @@ def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames |
         case "first":
             return truth.depth[0]
         case "every":
-            return FromFrames(look_up)
+            return look_up
 
 
 def evaluate_synthetic(

@@ -98,7 +98,7 @@ def run_unseen(
         options,
         size=model.size,
         chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.default_steps}",
+        model=f"{options.model} steps={steps or model.sampler.steps}",
     )
     return evaluate_unseen(
         session_maker(model, options.memories, steps=steps),

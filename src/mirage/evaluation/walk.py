@@ -13,7 +13,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,8 +124,6 @@ class LatentSpatialMemory:
         rows = seen.index.flatten().clamp_min(0)
         latents, frame = self._points.show(rows, self.dtype)
         latents[holes], frame[holes] = 0, -1
-        if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
-            self._touch(seen.index[mask])
         h, w = grid
         return Readout(
             latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w),

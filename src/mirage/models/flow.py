@@ -139,6 +139,13 @@ def scheduler_of(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> UniPCM
     return made
 
 
+def sigmas(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> list[float]:
+    """The noise level at which each step of a complete sampler begins."""
+    solver: Any = scheduler_of(scheduler, sampler)
+    solver.set_timesteps(sampler.steps)
+    return solver.sigmas[:-1].tolist()
+
+
 def _noise(condition: Condition, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:
     """Of the frames after the first, [B,C,T-1,h,w], on the CPU."""
     b, c, t, h, w = condition.memory.shape

@@ -1,4 +1,4 @@
-"""A `Request` becomes a session and its path: the one way to begin, for the command line, batches, servers and notebooks.
+"""A `Request` becomes a session and its path: the one way to begin, for the command line, batches and servers.
 
     opened = open_request(request)                  everything that files can refuse, before a model is loaded
     model = load_model(ModelRequest(model="mini"))
@@ -43,8 +43,10 @@ FIELD_OF_VIEW = 65.0
 @dataclass(frozen=True, eq=False)
 class Opened:
     """What a request's files hold. For a new world: image [3,H,W], the path [F] as seen through all of it, and depth;
-    for one that goes on the path is known when its world is. `mask` [F,H,W]: what moves; `prompts` of parts."""
+    for one that goes on the path is known when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`:
+    how many the trajectory has, of which the path is the first 1 + 4k."""
 
+    poses: int
     image: Tensor | None = None
     path: Camera | None = None
     depth: DepthMap | None = None
@@ -53,7 +55,7 @@ class Opened:
 
 
 def open_request(request: Request) -> Opened:
-    """Read its files and check its names; what is wrong with one is an `InputError`, before anything heavy is loaded."""
+    """Read its files and check its names; what is wrong with one is an `InputError`, before a model is loaded."""
     check_estimator(request.depth_model)
     if request.moving is not None:
         from mirage.models.others.moving import check_moving
@@ -62,17 +64,19 @@ def open_request(request: Request) -> Opened:
     prompts = None if request.prompts is None else load_prompts(request.prompts)
     mask = None if request.static_mask is None else load_video(request.static_mask).float().mean(1) > 127
     if request.image is None:
-        return Opened(mask=mask, prompts=prompts)
+        poses = len(_trajectory(request, Camera.looking()))
+        return Opened(poses, mask=mask, prompts=prompts)
     image = load_image(request.image)
     height, width = image.shape[-2:]
     camera = Camera.looking(horizontal_fov=request.fov or FIELD_OF_VIEW, aspect=width / height)
-    path = square_pixels(_path(request, camera), (height, width))
+    trajectory = _trajectory(request, camera)
+    path = square_pixels(trajectory[: whole_frames(len(trajectory))], (height, width))
     if request.fov is not None:
         path = path.with_intrinsics(camera.intrinsics)
     depth = load_depth(request.depth, size=(height, width)) if request.depth else None
     if mask is not None:
         _check_mask(request, mask, len(path))
-    return Opened(image, path, depth, mask, prompts)
+    return Opened(len(trajectory), image, path, depth, mask, prompts)
 
 
 def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:
@@ -157,7 +161,8 @@ def _continued(
     """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
     assert request.world is not None
     session = Session.load(request.world, model, depth=estimator)
-    path = _path(request, session.camera).with_intrinsics(session.camera.intrinsics)
+    trajectory = _trajectory(request, session.camera)
+    path = trajectory[: whole_frames(len(trajectory))].with_intrinsics(session.camera.intrinsics)
     if opened.mask is not None:
         _check_mask(request, opened.mask, len(path) - 1)
     start = TIME_STRIDE * int(session.history.number[-1]) + 1
@@ -170,8 +175,8 @@ def _continued(
     return session, path
 
 
-def _path(request: Request, camera: Camera) -> Camera:
-    """The path [1 + 4k] from where `camera` stands."""
+def _trajectory(request: Request, camera: Camera) -> Camera:
+    """All poses from where `camera` stands; at least a latent frame's worth."""
     path = load_trajectory(
         request.trajectory,
         start=camera,
@@ -179,13 +184,12 @@ def _path(request: Request, camera: Camera) -> Camera:
         resample=request.resample,
         convention=request.convention,
     )
-    whole = whole_frames(len(path))
-    if whole < 1 + TIME_STRIDE:
+    if whole_frames(len(path)) < 1 + TIME_STRIDE:
         raise InputError(
             f"the path {request.trajectory!r} has {len(path)} poses; a walk needs at least {1 + TIME_STRIDE} "
             "(resampling it to a number of frames makes more)"
         )
-    return path[:whole]
+    return path
 
 
 def _check_mask(request: Request, mask: Tensor, frames: int) -> None:

@@ -16,7 +16,9 @@ NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
 def check_estimator(name: str) -> None:
     """`InputError` if there is none of that name; nothing is loaded."""
     if name.partition(":")[0] not in NAMES and not Path(name).expanduser().exists():
-        raise InputError(f"no depth estimator {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps")
+        raise InputError(
+            f"no depth estimator {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps"
+        )
 
 
 def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator | None:

@@ -34,7 +34,6 @@ from mirage.rollout.history import History
 from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
-from mirage.sampler import Sampler
 
 _LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
@@ -200,9 +199,7 @@ class Session:
             readout = self.memory.read(views, self.grid)
         with timed([timings], "condition"):
             past = self.history
-            past_views = self.memory.references(
-                readout, views, past.camera, past.depth, count=self.settings.references
-            )
+            past_views = self.memory.references(readout, views, past.camera, past.depth, count=self.settings.references)
             plan = self._planned(readout, views, self._condition(readout, views, past_views), timings)
             plan = replace(plan, camera=camera, references=[int(past.number[i]) for i in past_views])
         asked = self.model.drafts if self.settings.draft is None else self.settings.draft
@@ -213,8 +210,8 @@ class Session:
 
     @torch.no_grad()
     def accept(self, plan: Plan, latents: Tensor) -> Chunk:
-        """The chunk whose new latents [T-1,C,h,w] the plan became: the one place where a session changes, and it does so
-        whole or not at all. A plan of another moment is refused."""
+        """The chunk whose new latents [T-1,C,h,w] the plan became: the one place where a session changes, whole or not
+        at all. A plan of another moment is refused."""
         check_origin(plan, latents, self._state)
         state, timings = self._state, dict(plan.timings)
         new, seen = plan.views[1:], plan.readout[1:]

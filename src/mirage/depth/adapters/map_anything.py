@@ -42,10 +42,10 @@ class MapAnythingDepth:
         frames, camera = views.frames, views.camera
         camera = camera.to("cpu")
         k = camera.pixel_matrix((frames.shape[-2], frames.shape[-1])).float().expand(len(frames), 3, 3)
-        views = [{"img": torch.from_numpy(to_bytes(frame.cpu())), "intrinsics": k[t],
+        seen = [{"img": torch.from_numpy(to_bytes(frame.cpu())), "intrinsics": k[t],
                   "camera_poses": camera.c2w[t].float(), "is_metric_scale": torch.tensor([False])}
                  for t, frame in enumerate(frames)]  # fmt: skip
-        looked = self.preprocess(views)
+        looked = self.preprocess(seen)
         told = self.model.infer(looked, apply_mask=True)
         z = torch.cat([view["depth_z"].float().cpu()[..., 0] for view in told])
         mask = torch.cat([view["mask"].cpu()[..., 0] for view in told]).bool()

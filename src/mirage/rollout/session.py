@@ -218,6 +218,7 @@ class Session:
         fresh = state.index == 0 and state.end is None  # the given image is still to be shown
         streamed = torch.cat([self._first, latents]) if fresh else latents
         tape = Tape(self.model, streamed, after=state.end)
+        end = End(tape)  # before anybody looks at the frames
         count = len(plan.camera)
         with timed([timings], "depth"):
             depth = self._depth(latents, new, tape, count)
@@ -236,7 +237,7 @@ class Session:
             camera=new[-1],
             index=state.index + 1,
             prompt=state.prompt,
-            end=End(tape),
+            end=end,
             image=None,
         )
         before = self.memory.snapshot()

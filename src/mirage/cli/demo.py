@@ -14,7 +14,7 @@ from mirage.cli.generate import additions, chunk_report, walk
 from mirage.cli.terminal import Result, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
-from mirage.evaluation.synthetic import returned
+from mirage.evaluation.truth import returned
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet

@@ -1,15 +1,22 @@
 """What every subcommand takes. Imports nothing but tyro."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from tyro.conf import arg
+
+T = TypeVar("T")
 
 
 def unset(metavar: str, meaning: str):
     """An option that may be left out: how its value is written, and what leaving it out means."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {meaning})")
+
+
+def noun_of(asked: Any, noun: type[T]) -> T:
+    """The part of a request that is a `noun` (a dataclass that it derives from), without what the command line adds."""
+    return noun(**{field.name: getattr(asked, field.name) for field in fields(noun)})  # pyright: ignore
 
 
 @dataclass(frozen=True, kw_only=True)

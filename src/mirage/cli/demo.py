@@ -20,7 +20,7 @@ from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.video import VideoWriter
-from mirage.memory.protocol import NoMemory
+from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.world import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.session import Settings

@@ -32,6 +32,7 @@ from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
+from mirage.memory.references import pick_references
 from mirage.memory.worldfile import load_world, save_world
 from mirage.models.condition import Condition
 from mirage.models.world import Conditioning, WorldModel
@@ -202,7 +203,9 @@ class Session:
             readout = self.memory.read(views, grid)
         with _timed(timings, "condition"):
             past = self.history
-            past_views = self.memory.references(readout, views, past.camera, past.depth, count=self.settings.references)
+            past_views = pick_references(
+                self.memory, readout, views, past.camera, past.depth, count=self.settings.references
+            )
             condition = self._condition(readout, views, past_views)
         with _timed(timings, "draft"):
             if self._drafts and worth_drafting(readout):

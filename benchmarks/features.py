@@ -16,7 +16,7 @@ from mirage.evaluation.synthetic import run_synthetic
 from mirage.evaluation.synthetic_tables import synthetic_table
 from mirage.evaluation.variants import Variant
 from mirage.memory import MemoryPolicy
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 from mirage.rollout.memories import latent_memory
 
 RATIOS = {"first, unless twice as coarse": 2.0, "closest": 1.0, "newest": 0.0}

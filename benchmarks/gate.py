@@ -41,7 +41,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes import Scene
 from mirage.scenes.kinds import KINDS
 

@@ -68,7 +68,7 @@ def evaluate(model: Path, out: Path) -> None:
     # here, because every process that a stage starts imports this file too
     from mirage.evaluation.options import SyntheticOptions
     from mirage.evaluation.synthetic import run_synthetic
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     world = load_world_model(model, dtype=torch.float32, device=chosen_device())
     options = SyntheticOptions(

@@ -23,7 +23,8 @@ from mirage.evaluation.metrics import psnr
 from mirage.evaluation.truth import GroundTruth, returned, to_pixels
 from mirage.evaluation.variants import session_maker
 from mirage.models import flow
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 
 KINDS = ("there_and_back", "orbit", "pan_and_return")
 WAYS = {

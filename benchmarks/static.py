@@ -28,7 +28,7 @@ from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 from mirage.scenes import Scene
 from mirage.scenes.kinds import KINDS
 

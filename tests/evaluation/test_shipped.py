@@ -9,7 +9,7 @@ from mirage.evaluation.metrics import psnr
 from mirage.evaluation.options import SyntheticOptions
 from mirage.evaluation.truth import GroundTruth, returned
 from mirage.evaluation.variants import session_maker
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 

@@ -61,7 +61,7 @@ def _run(
 ) -> dict[str, Any]:
     if isinstance(asked, EvaluateRevisit):
         return work(chosen, progress=show)
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     if isinstance(asked, EvaluateRe10k) and asked.generated is not None:
         model = None

@@ -14,7 +14,6 @@ import torch
 
 from mirage.chunks import check_frames, latent_count, windows
 from mirage.cli.arguments import Plan
-from mirage.cli.generate import parse_bytes
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
@@ -22,7 +21,8 @@ from mirage.memory.points import PAGE, Points
 from mirage.models.fitting.budget import Budget, budget
 from mirage.models.fitting.offload import Offload
 from mirage.models.fitting.quantize import Quantize
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.units import parse_bytes
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 TILE = 320

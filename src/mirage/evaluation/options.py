@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mirage.chunks import check_frames
 from mirage.errors import InputError
+from mirage.sampler import Sampler
 from mirage.scenes.kinds import EVERY_KIND, HELD_OUT
 from mirage.scenes.words import COLOURS
 
@@ -93,7 +94,7 @@ class SyntheticOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_draw(self.scenes, self.seed)
-        _check_steps(self.steps)
+        Sampler(steps=self.steps)
         _check_count(self.chunks, "chunk")
         _check_count(len(self.memories), "memory")
         if not self.kinds or not set(self.kinds) <= set(EVERY_KIND):
@@ -129,7 +130,7 @@ class UnseenOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_draw(self.scenes, self.seed, most=SEEDS // 4)  # scenes without a door are passed over
-        _check_steps(self.steps)
+        Sampler(steps=self.steps)
         _check_count(self.chunks, "chunk")
         _check_count(len(self.memories), "memory")
         if not self.moves or not set(self.moves) <= set(MOVES):
@@ -157,7 +158,7 @@ class PromptedOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_draw(self.scenes, self.seed, most=SEEDS // 4)  # scenes without a door are passed over
-        _check_steps(self.steps)
+        Sampler(steps=self.steps)
         if len(set(self.colours)) < 2 or not set(self.colours) <= set(COLOURS):
             raise InputError(f"colours are two or more of {', '.join(COLOURS)}; got {' '.join(self.colours)!r}")
 
@@ -252,7 +253,7 @@ class Re10kOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_steps(self.steps)
+        Sampler(steps=self.steps)
         _check_limit(self.limit)
         _check_count(self.stride, "frame of stride")
         _check_positive(self.scale, "scale")
@@ -298,7 +299,7 @@ class WorldScoreOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_steps(self.steps)
+        Sampler(steps=self.steps)
         _check_limit(self.limit)
         check_frames(self.frames, "a move")
         _check_positive(self.speed, "speed")
@@ -321,7 +322,7 @@ class EfficiencyOptions:
     def __post_init__(self) -> None:
         _check_count(self.chunks, "chunk")
         _check_count(len(self.memories), "memory")
-        _check_steps(self.steps)
+        Sampler(steps=self.steps)
         if self.seed < 0:
             raise InputError(f"a scene's seed is 0 or more, got {self.seed}")
 
@@ -336,11 +337,6 @@ def _check_draw(scenes: int, seed: int, *, most: int = SEEDS) -> None:
             f"an evaluation has 1 to {most} scenes and a seed of 0 to {HELD_OUT // SEEDS - 1}, "
             f"got {scenes} scenes and seed {seed}"
         )
-
-
-def _check_steps(steps: int | None) -> None:
-    if steps is not None and not 1 <= steps <= 1000:
-        raise InputError(f"a chunk has 1 to 1000 denoising steps, got {steps}")
 
 
 def _check_count(count: int, what: str) -> None:

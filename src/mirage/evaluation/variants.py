@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
-from mirage.depth.protocol import FromFrames
+from mirage.depth.protocol import DepthEstimator, Views
 from mirage.errors import InputError
 from mirage.evaluation.truth import GroundTruth
 from mirage.geometry.camera import Camera
@@ -16,7 +16,9 @@ from mirage.memory import MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import MEMORIES, latent_memory
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ VARIANTS: dict[str, Variant] = {
     "latent, no gate": Variant(_latent(admit="all")),
     "latent, filter": Variant(_latent(), Settings(filter=True)),
     "latent, no draft": Variant(_latent(), Settings(draft=False)),
-    "latent, full noise": Variant(_latent(), Settings(noise_scale=1.0)),
+    "latent, full noise": Variant(_latent(), Settings(sampler=Sampler(noise=1.0))),
     "latent, no filter": Variant(_latent(), Settings(filter=False)),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
@@ -93,7 +95,7 @@ def session_maker(
             prompt=truth.caption,
             depth=_true_depth(truth, variant),
             memory=variant.memory(model),
-            settings=replace(variant.settings, steps=steps),
+            settings=replace(variant.settings, sampler=replace(variant.settings.sampler, steps=steps)),
             seed=truth.seed,
         )
 
@@ -107,11 +109,11 @@ def check_variants(names: Sequence[str], variants: Mapping[str, Variant] = VARIA
         raise InputError(f"no memory {unknown[0]!r}; accepted: {'; '.join(variants)}")
 
 
-def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames | None:
+def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | DepthEstimator | None:
     """The depth that a session is given."""
 
-    def look_up(frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
-        return truth.depth[number // TIME_STRIDE]
+    def look_up(views: Views) -> DepthMap:
+        return truth.depth[views.number // TIME_STRIDE]
 
     match variant.true_depth:
         case "none":
@@ -119,4 +121,4 @@ def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames |
         case "first":
             return truth.depth[0]
         case "every":
-            return FromFrames(look_up)
+            return look_up

@@ -15,7 +15,9 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import make_memory
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ def generator_of(model: WorldModel, options: Re10kOptions | WorldScoreOptions) -
     return generator(
         model,
         memory=lambda model: make_memory(options.memory, model),
-        settings=Settings(steps=options.steps),
+        settings=Settings(sampler=Sampler(steps=options.steps)),
         seed=options.seed,
     )
 
@@ -78,7 +80,7 @@ def generator_of(model: WorldModel, options: Re10kOptions | WorldScoreOptions) -
 def subject_of(model: WorldModel, name: str, steps: int | None) -> Subject:
     """A model as what is measured, at its own size and chunk length."""
     return Subject(
-        f"{name} steps={steps or model.default_steps}",
+        f"{name} steps={steps or model.sampler.steps}",
         size=model.size,
         stride=model.stride,
         chunk_frames=model.chunk_frames,

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, check_frames, latent_count, whole_frames
 from mirage.depth.posescale import pose_scale, rescaled
-from mirage.depth.protocol import FrameDepth
+from mirage.depth.protocol import DepthEstimator, Views, estimated
 from mirage.depth.static import static
 from mirage.errors import InputError
 from mirage.files import replacing
@@ -100,7 +100,11 @@ class Cut:
 
 
 def prepare(
-    model: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None, cameras: ClipCameras | None = None
+    model: WorldModel,
+    options: PrepareOptions,
+    *,
+    depth: DepthEstimator | None = None,
+    cameras: ClipCameras | None = None,
 ) -> dict[str, Any]:
     """Do what is left to do, and report; processes that call this together share the clips.
 
@@ -163,7 +167,7 @@ class _Work:
         model: WorldModel,
         options: PrepareOptions,
         footage: dict[str, Footage],
-        depth: FrameDepth | None,
+        depth: DepthEstimator | None,
         cameras: ClipCameras | None,
     ) -> None:
         self.model, self.options, self.footage = model, options, footage
@@ -215,8 +219,10 @@ class _Work:
             cuts = [cut_depth(maps[t], size).resized(grid) for t in range(len(maps))]
             found = DepthMap.concatenate([depth[None] for depth in cuts])
         elif self.estimate is not None:
-            pictures = self._fitted(cut)[::TIME_STRIDE].float() / 255
-            found = self.estimate(pictures, fitted, number=torch.tensor(some)).resized(grid)
+            views = Views(
+                latents, fitted, torch.tensor(some), True, lambda: self._fitted(cut)[::TIME_STRIDE].float() / 255
+            )
+            found = estimated(self.estimate, views)
         else:
             found = self.model.depth(latents, fitted, first=True)
         found = found.to("cpu")
@@ -337,7 +343,9 @@ class _Work:
 STAGES = ("latents", "depth", "static")
 
 
-def _check(model: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: FrameDepth | None) -> None:
+def _check(
+    model: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: DepthEstimator | None
+) -> None:
     """What can be refused before any work is."""
     if options.frames is not None:
         check_frames(options.frames, "a clip, which is at least a chunk of the model,", least=model.chunk_frames)

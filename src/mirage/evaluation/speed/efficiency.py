@@ -32,7 +32,9 @@ from mirage.geometry.camera import Camera
 from mirage.memory.baselines.rgb import RGBPointMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import make_memory
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from mirage.scenes import Scene
 
 P = ParamSpec("P")
@@ -58,7 +60,7 @@ def run_efficiency(
     per new frame, "chunks": {MEMORY: [seconds of each stage and of all, points, cache_bytes, ...]}, "steps": as
     `decomposition` has it, "setting", "environment"}.
     """
-    chunks, seed, steps = options.chunks, options.seed, options.steps or model.default_steps
+    chunks, seed, steps = options.chunks, options.seed, options.steps or model.sampler.steps or 1
     scene = Scene.sample(seed)
     new = model.chunk_frames - 1
     path = scene.path("there_and_back", 1 + (chunks + 1) * new, seed=seed)
@@ -101,7 +103,12 @@ class _Walk:
             memory.encode = self.encoding.timing(memory.encode)
             memory.decode = self.decoding.timing(memory.decode)
         self.session = Session(
-            model, image, camera=camera, prompt=prompt, memory=memory, settings=Settings(steps=steps, draft=False)
+            model,
+            image,
+            camera=camera,
+            prompt=prompt,
+            memory=memory,
+            settings=Settings(sampler=Sampler(steps=steps), draft=False),
         )  # the same work for all of them
 
     def step(self, camera: Camera) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mirage.evaluation.speed import memory_speed
 from mirage.evaluation.speed.efficiency import environment, speedups
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.baselines.rgb import RGBPointMemory
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
 
 LEAST = 15
 """Bytes of a coloured point: three positions of four bytes, three colours of one. What a read needs beside is extra."""

@@ -24,6 +24,9 @@ class NoMemory:
         """All holes."""
         return Readout.holes(len(camera), self.channels, grid)
 
+    def touch(self, readout: Readout) -> None:
+        """Nothing to remember."""
+
     def snapshot(self) -> None:
         """Nothing to keep."""
 

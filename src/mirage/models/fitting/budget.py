@@ -35,8 +35,10 @@ from mirage.models.fitting.blueprint import blueprint
 from mirage.models.fitting.offload import GROUPED, Offload
 from mirage.models.fitting.quantize import BYTES, Quantize, is_quantized
 from mirage.models.fold import fold_time
+from mirage.models.loading import BUNDLED
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import BUNDLED, WorldModel
+from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
 
 BUILT_IN = "wan2.2-ti2v-5b"
 META = torch.device("meta")
@@ -182,7 +184,7 @@ def budget(
 
     def denoise() -> Any:
         given = _condition(world, grid, frames, references, preceding, dtype)
-        return world.denoise(given, generator=torch.Generator(), steps=1)
+        return world.denoise(given, generator=torch.Generator(), sampler=Sampler(steps=1))
 
     stage("prompt", ("text_encoder",), text)
     stage("encode", ("vae",), lambda: world.encode(_empty(1, 3, height, width)))

@@ -6,10 +6,11 @@ length of its chunks) is no choice and stands in `Subject`.
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mirage.chunks import check_frames
 from mirage.errors import InputError
+from mirage.request import Says
 from mirage.sampler import Sampler
 from mirage.scenes.kinds import EVERY_KIND, HELD_OUT
 from mirage.scenes.words import COLOURS
@@ -48,7 +49,7 @@ class Subject:
 class Options:
     """What every evaluation takes."""
 
-    out: Path
+    out: Annotated[Path, Says("FOLDER")]
     """Results, one folder per task; run again to go on where it stopped."""
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ class SyntheticOptions(Options):
     """Walks in held-out procedural scenes, where the truth is known: PSNR and SSIM of regions seen before and on
     return."""
 
-    out: Path = Path("outputs/synthetic")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/synthetic")
     """Results, one folder per scene; run again to go on where it stopped."""
     scenes: int = 20
     """How many scenes."""
@@ -76,19 +77,19 @@ class SyntheticOptions(Options):
     """Length of each walk in chunks of the model."""
     seed: int = 0
     """Which scenes: 1,000 per seed, 0 to 999, held out from training."""
-    memories: tuple[str, ...] = ("latent", "rgb", "frames", "none")
+    memories: Annotated[tuple[str, ...], Says("NAME [NAME ...]")] = ("latent", "rgb", "frames", "none")
     """What is compared: latent, rgb, rgb-voxel, frames, none; and ablations, each one word in quotes: "latent, no lock"
     (of scale), "latent, no free space" (points that were seen through stay), "latent, no gate" (of writing), "latent,
     filter", "latent, no filter" (of what moves), "latent, nearest" (point of a cell), "latent, int8", "latent, true
     first depth", "latent, true depth" (of every frame), "latent, no rays"."""
-    kinds: tuple[str, ...] = ("there_and_back", "orbit", "pan_and_return")
+    kinds: Annotated[tuple[str, ...], Says("KIND [KIND ...]")] = ("there_and_back", "orbit", "pan_and_return")
     """Kinds of walk, in turn: those, walk, approach, still_look, and back_and_forth, which comes back to its start
     every 96 frames (three chunks of the bundled model): each return is scored; roam goes on and on."""
     moving: bool = False
     """Scenes with boxes that move."""
     keep_frames: bool = False
     """Leave every walk as a folder of frames and cameras beside its sheet, for evaluate revisit."""
-    steps: int | None = None
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
     """Denoising steps per chunk."""
 
     def __post_init__(self) -> None:
@@ -109,7 +110,7 @@ class UnseenOptions(Options):
     Beside every figure stand the estimator's own error on the true frames, and that of a still picture.
     """
 
-    out: Path = Path("outputs/unseen")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/unseen")
     """Results, one folder per scene; run again to go on where it stopped."""
     scenes: int = 12
     """How many scenes."""
@@ -117,14 +118,14 @@ class UnseenOptions(Options):
     """Length of each walk in chunks of the model."""
     seed: int = 0
     """Which scenes: 1,000 per seed, 0 to 999, held out from training."""
-    memories: tuple[str, ...] = ("latent", "latent, no rays")
+    memories: Annotated[tuple[str, ...], Says("NAME [NAME ...]")] = ("latent", "latent, no rays")
     """What is compared; names as evaluate synthetic has them. "latent, no rays": the same weights, rays hidden."""
-    moves: tuple[str, ...] = MOVES
+    moves: Annotated[tuple[str, ...], Says("MOVE [MOVE ...]")] = MOVES
     """Ways into regions that were not seen, in turn: turning on the spot, walking backwards, half-way round a loop,
     through a door into the next room."""
-    gaps: tuple[int, ...] = (4, 8)
+    gaps: Annotated[tuple[int, ...], Says("N [N ...]")] = (4, 8)
     """How many frames lie between two whose motion is measured; multiples of 4."""
-    steps: int | None = None
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
     """Denoising steps per chunk."""
 
     def __post_init__(self) -> None:
@@ -144,15 +145,15 @@ class PromptedOptions(Options):
     """Do words act? The same walk, which turns to the next room, with another colour of its walls in the prompt: share
     of unseen walls whose hue is nearest to the colour asked for, and dB between walks where nothing should change."""
 
-    out: Path = Path("outputs/prompted")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/prompted")
     """Results, one folder per scene; run again to go on where it stopped."""
     scenes: int = 12
     """How many scenes; each has a next room and is walked once per colour."""
     seed: int = 0
     """Which scenes: 1,000 per seed, 0 to 999, held out from training."""
-    colours: tuple[str, ...] = ("red", "yellow", "green", "blue")
+    colours: Annotated[tuple[str, ...], Says("WORD [WORD ...]")] = ("red", "yellow", "green", "blue")
     """Two or more colour words of the scenes' vocabulary; chance is one in as many."""
-    steps: int | None = None
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
     """Denoising steps per chunk."""
 
     def __post_init__(self) -> None:
@@ -169,7 +170,7 @@ class RevisitOptions(Options):
 
     rollouts: tuple[Path, ...]
     """Folders with frames (or one video) and cameras (npz, txt or json)."""
-    out: Path = Path("outputs/revisit")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/revisit")
     """Results, one folder per rollout; run again to go on where it stopped."""
     metres: float = 1.0
     """Metres of one unit of the cameras: the thresholds are in metres."""
@@ -177,9 +178,9 @@ class RevisitOptions(Options):
     """Most pairs of frames, of a place and its revisit, per rollout; spread evenly."""
     geometry: bool = True
     """Compare local matches of the two frames too (scikit-image)."""
-    lpips: Path | None = None
+    lpips: Annotated[Path | None, Says("FOLDER", "without LPIPS, and the report says so")] = None
     """LPIPS weights."""
-    dino: Path | None = None
+    dino: Annotated[Path | None, Says("FOLDER", "without DINOv2")] = None
     """DINOv2 weights in transformers' layout: a second family of scores, on what the scene is."""
     seed: int = 0
     """Of the choice of frame pairs."""
@@ -197,13 +198,13 @@ class RealOptions(Options):
 
     frames: Path
     """frame-000000.color.jpg, .depth.png, .pose.txt, ... and camera-intrinsics.txt."""
-    out: Path = Path("outputs/real")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/real")
     """Results, one folder per pair of frames; run again to go on where it stopped."""
-    gaps: tuple[int, ...] = (4, 20, 60)
+    gaps: Annotated[tuple[int, ...], Says("N [N ...]")] = (4, 20, 60)
     """How many frames apart the two of a pair are, by their numbers."""
     pairs: int = 8
     """Pairs per gap, spread over the sequence."""
-    memories: tuple[str, ...] = ("latent", "rgb", "rgb-voxel")
+    memories: Annotated[tuple[str, ...], Says("NAME [NAME ...]")] = ("latent", "rgb", "rgb-voxel")
     """What is compared: latent, rgb, rgb-voxel."""
 
     def __post_init__(self) -> None:
@@ -222,7 +223,7 @@ class Re10kOptions(Options):
 
     clips: Path
     """NAME.txt (RealEstate10K's text) beside NAME.mp4 or a folder NAME of pictures, one frame per line of the text."""
-    out: Path = Path("outputs/re10k")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/re10k")
     """Results, one folder per clip; run again to go on where it stopped."""
     memory: MemoryName = "latent"
     """Its memory; see generate."""
@@ -232,21 +233,21 @@ class Re10kOptions(Options):
     """Number of the frame that is given."""
     stride: int = 1
     """Every how many frames of a clip."""
-    index: Path | None = None
+    index: Annotated[Path | None, Says("FILE", "start, stride and frames decide")] = None
     """pixelSplat's index (json): which frame is given and which are scored."""
     scale: float = 1.0
     """Units of the model per unit of the clips, whose scale is arbitrary."""
     one_way: bool = False
     """Do not come back: no closed loop is scored."""
-    limit: int | None = None
+    limit: Annotated[int | None, Says("N", "all")] = None
     """Only the first clips."""
-    generated: Path | None = None
+    generated: Annotated[Path | None, Says("FOLDER", "the model generates")] = None
     """Rollouts NAME/ made elsewhere (frames and cameras), scored instead of generating; needs the size."""
-    size: tuple[int, int] | None = None
+    size: Annotated[tuple[int, int] | None, Says("H W", "the model's")] = None
     """Height and width in pixels at which is compared."""
-    lpips: Path | None = None
+    lpips: Annotated[Path | None, Says("FOLDER", "without LPIPS, and the report says so")] = None
     """LPIPS weights: alexnet*.pth (torchvision's) and alex.pth (the lpips package's)."""
-    steps: int | None = None
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
     """Denoising steps per chunk."""
     seed: int = 0
     """Same seed, same videos."""
@@ -280,7 +281,7 @@ class WorldScoreOptions(Options):
     """WorldScore-Dataset, unpacked: static/static.json, dynamic/dynamic.json and their pictures."""
     movement: Literal["static", "dynamic"] = "static"
     """Which half of the data set."""
-    out: Path = Path("outputs/worldscore")
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/worldscore")
     """Results, one folder per instance; run again to go on where it stopped."""
     memory: MemoryName = "latent"
     """Its memory; see generate."""
@@ -290,9 +291,9 @@ class WorldScoreOptions(Options):
     """Units of a push_in (twice those of a move_left); WorldScore scores translation free of scale."""
     fps: float = 16.0
     """Frames per second of the videos."""
-    limit: int | None = None
+    limit: Annotated[int | None, Says("N", "all")] = None
     """Only the first instances."""
-    steps: int | None = None
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
     """Denoising steps per chunk."""
     seed: int = 0
     """Same seed, same videos."""
@@ -310,11 +311,11 @@ class WorldScoreOptions(Options):
 class EfficiencyOptions:
     """Seconds per new frame and bytes of memory, stage by stage and chunk by chunk: latent memory against pixels."""
 
-    memories: tuple[str, ...] = ("latent", "rgb")
+    memories: Annotated[tuple[str, ...], Says("NAME [NAME ...]")] = ("latent", "rgb")
     """What is compared: the first with each of the others. latent, rgb, rgb-voxel, frames, none."""
     chunks: int = 5
     """Measured chunks; one more is walked first."""
-    steps: int | None = None
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
     """Denoising steps per chunk."""
     seed: int = 0
     """Which procedural scene."""

@@ -22,7 +22,7 @@ def noun_of(asked: Any, noun: type[T]) -> T:
 
 
 def speaking(cls: type[T]) -> type[T]:
-    """A dataclass whose inherited fields are shown as `Says` has it: what requests know is said here to tyro."""
+    """A dataclass whose inherited fields are shown as `Says` has it: what requests know is handed on to tyro."""
     for name, hint in get_type_hints(cls, include_extras=True).items():
         if get_origin(hint) is Annotated and isinstance(says := get_args(hint)[1], Says):
             shown = arg(metavar=says.value) if says.unset is None else unset(says.value, says.unset)

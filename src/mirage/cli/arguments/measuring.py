@@ -1,6 +1,6 @@
 """`bench` and `evaluate`: the nouns of evaluation/options.py, with what the command line adds to them.
 
-A field that is named again here only says how its value is typed; its default and its help are the noun's.
+A field that is named again here is typed without its name; its help is the noun's.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from mirage.cli.arguments.common import Common, Walking, unset
+from mirage.cli.arguments.common import Common, Walking, speaking, unset
 from mirage.evaluation.options import (
     EfficiencyOptions,
     PromptedOptions,
@@ -21,18 +21,12 @@ from mirage.evaluation.options import (
     WorldScoreOptions,
 )
 
-Steps = Annotated[int | None, unset("N", "the model's own")]
-Folder = Annotated[Path, arg(metavar="FOLDER")]
-Names = Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")]
-Numbers = Annotated[tuple[int, ...], arg(metavar="N [N ...]")]
-Limit = Annotated[int | None, unset("N", "all")]
-
 
 @dataclass(frozen=True, kw_only=True)
 class BenchMemory(Common):
     """Speed of the memory's read and write against the published algorithm, one thread; hole share; a plot."""
 
-    points: Numbers = (31_680, 316_800, 3_168_000)
+    points: Annotated[tuple[int, ...], arg(metavar="N [N ...]")] = (31_680, 316_800, 3_168_000)
     """Numbers of points in the memory."""
     repeats: int = 7
     """Timed turns of each contender; medians are compared."""
@@ -40,12 +34,11 @@ class BenchMemory(Common):
     """Draw read time over points (PNG)."""
 
 
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class BenchEfficiency(EfficiencyOptions, Walking):
     __doc__ = EfficiencyOptions.__doc__
 
-    memories: Names = EfficiencyOptions.memories
-    steps: Steps = EfficiencyOptions.steps
     real_scale: bool = False
     """Instead of a model's walk: 704x1280 with the sizes of Wan2.2-TI2V-5B and random weights; memory read and write,
     the autoencoder, one transformer block (six minutes of one idle core, 12 GB)."""
@@ -55,80 +48,56 @@ class BenchEfficiency(EfficiencyOptions, Walking):
     """Draw seconds per frame and MiB over chunks (PNG)."""
 
 
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSynthetic(SyntheticOptions, Walking):
     __doc__ = SyntheticOptions.__doc__
 
-    out: Folder = SyntheticOptions.out
-    memories: Names = SyntheticOptions.memories
-    kinds: Annotated[tuple[str, ...], arg(metavar="KIND [KIND ...]")] = SyntheticOptions.kinds
-    steps: Steps = SyntheticOptions.steps
 
-
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluateUnseen(UnseenOptions, Walking):
     __doc__ = UnseenOptions.__doc__
 
-    out: Folder = UnseenOptions.out
-    memories: Names = UnseenOptions.memories
-    moves: Annotated[tuple[str, ...], arg(metavar="MOVE [MOVE ...]")] = UnseenOptions.moves
-    gaps: Numbers = UnseenOptions.gaps
-    steps: Steps = UnseenOptions.steps
 
-
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluatePrompted(PromptedOptions, Walking):
     __doc__ = PromptedOptions.__doc__
 
-    out: Folder = PromptedOptions.out
-    colours: Annotated[tuple[str, ...], arg(metavar="WORD [WORD ...]")] = PromptedOptions.colours
-    steps: Steps = PromptedOptions.steps
 
-
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluateRevisit(RevisitOptions, Common):
     __doc__ = RevisitOptions.__doc__
 
     rollouts: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER [FOLDER ...]")]
-    out: Folder = RevisitOptions.out
-    lpips: Annotated[Path | None, unset("FOLDER", "without LPIPS")] = RevisitOptions.lpips
-    dino: Annotated[Path | None, unset("FOLDER", "without DINOv2")] = RevisitOptions.dino
 
 
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluateReal(RealOptions, Common):
     __doc__ = RealOptions.__doc__
 
     frames: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    out: Folder = RealOptions.out
     model: Annotated[str, arg(metavar="NAME|FOLDER|HUB-ID")] = "mini"
     """Whose autoencoder; see generate."""
-    gaps: Numbers = RealOptions.gaps
-    memories: Names = RealOptions.memories
 
 
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluateRe10k(Re10kOptions, Walking):
     __doc__ = Re10kOptions.__doc__
 
     clips: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    out: Folder = Re10kOptions.out
-    index: Annotated[Path | None, unset("FILE", "--start, --stride and --frames decide")] = Re10kOptions.index
-    limit: Limit = Re10kOptions.limit
-    generated: Annotated[Path | None, unset("FOLDER", "the model generates")] = Re10kOptions.generated
-    size: Annotated[tuple[int, int] | None, unset("H W", "the model's")] = Re10kOptions.size
-    lpips: Annotated[Path | None, unset("FOLDER", "without LPIPS, and the report says so")] = Re10kOptions.lpips
-    steps: Steps = Re10kOptions.steps
 
 
+@speaking
 @dataclass(frozen=True, kw_only=True)
 class EvaluateWorldScore(WorldScoreOptions, Walking):
     __doc__ = WorldScoreOptions.__doc__
 
     dataset: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    out: Folder = WorldScoreOptions.out
-    limit: Limit = WorldScoreOptions.limit
-    steps: Steps = WorldScoreOptions.steps
 
 
 @dataclass(frozen=True, kw_only=True)

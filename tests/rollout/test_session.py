@@ -12,7 +12,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.memory.protocol import NoMemory
+from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session

@@ -6,7 +6,6 @@ Defaults that a model or a file decides are None here, and their help says who d
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import tyro
@@ -29,6 +28,7 @@ from mirage.cli.arguments.measuring import (
     EvaluateWorldScore,
 )
 from mirage.cli.arguments.walking import Demo, Generate, Plan
+from mirage.version import __version__
 
 __all__ = [
     "COMMANDS",
@@ -98,7 +98,7 @@ def parse(argv: Sequence[str]) -> Common:
     """The request that was typed. Leaves by `SystemExit` after help and version (0) and on a mistake (2), said on
     stderr."""
     if list(argv) == ["--version"]:
-        print(f"mirage {version('mirage')}")
+        print(f"mirage {__version__}")
         sys.exit(0)
     words = "Video world models that remember. `mirage SUBCOMMAND --help` shows units and defaults."
     typed: Any = tyro.cli(

@@ -27,6 +27,7 @@ from mirage.cli.arguments.measuring import (
     EvaluateUnseen,
     EvaluateWorldScore,
 )
+from mirage.cli.arguments.numbers import number_registry
 from mirage.cli.arguments.walking import Demo, Generate, Plan
 from mirage.version import __version__
 
@@ -107,6 +108,7 @@ def parse(argv: Sequence[str]) -> Common:
         description=words,
         args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
         config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes),
+        registry=number_registry(),
     )
     request: Any = typed.what if isinstance(typed, Bench | Evaluate) else typed
     return request

@@ -86,30 +86,33 @@ def test_the_wheel_holds_the_package_and_all_of_its_data(built, tracked):
     assert weights > 0.9 * sum(sizes.values()), "the README says that nearly all of the wheel are weights"
 
 
-@pytest.mark.parametrize("writable", [True, pytest.param(False, id="read-only")])
-def test_the_first_chunk_of_the_demo_runs_from_the_wheel(fresh, tmp_path, writable):
-    """Read-only: the installed tree is somebody else's, and there is no home to keep compiled code in."""
-    out = tmp_path / "out"
-    out.mkdir()
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "NUMBA_CACHE_DIR")}
-    how = {} if writable else {"preexec_fn": _obey_permissions}
-    if not writable:
-        environment |= {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": "/proc/nowhere", "MPLCONFIGDIR": str(tmp_path)}
-        shutil.rmtree(fresh / "lib" / "cache", ignore_errors=True)
-        for path in sorted(fresh.rglob("*")):
-            if path.name == "__pycache__" and "mirage" in path.parts:
-                shutil.rmtree(path)
-        _read_only(fresh)
-    words = ["demo", "--chunks", "1", "--steps", "1", "--seed", "5", "--out", out / "demo"]
-    run = subprocess.run(
-        [fresh / "bin" / "mirage", *words], cwd=out, env=environment, capture_output=True, text=True, check=False, **how
-    )
+def test_the_first_chunk_of_the_demo_runs_from_the_wheel(fresh, tmp_path):
+    words = ["demo", "--chunks", "1", "--steps", "1", "--seed", "5", "--out", "demo"]
+    run = _run([fresh / "bin" / "mirage", *words], tmp_path, {})
     assert run.returncode == 0, run.stderr[-2000:]
-    assert (out / "demo" / "demo.png").is_file()
-    assert '"mirage": "' + mirage.__version__ in (out / "demo" / "receipt.json").read_text(encoding="utf-8")
-    where = [fresh / "bin" / "python", "-P", "-c", "import mirage; print(mirage.__file__)"]
-    said = subprocess.run(where, cwd=out, env=environment, capture_output=True, text=True, check=True).stdout
-    assert said.startswith(str(fresh))
+    assert (tmp_path / "demo" / "demo.png").is_file()
+    assert f'"mirage": "{mirage.__version__}"' in (tmp_path / "demo" / "receipt.json").read_text(encoding="utf-8")
+    where = _run([fresh / "bin" / "python", "-P", "-c", "import mirage; print(mirage.__file__)"], tmp_path, {})
+    assert where.stdout.startswith(str(fresh))
+
+
+def test_nothing_needs_to_be_written_where_the_package_lies(fresh, tmp_path):
+    """The installed tree is somebody else's, there is no home, and so no place for compiled code."""
+    for cache in [path for path in fresh.rglob("__pycache__") if "mirage" in path.parts]:
+        shutil.rmtree(cache)
+    for path in [fresh, *fresh.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o222)
+    code = (
+        "import torch, mirage\nfrom mirage.memory.projection.zbuffer import twin\ntwin('numba')\n"
+        "memory, camera = mirage.LatentSpatialMemory(4), mirage.Camera.looking()[None]\n"
+        "memory.write(torch.ones(1, 4, 6, 8), mirage.DepthMap(torch.full((1, 6, 8), 2.0)), camera)\n"
+        "assert memory.read(camera, grid=(6, 8)).mask.all()"
+    )
+    homeless = {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": "/proc/nowhere"}
+    run = _run([fresh / "bin" / "python", "-P", "-c", code], tmp_path, homeless, preexec_fn=_obey_permissions)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert not [path for path in fresh.rglob("__pycache__") if "mirage" in path.parts], "the tree could be written"
 
 
 def test_one_version_everywhere(capsys):
@@ -185,10 +188,10 @@ def _setuptools(what: str, tree: Path, out: Path) -> None:
     assert run.returncode == 0, run.stderr[-2000:]
 
 
-def _read_only(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(path.stat().st_mode & ~0o222)
+def _run(command: list, folder: Path, more: dict[str, str], **how) -> subprocess.CompletedProcess[str]:
+    hidden = ("PYTHONPATH", "NUMBA_CACHE_DIR", "MIRAGE_ZBUFFER")
+    environment = {key: value for key, value in os.environ.items() if key not in hidden} | more
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, **how)
 
 
 def _obey_permissions() -> None:

@@ -93,8 +93,9 @@ def _asked(argv: Sequence[str]) -> "Common | int":
         if not stop.code:
             return 0
     box = re.sub(r"\x1b\[[\d;]*m", "", said.getvalue())  # in colours, where stdout is a terminal
+    words = re.sub(r"^Error parsing [^-\s]\S*: ", "", _first_words(box))  # a noun's own, of which the class is no part
     helped = re.search(r"mirage[ a-z]*\s+--help", box)
-    return _failed(f"{_first_words(box)} (see {helped[0] if helped else 'mirage --help'})", 2)
+    return _failed(f"{words} (see {helped[0] if helped else 'mirage --help'})", 2)
 
 
 def _first_words(box: str) -> str:

@@ -141,6 +141,19 @@ def test_nobody_is_told_to_install_a_strangers_package(tracked):
                 assert found is None, f"{name} says {found and found[0]!r}; ours is {DISTRIBUTION}"
 
 
+def test_importing_every_file_warns_of_nothing_of_ours():
+    code = (
+        "import importlib, pkgutil, warnings\n"
+        "warnings.filterwarnings('error', module=r'mirage(\\..*)?$')\n"
+        "import mirage\n"
+        "for found in pkgutil.walk_packages(mirage.__path__, 'mirage.'):\n"
+        "    if not found.name.endswith(('_triton', '_numba', '__main__')):\n"
+        "        importlib.import_module(found.name)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
 def test_every_optional_package_is_one_of_ours_or_says_what_to_install():
     """Whatever src imports is required, of the standard library, or known to `mirage.optional`."""
     required = {re.split(r"[<>=\[ ]", name)[0].lower() for name in PROJECT["dependencies"]}

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError
 from mirage.evaluation.folder import Rollout, load_rollout
 from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import psnr, ssim
@@ -34,6 +33,7 @@ from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import rotation_angle
+from mirage.optional import optional
 
 Score = Callable[[Tensor, Tensor], Sequence[float]]
 """Two stacks [P,3,H,W] in [0, 1] -> one number per pair, larger is more alike; NaN where it has no meaning."""
@@ -364,8 +364,6 @@ def _close(a: Camera, b: Camera) -> bool:
 
 
 def _scikit_image() -> tuple[Any, Any, Any]:
-    try:
-        from skimage import feature, measure, transform  # optional, and slow to import
-    except ImportError as error:
-        raise InputError("local matches need scikit-image; install mirage[eval], or ask for appearance only") from error
+    with optional("skimage", wanted="the score of local matches (appearance alone does without)"):
+        from skimage import feature, measure, transform  # slow to import
     return feature, measure, transform

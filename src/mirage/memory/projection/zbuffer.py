@@ -23,6 +23,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.memory.points import PAGE, Cloud
 from mirage.memory.projection.hits import Hits, hits, project
+from mirage.optional import optional
 
 Backend = Literal["torch", "numba", "triton"]
 NEAR = 1e-6
@@ -61,7 +62,7 @@ def zbuffer(
     matrix = projection(camera, grid, margin).to(cloud.device)
     size = (grid[0] + 2 * margin, grid[1] + 2 * margin)
     visible = visible_pages(cloud, matrix, size, near)
-    return _TWINS[backend_for(cloud.device, backend)]()(cloud, matrix, size, visible, front, within, near)
+    return twin(backend_for(cloud.device, backend))(cloud, matrix, size, visible, front, within, near)
 
 
 def backend_for(device: torch.device, backend: Backend | None = None) -> Backend:
@@ -71,6 +72,20 @@ def backend_for(device: torch.device, backend: Backend | None = None) -> Backend
         raise InputError(f"z-buffer backend is one of {', '.join(get_args(Backend))}, got {named!r}")
     fast = {"cpu": "numba", "cuda": "triton"}.get(device.type, "torch")
     return cast(Backend, named or (fast if _installed(fast) else "torch"))
+
+
+def twin(backend: Backend):
+    """The function of that name, to be called as `zbuffer_torch` is. `InputError` where its package does not import."""
+    if backend == "torch":
+        return zbuffer_torch
+    with optional(backend, wanted=f"the z-buffer's backend {backend}"):
+        if backend == "numba":
+            from mirage.memory.projection.zbuffer_numba import zbuffer_numba
+
+            return zbuffer_numba
+        from mirage.memory.projection.zbuffer_triton import zbuffer_triton
+
+        return zbuffer_triton
 
 
 @cache
@@ -189,18 +204,3 @@ def visible_pages(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: flo
     inside = torch.addmm(shift + 1e-5 * shift.abs(), normal.clamp_min(0), (cloud.high + slack).T)
     inside.addmm_(normal.clamp_max(0), (cloud.low - slack).T)
     return inside.view(5, len(matrix), -1).amin(0) >= 0
-
-
-def _numba():
-    from mirage.memory.projection.zbuffer_numba import zbuffer_numba
-
-    return zbuffer_numba
-
-
-def _triton():
-    from mirage.memory.projection.zbuffer_triton import zbuffer_triton
-
-    return zbuffer_triton
-
-
-_TWINS = {"torch": lambda: zbuffer_torch, "numba": _numba, "triton": _triton}

@@ -1,6 +1,6 @@
 """What was filmed, and all that lies beside it: pictures, cameras, captions, depth. `F`: frames, `H W`: pixels.
 
-NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the order of their names
+NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in natural order (2 before 10)
 NAME.txt, .npz, .json        its cameras, one per frame, in any format of `load_cameras` (RealEstate10K, TUM, ...)
 NAME.caption.txt             what is seen, in words; or captions.json beside all of them: {NAME: words}
 NAME.depth/ or NAME.depth.npz    depth of every frame: maps in the order of their names, or an array depth [F,H,W]
@@ -23,6 +23,7 @@ from mirage.errors import InputError
 from mirage.formats.cameras import load_cameras
 from mirage.formats.depth import load_depth
 from mirage.formats.image import load_image
+from mirage.formats.natural import natural
 from mirage.formats.source import read_npz, read_text, reason
 from mirage.formats.video import video_frames
 from mirage.geometry.camera import Camera
@@ -58,7 +59,7 @@ class Footage:
             wanted = set(numbers)
             for i, frame in enumerate(video_frames(self.pictures)):
                 if i in wanted:
-                    found.append(rearrange(torch.from_numpy(frame.to_ndarray(format="rgb24")), "h w c -> c h w"))
+                    found.append(rearrange(torch.from_numpy(frame.rgb()), "h w c -> c h w"))
                 if len(found) == len(wanted):
                     break
         if len(found) != len(numbers):
@@ -155,7 +156,7 @@ def _captions(folder: Path, given: Path | None) -> dict[str, str]:
 
 
 def _listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in endings), key=natural)
 
 
 def _first(paths) -> Path | None:

@@ -1,4 +1,4 @@
-"""A picture as people bring it: its field of view and why, its colours, what is left of it; in any form it is at hand."""
+"""A picture as people bring it: its field of view and why, its colours, what is left of it; in any form."""
 
 import io
 import json
@@ -49,6 +49,8 @@ def camera_file(
     Image.fromarray(smooth(*size)).save(path, exif=exif)
     return path
 
+
+PLANE_28 = {"FocalLength": (28, 1), "FocalPlaneXResolution": (635, 10)}  # 90 pixels on 36 mm, in pixels an inch
 
 # -- field of view ---------------------------------------------------------------------------------------------------
 
@@ -215,7 +217,7 @@ def test_heic_is_read(data_dir: Path) -> None:
 
 def test_heic_without_its_package_says_what_to_do(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="HEIC.*pillow-heif.*JPEG"):
+    with pytest.raises(InputError, match=r"HEIC.*pillow-heif.*JPEG"):
         load_image(data_dir / "inputs/heic/heic_named.jpg")
 
 
@@ -232,12 +234,12 @@ def test_heic_that_is_turned_and_has_a_focal_length(tmp_path: Path) -> None:
     truth = torch.from_numpy(np.rot90(smooth(60, 80), k=-1).copy()).permute(2, 0, 1) / 255
     assert (found.pixels - truth).abs().mean() < 0.02
     (tmp_path / "cut.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:700])
-    with pytest.raises(InputError, match="cut.heic"):
+    with pytest.raises(InputError, match=r"cut\.heic"):
         open_photograph(tmp_path / "cut.heic")
 
 
 def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path: Path) -> None:
-    wide = Image.fromarray(smooth(6, 9)).resize((9000, 7500), Image.Resampling.BILINEAR)
+    wide = Image.fromarray(smooth(6, 9)).resize((9000, 7500), Image.Resampling.NEAREST)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
@@ -371,15 +373,8 @@ def test_the_camera_sees_the_same_whatever_the_fit(source, size, fit) -> None:
     )
     assert after.share == pytest.approx(1) if fit != "crop" else 0 < after.share <= 1
     assert bool(after.seen.all()) == (fit != "pad" or after.kept == (0, 0, 1, 1))
-    own = after.camera.intrinsics  # of the default 65 degrees, centred
-    known, _ = fitted(photograph, photograph.camera, size, fit=fit)
-    assert_close(
-        known.camera.intrinsics,
-        fitted(photograph, photograph.camera, size, fit=fit)[1].intrinsics,
-        rtol=0.03,
-        atol=0.03,
-    )
-    assert own.isfinite().all()
+    known, seen = fitted(photograph, photograph.camera, size, fit=fit)
+    assert_close(known.camera.intrinsics, seen.intrinsics, rtol=1e-3, atol=1e-4)
 
 
 @settings(max_examples=40, deadline=None)

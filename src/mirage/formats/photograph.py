@@ -32,6 +32,12 @@ from mirage.geometry.depthmap import DepthMap
 
 Fit = Literal["crop", "pad", "stretch"]
 Origin = Literal["asked", "EXIF 35 mm", "EXIF focal plane", "default"]
+SAID: dict[Origin, str] = {
+    "asked": "as asked",
+    "EXIF 35 mm": "EXIF: focal length as of 35 mm film",
+    "EXIF focal plane": "EXIF: focal length and focal plane",
+    "default": "no EXIF that says it: 65 on the longer side",
+}
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 RESIZED = 0.02  # by so much the aspect may differ from what EXIF says, and the picture is still whole
 MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # EXIF's units of a focal plane resolution
@@ -66,9 +72,10 @@ class Photograph:
     @property
     def camera(self) -> Camera:
         """At the origin, as wide as `fov`; pixels are square unless the picture was stretched."""
-        left, top, right, bottom = self.kept
         height, width = self.original
-        return Camera.looking(horizontal_fov=self.fov, aspect=width * (right - left) / (height * (bottom - top)))
+        across = math.tan(math.radians(self.fov) / 2) / (self.kept[2] - self.kept[0])
+        whole = Camera.looking(horizontal_fov=2 * math.degrees(math.atan(across)), aspect=width / height)
+        return _widened(whole, self.kept)
 
     @property
     def share(self) -> float:

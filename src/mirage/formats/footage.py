@@ -12,7 +12,7 @@ for name, footage in find_footage("clips").items():
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -122,20 +122,29 @@ def find_footage(
         )
         if not filmed:
             continue
-        name = path.stem if path.is_file() else path.name
+        name = _name(path)
         if name in found:
             raise InputError(f"{folder} has {found[name].pictures.name} and {path.name}; expected one footage per name")
-        beside = folder / f"{name}.caption.txt"
-        text = read_text(beside, accepts="a caption") if beside.is_file() else ""
-        found[name] = Footage(
-            path,
-            _first(poses / f"{name}{ending}" for ending in CAMERAS),
-            _first(folder / f"{name}{ending}" for ending in (".depth", ".depth.npz")),
-            " ".join(said.get(name, text).split()),
-        )
+        one = footage_of(path, cameras=poses)
+        found[name] = replace(one, caption=" ".join(said[name].split())) if name in said else one
     if not found:
         raise InputError(f"{folder} has no videos ({', '.join(VIDEOS)}) and no folders of pictures")
     return found
+
+
+def footage_of(path: Path, *, cameras: Path | None = None) -> Footage:
+    """One video or folder of pictures, with what lies beside it; `cameras`: the folder of camera files, if another."""
+    name, beside = _name(path), path.parent / f"{_name(path)}.caption.txt"
+    return Footage(
+        path,
+        _first((cameras or path.parent) / f"{name}{ending}" for ending in CAMERAS),
+        _first(path.parent / f"{name}{ending}" for ending in (".depth", ".depth.npz")),
+        " ".join(read_text(beside, accepts="a caption").split()) if beside.is_file() else "",
+    )
+
+
+def _name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
 
 
 def _captions(folder: Path, given: Path | None) -> dict[str, str]:

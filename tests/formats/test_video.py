@@ -311,9 +311,9 @@ def test_a_film_goes_on_from_an_earlier_one_without_loss(tmp_path: Path) -> None
     mux(tmp_path / "other.mp4", list(range(4)), frames[:4], rate=16, tagged=False)
     with (
         pytest.raises(InputError, match="otherwise"),
-        VideoWriter(tmp_path / "b.mp4", onto=tmp_path / "theirs.mp4") as v,
+        VideoWriter(tmp_path / "b.mp4", onto=tmp_path / "other.mp4") as it,
     ):
-        v.write(frames[:20])
+        it.write(frames[:20])
     assert not (tmp_path / "b.mp4").exists()
 
 

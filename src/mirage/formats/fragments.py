@@ -99,14 +99,14 @@ def recover(target: str | os.PathLike[str]) -> int:
 
     Of several, the longest. What else such writers left is removed. Refuses where `target` is there already.
     """
-    target, films = Path(target), []
+    target = Path(target)
     left = left_behind(target)
-    for path in left:
-        whole = _whole(path)
-        if whole:
-            with path.open("r+b") as file:
-                file.truncate(whole)
-            films.append(path)
+    films = [path for path in left if _whole(path)]
+    for path in films:
+        with path.open("r+b") as file:
+            file.truncate(_whole(path))
+    # Killed between the end of its plain film and the renaming: that film is the only one.
+    films = films or [path for path in left if not path.name.startswith("..") and _plain(path)]
     count = 0
     if films:
         if target.exists():
@@ -144,11 +144,17 @@ def _whole(path: Path) -> int:
     return whole
 
 
+def _plain(path: Path) -> bool:
+    """It is a film, and none of groups."""
+    with path.open("rb") as file:
+        return all(kind != b"moof" for kind, _, _ in boxes(file)) and _frames(path) > 0
+
+
 def _frames(path: Path) -> int:
     try:
         with av.open(str(path)) as film:
             return sum(1 for packet in film.demux(film.streams.video[0]) if packet.size)
-    except FFmpegError:  # damaged otherwise than by a kill
+    except (FFmpegError, IndexError):  # nothing that is a film yet
         return 0
 
 

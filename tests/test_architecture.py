@@ -43,6 +43,7 @@ HOMES = {  # a heavy package and the only place that imports it
     "accelerate": "models",
     "av": "formats",
     "lmdb": "formats",
+    "pillow_heif": "formats",
     "matplotlib": "formats",
     "numba": "memory",
     "triton": "memory",
@@ -112,7 +113,7 @@ def test_heavy_packages_live_in_one_room(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_optional_and_slow_packages_are_imported_lazily(path):
-    optional = {"matplotlib", "numba", "triton", "skimage", "viser", "ray", "lmdb", "tensorboard"}
+    optional = {"matplotlib", "numba", "triton", "skimage", "viser", "ray", "lmdb", "tensorboard", "pillow_heif"}
     if path.name in ("jit.py", "zbuffer_triton.py"):
         optional -= {"numba", "triton"}  # the twins themselves, which are imported lazily
     assert not optional & {name.split(".")[0] for name in imports(path, top_level=True)}

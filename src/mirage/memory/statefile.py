@@ -65,6 +65,20 @@ def write_state(
     }
     with replacing(path) as beside:
         save_file(everything, beside, metadata=header | {"seal": _seal(header)})
+        _order_header(beside)
+
+
+def _order_header(path: Path) -> None:
+    """Write the header's entries in the order of their names: safetensors has those of its metadata in an order that
+    differs from run to run, and the same world is the same bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(length))
+        entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+        ordered = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(ordered) <= length, "the same entries cannot be longer"
+        file.seek(8)
+        file.write(ordered.ljust(length))  # what is left was padding, and is
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import gpu
 import lease
-import results
-from mirage.training.loop import averaged_weights
 from mirage.training.recipes import RECIPES
 from mirage.training.run import run_of
+
+import gpu
+import results
+from mirage.training.loop import averaged_weights
 
 
 def test_a_toy_model_is_measured_and_told(tmp_path, capsys):

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from mirage.training.channels import forget_in_denoiser, forget_in_depth_head, hear_words
+from mirage.training.run import assembled, bundled
 
 from mirage.models.autoencode import encode
 from mirage.models.fold import fold_time
@@ -17,12 +19,10 @@ from mirage.training.autoencoder import (
     measure_latents,
     statistics,
 )
-from mirage.training.channels import forget_in_denoiser, forget_in_depth_head, hear_words
 from mirage.training.clips import clip_path, clip_paths, draw_stills, load_clip, render_clips
 from mirage.training.denoiser import Chunks, DenoiserConfig
 from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import averaged_weights
-from mirage.training.run import assembled, bundled
 
 DEAD = [1, 6]
 

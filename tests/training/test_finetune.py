@@ -8,6 +8,9 @@ from functools import partial
 
 import pytest
 import torch
+from mirage.training.chunks import ReadyChunk
+from mirage.training.recipes import DistilRecipe, FinetuneRecipe, depth_head, wan_stage1, wan_stage2
+from mirage.training.run import changed, distil, finetune
 from safetensors.torch import load_file
 
 from mirage.cli import main
@@ -24,14 +27,11 @@ from mirage.models.world import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.session import Settings
 from mirage.training import parallel
-from mirage.training.chunks import ReadyChunk
 from mirage.training.clips import clip_path, render_clips
 from mirage.training.denoiser import Chunks, DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import Schedule, averaged_weights, fit, put_some
-from mirage.training.recipes import DistilRecipe, FinetuneRecipe, depth_head, wan_stage1, wan_stage2
-from mirage.training.run import changed, distil, finetune
 
 SIZE = (64, 96)
 SCHEDULE = Schedule(

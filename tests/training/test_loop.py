@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from mirage.training.shards import pack, unpack
 from torch import nn
 
 from mirage.errors import InputError
 from mirage.training import parallel
 from mirage.training.loop import Schedule, averaged_weights, fit, progress, put_weights, swapped
 from mirage.training.samples import RING, Batch, number_of
-from mirage.training.shards import pack, unpack
 
 SCHEDULE = Schedule(steps=12, warmup=2, log_every=3, evaluate_every=6, checkpoint_seconds=0)
 

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from mirage.training.chunks import load_chunk, prepare_published
 from safetensors import safe_open
 
 from mirage.cli import main
@@ -23,7 +24,6 @@ from mirage.models.tiny import tiny_world
 from mirage.scenes import sample_clip
 from mirage.training import parallel
 from mirage.training import prepare as stages
-from mirage.training.chunks import load_chunk, prepare_published
 from mirage.training.latents import load_latent_clip
 from mirage.training.prepare import PrepareOptions, prepare
 

@@ -8,6 +8,10 @@ from functools import partial
 
 import pytest
 import torch
+from mirage.training.channels import pixel_weights
+from mirage.training.decoder import DecoderConfig, DecoderTask
+from mirage.training.recipes import RECIPES, ClipsRecipe, ExportRecipe
+from mirage.training.run import chosen_device, run, run_of
 from safetensors.torch import save_file
 
 from mirage.depth.freespace import seen_through
@@ -22,16 +26,12 @@ from mirage.models.fold import fold_time
 from mirage.models.tiny import tiny_world
 from mirage.scenes import sample_clip, training_seed, vocabulary
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, shifted, start_from_images
-from mirage.training.channels import pixel_weights
 from mirage.training.clips import clip_path, render_clips
-from mirage.training.decoder import DecoderConfig, DecoderTask
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask, noisy_depth
 from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
 from mirage.training.latents import encode_clip, load_latent_clip
 from mirage.training.loop import Schedule, fit
 from mirage.training.optimizer import MuonAdamW
-from mirage.training.recipes import RECIPES, ClipsRecipe, ExportRecipe
-from mirage.training.run import chosen_device, run, run_of
 from mirage.training.samples import batches
 
 SIZE = (64, 96)

@@ -24,7 +24,6 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
-from mirage.training.recipes import mini_autoencoder, mini_images
 from torch import Tensor
 
 from mirage.evaluation.metrics import psnr
@@ -39,6 +38,7 @@ from mirage.scenes.words import vocabulary
 from mirage.training.autoencoder import AutoencoderTask, held_out_quality, start_from_images
 from mirage.training.clips import clip_paths
 from mirage.training.loop import averaged_weights, fit, put_weights
+from mirage.training.recipes import mini_autoencoder, mini_images
 
 CHUNK = 8  # latent frames that a chunk adds
 KINDS = ("there_and_back", "orbit", "pan_and_return")

@@ -116,6 +116,6 @@ def test_half_of_the_steps_on_images_see_stills(clips, tmp_path):
         one = windows.movedim(2, 1)  # [F, places, 3, 4, 4]
         return bool(((one == crop) | (one.flip(-1) == crop)).flatten(2).all(2).any())
 
-    seen = [of_scenes(number) for number in range(24)]
-    assert 4 < sum(seen) < 20
+    seen = [of_scenes(number) for number in range(12)]
+    assert 1 < sum(seen) < 11
     assert torch.isfinite(at(task, 0))

@@ -19,7 +19,7 @@ from mirage.errors import InputError
 from mirage.files import making
 from mirage.models.fold import fold_time
 from mirage.models.tiny import MiniConfig, build_world
-from mirage.models.world import BUNDLED, WorldModel
+from mirage.models.world import BUNDLED, WorldModel, quiet
 from mirage.scenes import vocabulary
 
 MINI = MiniConfig()
@@ -68,7 +68,8 @@ def leave(part: Any, folder: Path) -> None:
     """A part as a folder, whole or not at all, in the place of what was there."""
     made = folder.with_name(f".{folder.name}-made")
     shutil.rmtree(made, ignore_errors=True)
-    with making(made) as beside:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with making(made) as beside, quiet():
         part.save_pretrained(beside)
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
@@ -91,7 +92,8 @@ def hear_words(model: WorldModel, *, generator: torch.Generator, faint: float = 
 
 def loaded(kind: Any, name: str, source: Path | str) -> Any:
     """A part of this class from a folder that has it, in float32."""
-    return kind.from_pretrained(_part_folder(source, name)).float()
+    with quiet():
+        return kind.from_pretrained(_part_folder(source, name)).float()
 
 
 def _fitting(model: WorldModel, name: str, source: Path | str) -> nn.Module:

@@ -24,7 +24,7 @@ from mirage.models.depth_head import LatentDepthHead
 from mirage.models.lora import lora_state
 from mirage.models.tiny import MiniConfig
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel, load_world_model, quiet
 from mirage.training import parallel
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, measure_latents, start_from_images
 from mirage.training.checkpoints import averaged_weights
@@ -231,7 +231,9 @@ class Export:
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves model/."""
         if parallel.rank() == 0:
-            leave(assembled(self.parts, self.sizes).to(torch.float16), folder / "model")
+            with quiet():
+                model = assembled(self.parts, self.sizes).to(torch.float16)
+            leave(model, folder / "model")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
     python benchmarks/equivariance.py HOME --train     # "without", in HOME/without; 25 minutes of one core
     python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --scenes
 
-HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
-`mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
+HOME is the folder of the bundled model's training, in which `mini:images` and `mini:autoencoder` have been run; both are
+measured as their last run left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
 written with true depth, and what the chunk's cameras read is compared with the true latents there. No denoiser takes
 part. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
 
@@ -15,6 +15,7 @@ return PSNR  of the last frames, decoded from true latents (ceiling) and with th
 import argparse
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,14 +32,14 @@ from mirage.evaluation.report import markdown_table
 from mirage.evaluation.synthetic import Scene
 from mirage.memory import LatentSpatialMemory
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
-from mirage.models.fold import fold_time
-from mirage.models.tiny import MiniConfig, build_world
+from mirage.models.tiny import MiniConfig
 from mirage.rollout.schedule import STRIDE
-from mirage.scenes.words import vocabulary
-from mirage.training.autoencoder import AutoencoderTask, held_out_quality, start_from_images
+from mirage.training.autoencoder import held_out_quality
 from mirage.training.clips import clip_paths
-from mirage.training.loop import averaged_weights, fit, put_weights
-from mirage.training.recipes import mini_autoencoder, mini_images
+from mirage.training.parts import Parts, assembled
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from recipes import mini
 
 CHUNK = 8  # latent frames that a chunk adds
 KINDS = ("there_and_back", "orbit", "pan_and_return")
@@ -58,19 +59,23 @@ class Warped:
 
 
 def train(home: Path) -> None:
-    """Image and clip recipes without equivariance; each step the batches of two processes."""
-    vae = fold_time(build_world(MiniConfig(), words=vocabulary()).vae)
-    start_from_images(vae)
-    for name, recipe in (("images", mini_images(home)), ("clips", mini_autoencoder(home))):
-        task = AutoencoderTask(vae, replace(recipe.config, equivariance=0.0))
-        fit(task, replace(recipe.schedule, accumulate=2), home / "without" / name)
+    """The recipes of images and of clips without equivariance; each step the batches of two processes."""
+    start = None
+    for recipe in (mini.images, mini.autoencoder):
+        run, folder = recipe(home), home / "without" / recipe.__name__
+        run = replace(
+            run,
+            config=replace(run.config, equivariance=0.0),
+            schedule=replace(run.schedule, accumulate=2),
+            start=start,
+        )
+        run.work(folder)
+        start = folder
 
 
 def autoencoder(run: Path) -> AutoencoderKLWan:
     """As a run left it; latents are in its own units."""
-    vae = build_world(MiniConfig(), words=vocabulary()).vae
-    put_weights(vae, averaged_weights(run))
-    return fold_time(vae).eval()
+    return assembled(Parts(vae=run)).vae.eval()
 
 
 @torch.no_grad()
@@ -120,10 +125,10 @@ def row(name: str, walks: Sequence[Warped], quality: dict[str, float]) -> dict[s
 
 
 def main(home: Path, scenes: int, out: Path) -> None:
-    clips = clip_paths(mini_images(home).config.clips)[-8:]
+    clips = clip_paths(mini.images(home).config.clips)[-8:]
     scenes = [Scene.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(scenes)]
     rows, channels = [], {}
-    for name, run in (("with", home / "mini_autoencoder"), ("without", home / "without" / "clips")):
+    for name, run in (("with", home / "autoencoder"), ("without", home / "without" / "autoencoder")):
         vae = autoencoder(run)
         walks = [warped(vae, scene) for scene in scenes]
         rows.append(row(name, walks, held_out_quality(vae, clips, clips=True)))

@@ -51,11 +51,10 @@ class Parts:
 
 
 def assembled(parts: Parts, sizes: MiniConfig = MINI) -> WorldModel:
-    """A model of these sizes with these parts; a fresh transformer hears its words (`hear_words`)."""
+    """A model of these sizes with these parts; fresh ones hear their words (`hear_words`)."""
     parts.check()
     model = build_world(sizes, words=vocabulary())
-    if parts.transformer is None:
-        hear_words(model, generator=torch.Generator().manual_seed(0))
+    hear_words(model, generator=torch.Generator().manual_seed(0))
     for field in fields(parts):
         source = getattr(parts, field.name)
         if source is not None:

@@ -7,7 +7,7 @@ for r in clips stills images autoencoder latents reading depth_head denoiser det
     mirage train --recipe mini:$r --out runs --processes 2 || break
 done
 
-The weights that ship were taken there in five goes (docs/log/2026-11-eight-weights.md); what each part was taught in
+The weights that ship were taken there in five goes (docs/log/2026-11-27-eight-weights.md); what each part was taught in
 the last of them is what stands here, with as many steps as all of them had. A variant is a function and two lines:
 
     def longer(home):                                # in a file of yours: mirage train --recipe mine:longer

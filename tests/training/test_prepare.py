@@ -133,7 +133,7 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(model, footage, prepared, t
             raise Killed
         return replacing(target)
 
-    for module in (stages, written):
+    for module in (stages, clip_files):
         monkeypatch.setattr(module, "replacing", die_in_time)
     for attempt in range(1, 60):
         left = attempt

@@ -21,6 +21,7 @@ from mirage.formats.video import VideoWriter
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.tiny import tiny_world
 from mirage.scenes import sample_clip
+from mirage.training import clips as clip_files
 from mirage.training import parallel
 from mirage.training import prepare as stages
 from mirage.training.clips import load_chunk, load_latents

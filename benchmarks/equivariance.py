@@ -1,12 +1,12 @@
 """What it is worth to train the autoencoder so that its latents warp: the same recipes with that and without.
 
-    python benchmarks/equivariance.py HOME --train     # "without", in HOME/without; 25 minutes of one core
+    python benchmarks/equivariance.py HOME --train     # "without", in HOME/without
     python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --scenes
 
 HOME is the folder of the bundled model's training, in which `mini:images` and `mini:autoencoder` have been run; both
 are measured as their last run left them. In held-out worlds the true frames of a walk are encoded, the latents before
-a chunk are written with true depth, and what its cameras read is compared with the true latents there. No denoiser is in
-it. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
+a chunk are written with true depth, and what its cameras read is compared with the true latents there. No denoiser is
+in it. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
 
 error        mean square of readout minus true latents over known cells, in units of the channels' own variance
 return PSNR  of the last frames, decoded from true latents (ceiling) and with the readout in all known cells

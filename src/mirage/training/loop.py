@@ -74,7 +74,7 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, look: Look | None = Non
             run.take_step(made)
             last = schedule.over(run.step, run.seconds)
             if run.step % schedule.log_every == 0 or last:
-                line = run.told()
+                line = run.means()
                 if curve is not None:
                     curve.add(line)
             if (chief or shared) and (run.step % schedule.evaluate_every == 0 or last):
@@ -153,7 +153,7 @@ class _Run:
             for name, p in self.optimizer.parameters.items():
                 self.averaged[name].lerp_(local(p), 1 - decay)
 
-    def told(self) -> dict[str, Any]:
+    def means(self) -> dict[str, Any]:
         """A line of the curve: means over the steps since the last one, and over the processes."""
         means = {k: round(parallel.average(sum(v) / len(v)), 5) for k, v in self.pending.items()}
         self.pending = {}

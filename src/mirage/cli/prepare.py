@@ -11,8 +11,8 @@ from mirage.errors import InputError
 from mirage.formats.published import is_lmdb
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.training import parallel
-from mirage.training.chunks import prepare_published
 from mirage.training.prepare import PrepareOptions, prepare
+from mirage.training.published import prepare_published
 
 OURS = ("auto", "head", "files")
 """Sources of depth that need no estimator."""

@@ -4,7 +4,7 @@
     python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --scenes
 
 HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
-`mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
+`mini_autoencoder` left them. In held-out scenes the true frames of a walk are encoded, the latents before a chunk are
 written with true depth, and what the chunk's cameras read is compared with the true latents there. No denoiser takes
 part. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
 

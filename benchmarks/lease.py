@@ -31,8 +31,8 @@ STAGES = {
 MAKERS = ("mini_gpu_clips", "mini_gpu_latents", "mini_gpu_views")
 """Recipes whose work is shared out among processes: a world takes a core longer than the GPU takes to draw it."""
 PROCESSES = 14
-WORLDS = 8
-"""Held-out worlds that the last stage walks through; all fifty are for the machine that has hours."""
+SCENES = 8
+"""Held-out scenes that the last stage walks through; all fifty are for the machine that has hours."""
 
 
 def main(argv: list[str]) -> int:
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
 
 
 def evaluate(model: Path, out: Path) -> None:
-    """A short look at held-out worlds where the GPU is; report.md and results.json go to `out`."""
+    """A short look at held-out scenes where the GPU is; report.md and results.json go to `out`."""
     # here, because every process that a stage starts imports this file too
     from mirage.evaluation.options import SyntheticOptions
     from mirage.evaluation.synthetic import run_synthetic
@@ -72,7 +72,7 @@ def evaluate(model: Path, out: Path) -> None:
 
     world = load_world_model(model, dtype=torch.float32, device=chosen_device())
     options = SyntheticOptions(
-        out=model.parent / "evaluation", scenes=WORLDS, chunks=3, memories=("latent", "rgb", "none")
+        out=model.parent / "evaluation", scenes=SCENES, chunks=3, memories=("latent", "rgb", "none")
     )
     run_synthetic(world, options, progress=lambda what, done, of: tell(f"{what} {done}/{of}"))
     for name in ("report.md", "results.json"):

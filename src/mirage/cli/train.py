@@ -10,7 +10,7 @@ from mirage.training import run as training
 
 
 def run(asked: Train) -> Result:
-    """Train in `asked.out`; the loop itself tells how it goes, on stderr."""
+    """Train in `asked.out`; the loop itself says how it goes, on stderr."""
     if asked.processes < 1:
         raise InputError(f"--processes {asked.processes}: expected 1 or more")
     if asked.steps is not None and asked.steps < 1:

@@ -119,16 +119,16 @@ class Builder:
                 (lights[i], lights[i + 1]),
             )
 
-        told = []
+        named = []
         for i, plan in enumerate(plans):
             self.decorate(plan, height, lights[i], i == 0, i == len(plans) - 1)
             narrow = plan[3] - plan[1] < 3
-            told.append(self.furnish(plan, height, lights[i], 1 if narrow else rng.randint(2, 4)))
+            named.append(self.furnish(plan, height, lights[i], 1 if narrow else rng.randint(2, 4)))
         if moving:
             self.movers(plans[rng.randrange(len(plans))], lights[0])
         parts = []
         for i, (wall, floor, _) in enumerate(finishes):
-            clauses = [f"{wall.words} walls", words.article(f"{floor.words} floor"), *told[i]]
+            clauses = [f"{wall.words} walls", words.article(f"{floor.words} floor"), *named[i]]
             parts.append(("a room with " if i == 0 else "the next room has ") + words.listed(clauses))
         parts.append(f"{name} light")
         return "; ".join(parts) + ("; with moving boxes" if moving else "")
@@ -184,7 +184,7 @@ class Builder:
 
     def furnish(self, plan, height, light, count: int) -> list[str]:
         """Boxes, pillars, cabinets and tables where they leave room; their words."""
-        rng, told = self.rng, []
+        rng, named = self.rng, []
         for _ in range(count):
             kind = rng.choice(("box", "box", "pillar", "cabinet", "table"))
             w, tall, d = {
@@ -204,8 +204,8 @@ class Builder:
                 colour, ("flat", "stripes", "checker", "dots", "gradient", "blotches"), 0.9, extent=(0.0, -tall)
             )
             self.stand(x, z, w, tall, d, finish, light, table=kind == "table")
-            told.append(words.article(f"{finish.words} {kind}"))
-        return told
+            named.append(words.article(f"{finish.words} {kind}"))
+        return named
 
     def stand(self, x, z, w, tall, d, finish, light, *, table=False) -> None:
         """A piece of furniture on the floor; a table is a top on a narrower foot."""
@@ -281,7 +281,7 @@ class Builder:
         self.box((-40, 0, -40), (40, 0.2, 40), ground, light)
         half = rng.uniform(3.4, 5.0)
         around = (-_INF, _INF, -_INF, 0.0, -_INF, _INF)
-        told = []
+        named = []
         for side in (-1, 1):
             z = -13.0 + rng.uniform(-1, 1)
             while z < 12:
@@ -298,7 +298,7 @@ class Builder:
                 self.box((x0, -tall, z), (x1, 0, z + long), walls, light, around=around)
                 self.standing.append(((x0 + x1) / 2, z + long / 2, deep / 2, long / 2, 0.8))
                 self.taken.append((x0, z, x1, z + long))
-                told.append(name)
+                named.append(name)
                 z += long + rng.choice((0.0, 0.0, rng.uniform(0.8, 2.0)))
         for end in (-1, 1):
             if rng.random() < 0.6:
@@ -312,7 +312,7 @@ class Builder:
         things = self.furnish(plan, rng.uniform(2.4, 3.6), light, rng.randint(3, 6))
         if moving:
             self.movers(plan, light)
-        names = list(dict.fromkeys(told))[:3]
+        names = list(dict.fromkeys(named))[:3]
         clauses = [f"{words.listed(names)} buildings", words.article(f"{ground.words} ground"), *things]
         ending = "; with moving boxes" if moving else ""
         return f"a street under {words.article(sky)} sky with {words.listed(clauses)}{ending}"

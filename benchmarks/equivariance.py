@@ -4,7 +4,7 @@
     python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --scenes
 
 HOME is the folder of the bundled model's training, in which `mini:images` and `mini:autoencoder` have been run; both
-are measured as their last run left them. In held-out worlds the true frames of a walk are encoded, the latents before
+are measured as their last run left them. In held-out scenes the true frames of a walk are encoded, the latents before
 a chunk are written with true depth, and what its cameras read is compared with the true latents there. No denoiser is
 in it. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
 

@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def stated(row: str) -> tuple[float, float]:
-    """PSNR on return and its spread over worlds, from the table of held-out worlds."""
+    """PSNR on return and its spread over scenes, from the table of held-out scenes."""
     found = re.search(r"<!-- made: worlds -->(.*?)<!-- end -->", RESULTS.read_text(encoding="utf-8"), re.DOTALL)
     assert found is not None
     cell = re.search(rf"^\| {re.escape(row)} \| ([\d.]+) ± ([\d.]+) \|", found[1], re.MULTILINE)

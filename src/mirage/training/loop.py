@@ -26,6 +26,7 @@ from torch.distributed.tensor import DTensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.optional import optional
 from mirage.training import parallel
 from mirage.training.checkpoints import newest_checkpoint, progress, save_checkpoint
 from mirage.training.optimizer import MuonAdamW
@@ -237,10 +238,8 @@ def _step(line: str) -> int | None:
 
 
 def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
-    except ImportError as error:
-        raise InputError("tensorboard is not installed; pip install tensorboard, or read curve.jsonl") from error
+    with optional("tensorboard", wanted="a board of curves (curve.jsonl has them too)"):
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
     return SummaryWriter(str(folder / "tensorboard"))
 
 

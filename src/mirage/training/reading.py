@@ -81,7 +81,7 @@ class ReadingTask:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On other captions: how far colours are off (root mean square); shares of patterns and rooms that are right."""
+        """On other captions: how far colours are off (RMS); the shares of patterns and rooms that are right."""
         off, which, where = [], [], []
         for number in range(4):
             batch = self.maker(number, torch.Generator().manual_seed(10**6 + number))

@@ -30,6 +30,7 @@ from torch import Tensor
 from mirage.chunks import TIME_STRIDE
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.report import markdown_table
+from mirage.evaluation.truth import GroundTruth
 from mirage.memory import LatentSpatialMemory
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
 from mirage.models.tiny import MiniConfig

@@ -16,6 +16,7 @@ from mirage.geometry.camera import Camera
 from mirage.models import world as world_module
 from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
+from mirage.models.files import index as index_module
 from mirage.models.fitting.blueprint import blueprint
 from mirage.models.flow import Guidance
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
@@ -264,6 +265,7 @@ def test_names_that_are_no_model_never_reach_the_network(tmp_path: Path, monkeyp
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(world_module, "snapshot_download", network)
+    monkeypatch.setattr(index_module, "hf_hub_download", network)
     file = tmp_path / "file"
     file.write_text("not a model")
     for name in ("nothing", "./nowhere/model", "/nowhere/model", "~/nowhere", "a/b/c", file, Path("owner/name")):
@@ -277,6 +279,7 @@ def test_a_hub_id_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("404\nnot found")
 
     monkeypatch.setattr(world_module, "snapshot_download", network)
+    monkeypatch.setattr(index_module, "hf_hub_download", network)
     assert "'owner/name'" in refused("owner/name")
 
 

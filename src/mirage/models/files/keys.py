@@ -58,9 +58,9 @@ TEXT_BLOCK = {
     "ffn.fc2": "layer.1.DenseReluDense.wo",
 }
 PARTS = {
+    r"lora_B(?:\.\w+)??\.bias": "B bias",
     r"(?:lora_A|lora_down|lora\.down|lora_linear_layer\.down)(?:\.\w+)??(?:\.weight)?": "A",
     r"(?:lora_B|lora_up|lora\.up|lora_linear_layer\.up)(?:\.\w+)??(?:\.weight)?": "B",
-    r"lora_B(?:\.\w+)??\.bias": "B bias",
     "alpha": "alpha",
     "diff": "weight",
     "w_norm": "weight",

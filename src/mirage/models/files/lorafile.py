@@ -16,8 +16,8 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ class LoraFile:
         """What a pair adds to its weight, B @ A times alpha / rank, float32; [out,in], a convolution's flattened."""
         a, b = (self.read(name).float().flatten(1) for name in self.pairs[module])
         return self.alpha[module] / self.rank[module] * b @ a
+
+    def only(self, modules: Collection[str]) -> "LoraFile":
+        """Without the pairs of other modules."""
+        return replace(
+            self,
+            pairs={module: pair for module, pair in self.pairs.items() if module in modules},
+            rank={module: rank for module, rank in self.rank.items() if module in modules},
+            alpha={module: alpha for module, alpha in self.alpha.items() if module in modules},
+        )
 
     def config(self) -> dict[str, Any]:
         """As PEFT's `LoraConfig` takes it."""

@@ -95,9 +95,8 @@ def attach_loras(loras: Loras, transformer: WanTransformer3DModel) -> None:
             _add(transformer, parameter, spec.strength * difference, source=spec.path)
         if linear:
             name = ADAPTER if number == 1 else f"{ADAPTER}_{number}"
-            state = {key: value for key, value in lora.state().items() if key.rpartition(".lora_")[0] in linear}
-            config = lora.config() | {"target_modules": sorted(linear)}
-            its.load_lora_adapter(state, prefix=None, adapter_name=name, metadata=config)
+            alone = lora.only(linear)
+            its.load_lora_adapter(alone.state(), prefix=None, adapter_name=name, metadata=alone.config())
             weights[name] = spec.strength
     if weights:
         its.set_adapters(list(weights), weights=list(weights.values()))
@@ -119,9 +118,9 @@ def merged(transformer: nn.Module) -> Iterator[None]:
             for key in [key for key in state if key.startswith(f"{prefix}{name}.")]:
                 del state[key]
             twin: Any = copy.deepcopy(layer)
-            if twin.disable_adapters:
+            if twin.disable_adapters and twin.merged:
                 twin.unmerge()
-            else:
+            elif not twin.disable_adapters and set(twin.active_adapters) - set(twin.merged_adapters):
                 twin.merge()
             state |= {f"{prefix}{name}.{key}": value for key, value in twin.get_base_layer().state_dict().items()}
 

@@ -33,6 +33,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
 from mirage.memory.policy import MOST_BYTES
+from mirage.models.files.index import look_first
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
 from mirage.models.world import WorldModel, load_world_model
@@ -281,6 +282,12 @@ def _check(asked: Generate) -> torch.device:
         if asked.world is not None and getattr(asked, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} is for a new world; a saved one (--world) has its own")
     check_estimator(asked.depth_model)
+    index = look_first(asked.model)
+    if index is not None and not index.depth_head and asked.depth_model == "head":
+        raise InputError(
+            f"--model {asked.model} has no depth head; accepted with it: --depth-model depth-anything, depth-pro, da3, "
+            "mapanything, or depth maps"
+        )
     if asked.moving is not None:
         from mirage.models.others.moving import check_moving
 

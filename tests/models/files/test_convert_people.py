@@ -235,9 +235,7 @@ def test_bytes_are_no_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Wan2.2_VAE.pth", "wan.safetensors", "lora.bin"])
 @pytest.mark.parametrize("route", [lambda file: open_checkpoint(file), lambda file: convert(file, file.parent / "out"),
                                    lambda file: convert(file.parent, file.parent / "out")])  # fmt: skip
-def test_what_stands_in_place_of_weights(
-    route: Callable[[Path], Any], name: str, data_dir: Path, tmp_path: Path
-) -> None:
+def test_what_stands_in_place_of_weights(route: Any, name: str, data_dir: Path, tmp_path: Path) -> None:
     file = tmp_path / name
     for content, said in (
         ((data_dir / "inputs/lfs_pointer/Wan2.2_VAE.pth").read_bytes(), "is a Git LFS pointer"),

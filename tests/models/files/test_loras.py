@@ -406,6 +406,17 @@ def test_a_model_with_a_lora_is_saved_merged_and_loads(how: str, tmp_path: Path)
     assert all(torch.equal(value, attached[name]) for name, value in transformer.state_dict().items())
 
 
+def test_a_transformer_saved_with_its_lora_beside_it_is_refused(base: WorldModel, tmp_path: Path) -> None:
+    """diffusers writes `base_layer` names and loads them with weights that are nowhere (on the meta device)."""
+    base.save_pretrained(tmp_path / "model")
+    transformer: Any = copy.deepcopy(base.transformer)
+    transformer.load_lora_adapter(written(dotted("", diffusers_name), *AB), prefix=None)
+    transformer.fuse_lora()
+    transformer.save_pretrained(tmp_path / "model" / "transformer")
+    with pytest.raises(InputError, match=r"transformer lacks \d+ weights, the first one blocks"):
+        load_world_model(tmp_path / "model")
+
+
 def test_a_branch_brings_the_lora_of_its_file(base: WorldModel, tmp_path: Path) -> None:
     base.save_pretrained(tmp_path / "model")
     torch.save({"vace": published.branch_state(), "lora": published.lora_state()}, tmp_path / "both.pt")

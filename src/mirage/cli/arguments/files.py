@@ -70,7 +70,7 @@ class Convert(Common):
 
     The folder with shards, Wan2.2_VAE.pth, UMT5 and tokenizer:  mirage convert Wan2.2-TI2V-5B --out models/wan22
 
-    ComfyUI's three files, in a folder or one by one:  mirage convert ComfyUI/models --out models/wan22
+    ComfyUI's three files, or a folder of them:  mirage convert DIFFUSION VAE UMT5 --out models/wan22
 
     A published side branch:  mirage convert step_8500_vace.safetensors --out branch.safetensors
 

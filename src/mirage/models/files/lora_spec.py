@@ -42,13 +42,10 @@ class LoraSpec:
 
 
 def lora_specs(given: "str | Path | LoraSpec | Sequence[str | Path | LoraSpec] | None") -> tuple[LoraSpec, ...]:
-    """None, one or several, as specs; a text may have its strength behind a colon. The same file twice is refused."""
+    """None, one or several, as specs; a path may have its strength behind a colon. The same file twice is refused."""
     if given is None or isinstance(given, str | Path | LoraSpec):
         given = () if given is None else (given,)
-    specs = tuple(
-        one if isinstance(one, LoraSpec) else LoraSpec(one) if isinstance(one, Path) else LoraSpec.parse(one)
-        for one in given
-    )
+    specs = tuple(one if isinstance(one, LoraSpec) else LoraSpec.parse(str(one)) for one in given)
     for number, spec in enumerate(specs):
         if spec.path.resolve() in {other.path.resolve() for other in specs[:number]}:
             raise InputError(f"LoRA {spec.path} is given twice; accepted: once, with the strengths added up")

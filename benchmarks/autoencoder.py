@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from mirage.evaluation.metrics import psnr
+from mirage.evaluation.options import SyntheticOptions
 from mirage.evaluation.report import Summary, markdown_table
-from mirage.evaluation.synthetic import SyntheticOptions
 from mirage.formats.image import fit_image
 from mirage.geometry.camera import Camera
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes import Scene
 
 FRAMES, THIRD = 97, 32

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.speed import efficiency, memory_speed
 from mirage.files import replacing
@@ -40,7 +41,8 @@ from mirage.models.tiny import tiny_world, word_tokenizer
 from mirage.models.world import WorldModel
 from mirage.rollout import Session
 from mirage.rollout.overlap import overlapped
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from results import put
 
 WAYS: tuple[tuple[Offload, int | None], ...] = (
@@ -80,7 +82,9 @@ def main(argv: list[str]) -> int:
     tell("a walk")
     model = random_world(device, tiny=asked.tiny)
     found["size"] = list(model.size)
-    found["walk"] = efficiency.run_efficiency(model, chunks=asked.chunks, steps=asked.steps, progress=tell)
+    found["walk"] = efficiency.run_efficiency(
+        model, EfficiencyOptions(chunks=asked.chunks, steps=asked.steps), progress=tell
+    )
     tell("overlap")
     walk(model, 1, asked.steps, beside=True)  # what is done once: the second stream's memory, libraries' own choices
     found["overlap"] = [
@@ -91,7 +95,7 @@ def main(argv: list[str]) -> int:
         tell("compile")
         model.compile_blocks()
         compiled = efficiency.run_efficiency(
-            model, memories=("latent",), chunks=asked.chunks, steps=asked.steps, progress=tell
+            model, EfficiencyOptions(memories=("latent",), chunks=asked.chunks, steps=asked.steps), progress=tell
         )
         found["compile"] = [
             {"blocks": name, "s per step": step_seconds(one)}
@@ -133,7 +137,7 @@ def walk(model: WorldModel, chunks: int, steps: int, *, beside: bool) -> float:
     camera = Camera.looking(aspect=width / height)
     path = PRESETS["there_and_back"](camera, 1 + chunks * (model.chunk_frames - 1))
     image = torch.rand((3, height, width), generator=torch.Generator().manual_seed(0))
-    session = Session(model, image, camera=path[0], settings=Settings(steps=steps))
+    session = Session(model, image, camera=path[0], settings=Settings(sampler=Sampler(steps=steps)))
     wait(model.runs_on)
     started = time.perf_counter()
     made = session.follow(path)

@@ -140,7 +140,7 @@ def test_two_thousand_damaged_files_are_refused(saved, tmp_path):
 
 def resealed(source: bytes, path, change) -> None:
     """A file whose digests are right and whose content `change(tensors, header)` has made wrong."""
-    from mirage.memory.worldfile import _digest, _seal
+    from mirage.memory.statefile import _digest, _seal
 
     path.write_bytes(source)
     tensors = load_file(path)

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
+from helpers import wall
 from mirage.conditioning import pixel_codec
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.memories import MEMORIES, make_memory
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 SIZE = (32, 64)
 
@@ -24,10 +25,6 @@ def model():
 @pytest.fixture
 def image():
     return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def wall(latents, camera, *, first):
-    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
 
 def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(model):
@@ -52,7 +49,7 @@ def test_a_walk_there_and_back_with(name, model, image):
         camera=Camera.looking(aspect=2.0),
         depth=wall,
         memory=make_memory(name, model),
-        settings=Settings(steps=1),
+        settings=Settings(sampler=Sampler(steps=1)),
     )
     moment = session.snapshot()
     path = PRESETS["there_and_back"](session.camera, 17)

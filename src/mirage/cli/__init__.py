@@ -73,6 +73,7 @@ def _asked(argv: Sequence[str]) -> Common | int:
             return 0
     lines = [line.strip(" │") for line in said.getvalue().splitlines() if not line.startswith(("╭", "╰"))]
     words = " ".join(lines).split("───", maxsplit=1)[0]
+    words = re.sub(r"^Error parsing [^-\s]\S*: ", "", words)  # a noun's own words, of which the class is no part
     helped = re.search(r"mirage[ a-z]* --help", said.getvalue())
     return _failed(f"{words} (see {helped[0] if helped else 'mirage --help'})", 2)
 

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
+from mirage.evaluation.options import Re10kOptions, Subject, WorldScoreOptions
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
-from mirage.rollout.schedule import STRIDE
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.memories import make_memory
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +67,33 @@ def generator(
     return generate
 
 
+def generator_of(model: WorldModel, options: Re10kOptions | WorldScoreOptions) -> Generate:
+    """Walks of a model with the memory, steps and seed that an evaluation asks for."""
+    return generator(
+        model,
+        memory=lambda model: make_memory(options.memory, model),
+        settings=Settings(sampler=Sampler(steps=options.steps)),
+        seed=options.seed,
+    )
+
+
+def subject_of(model: WorldModel, name: str, steps: int | None) -> Subject:
+    """A model as what is measured, at its own size and chunk length."""
+    return Subject(
+        f"{name} steps={steps or model.sampler.steps}",
+        size=model.size,
+        stride=model.stride,
+        chunk_frames=model.chunk_frames,
+    )
+
+
 def legs(path: Camera, count: int) -> list[Camera]:
     """The path in `count` equal parts, neighbours sharing a pose. The end is padded by standing still to 1 + 4k frames;
     parts before the end must have that length by themselves."""
     steps = len(path) - 1
-    if count > 1 and (steps % count or (steps // count) % STRIDE):
+    if count > 1 and (steps % count or (steps // count) % TIME_STRIDE):
         raise InputError(f"a path of {len(path)} frames in {count} parts; every part needs 1 + 4k frames, sharing ends")
-    padding = -steps % STRIDE if steps else STRIDE
+    padding = -steps % TIME_STRIDE if steps else TIME_STRIDE
     if padding:
         path = Camera.concatenate([path, path[torch.full((padding,), steps)]])
     each = (len(path) - 1) // count

@@ -20,8 +20,8 @@ from mirage.models.files.checkpoint import open_checkpoint
 from mirage.models.files.convert import convert
 from mirage.models.files.scaled import unscaled
 from mirage.models.files.sentencepiece import tokenizer_of
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world, word_tokenizer
-from mirage.models.world import load_world_model
 
 State = dict[str, Tensor]
 

@@ -11,12 +11,13 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from huggingface_hub.errors import EntryNotFoundError
 
 from mirage.errors import InputError
-from mirage.models import world as world_module
+from mirage.models import loading
 from mirage.models.files import index as index_module
 from mirage.models.files.index import look_first
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
 from mirage.models.wan22 import write_configs
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to spoil, and no weights may be read."""
     monkeypatch.setattr(WorldModel, "from_pretrained", lambda *_, **__: pytest.fail("the model was read"))
-    monkeypatch.setattr(world_module, "safe_open", lambda *_, **__: pytest.fail("weights were opened"))
+    monkeypatch.setattr(loading, "safe_open", lambda *_, **__: pytest.fail("weights were opened"))
     return shutil.copytree(saved, tmp_path / "model")
 
 
@@ -127,7 +128,7 @@ def test_a_hub_is_asked_for_two_small_files_first(saved: Path, tmp_path: Path, m
         return str(folder / file)
 
     monkeypatch.setattr(index_module, "hf_hub_download", fetch)
-    monkeypatch.setattr(world_module, "snapshot_download", lambda *_, **__: pytest.fail("weights were fetched"))
+    monkeypatch.setattr(loading, "snapshot_download", lambda *_, **__: pytest.fail("weights were fetched"))
     change(folder / "model_index.json", transformer_2=["diffusers", "WanTransformer3DModel"])
     assert "two experts" in refused("owner/name")
     assert asked == ["model_index.json", "scheduler/scheduler_config.json"]

@@ -25,8 +25,9 @@ from mirage.models.files.convert import convert
 from mirage.models.files.lora_spec import LoraSpec, lora_specs
 from mirage.models.files.lorafile import LoraFile, read_lora
 from mirage.models.files.loras import load_loras, merged
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 
 State = dict[str, Tensor]
 SQUARE = (48, 48)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import exp_rotation, look_at, make_pose, rotation_about
@@ -48,6 +49,8 @@ def run(
     concatenation; "default" is with the write gate, at a place the memory knows. hole_share_2x: share of the cells of
     seen surface that stay holes when the camera moves twice as close.
     """
+    if not points or min(points) < 1 or repeats < 1:
+        raise InputError(f"numbers of points and of repeats are above 0, got {list(points)} and {repeats}")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -24,7 +24,6 @@ from mirage.memory.merge import cube_keys
 from mirage.memory.points import PointColumns, Points, tile_order
 from mirage.memory.projection.footprint import see
 from mirage.memory.readout import Readout
-from mirage.memory.references import choose_references
 from mirage.memory.table import History, Snapshot, Table
 
 Decode = Callable[[Tensor, Any], tuple[Tensor, Any]]
@@ -125,13 +124,10 @@ class RGBPointMemory:
         pixels = rearrange(colours, "(t h w) c -> t c h w", h=self._size[0], w=self._size[1])
         return pixels.masked_fill_(~covered[:, None], 0), covered, seen.depth, seen.index
 
-    def references(
-        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
-    ) -> list[int]:
-        """As the latent memory chooses; see `choose_references`."""
-        return choose_references(readout, camera, history, depth, count=count)
-
     # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def touch(self, readout: Readout) -> None:
+        """Nothing to remember: nothing is ever evicted."""
 
     def snapshot(self) -> tuple[Snapshot, Any, tuple[int, int] | None, Tensor]:
         """This moment, to come back to; see `LatentSpatialMemory.snapshot`."""

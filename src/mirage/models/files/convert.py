@@ -34,7 +34,7 @@ from mirage.models.files.lorafile import LoraFile, save_lora
 from mirage.models.files.parts import NETWORKS, Network, Part, parts_of
 from mirage.models.files.scaled import unscaled
 from mirage.models.files.sentencepiece import tokenizer_of
-from mirage.models.world import quiet
+from mirage.models.loading import quiet
 
 SHARD_BYTES = 2 * 2**30
 ONE_FILE = ".safetensors"
@@ -142,7 +142,7 @@ def _looked_at(
     """The parts in files or folders, by kind, and the tokenizer of a whole model."""
     for source in sources:
         if source.is_dir() and (source / "model_index.json").is_file():
-            raise InputError(f"{source} is in diffusers layout already; accepted by `--model` as it is")
+            raise InputError(f"{source} is in diffusers layout already; it loads as it is")
     opened = [
         one for source in sources for one in (open_folder(source) if source.is_dir() else [open_checkpoint(source)])
     ]

@@ -23,7 +23,7 @@ from mirage.models.files import keys
 from mirage.models.files.branchfile import BranchFile, read_branch
 from mirage.models.files.checkpoint import SHOWN, Checkpoint, Shape, check_tensors, one_line
 from mirage.models.files.lorafile import LoraFile, read_lora
-from mirage.models.world import quiet
+from mirage.models.loading import quiet
 
 
 @dataclass(frozen=True)

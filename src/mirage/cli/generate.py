@@ -146,8 +146,8 @@ def _check_depth(model: str, depth_model: str) -> None:
     """Depth of every chunk comes from somewhere; told before weights are read or fetched."""
     index = look_first(model)
     if index is not None and not index.depth_head and depth_model == "head":
-        raise InputError(f"--model {model} has no depth head; accepted with it: --depth-model depth-anything, depth-pro, "
-                         f"da3, mapanything, or depth maps")  # fmt: skip
+        raise InputError(f"--model {model} has no depth head; accepted with it: --depth-model depth-anything, "
+                         f"depth-pro, da3, mapanything, or depth maps")  # fmt: skip
 
 
 def walk(

@@ -6,20 +6,18 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mirage.cli.arguments.common import Common, unset
+from mirage.cli.arguments.common import CameraReading, Common, unset
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraFile(Common):
-    """Look at a camera file, or convert it.
+class CameraFile(CameraReading, Common):
+    """Look at a camera file: what it means, how sure that is, where the path goes, what is odd; or convert it.
 
     Poses are camera-to-world with OpenCV axes (x right, y down, z forward) here; files of other conventions are turned.
     """
 
     path: Annotated[Positional[Path], arg(metavar="FILE")]
-    """RealEstate10K or TUM text, npz, MotionCtrl or nerfstudio json, or a folder (COLMAP text, 7-Scenes)."""
-    convention: Annotated[Literal["c2w", "w2c"] | None, unset("{c2w,w2c}", "what the format means")] = None
-    """What the file's matrices are, where its format does not say or says it wrong."""
+    """Any camera file or folder of docs/cameras.md: RealEstate10K, TUM, KITTI, EuRoC, COLMAP, nerfstudio, npz, ..."""
     out: Annotated[Path | None, unset("PATH", "nothing is written")] = None
     """Where to write the converted path: a file, or a folder for colmap."""
     format: Annotated[

@@ -123,8 +123,8 @@ def _sniff(content: Content) -> str | None:
 def _top_wins(top: Mapping[str, Any], frames: list[dict], options: CameraOptions, *, source: str) -> bool:
     """Whose value counts where the top of the file and a frame have the same key."""
     both = [key for key in KEYS if key in top and any(key in frame and frame[key] != top[key] for frame in frames)]
-    if not both or options.format is not None:
-        return options.format == "nerfstudio"
+    if not both or options.read_as is not None:
+        return options.read_as == "nerfstudio"
     ngp = any(key in top or key in frames[0] for key in OF_NGP)
     if ngp != any(key in top or key in frames[0] for key in OF_NERFSTUDIO):
         return not ngp
@@ -132,7 +132,7 @@ def _top_wins(top: Mapping[str, Any], frames: list[dict], options: CameraOptions
     other = next(frame[key] for frame in frames if key in frame and frame[key] != top[key])
     raise InputError(
         f"{source} has {key} {str(top[key])[:20]} at the top and {str(other)[:20]} in a frame: nerfstudio reads the top, "
-        "instant-ngp the frame; expected the option format to say 'nerfstudio' or 'instant-ngp'"
+        "instant-ngp the frame; expected the option read-as to say 'nerfstudio' or 'instant-ngp'"
     )
 
 

@@ -63,7 +63,8 @@ def load_rollout(folder: str | os.PathLike[str], *, reading: CameraOptions | Non
 
 
 def load_frames(folder: str | os.PathLike[str]) -> Tensor:
-    """uint8 [F,3,H,W] from a folder of pictures in the natural order of their names (2 before 10), or from its one video."""
+    """uint8 [F,3,H,W] from a folder of pictures in the natural order of their names (2 before 10), or from its one
+    video."""
     folder = Path(folder)
     inside = folder / "frames" if (folder / "frames").is_dir() else folder
     found = [path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem]

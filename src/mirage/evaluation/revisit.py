@@ -45,7 +45,8 @@ LEAST_RANGE = 1e-8
 @dataclass(frozen=True)
 class RevisitOptions:
     """`rollouts`: folders as `folder.load_rollout` reads them. `metres`: of one world unit, because the thresholds are
-    in metres. `reading`: what their camera files cannot say. `lpips`, `dino`: folders with their weights; `geometry`: local matches too (scikit-image)."""
+    in metres. `reading`: what their camera files cannot say. `lpips`, `dino`: folders with their weights; `geometry`:
+    local matches too (scikit-image)."""
 
     rollouts: tuple[Path, ...]
     out: Path

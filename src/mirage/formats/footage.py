@@ -1,6 +1,7 @@
 """What was filmed, and all that lies beside it: pictures, cameras, captions, depth. `F`: frames, `H W`: pixels.
 
-NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the natural order of their names (2 before 10)
+NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the natural order of their names (2 before
+                             10)
 NAME.txt, .npz, .json        its cameras, one per frame, in any format of `load_cameras` (RealEstate10K, TUM, ...)
 NAME.caption.txt             what is seen, in words; or captions.json beside all of them: {NAME: words}
 NAME.depth/ or NAME.depth.npz    depth of every frame: maps in the order of their names, or an array depth [F,H,W]

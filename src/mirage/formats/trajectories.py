@@ -35,7 +35,8 @@ def load_trajectory(
 
     `frames`: this many (a preset has 49 unless told; a file or keys are cut to it, and asking for more than they have
     is refused unless `resample`, which spreads the whole path over them). A file's intrinsics are kept where it has
-    them and are those of `start` elsewhere (`reading`: what the file cannot say itself): who reconciles them with an image uses `square_pixels`.
+    them and are those of `start` elsewhere (`reading`: what the file cannot say itself): who reconciles them with an
+    image uses `square_pixels`.
     """
     if frames is not None and not 1 <= frames <= MAX_FRAMES:
         raise InputError(f"got {frames} frames; expected 1 to {MAX_FRAMES}")

@@ -30,8 +30,8 @@ class CameraReading:
         Literal["opencv", "opengl", "ned", "ros", "unreal"] | None,
         unset("{opencv,opengl,ned,ros,unreal}", "what the file's format means"),
     ] = None
-    """Its camera axes: opencv (right, down, forward), opengl (right, up, back), ned (forward, right, down), ros (forward,
-    left, up), unreal (forward, right, up: left-handed)."""
+    """Its camera axes: opencv (right, down, forward), opengl (right, up, back), ned (forward, right, down), ros
+    (forward, left, up), unreal (forward, right, up: left-handed)."""
     quaternion: Annotated[
         Literal["xyzw", "wxyz", "yzwx"] | None, unset("{xyzw,wxyz,yzwx}", "what the file's format means")
     ] = None

@@ -54,7 +54,7 @@ BENT = tuple(name for name in PERSPECTIVE if "FISHEYE" in name or name == "EUCM"
 
 @dataclass(frozen=True)
 class Lens:
-    """A camera: its model's name, the images' (H, W), the model's parameters."""
+    """A camera: its model's name, the images' (H, W), the model's parameters. `id` is only for messages."""
 
     id: int | str
     model: str
@@ -133,7 +133,7 @@ def intrinsics_of(camera: Lens, *, source: str) -> tuple[Tensor, str | None, lis
 
 def text_model(folder: Path) -> Model:
     """cameras.txt, images.txt and, where they are, rigs.txt and frames.txt."""
-    cameras = {camera.id: camera for camera in _rows(folder / "cameras.txt", _lens)}
+    cameras = dict(_rows(folder / "cameras.txt", _lens))
     images, said = _images(folder / "images.txt")
     if not (folder / "frames.txt").exists() or not (folder / "rigs.txt").exists():
         return Model(cameras, images, {}, None, said)
@@ -165,8 +165,8 @@ def _images(file: Path) -> tuple[list[Image], tuple[str, ...]]:
         number, points = next(lines, (number + 1, b""))
         if not _is_points(points):
             raise InputError(
-                f"{file}: line {number} is not a line of points (X Y POINT3D_ID, three numbers each, or empty); have the "
-                "blank lines been stripped?"
+                f"{file}: line {number} is not a line of points (X Y POINT3D_ID, three numbers each, or empty); have "
+                "the blank lines been stripped?"
             )
     if told is not None and told != len(images):
         return images, (f"{file.name} tells of {told} images and has {len(images)}",)
@@ -185,7 +185,7 @@ def _is_points(line: bytes) -> bool:
     return whole % 3 == 0 and len(first) >= 3 and all(integer.fullmatch(word) for word in (first[2], last[-1]))
 
 
-def _lens(words: list[str], where: str) -> Lens:
+def _lens(words: list[str], where: str) -> tuple[int, Lens]:
     if len(words) < 4 or words[1] not in MODELS:
         raise InputError(
             f"{where} has the camera model {' '.join(words[1:2])[:40]!r}; accepted: {', '.join(PERSPECTIVE)}"
@@ -194,10 +194,12 @@ def _lens(words: list[str], where: str) -> Lens:
     return _checked_lens(_id(words[0], where), words[1], (height, width), tuple(parameters), where=where)
 
 
-def _checked_lens(id: int, model: str, size: tuple[float, float], parameters: tuple[float, ...], *, where: str) -> Lens:
+def _checked_lens(
+    id: int, model: str, size: tuple[float, float], parameters: tuple[float, ...], *, where: str
+) -> tuple[int, Lens]:
     if not (1 <= size[0] <= 1e6 and 1 <= size[1] <= 1e6):
         raise InputError(f"{where} has an image of {size[1]:g} x {size[0]:g}; expected at least 1 x 1")
-    return Lens(id, model, (round(size[0]), round(size[1])), parameters)
+    return id, Lens(id, model, (round(size[0]), round(size[1])), parameters)
 
 
 def _rig(words: list[str], where: str) -> tuple[int, Rig]:
@@ -274,7 +276,7 @@ def _id(word: str, where: str) -> int:
 
 def binary_model(folder: Path) -> Model:
     """cameras.bin, images.bin and, where they are, rigs.bin and frames.bin. Little-endian."""
-    cameras = {camera.id: camera for camera in _entries(folder / "cameras.bin", _binary_lens)}
+    cameras = dict(_entries(folder / "cameras.bin", _binary_lens))
     images = list(_entries(folder / "images.bin", _binary_image))
     if not (folder / "frames.bin").exists() or not (folder / "rigs.bin").exists():
         return Model(cameras, images, {}, None)
@@ -323,7 +325,7 @@ def _entries(file: Path, entry: Callable[[_Reader], T]) -> Iterator[T]:
             yield entry(reader)
 
 
-def _binary_lens(reader: _Reader) -> Lens:
+def _binary_lens(reader: _Reader) -> tuple[int, Lens]:
     id, model, width, height = reader.take("IiQQ")
     where = f"{reader.path}: camera {id}"
     if not 0 <= model < len(MODELS):

@@ -1,4 +1,5 @@
-"""What lies at a path, opened once and within bounds: a folder, text, JSON or arrays. Formats look at this, not at files.
+"""What lies at a path, opened once and within bounds: a folder, text, JSON or arrays. Formats look at this, not at
+files.
 
 content = opened(Path("clip.txt"))
 content.kind, content.rows[0]                 # "text", the words of its first line that is no comment

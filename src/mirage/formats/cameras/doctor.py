@@ -1,9 +1,10 @@
 """What a camera file says, in words as a person would: `examined(record)`. `F`: poses.
 
-    81 poses, 4.1 s at 20 fps; ends 0.4 right, 0.16 down and 1.6 forward of where it begins, turned 32 degrees right; level;
-    0.02 a frame
+    81 poses, 4.1 s at 20 fps; ends 0.4 right, 0.16 down and 1.6 forward of where it begins, turned 32 degrees right;
+    level; 0.02 a frame
 
-Angles in degrees, lengths in the file's units. Everything is relative to the first camera: right, down and forward are its.
+Angles in degrees, lengths in the file's units. Everything is relative to the first camera: right, down and forward are
+its.
 """
 
 import math
@@ -158,7 +159,8 @@ def _listed(words: list[str]) -> str:
 
 
 def _ends(path: Camera) -> dict[str, float]:
-    """Where the last camera stands and looks in the first one's frame; turned to the right and tilted up are positive."""
+    """Where the last camera stands and looks in the first one's frame; turned to the right and tilted up are
+    positive."""
     right, down, forward = path.center[-1].tolist()
     x, y, z = path.c2w[-1, :3, 2].tolist()
     turned, tilted = math.degrees(math.atan2(x, z)), math.degrees(math.asin(max(-1.0, min(1.0, -y))))
@@ -168,8 +170,8 @@ def _ends(path: Camera) -> dict[str, float]:
 def _roll(path: Camera) -> float:
     """The largest tilt of the image's horizon, about the vertical that suits the whole path best.
 
-    That vertical is the direction to which the cameras' right axes are all square; where they are all alike, the mean of
-    the cameras' own verticals.
+    That vertical is the direction to which the cameras' right axes are all square; where they are all alike, the mean
+    of the cameras' own verticals.
     """
     right, down = path.c2w[:, :3, 0], path.c2w[:, :3, 1]
     mean = torch.nn.functional.normalize(down.sum(0), dim=0)

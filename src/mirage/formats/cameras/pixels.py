@@ -19,8 +19,8 @@ def unit_square(
 ) -> tuple[Tensor, list[str]]:
     """fx fy cx cy [*,4] in pixels of an image of `size` (H, W) -> fractions, and what is odd about them.
 
-    `swappable`: the order of the two sides is only a habit of the format; where the principal point lies in the middle of
-    the image with its sides swapped, and not in that of this one, they are refused.
+    `swappable`: the order of the two sides is only a habit of the format; where the principal point lies in the middle
+    of the image with its sides swapped, and not in that of this one, they are refused.
     """
     height, width = size
     if height < 1 or width < 1:
@@ -32,8 +32,8 @@ def unit_square(
         swapped = (values[..., 2:] / values.new_tensor([height, width]) - 0.5).abs().amax()
         if swapped < 0.03 and (unit[..., 2:] - 0.5).abs().amax() > 0.1:
             raise InputError(
-                f"{source}: the principal point is the middle of an image of {height} x {width} (width x height), and the "
-                f"size says {width} x {height}: are height and width swapped? expected (H, W)"
+                f"{source}: the principal point is the middle of an image of {height} x {width} (width x height), and "
+                f"the size says {width} x {height}: are height and width swapped? expected (H, W)"
             )
     said = []
     ratio = float((values[..., 0] / values[..., 1]).reshape(-1)[0]) if values.numel() else 1.0

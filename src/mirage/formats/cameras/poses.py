@@ -1,7 +1,7 @@
 """What a reader finds in a file, and how it becomes a `CameraRecord`. `F`: poses.
 
-A reader says once what its format means by its matrices; `finished` turns them into ours (c2w, OpenCV axes, intrinsics of
-the unit square) and refuses what no camera can be.
+A reader says once what its format means by its matrices; `finished` turns them into ours (c2w, OpenCV axes, intrinsics
+of the unit square) and refuses what no camera can be.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ CENTRED = 0.15  # how far from the middle, in image sides, a principal point goe
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """`matrices` [F,4,4] float64 as the file has them, meaning `pose` in camera `axes`; `intrinsics` [F,4] or [4] of the
-    unit square, None if the file has none. `lost` [F]: poses that tracking lost, whatever stands in their matrices.
+    """`matrices` [F,4,4] float64 as the file has them, meaning `pose` in camera `axes`; `intrinsics` [F,4] or [4] of
+    the unit square, None if the file has none. `lost` [F]: poses that tracking lost, whatever stands in their matrices.
     `stated`: the file itself says what its numbers mean. The rest: see `CameraRecord`."""
 
     matrices: Tensor
@@ -146,8 +146,9 @@ def _found(poses: Poses, options: CameraOptions, warnings: list[str], *, source:
         kept = torch.arange(int(there[0]), int(there[-1]) + 1)
         for before, after in zip(there[:-1].tolist(), there[1:].tolist(), strict=True):
             if after - before > 1:
-                c2w = [invert(m) if poses.pose == "w2c" else m for m in (matrices[before], matrices[after])]
-                between = interpolate(*c2w, torch.arange(1, after - before, dtype=torch.float64) / (after - before))
+                start, end = (invert(m) if poses.pose == "w2c" else m for m in (matrices[before], matrices[after]))
+                fraction = torch.arange(1, after - before, dtype=torch.float64) / (after - before)
+                between = interpolate(start, end, fraction)
                 matrices[before + 1 : after] = invert(between) if poses.pose == "w2c" else between
         ends = len(poses.matrices) - len(kept)
         warnings.append(

@@ -7,6 +7,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.formats.cameras.record import Confidence, Quaternion
 
+ORDERS: tuple[Quaternion, ...] = ("xyzw", "wxyz", "yzwx")
 EXACT, NEAR = 0.1, 15.0  # degrees from the identity
 
 
@@ -27,13 +28,13 @@ def quaternion_order(
 ) -> tuple[Quaternion, Confidence, tuple[str, ...]]:
     """The order of a file by its first quaternion [4], its confidence, and what there is to say of it.
 
-    A path that starts at the identity shows its order: the 1 stands where w does. Read in another order it would be a half
-    turn, which an `EXACT` first row makes far less likely than the identity; a `NEAR` one is as likely either way.
+    A path that starts at the identity shows its order: the 1 stands where w does. Read in another order it would be a
+    half turn, which an `EXACT` first row makes far less likely than the identity; a `NEAR` one is as likely either way.
     """
-    angle = {order: _degrees(first[order.index("w")]) for order in ("xyzw", "wxyz", "yzwx")}
+    angle = {order: _degrees(first[order.index("w")]) for order in ORDERS}
     if angle[usual] < NEAR:
         return usual, "usual", ()
-    for order in angle:
+    for order in ORDERS:
         if order != usual and angle[order] < EXACT:
             words = (
                 f"its first rotation is the identity in the order {order} and a half turn in {usual}: read as {order}"

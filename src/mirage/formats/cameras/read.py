@@ -32,7 +32,8 @@ def load_cameras(
     lens: Literal["path", "images"] = "path",
     dtype: torch.dtype = torch.float64,
 ) -> Camera:
-    """The trajectory [F] in a file or folder, its format found by what is in it; what `read_cameras` warns of is logged.
+    """The trajectory [F] in a file or folder, its format found by what is in it; what `read_cameras` warns of is
+    logged.
 
     `convention` ("c2w", "w2c") and `intrinsics` [4] are short for those of `options`. `lens`: for a "path" a distorted
     lens does not matter; for "images" it is refused, because a pinhole does not describe them. float64, because

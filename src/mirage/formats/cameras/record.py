@@ -1,4 +1,5 @@
-"""What a camera file says, read whole: `CameraRecord`; and what a person may say where the file cannot: `CameraOptions`.
+"""What a camera file says, read whole: `CameraRecord`; and what a person may say where the file cannot:
+`CameraOptions`.
 
 `F`: poses. The camera is ours (camera-to-world, OpenCV axes, intrinsics of the unit square), in float64 and where the
 file puts it; `pose`, `axes`, `quaternion`, `intrinsics` and `pixel_centers` tell what the file's own numbers were.
@@ -27,8 +28,8 @@ class CameraRecord:
     `camera` [F]       float64; not made relative, so georeferenced positions are whole
     `format`           a name of the registry ("tum", "colmap", ...)
     `pose`             whether the file's matrices are world-to-camera or camera-to-world
-    `axes`             the file's camera axes: opencv (right, down, forward), opengl (right, up, back), ned (forward, right,
-                       down), ros (forward, left, up), unreal (forward, right, up: left-handed)
+    `axes`             the file's camera axes: opencv (right, down, forward), opengl (right, up, back), ned (forward,
+                       right, down), ros (forward, left, up), unreal (forward, right, up: left-handed)
     `intrinsics`       fractions of the image ("normalized") or "pixels"; None where the file has none
     `pixel_centers`    where the centre of the first pixel lies, (0.5, 0.5) or (0, 0); None without pixels
     `quaternion`       order of its components; None where there are matrices
@@ -68,9 +69,9 @@ class CameraOptions:
     """What a person says of a file, each None where the file or its format decides.
 
     `pose`, `axes`, `quaternion`, `pixel_centers`: see `CameraRecord`; each overrules the format. `camera`: which camera
-    of a rig, by its folder or its id. `size` (H, W): of the images, for files that do not tell. `read_as`: a name of the
-    registry, for a file that two formats claim. `intrinsics` [4]: normalised, where the file has none. `bridge_lost`:
-    fill frames that tracking lost from their neighbours, instead of leaving them out.
+    of a rig, by its folder or its id. `size` (H, W): of the images, for files that do not tell. `read_as`: a name of
+    the registry, for a file that two formats claim. `intrinsics` [4]: normalised, where the file has none.
+    `bridge_lost`: fill frames that tracking lost from their neighbours, instead of leaving them out.
     """
 
     pose: Pose | None = None

@@ -1,5 +1,5 @@
-"""Camera paths to files. `F`: frames. What goes in is always ours: c2w, OpenCV axes, intrinsics of the unit square; each
-writer's module says what comes out.
+"""Camera paths to files. `F`: frames. What goes in is always ours: c2w, OpenCV axes, intrinsics of the unit square;
+each writer's module says what comes out.
 
     save_cameras("model", camera, format="colmap", size=(480, 640))     # a folder that COLMAP and its friends read
 """

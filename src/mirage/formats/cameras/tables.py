@@ -15,7 +15,8 @@ def lines(content: Content) -> Iterator[tuple[int, list[str]]]:
 
 
 def table(content: Content, *, columns: tuple[int, ...], what: str) -> list[list[float]]:
-    """Rows of numbers, as many on every line as on the first, and that one of `columns`; `what` says what is expected."""
+    """Rows of numbers, as many on every line as on the first, and that one of `columns`; `what` says what is
+    expected."""
     rows: list[list[float]] = []
     width = None
     for number, words in lines(content):

@@ -35,7 +35,8 @@ def one_walk(
             raise InputError(f"{source} has no camera {options.camera!r}; it has {_listed(groups)}")
     elif len(groups) > 1:
         raise InputError(
-            f"{source} has several cameras, which are not one walk: {_listed(groups)}; expected the option camera to say one"
+            f"{source} has several cameras, which are not one walk: {_listed(groups)}; expected the option camera "
+            "to say one"
         )
     else:
         chosen = list(range(len(names)))
@@ -43,8 +44,8 @@ def one_walk(
     if order == sorted(chosen, key=lambda index: names[index]):
         return order, ()
     return order, (
-        "the numbers in its names have no leading zeros: read as 1, 2, 10 (instant-ngp does too; nerfstudio 1.1.5 reads "
-        "1, 10, 2)",
+        "the numbers in its names have no leading zeros: read as 1, 2, 10 (instant-ngp does too; nerfstudio 1.1.5 "
+        "reads 1, 10, 2)",
     )
 
 

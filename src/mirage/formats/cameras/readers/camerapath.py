@@ -1,8 +1,8 @@
-"""camera_path.json of nerfstudio's viewer: camera-to-world, OpenGL axes, 16 numbers; `fov` is vertical, in degrees, and the
-aspect that of render_width and render_height (an entry's own `aspect` is often 1). https://docs.nerf.studio
+"""camera_path.json of nerfstudio's viewer: camera-to-world, OpenGL axes, 16 numbers; `fov` is vertical, in degrees, and
+the aspect that of render_width and render_height (an entry's own `aspect` is often 1). https://docs.nerf.studio
 
-`camera_path[].camera_to_world` is by rows. `keyframes[].matrix` is by columns in old exports (three.js, a JSON string) and by
-rows in new ones (viser): where the translation stands says which.
+`camera_path[].camera_to_world` is by rows. `keyframes[].matrix` is by columns in old exports (three.js, a JSON string)
+and by rows in new ones (viser): where the translation stands says which.
 """
 
 import json

@@ -20,6 +20,7 @@ from mirage.formats.cameras.record import CameraOptions
 from mirage.formats.cameras.walks import one_walk
 from mirage.geometry.pose import make_pose, rotation_from_quaternion
 
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SUBFOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "0")
 
 
@@ -94,12 +95,12 @@ def _poses(model: Model, *, source: str) -> tuple[dict[int, Tensor], list[str]]:
     for frame in model.frames:
         rig = model.rigs.get(frame.rig)
         for sensor, image in frame.images:
-            if rig is None or (sensor != rig.reference and rig.sensors.get(sensor) is None):
+            mounted = IDENTITY if rig is not None and sensor == rig.reference else rig and rig.sensors.get(sensor)
+            if mounted is None:
                 raise InputError(
                     f"{source}: frame {frame.id} is of rig {frame.rig}, which has no pose of camera {sensor}"
                 )
-            from_rig = torch.eye(4, dtype=torch.float64) if sensor == rig.reference else _matrix(rig.sensors[sensor])
-            poses[image] = from_rig @ _matrix(frame.pose)
+            poses[image] = _matrix(mounted) @ _matrix(frame.pose)
     said = []
     missing = [image.name for image in model.images if image.id not in poses]
     if missing:
@@ -114,8 +115,8 @@ def _poses(model: Model, *, source: str) -> tuple[dict[int, Tensor], list[str]]:
     ]
     if other:
         said.append(
-            f"{len(other)} of its images have another pose in images than in frames ({other[0]}, ...): COLMAP 3.12 and later "
-            "use frames, and so is it read"
+            f"{len(other)} of its images have another pose in images than in frames ({other[0]}, ...): COLMAP 3.12 and "
+            "later use frames, and so is it read"
         )
     return poses, said
 

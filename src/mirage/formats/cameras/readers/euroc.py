@@ -1,8 +1,8 @@
 """EuRoC ground truth, as CSV: `timestamp_ns, px, py, pz, qw, qx, qy, qz, ...` per line; body-to-world, no intrinsics.
 https://projects.asl.ethz.ch/datasets/doku.php?id=kmavvisualinertialdatasets
 
-The body is the data set's IMU (p_RS_R: of sensor S in reference R), or whatever tool wrote the file; as a camera path it
-is read with OpenCV axes. VINS-Mono and others write the same columns.
+The body is the data set's IMU (p_RS_R: of sensor S in reference R), or whatever tool wrote the file; as a camera path
+it is read with OpenCV axes. VINS-Mono and others write the same columns.
 """
 
 import torch

@@ -1,5 +1,5 @@
-"""cameras.json that 3D Gaussian Splatting's training leaves: a list of objects, `rotation` 3x3 camera-to-world, `position` its
-centre, OpenCV axes; `fx fy width height` in pixels, the principal point in the middle.
+"""cameras.json that 3D Gaussian Splatting's training leaves: a list of objects, `rotation` 3x3 camera-to-world,
+`position` its centre, OpenCV axes; `fx fy width height` in pixels, the principal point in the middle.
 https://github.com/graphdeco-inria/gaussian-splatting
 """
 

@@ -1,8 +1,8 @@
 """Kapture folders: sensors/sensors.txt, trajectories.txt, perhaps rigs.txt and records_camera.txt; comma separated.
 https://github.com/naver/kapture/blob/main/kapture_format.adoc
 
-Trajectories are `timestamp, device, qw, qx, qy, qz, tx, ty, tz`, world-to-device; rigs `rig, sensor, qw .. tz` are rig-to-
-sensor; cameras have COLMAP's models, in pixels. OpenCV axes.
+Trajectories are `timestamp, device, qw, qx, qy, qz, tx, ty, tz`, world-to-device; rigs `rig, sensor, qw .. tz` are
+rig-to- sensor; cameras have COLMAP's models, in pixels. OpenCV axes.
 """
 
 from pathlib import Path

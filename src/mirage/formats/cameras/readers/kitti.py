@@ -1,7 +1,8 @@
 """KITTI odometry poses: 12 numbers a line = row-major 3x4 camera-to-world, OpenCV axes, no intrinsics.
 https://www.cvlibs.net/datasets/kitti/eval_odometry.php
 
-16 numbers are a 4x4 matrix (Replica's traj.txt and others); 13 and 17 begin with a frame number or a time stamp (KITTI-360).
+16 numbers are a 4x4 matrix (Replica's traj.txt and others); 13 and 17 begin with a frame number or a time stamp
+(KITTI-360).
 """
 
 import torch

@@ -1,5 +1,6 @@
-"""LLFF's poses_bounds.npy: rows of 17 = a 3x5 matrix by rows and the near and far bounds. Columns of the matrix: the camera's
-down, right and backward, its centre, and (height, width, focal length) in pixels. https://github.com/Fyusion/LLFF
+"""LLFF's poses_bounds.npy: rows of 17 = a 3x5 matrix by rows and the near and far bounds. Columns of the matrix: the
+camera's down, right and backward, its centre, and (height, width, focal length) in pixels.
+https://github.com/Fyusion/LLFF
 
 Camera-to-world; we call its axes opengl, because they are that (right, up, backward) with two columns exchanged.
 """

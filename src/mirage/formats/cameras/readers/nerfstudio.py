@@ -1,8 +1,9 @@
-"""transforms.json, one layout with three customs. Camera-to-world 4x4 in OpenGL camera axes (y up, z backward), pixels with
-the centre of the first at (0.5, 0.5), intrinsics for all frames or per frame.
+"""transforms.json, one layout with three customs. Camera-to-world 4x4 in OpenGL camera axes (y up, z backward), pixels
+with the centre of the first at (0.5, 0.5), intrinsics for all frames or per frame.
 
     nerfstudio     where a key stands at the top and in a frame, the top wins. https://docs.nerf.studio
-    instant-ngp    the frame wins; also camera_angle_x/y, x_fov/y_fov, is_fisheye, equirectangular, ... github.com/NVlabs/instant-ngp
+    instant-ngp    the frame wins; also camera_angle_x/y, x_fov/y_fov, is_fisheye, equirectangular, ...
+                   github.com/NVlabs/instant-ngp
     Blender        NeRF-synthetic: camera_angle_x alone, no size. github.com/bmild/nerf
 """
 
@@ -131,8 +132,8 @@ def _top_wins(top: Mapping[str, Any], frames: list[dict], options: CameraOptions
     key = both[0]
     other = next(frame[key] for frame in frames if key in frame and frame[key] != top[key])
     raise InputError(
-        f"{source} has {key} {str(top[key])[:20]} at the top and {str(other)[:20]} in a frame: nerfstudio reads the top, "
-        "instant-ngp the frame; expected the option read-as to say 'nerfstudio' or 'instant-ngp'"
+        f"{source} has {key} {str(top[key])[:20]} at the top and {str(other)[:20]} in a frame: nerfstudio reads the "
+        "top, instant-ngp the frame; expected the option read-as to say 'nerfstudio' or 'instant-ngp'"
     )
 
 

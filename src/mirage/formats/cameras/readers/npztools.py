@@ -1,4 +1,5 @@
-"""The .npz that depth and pose estimators leave, each with its own names. OpenCV axes; pixels. `F`: poses, `H W`: pixels.
+"""The .npz that depth and pose estimators leave, each with its own names. OpenCV axes; pixels. `F`: poses, `H W`:
+pixels.
 
 Lyra               w2c [F,4,4], intrinsics [F,3,3], image_height, image_width
 GEN3C              w2c [F,4,4], intrinsics [F,3,3]; the size from depth.npz beside it, else twice the principal point

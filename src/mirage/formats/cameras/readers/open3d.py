@@ -1,7 +1,7 @@
 """Open3D's camera trajectories, and Tanks and Temples'. https://www.open3d.org/docs/release/python_api/open3d.io.html
 
-    .json    PinholeCameraTrajectory (or one PinholeCameraParameters): `extrinsic` world-to-camera, 16 numbers by columns;
-             `intrinsic_matrix` 9 numbers by columns, in pixels, centre of the first pixel at (0, 0)
+    .json    PinholeCameraTrajectory (or one PinholeCameraParameters): `extrinsic` world-to-camera, 16 numbers by
+             columns; `intrinsic_matrix` 9 numbers by columns, in pixels, centre of the first pixel at (0, 0)
     .log     per frame a line of three whole numbers, then 4x4 camera-to-world by rows; no intrinsics
 
 OpenCV axes.
@@ -74,8 +74,8 @@ def read_log(content: Content, options: CameraOptions) -> Poses:
         expected = 4 if index % 5 else 3
         if len(words) != expected:
             raise InputError(
-                f"{source}: line {number} has {len(words)} columns; a trajectory log has three whole numbers, then four "
-                "lines of four"
+                f"{source}: line {number} has {len(words)} columns; a trajectory log has three whole numbers, then "
+                "four lines of four"
             )
         if index % 5:
             rows.append(numbers(words, where=f"{source}: line {number}"))

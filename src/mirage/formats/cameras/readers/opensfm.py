@@ -1,5 +1,5 @@
-"""OpenSfM's reconstruction.json: shots with `rotation` (axis times angle) and `translation`, world-to-camera, OpenCV axes;
-focal lengths as fractions of the image's longer side. https://opensfm.org/docs/dataset.html
+"""OpenSfM's reconstruction.json: shots with `rotation` (axis times angle) and `translation`, world-to-camera, OpenCV
+axes; focal lengths as fractions of the image's longer side. https://opensfm.org/docs/dataset.html
 """
 
 from collections.abc import Mapping
@@ -78,10 +78,11 @@ def _shots_of(instance: object) -> int:
 
 
 def _six(shot: Mapping[str, Any], *, where: str) -> list[float]:
-    parts = [shot.get("rotation"), shot.get("translation")]
-    if not all(isinstance(part, list) and len(part) == 3 for part in parts):
-        raise InputError(f"{where} lacks 'rotation' and 'translation' of three numbers")
-    return numbers([*parts[0], *parts[1]], where=where)
+    rotation, translation = shot.get("rotation"), shot.get("translation")
+    for part in (rotation, translation):
+        if not isinstance(part, list) or len(part) != 3:
+            raise InputError(f"{where} lacks 'rotation' and 'translation' of three numbers")
+    return numbers([*(rotation or ()), *(translation or ())], where=where)
 
 
 def _lens(camera: Any, *, where: str) -> tuple[torch.Tensor, str | None, tuple[int, int]]:

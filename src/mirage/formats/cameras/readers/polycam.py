@@ -1,5 +1,6 @@
-"""Polycam raw data: keyframes/cameras/*.json (or corrected_cameras, after its own optimisation), one object per image with
-`t_00` .. `t_23` (3x4 camera-to-world, OpenGL axes, as ARKit's), `fx fy cx cy width height` in pixels. https://poly.cam
+"""Polycam raw data: keyframes/cameras/*.json (or corrected_cameras, after its own optimisation), one object per image
+with `t_00` .. `t_23` (3x4 camera-to-world, OpenGL axes, as ARKit's), `fx fy cx cy width height` in pixels.
+https://poly.cam
 """
 
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""ReCamMaster's camera_extrinsics.json: {"frame0": {"cam01": "[..] [..] [..] [..] "}}, each string the rows of a transposed 4x4
-camera-to-world in Unreal's axes (x forward, y right, z up, left-handed), in centimetres; no intrinsics.
+"""ReCamMaster's camera_extrinsics.json: {"frame0": {"cam01": "[..] [..] [..] [..] "}}, each string the rows of a
+transposed 4x4 camera-to-world in Unreal's axes (x forward, y right, z up, left-handed), in centimetres; no intrinsics.
 https://github.com/KwaiVGI/ReCamMaster
 """
 

@@ -1,7 +1,7 @@
 """Record3D (iPhone): metadata.json of an export, its folder, or the .r3d archive itself. https://record3d.app
 
-`poses` [qx qy qz qw tx ty tz], camera-to-world, OpenGL axes (ARKit's); `K` 9 numbers by columns in pixels of `w` x `h`, or
-`perFrameIntrinsicCoeffs` [fx fy cx cy]; `frameTimestamps` in seconds.
+`poses` [qx qy qz qw tx ty tz], camera-to-world, OpenGL axes (ARKit's); `K` 9 numbers by columns in pixels of `w` x `h`,
+or `perFrameIntrinsicCoeffs` [fx fy cx cy]; `frameTimestamps` in seconds.
 """
 
 from typing import Any

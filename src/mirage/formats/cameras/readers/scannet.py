@@ -1,5 +1,5 @@
-"""ScanNet folders: pose/0.txt, 1.txt, ... (4x4 camera-to-world, OpenCV axes, metres), intrinsic/intrinsic_color.txt (pixels),
-color/ and depth/. A frame that tracking lost has a matrix of -inf. http://www.scan-net.org
+"""ScanNet folders: pose/0.txt, 1.txt, ... (4x4 camera-to-world, OpenCV axes, metres), intrinsic/intrinsic_color.txt
+(pixels), color/ and depth/. A frame that tracking lost has a matrix of -inf. http://www.scan-net.org
 """
 
 from pathlib import Path

@@ -63,8 +63,8 @@ def read(content: Content, options: CameraOptions) -> Poses:
             warnings.append("named as TartanAir's files are: its axes are read as forward, right, down (ned)")
         else:
             warnings.append(
-                "7 columns do not say their camera axes: read as opencv (right, down, forward); TartanAir has ned, robots "
-                "ros"
+                "7 columns do not say their camera axes: read as opencv (right, down, forward); TartanAir has ned, "
+                "robots ros"
             )
     rotation = rotation_from_quaternion(reordered(values[:, -4:], order))
     return Poses(

@@ -1,7 +1,8 @@
-"""ViPE's pair: pose/NAME.npz (`data` [F,4,4] camera-to-world, `inds` [F] frame numbers) and intrinsics/NAME.npz (`data` [F,4] = fx fy
-cx cy in pixels, `inds`), or the folder that holds both. OpenCV axes. https://github.com/nv-tlabs/vipe
+"""ViPE's pair: pose/NAME.npz (`data` [F,4,4] camera-to-world, `inds` [F] frame numbers) and intrinsics/NAME.npz (`data`
+[F,4] = fx fy cx cy in pixels, `inds`), or the folder that holds both. OpenCV axes. https://github.com/nv-tlabs/vipe
 
-Frames that `inds` leaves out were lost. The size of the images stands nowhere but in the video: twice the principal point.
+Frames that `inds` leaves out were lost. The size of the images stands nowhere but in the video: twice the principal
+point.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """HY-WorldPlay's poses. https://github.com/Tencent-Hunyuan/HY-WorldPlay
 
-pose.json      {"0": {"extrinsic": 4x4 camera-to-world, "K": 3x3 pixels}, "1": ...}, OpenCV axes; the image's size is twice
-               the principal point, as its own code has it
+pose.json      {"0": {"extrinsic": 4x4 camera-to-world, "K": 3x3 pixels}, "1": ...}, OpenCV axes; the image's size is
+               twice the principal point, as its own code has it
 pose string    "w-31, right-10" in a text or JSON file: 0.08 units and 3 degrees a step, each in the camera's own axes
 """
 

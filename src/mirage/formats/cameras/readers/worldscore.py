@@ -1,5 +1,6 @@
-"""WorldScore's camera_data.json: `cameras_interp` (every frame) and `cameras` (key frames), 4x4 camera-to-world in Blender's axes
-(OpenGL); `focal_length` in pixels of images of 512 x 512 unless told. https://github.com/haoyi-duan/WorldScore
+"""WorldScore's camera_data.json: `cameras_interp` (every frame) and `cameras` (key frames), 4x4 camera-to-world in
+Blender's axes (OpenGL); `focal_length` in pixels of images of 512 x 512 unless told.
+https://github.com/haoyi-duan/WorldScore
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Tables of numbers in text: lines of equal length, `#` starts a comment, commas are spaces."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mirage.errors import InputError
 from mirage.formats.cameras.content import Content
@@ -14,7 +14,13 @@ def lines(content: Content) -> Iterator[tuple[int, list[str]]]:
             yield number, words
 
 
-def table(content: Content, *, columns: tuple[int, ...], what: str) -> list[list[float]]:
+def table(
+    content: Content,
+    *,
+    columns: tuple[int, ...],
+    what: str,
+    check: Callable[[list[float], str], None] | None = None,
+) -> list[list[float]]:
     """Rows of numbers, as many on every line as on the first, and that one of `columns`; `what` says what is
     expected."""
     rows: list[list[float]] = []
@@ -24,6 +30,8 @@ def table(content: Content, *, columns: tuple[int, ...], what: str) -> list[list
         if width not in columns or len(words) != width:
             raise InputError(f"{content.source}: line {number} has {len(words)} columns; {what} on every line")
         rows.append(numbers(words, where=f"{content.source}: line {number}"))
+        if check is not None:
+            check(rows[-1], f"{content.source}: line {number}")
     return rows
 
 

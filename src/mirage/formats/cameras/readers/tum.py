@@ -38,11 +38,12 @@ def read(content: Content, options: CameraOptions) -> Poses:
     if glued:
         content = replace(content, text=glued[1] + "\n" + content.text.partition("\n")[2])
     rows = tables.table(
-        content, columns=(7, 8), what="TUM has 8 (t tx ty tz qx qy qz qw), or 7 without the time stamp,"
+        content,
+        columns=(7, 8),
+        what="TUM has 8 (t tx ty tz qx qy qz qw), or 7 without the time stamp,",
+        check=lambda row, where: unit_quaternion(row[-4:], where=where),
     )
     check_count(len(rows), source=source)
-    for number, row in enumerate(rows):
-        unit_quaternion(row[-4:], where=f"{source}: pose {number} (from 0)")
     values = torch.tensor(rows, dtype=torch.float64)
     warnings: list[str] = []
     if glued:

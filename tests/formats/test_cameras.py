@@ -172,7 +172,9 @@ def test_realestate10k_files(data_dir: Path) -> None:
 
 
 def test_tum_without_time_stamps(data_dir: Path) -> None:
-    camera = load_cameras(data_dir / "rgbd_slambook/ch5/pose.txt", intrinsics=torch.tensor([0.8, 1.0, 0.5, 0.5])).to(torch.float32)
+    camera = load_cameras(data_dir / "rgbd_slambook/ch5/pose.txt", intrinsics=torch.tensor([0.8, 1.0, 0.5, 0.5])).to(
+        torch.float32
+    )
     assert camera.shape == (5,)
     assert_close(camera.center[0], torch.tensor([-0.228993, 0.00645704, 0.0287837]))
 

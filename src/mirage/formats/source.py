@@ -107,6 +107,9 @@ class Npz(Mapping[str, np.ndarray]):
         content = self._opened(lambda archive: _member(archive, info, info.file_size + 1))
         return _array(content, where=f"{self._path}: array {name!r}")
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._members  # Mapping's own would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
 

@@ -174,15 +174,12 @@ def _images(file: Path) -> tuple[list[Image], tuple[str, ...]]:
 
 
 def _is_points(line: bytes) -> bool:
-    line = line.strip()
-    if not line:
+    """By its length and its first and last point; a line longer than an image's own can be no image's own."""
+    if not line.strip():
         return True
     first, last = line[:300].split(), line[-100:].split()
-    whole = line.count(b" ") + 1  # counted, not split: a line may have megabytes
-    if whole % 3 and len(line) < MIB:
-        whole = len(line.split())
-    integer = re.compile(rb"[+-]?\d+")
-    return whole % 3 == 0 and len(first) >= 3 and all(integer.fullmatch(word) for word in (first[2], last[-1]))
+    whole = len(line) > HEADING or len(line.split()) % 3 == 0
+    return whole and len(first) >= 3 and all(re.fullmatch(rb"[+-]?\d+", word) for word in (first[2], last[-1]))
 
 
 def _lens(words: list[str], where: str) -> tuple[int, Lens]:
@@ -247,7 +244,7 @@ def _rows(file: Path, parse: Callable[[list[str], str], T]) -> Iterator[T]:
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """One by one, so that a file of any size takes the memory of its longest line."""
     path = regular_file(file, accepts=ACCEPTS, limit=FILE)
-    with path.open("rb") as stream:
+    with path.open("rb", buffering=4 * MIB) as stream:
         if stream.read(3) != b"\xef\xbb\xbf":
             stream.seek(0)
         number = 0

@@ -88,43 +88,44 @@ def _model_folder(folder: Path) -> Path | None:
 
 def _poses(model: Model, *, source: str) -> tuple[dict[int, Tensor], list[str]]:
     """World-to-camera [4,4] by image id."""
-    own = {image.id: _matrix(image.pose) for image in model.images}
+    own = dict(zip((image.id for image in model.images), _matrices([i.pose for i in model.images]), strict=True))
     if model.frames is None:
         return own, []
-    poses: dict[int, Tensor] = {}
+    ids, mounted, rigs = [], [], []
     for frame in model.frames:
         rig = model.rigs.get(frame.rig)
         for sensor, image in frame.images:
-            mounted = IDENTITY if rig is not None and sensor == rig.reference else rig and rig.sensors.get(sensor)
-            if mounted is None:
+            pose = IDENTITY if rig is not None and sensor == rig.reference else rig and rig.sensors.get(sensor)
+            if pose is None:
                 raise InputError(
                     f"{source}: frame {frame.id} is of rig {frame.rig}, which has no pose of camera {sensor}"
                 )
-            poses[image] = _matrix(mounted) @ _matrix(frame.pose)
-    said = []
+            ids.append(image)
+            mounted.append(pose)
+            rigs.append(frame.pose)
+    poses = dict(zip(ids, _matrices(mounted) @ _matrices(rigs), strict=True)) if ids else {}
     missing = [image.name for image in model.images if image.id not in poses]
-    if missing:
-        said.append(f"{len(missing)} of its images stand in no frame and have no pose ({missing[0]}, ...): left out")
     if len(missing) == len(model.images):
         raise InputError(f"{source}: none of its images stands in a frame; expected frames with poses")
-    other = [
-        image.name
-        for image in model.images
-        if image.id in poses
-        and (poses[image.id] - own[image.id]).abs().amax() > 1e-5 * (1 + own[image.id].abs().amax())
-    ]
-    if other:
+    said = []
+    if missing:
+        said.append(f"{len(missing)} of its images stand in no frame and have no pose ({missing[0]}, ...): left out")
+    there = [image for image in model.images if image.id in poses]
+    ours, theirs = (torch.stack([table[image.id] for image in there]) for table in (own, poses))
+    differs = (ours - theirs).abs().amax((1, 2)) > 1e-5 * (1 + ours.abs().amax((1, 2)))
+    if differs.any():
+        first = there[int(differs.nonzero()[0])].name
         said.append(
-            f"{len(other)} of its images have another pose in images than in frames ({other[0]}, ...): COLMAP 3.12 and "
-            "later use frames, and so is it read"
+            f"{int(differs.sum())} of its images have another pose in images than in frames ({first}, ...): COLMAP "
+            "3.12 and later use frames, and so is it read"
         )
     return poses, said
 
 
-def _matrix(values: Sequence[float]) -> Tensor:
-    w, x, y, z, *translation = values
-    quaternion = torch.tensor([x, y, z, w], dtype=torch.float64)
-    return make_pose(rotation_from_quaternion(quaternion), torch.tensor(translation, dtype=torch.float64))
+def _matrices(values: Sequence[Sequence[float]]) -> Tensor:
+    """qw qx qy qz tx ty tz of each [F,7] -> [F,4,4]."""
+    rows = torch.tensor(values, dtype=torch.float64).view(-1, 7)
+    return make_pose(rotation_from_quaternion(rows[:, [1, 2, 3, 0]]), rows[:, 4:])
 
 
 FORMAT = CameraFormat("colmap", "COLMAP model", "folder", sniff, read)

@@ -1,5 +1,5 @@
-"""Camera files as the tools of the field write them: each is read as its tool means it, or refused in one line. The files
-are in data/cameras; each folder's README says what is right. `F`: poses."""
+"""Camera files as the tools of the field write them: each is read as its tool means it, or refused in one line. The
+files are in data/cameras; each folder's README says what is right. `F`: poses."""
 
 import json
 import logging
@@ -323,7 +323,12 @@ def test_swapped_sizes_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "p.npz", "swapped", "(H, W)")
     record = read_cameras(tmp_path / "p.npz", CameraOptions(size=(480, 640)))
     assert_close(record.camera.intrinsics[0, 2:], torch.tensor([0.5, 0.5], dtype=torch.float64))
-    np.savez(tmp_path / "p.npz", c2w=some_path(3).numpy(), K=K + [[0, 0, 200], [0, 0, 0], [0, 0, 0]], size=(480, 640))
+    np.savez(
+        tmp_path / "p.npz",
+        c2w=some_path(3).numpy(),
+        K=K + np.array([[0, 0, 200], [0, 0, 0], [0, 0, 0]]),
+        size=(480, 640),
+    )
     assert any("principal point" in words for words in read_cameras(tmp_path / "p.npz").warnings)
 
 

@@ -24,13 +24,16 @@ def reordered(values: Tensor, order: Quaternion) -> Tensor:
 
 
 def quaternion_order(
-    first: Tensor, *, usual: Quaternion, source: str
+    first: Tensor, *, usual: Quaternion, told: Quaternion | None, source: str
 ) -> tuple[Quaternion, Confidence, tuple[str, ...]]:
-    """The order of a file by its first quaternion [4], its confidence, and what there is to say of it.
+    """The order that a person has `told`, else that of a file by its first quaternion [4]; its confidence, and what
+    there is to say of it.
 
     A path that starts at the identity shows its order: the 1 stands where w does. Read in another order it would be a
     half turn, which an `EXACT` first row makes far less likely than the identity; a `NEAR` one is as likely either way.
     """
+    if told is not None:
+        return told, "stated", ()
     angle = {order: _degrees(first[order.index("w")]) for order in ORDERS}
     if angle[usual] < NEAR:
         return usual, "usual", ()

@@ -42,9 +42,9 @@ def read(content: Content, options: CameraOptions) -> Poses:
     check_count(len(rows), source=content.source)
     values = torch.tensor(rows, dtype=torch.float64)
     values, times, warnings = in_time(values, values[:, 0] / 1e9)
-    order, confidence, said = quaternion_order(values[0, 4:], usual="wxyz", source=content.source)
-    if options.quaternion is not None:
-        order, confidence, said = options.quaternion, "usual", ()
+    order, confidence, said = quaternion_order(
+        values[0, 4:], usual="wxyz", told=options.quaternion, source=content.source
+    )
     if options.axes is None:
         warnings.append("the poses are those of the body (EuRoC's is its IMU), read as a camera with opencv axes")
     rotation = rotation_from_quaternion(reordered(values[:, 4:], order))

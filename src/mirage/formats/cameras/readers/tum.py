@@ -52,9 +52,7 @@ def read(content: Content, options: CameraOptions) -> Poses:
     if times is not None:
         values, times, said = in_time(values, times)
         warnings += said
-    order, confidence, said = quaternion_order(values[0, -4:], usual="xyzw", source=source)
-    if options.quaternion is not None:
-        order, confidence, said = options.quaternion, "stated", ()
+    order, confidence, said = quaternion_order(values[0, -4:], usual="xyzw", told=options.quaternion, source=source)
     warnings += said
     axes: Axes = "opencv"
     if times is None and options.axes is None:

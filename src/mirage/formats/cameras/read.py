@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.formats.cameras import tables
 from mirage.formats.cameras.content import ACCEPTS, CameraFormat, Content, opened
 from mirage.formats.cameras.poses import Convention, finished
 from mirage.formats.cameras.readers import FORMATS
@@ -102,4 +103,6 @@ def _unknown(content: Content) -> str:
         return f"has {found}: no known camera file"
     if not content.rows:
         return "is empty"
+    if not tables.numeric(content.rows[-1]):
+        return f"is text of words ({' '.join(content.rows[0])[:40]!r}, ...), not of numbers"
     return f"has {len(content.rows[-1])} columns: RealEstate10K has 19 or 18, TUM 8 or 7, KITTI 12"

@@ -140,7 +140,9 @@ def _found(poses: Poses, options: CameraOptions, warnings: list[str], *, source:
     lost = poses.lost.nonzero()[:, 0].tolist()
     if len(there) == 0:
         raise InputError(f"{source}: all of its {len(lost)} poses are lost (not finite); expected at least one")
-    which = ", ".join(poses.names[i] if poses.names else str(i) for i in lost[:5]) + (", ..." if len(lost) > 5 else "")
+    which = ", ".join(poses.names[i][:60] if poses.names else str(i) for i in lost[:5]) + (
+        ", ..." if len(lost) > 5 else ""
+    )
     matrices, kept = poses.matrices.clone(), there
     if options.bridge_lost:
         kept = torch.arange(int(there[0]), int(there[-1]) + 1)

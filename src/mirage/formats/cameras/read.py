@@ -97,9 +97,15 @@ def _unknown(content: Content) -> str:
     if content.kind == "folder":
         return "is a folder without cameras (COLMAP's images, transforms.json, frame-*.pose.txt, pose/, ...)"
     if content.kind == "arrays":
-        return f"has the arrays {sorted(content.arrays)[:12]}: none are c2w or w2c of a known tool"
+        return (
+            f"has the arrays {[name[:40] for name in sorted(content.arrays)[:12]]}: none are c2w or w2c of a known tool"
+        )
     if content.kind == "json":
-        found = f"the keys {sorted(content.keys)[:12]}" if content.keys else f"a {type(content.document).__name__}"
+        found = (
+            f"the keys {[key[:40] for key in sorted(content.keys)[:12]]}"
+            if content.keys
+            else f"a {type(content.document).__name__}"
+        )
         return f"has {found}: no known camera file"
     if not content.rows:
         return "is empty"

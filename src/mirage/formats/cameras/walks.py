@@ -32,7 +32,7 @@ def one_walk(
     if options.camera is not None:
         chosen = _asked(groups, options.camera, cameras)
         if chosen is None:
-            raise InputError(f"{source} has no camera {options.camera!r}; it has {_listed(groups)}")
+            raise InputError(f"{source} has no camera {options.camera[:60]!r}; it has {_listed(groups)}")
     elif len(groups) > 1:
         raise InputError(
             f"{source} has several cameras, which are not one walk: {_listed(groups)}; expected the option camera "
@@ -61,5 +61,5 @@ def _asked(groups: dict[str, list[int]], camera: str, ids: Sequence[str] | None)
 
 
 def _listed(groups: dict[str, list[int]]) -> str:
-    shown = [f"{name} ({len(indices)} images)" for name, indices in list(groups.items())[:6]]
+    shown = [f"{name[:60]} ({len(indices)} images)" for name, indices in list(groups.items())[:6]]
     return ", ".join(shown) + (", ..." if len(groups) > 6 else "")

@@ -109,12 +109,14 @@ def _poses(model: Model, *, source: str) -> tuple[dict[int, Tensor], list[str]]:
         raise InputError(f"{source}: none of its images stands in a frame; expected frames with poses")
     said = []
     if missing:
-        said.append(f"{len(missing)} of its images stand in no frame and have no pose ({missing[0]}, ...): left out")
+        said.append(
+            f"{len(missing)} of its images stand in no frame and have no pose ({missing[0][:60]}, ...): left out"
+        )
     there = [image for image in model.images if image.id in poses]
     ours, theirs = (torch.stack([table[image.id] for image in there]) for table in (own, poses))
     differs = (ours - theirs).abs().amax((1, 2)) > 1e-5 * (1 + ours.abs().amax((1, 2)))
     if differs.any():
-        first = there[int(differs.nonzero()[0])].name
+        first = there[int(differs.nonzero()[0])].name[:60]
         said.append(
             f"{int(differs.sum())} of its images have another pose in images than in frames ({first}, ...): COLMAP "
             "3.12 and later use frames, and so is it read"

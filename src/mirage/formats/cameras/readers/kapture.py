@@ -57,7 +57,7 @@ def read(content: Content, options: CameraOptions) -> Poses:
     if chosen is None and len(poses) == 1:
         chosen = next(iter(poses))
     if chosen not in poses:
-        listed = ", ".join(f"{name} ({len(found)} poses)" for name, found in list(poses.items())[:6])
+        listed = ", ".join(f"{name[:60]} ({len(found)} poses)" for name, found in list(poses.items())[:6])
         if options.camera is None:
             raise InputError(
                 f"{source} has several cameras, which are not one walk: {listed}; expected the option camera to say one"

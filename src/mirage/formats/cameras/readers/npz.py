@@ -31,7 +31,7 @@ def read(content: Content, options: CameraOptions) -> Poses:
     source, arrays = content.source, content.arrays
     names = [name for name in NAMES if name in arrays]
     if len(names) != 1:
-        raise InputError(f"{source} has the arrays {sorted(arrays)[:12]}; expected {ACCEPTS}")
+        raise InputError(f"{source} has the arrays {[name[:40] for name in sorted(arrays)[:12]]}; expected {ACCEPTS}")
     name = names[0]
     if name in ("poses", "extrinsics") and options.pose is None:
         raise InputError(f"{source}: {name!r} does not say its convention; name it c2w or w2c, or say convention=...")

@@ -36,10 +36,12 @@ def read(content: Content, options: CameraOptions) -> Poses:
     chosen = options.camera or (cameras[0] if len(cameras) == 1 else None)
     if chosen is None or chosen not in cameras:
         got = "several cameras, which are not one walk" if chosen is None else f"no camera {chosen!r}"
-        raise InputError(f"{source} has {got}: {', '.join(cameras[:12])}; expected the option camera to say one")
+        raise InputError(
+            f"{source} has {got}: {', '.join(name[:20] for name in cameras[:12])}; expected the option camera to say one"
+        )
     poses = []
     for frame in frames:
-        where = f"{source}: {frame} {chosen}"
+        where = f"{source}: {frame[:20]} {chosen[:20]}"
         text = document[frame].get(chosen) if isinstance(document[frame], dict) else None
         if not isinstance(text, str):
             raise InputError(f"{where} is missing; expected a string of four rows in brackets")

@@ -204,7 +204,7 @@ def test_seven_scenes_folder(data_dir: Path) -> None:
     [
         ("", ("empty",)),
         ("\n\n  \n", ("empty",)),
-        ("https://example.org/clip\n", ("1 columns",)),
+        ("https://example.org/clip\n", ("text of words",)),
         (RE10K + "\n" + RE10K + " 7\n", ("line 2", "20 columns")),
         (RE10K + "\n" + RE10K.rsplit(" ", 1)[0] + "\n", ("line 2", "18 columns")),
         (RE10K.replace("0.9", "nine"), ("line 1", "nine", "not a number")),

@@ -36,9 +36,8 @@ def read(content: Content, options: CameraOptions) -> Poses:
     chosen = options.camera or (cameras[0] if len(cameras) == 1 else None)
     if chosen is None or chosen not in cameras:
         got = "several cameras, which are not one walk" if chosen is None else f"no camera {chosen!r}"
-        raise InputError(
-            f"{source} has {got}: {', '.join(name[:20] for name in cameras[:12])}; expected the option camera to say one"
-        )
+        listed = ", ".join(name[:20] for name in cameras[:12])
+        raise InputError(f"{source} has {got}: {listed}; expected the option camera to say one")
     poses = []
     for frame in frames:
         where = f"{source}: {frame[:20]} {chosen[:20]}"

@@ -315,6 +315,7 @@ def test_pycolmap_agrees_on_text_and_binary_rigs(cases: Path, tmp_path: Path) ->
 def test_projects_are_found_below_their_folder(cases: Path, tmp_path: Path) -> None:
     shutil.copytree(cases / "colmap_bin_rigs", tmp_path / "project/sparse/0")
     assert len(read_cameras(tmp_path / "project").camera) == 5
+    assert len(read_cameras(tmp_path / "project/sparse/0/images.bin").camera) == 5
 
 
 def test_swapped_sizes_are_refused(tmp_path: Path) -> None:

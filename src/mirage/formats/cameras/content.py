@@ -25,6 +25,7 @@ ACCEPTS = (
     "a camera file: text (RealEstate10K, TUM, KITTI, EuRoC, ...), .json (nerfstudio, Open3D, ...), .npz or .npy, or a "
     "folder (COLMAP, 7-Scenes, ScanNet, ...)"
 )
+PARTS = ("cameras.txt", "images.txt", "frames.txt", "cameras.bin", "images.bin", "frames.bin")  # of a COLMAP model
 SNIFFED = 40  # lines of text that are looked at to find a format
 
 
@@ -82,9 +83,11 @@ class CameraFormat:
 
 
 def opened(path: Path) -> Content:
-    """The content of a path by its first bytes, not by its suffix."""
+    """The content of a path by its first bytes, not by its suffix; a file of a COLMAP model stands for its folder."""
     if os.path.isdir(path):  # unlike Path.is_dir it takes a name the system refuses for "no"
         return Content(path, "folder")
+    if path.name in PARTS and (path.parent / f"cameras{path.suffix}").is_file():
+        return Content(path.parent, "folder")
     path = regular_file(path, accepts=ACCEPTS, limit=1 << 40)
     with path.open("rb") as file:
         start = file.read(8)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.synthetic import GroundTruth
@@ -26,6 +25,7 @@ from mirage.evaluation.unseen import (
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
 from mirage.scenes import Scene
+from walkers import Piece
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 RATE = 35 / 32  # degrees per frame of a pan

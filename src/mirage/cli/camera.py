@@ -9,8 +9,8 @@ from mirage.cli.terminal import Result
 from mirage.errors import InputError
 from mirage.formats.cameras import load_cameras, save_cameras
 from mirage.geometry.camera import Camera
+from mirage.geometry.edits import resampled
 from mirage.geometry.pose import rotation_angle
-from mirage.geometry.trajectory import resampled
 
 
 def run(asked: CameraFile) -> Result:

@@ -9,6 +9,7 @@ Also the one place that tells a person why a path cannot be written.
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -82,6 +83,17 @@ def check_writable(target: Path) -> None:
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {target}: no permission to write in {target.parent}")
+
+
+def natural(name: str | os.PathLike[str]) -> tuple[tuple[str | tuple[int, str], ...], str]:
+    """Sort key that counts as people do: f_2.png before f_10.png, padded or not. The one order of names everywhere."""
+    text = os.fspath(name)
+    parts = re.split(r"([0-9]+)", text)  # texts at even places, digits at odd ones
+    digits = [part.lstrip("0") for part in parts[1::2]]
+    counted = [(len(number), number) for number in digits]  # no int(): Python refuses one of 5,000 digits
+    keys: list[str | tuple[int, str]] = [*parts]
+    keys[1::2] = counted
+    return tuple(keys), text
 
 
 def size(path: Path) -> int:

@@ -12,8 +12,8 @@ import torch
 
 from mirage.errors import InputError
 from mirage.formats.cameras import load_cameras
+from mirage.formats.cameras.poses import MAX_FRAMES, Convention
 from mirage.formats.keys import KEYS, SPEED, TURN, key_path
-from mirage.formats.posefile import MAX_FRAMES, Convention
 from mirage.geometry.camera import Camera
 from mirage.geometry.edits import resampled
 from mirage.geometry.trajectory import PRESETS

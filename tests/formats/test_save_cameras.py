@@ -70,9 +70,7 @@ def test_round_trip(tmp_path_factory, format: Format, seed: int, frames: int, on
         assert_close(record.times - record.times[0], times, atol=ROUNDED.get(format, 1e-9), rtol=0)
 
 
-@pytest.mark.parametrize(
-    "format", [name for name in WRITERS if name != "da3"]
-)  # whose files are known by the depth that lies in them
+@pytest.mark.parametrize("format", [name for name in WRITERS if name != "da3"])  # known by the depth in its files
 def test_what_is_written_is_found_by_its_content(tmp_path: Path, format: Format) -> None:
     """No option needed: the reader that claims a file we wrote is the one of its format."""
     camera = some_path(1, 7, one_lens=True, plain=True)

@@ -2,11 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
 from mirage.cli.arguments.common import Common, unset
+
+CameraFormat = Literal[
+    "re10k",
+    "tum",
+    "kitti",
+    "euroc",
+    "log",
+    "colmap",
+    "colmap_bin",
+    "nerfstudio",
+    "instant-ngp",
+    "camera_path",
+    "3dgs",
+    "llff",
+    "open3d",
+    "motionctrl",
+    "recammaster",
+    "worldplay",
+    "npz",
+    "lyra",
+    "da3",
+    "vggt",
+]
+"""Camera formats that are written: those of `mirage.formats.cameras.Format`, which is not imported for being heavy."""
+FORMATS = "{" + ",".join(get_args(CameraFormat)) + "}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +70,20 @@ class Inspect(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Common):
-    """Write a saved world for other programs: points as PLY, the camera path for COLMAP or nerfstudio."""
+    """Write a saved world for other programs: points as PLY, the camera path for COLMAP, nerfstudio and others."""
 
     world: Annotated[Positional[Path], arg(metavar="FILE")]
     """A world file (.safetensors)."""
     ply: Annotated[Path | None, unset("FILE", "no points are written")] = None
-    """Points with colours, as binary PLY."""
+    """Points with colours and normals (towards the camera that saw them), as binary PLY."""
     cameras: Annotated[Path | None, unset("PATH", "no cameras are written")] = None
-    """Cameras of the latent frames in the memory: a file, or a folder for colmap."""
-    format: Literal["colmap", "nerfstudio", "re10k", "npz", "tum"] = "colmap"
+    """Cameras of the latent frames in the memory, numbered as the video's frames: a file, or a folder for COLMAP."""
+    format: Annotated[
+        CameraFormat | None, unset(FORMATS, "by the suffix: none colmap, .json nerfstudio, .txt re10k, .npz npz, ...")
+    ] = None
     """How to write the cameras."""
-    size: Annotated[tuple[int, int], arg(metavar="H W")] = (192, 256)
-    """Height and width in pixels of the images that colmap and nerfstudio will see."""
+    size: Annotated[tuple[int, int] | None, unset("H W", "the world's video")] = None
+    """Height and width in pixels of the images that readers of pixels (colmap, nerfstudio, ...) will see."""
     model: Annotated[str | None, unset("NAME|FOLDER|HUB-ID", "false colours, from the features alone")] = None
     """The model that made the world: its decoder gives the points their true colours."""
 

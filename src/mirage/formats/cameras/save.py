@@ -90,7 +90,7 @@ def save_cameras(
         with replacing(path) as beside:
             beside.write_bytes(content)
     else:
-        _write_folder(path, content)
+        _write_folder(path, content, writer)
     return lost
 
 
@@ -148,8 +148,27 @@ def _lost(writer: CameraWriter, path: Written) -> list[str]:
     return said
 
 
-def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
-    check_folder(folder, files)
+def check_folder(folder: Path, writer: CameraWriter) -> None:
+    """Refuse a folder where somebody's COLMAP model lies: a reader would take a part of it for ours. Our own text model
+    is written again."""
+    if not folder.is_dir():
+        check_writable(folder)
+        if folder.exists():
+            raise InputError(f"cannot make the folder {folder}: a file of that name exists")
+        return
+    there = [folder / f"{name}{suffix}" for name in colmap.FILES for suffix in (".txt", ".bin")]
+    there = [file for file in there if file.exists()]
+    ours = writer is colmap.TEXT and all(file.suffix == ".txt" and colmap.is_ours(file.read_bytes()) for file in there)
+    if there and not ours:
+        names = ", ".join(file.name for file in there)
+        raise InputError(
+            f"the folder {folder} already holds a COLMAP model ({names}), which readers would mix with this one; "
+            "expected a new folder"
+        )
+
+
+def _write_folder(folder: Path, files: dict[str, bytes], writer: CameraWriter) -> None:
+    check_folder(folder, writer)
     if not folder.is_dir():
         with making(folder) as beside:
             for name, content in files.items():
@@ -158,23 +177,3 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         with replacing(folder / name) as beside:
             beside.write_bytes(content)
-
-
-def check_folder(folder: Path, files: Sequence[str] | dict[str, bytes] = ()) -> None:
-    """Refuse a folder where somebody's COLMAP model lies: a reader would take a part of it for ours. Our own text model
-    is written again."""
-    if not folder.is_dir():
-        if folder.exists():
-            raise InputError(f"cannot make the folder {folder}: a file of that name exists")
-        if not folder.parent.is_dir():
-            check_writable(folder)
-        return
-    there = [folder / f"{name}{suffix}" for name in colmap.FILES for suffix in (".txt", ".bin")]
-    there = [file for file in there if file.exists()]
-    mark = colmap.MARK.encode()
-    theirs = [file.name for file in there if file.suffix == ".bin" or file.read_bytes()[: len(mark)] != mark]
-    if theirs or any(file.name not in files for file in there):
-        raise InputError(
-            f"the folder {folder} already holds a COLMAP model ({', '.join(theirs or [f.name for f in there])}), which "
-            "readers would mix with this one; expected a new folder"
-        )

@@ -60,6 +60,11 @@ def binary(path: Written) -> dict[str, bytes]:
     return {f"{name}.bin": b"".join(parts) for name, parts in files.items()}
 
 
+def is_ours(content: bytes) -> bool:
+    """Whether a text file of a model is one that we wrote."""
+    return content.startswith(MARK.encode())
+
+
 def _lenses(path: Written) -> list[tuple[float, ...]]:
     """fx fy cx cy of each camera, in the order in which they come."""
     return list(dict.fromkeys(_pixels(path)))
@@ -79,7 +84,7 @@ def _pixels(path: Written) -> list[tuple[float, ...]]:
 def _poses(path: Written) -> list[list[float]]:
     w2c = path.camera.w2c
     w, xyz = quaternion(w2c[:, :3, :3])
-    return torch.cat([w[:, None], xyz, w2c[:, :3, 3]], dim=1).tolist()
+    return torch.cat([w[:, None], xyz, w2c[:, :3, 3]], dim=1).add(0.0).tolist()  # no -0.0
 
 
 def _points(path: Written) -> list[tuple[list[float], list[int]]]:

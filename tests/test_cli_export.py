@@ -60,14 +60,7 @@ def test_a_model_of_another_is_not_touched(world, capsys, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [
-        ("c.txt", "re10k"),
-        ("c.json", "nerfstudio"),
-        ("c.tum", "tum"),
-        ("c.npz", "npz"),
-        ("c.log", "log"),
-        ("c", "colmap"),
-    ],
+    {"c.txt": "re10k", "c.json": "nerfstudio", "c.tum": "tum", "c.npz": "npz", "c.log": "log", "c": "colmap"}.items(),
 )
 def test_the_suffix_says_the_format(world, capsys, name, format):
     told = export(capsys, "--cameras", name)
@@ -102,9 +95,8 @@ def test_points_have_normals_for_the_readers_of_splatting(world, capsys):
     """fetchPly of 3D Gaussian Splatting: x y z, red green blue, nx ny nz, all there."""
     export(capsys, "--ply", "points.ply")
     vertex = PlyData.read("points.ply")["vertex"]
-    positions, normals = (
-        np.stack([vertex[name] for name in names], axis=1) for names in (("x", "y", "z"), ("nx", "ny", "nz"))
-    )
+    positions = np.stack([vertex[name] for name in ("x", "y", "z")], axis=1)
+    normals = np.stack([vertex[name] for name in ("nx", "ny", "nz")], axis=1)
     assert vertex["red"].dtype == np.uint8
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
     seen_from = world.cameras.center.numpy()[vertex["frame"]]
@@ -114,8 +106,7 @@ def test_points_have_normals_for_the_readers_of_splatting(world, capsys):
 def test_points_face_the_camera_that_is_still_kept():
     centers = torch.tensor([[0.0, 0, 0], [10.0, 0, 0]])
     cameras = Camera(make_pose(torch.eye(3).expand(2, 3, 3), centers), Camera.looking().intrinsics)
-    normals = facing(
-        torch.tensor([[5.0, 0, 0]]).expand(4, 3), torch.tensor([0, 2, 3, 9]), cameras, torch.tensor([0, 3])
-    )
+    between, frame = torch.tensor([[5.0, 0, 0]]).expand(4, 3), torch.tensor([0, 2, 3, 9])
+    normals = facing(between, frame, cameras, torch.tensor([0, 3]))
     assert normals[:, 0].tolist() == [-1, -1, 1, 1]
     assert facing(torch.zeros(0, 3), torch.zeros(0), cameras, torch.tensor([0, 3])).shape == (0, 3)

@@ -41,7 +41,7 @@ def main(images: int = 250, keypoints: int = 12_000, rounds: int = 5) -> dict[st
             ratios[kind] = times["mirage"] / times["pycolmap"]
             print(
                 f"{kind:<8}{weight / 1e6:7.1f} MB   mirage {times['mirage']:.4f} s   pycolmap {pycolmap.__version__} "
-                f"{times['pycolmap']:.4f} s   ratio {ratios[kind]:.4f} ({'under' if ratios[kind] < BAR else 'OVER'} {BAR})"
+                f"{times['pycolmap']:.4f} s   ratio {ratios[kind]:.4f}, {'under' if ratios[kind] < BAR else 'OVER'} {BAR}"
             )
     return ratios
 

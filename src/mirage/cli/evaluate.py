@@ -16,6 +16,7 @@ from mirage.cli.arguments import (
     EvaluateWorldScore,
     Walking,
 )
+from mirage.cli.reading import camera_options
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 
@@ -133,6 +134,7 @@ def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:
         metres=asked.metres,
         lpips=asked.lpips,
         dino=asked.dino,
+        reading=camera_options(asked),
         seed=asked.seed,
     )
     with progress("evaluating", total=len(asked.rollouts)) as show:
@@ -170,6 +172,7 @@ def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
         limit=asked.limit,
         generated=asked.generated,
         lpips=asked.lpips,
+        reading=camera_options(asked),
         model=_made_by(asked),
     )
     tasks = re10k.tasks_of(options)

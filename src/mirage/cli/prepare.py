@@ -6,6 +6,7 @@ import sys
 import torch
 
 from mirage.cli.arguments import Prepare
+from mirage.cli.reading import camera_options
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
 from mirage.formats.published import is_lmdb
@@ -62,6 +63,7 @@ def _filmed(asked: Prepare) -> None:
         moving=not asked.keep_moving,
         cameras=asked.cameras,
         captions=asked.captions,
+        reading=camera_options(asked),
         limit=asked.limit,
     )
     prepare(load_world_model(asked.model, device=device), options, depth=named and named.estimate)

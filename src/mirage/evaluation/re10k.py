@@ -27,7 +27,8 @@ from mirage.evaluation.report import Summary, markdown_table, published_table, s
 from mirage.evaluation.revisit import closed_loop, controls, mirror
 from mirage.evaluation.runner import Task, run_tasks, write_results
 from mirage.evaluation.walk import Generate
-from mirage.formats.cameras import load_cameras
+from mirage.files import natural
+from mirage.formats.cameras import CameraOptions, load_cameras
 from mirage.formats.image import fit_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.video import load_video
@@ -39,7 +40,8 @@ from mirage.geometry.pose import make_pose
 @dataclass(frozen=True)
 class Re10kOptions:
     """`loop`: walk out and exactly back, score the way out against truth and the end against the beginning.
-    `generated`: a folder of rollouts NAME/ made elsewhere, scored instead of generating. `size` (H, W)."""
+    `generated`: a folder of rollouts NAME/ made elsewhere, scored instead of generating. `size` (H, W).
+    `reading`: what camera files cannot say themselves."""
 
     clips: Path
     out: Path
@@ -53,6 +55,7 @@ class Re10kOptions:
     limit: int | None = None
     generated: Path | None = None
     lpips: Path | None = None
+    reading: CameraOptions | None = None
     model: str = ""
 
 
@@ -80,17 +83,20 @@ def run_re10k(
 
     def work(task: Re10kTask) -> Callable[[Path], dict[str, Any]]:
         def run(folder: Path) -> dict[str, Any]:
-            truth = load_truth(task, size=options.size, scale=options.scale)
+            truth = load_truth(task, size=options.size, scale=options.scale, reading=options.reading)
             path = there_and_back(truth.camera) if options.loop else truth.camera
             if generate is None:
                 assert options.generated is not None
-                made, source = load_rollout(options.generated / task.name), options.generated / task.name
+                made, source = (
+                    load_rollout(options.generated / task.name, reading=options.reading),
+                    options.generated / task.name,
+                )
             else:
                 walk = generate(truth.pictures(slice(0, 1))[0], path, [""])
                 save_rollout(folder, walk.frames, path, known=walk.known)
                 made, source = Rollout(task.name, (walk.frames * 255).round().to(torch.uint8), path), folder
             result = score_generated(made.frames, truth, task.scored, lpips=lpips)
-            estimated = estimated_cameras(source)
+            estimated = estimated_cameras(source, reading=options.reading)
             if estimated is not None:
                 result["poses"] = asdict(pose_errors(estimated, path))
             rows = {"true": truth.pictures(), "generated": made.pictures()}
@@ -127,7 +133,7 @@ def tasks_of(options: Re10kOptions) -> list[Re10kTask]:
     """The clips of the folder in order of name, or those of them that the index names."""
     if not options.clips.is_dir():
         raise InputError(f"there is no folder {options.clips}; expected RealEstate10K clips (NAME.txt with NAME.mp4)")
-    found = {path.stem: path for path in sorted(options.clips.glob("*.txt"))}
+    found = {path.stem: path for path in sorted(options.clips.glob("*.txt"), key=lambda path: natural(path.name))}
     index = load_index(options.index) if options.index is not None else None
     names = [name for name in found if index is None or name in index]
     tasks = []
@@ -168,9 +174,11 @@ def load_index(path: str | os.PathLike[str]) -> dict[str, tuple[int, tuple[int, 
     return {name: entry for name, entry in forward.items() if entry[1]}
 
 
-def load_truth(task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0) -> Rollout:
+def load_truth(
+    task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0, reading: CameraOptions | None = None
+) -> Rollout:
     """The true frames along the path, cut and resized to `size`; cameras follow the cut, relative to the first one."""
-    camera = load_cameras(task.cameras)
+    camera = load_cameras(task.cameras, options=reading, lens="images")
     frames = load_video(task.pictures) if task.pictures.is_file() else load_frames(task.pictures)
     if len(frames) != len(camera):
         raise InputError(f"{task.name} has {len(frames)} frames and {len(camera)} poses; expected one each")
@@ -178,7 +186,7 @@ def load_truth(task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0) ->
         raise InputError(f"{task.name} has {len(frames)} frames; the task needs frame {task.numbers[-1]}")
     some = torch.tensor(task.numbers)
     camera = camera[some].relative_to(camera[task.numbers[0]])
-    camera = Camera(make_pose(camera.c2w[:, :3, :3], scale * camera.center), camera.intrinsics)
+    camera = Camera(make_pose(camera.c2w[:, :3, :3], scale * camera.center), camera.intrinsics).to(torch.float32)
     fitted = [fit_image(frame.float() / 255, camera, size) for frame in frames[some]]
     return Rollout(task.name, torch.stack([(image * 255).round().to(torch.uint8) for image, _ in fitted]), fitted[0][1])
 

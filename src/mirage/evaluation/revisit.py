@@ -29,6 +29,7 @@ from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import psnr, ssim
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.formats.cameras import CameraOptions
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
@@ -44,7 +45,7 @@ LEAST_RANGE = 1e-8
 @dataclass(frozen=True)
 class RevisitOptions:
     """`rollouts`: folders as `folder.load_rollout` reads them. `metres`: of one world unit, because the thresholds are
-    in metres. `lpips`, `dino`: folders with their weights; `geometry`: local matches too (scikit-image)."""
+    in metres. `reading`: what their camera files cannot say. `lpips`, `dino`: folders with their weights; `geometry`: local matches too (scikit-image)."""
 
     rollouts: tuple[Path, ...]
     out: Path
@@ -54,6 +55,7 @@ class RevisitOptions:
     lpips: Path | None = None
     dino: Path | None = None
     seed: int = 0
+    reading: CameraOptions | None = None
 
 
 def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
 
     def work(source: Path) -> Callable[[Path], dict[str, Any]]:
         def score(folder: Path) -> dict[str, Any]:
-            rollout = load_rollout(source)
+            rollout = load_rollout(source, reading=options.reading)
             result = score_rollout(
                 rollout, families, metres=options.metres, max_pairs=options.max_pairs, seed=options.seed
             )
@@ -87,6 +89,7 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
         options={
             **vars(options),
             "rollouts": None,
+            "reading": str(options.reading),
             "out": None,
             "lpips": str(options.lpips),
             "dino": str(options.dino),

@@ -20,6 +20,7 @@ from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr, ssim
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.files import natural
 from mirage.formats.cameras import load_cameras
 from mirage.formats.depth import cut_depth, load_depth
 from mirage.formats.image import fit_image, load_image, save_image
@@ -68,7 +69,8 @@ def run_real(
 
     def work(a: int, b: int) -> Callable[[Path], dict[str, Any]]:
         def pair(folder: Path) -> dict[str, Any]:
-            first, second = (load_view(options.frames, n, cameras[numbers.index(n)], model.size) for n in (a, b))
+            near = cameras.relative_to(cameras[numbers.index(a)])
+            first, second = (load_view(options.frames, n, near[numbers.index(n)], model.size) for n in (a, b))
             return {"gap": b - a, **carried(model, first, second, options.memories, folder=folder)}
 
         return pair
@@ -169,7 +171,10 @@ def load_view(folder: Path, number: int, camera: Camera, size: tuple[int, int]) 
 
 def check(options: RealOptions) -> list[int]:
     """The numbers of the frames that have a pose; `InputError` where the request cannot be met."""
-    numbers = [int(path.name.split("-")[1].split(".")[0]) for path in sorted(options.frames.glob("frame-*.pose.txt"))]
+    numbers = [
+        int(path.name.split("-")[1].split(".")[0])
+        for path in sorted(options.frames.glob("frame-*.pose.txt"), key=lambda path: natural(path.name))
+    ]
     if not numbers:
         raise InputError(f"{options.frames} has no frame-*.pose.txt; expected a folder in the layout of 7-Scenes")
     if options.pairs < 1 or not options.gaps or not options.memories:

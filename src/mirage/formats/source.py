@@ -118,6 +118,15 @@ class Npz(Mapping[str, np.ndarray]):
         head = self._opened(lambda archive: _member(archive, self._members[name], 70_000))
         return _header(io.BytesIO(head), where=f"{self._path}: array {name!r}")[0]
 
+    def raw(self, name: str) -> bytes:
+        """A member as it is, for archives that hold more than arrays."""
+        info = self._members[name]
+        if info.file_size > self._limit:
+            raise InputError(
+                f"{self._path}: {name!r} has {info.file_size / MIB:.0f} MiB; at most {self._limit // MIB} MiB"
+            )
+        return self._opened(lambda archive: _member(archive, info, info.file_size + 1))
+
     def _opened(self, use: Callable[[zipfile.ZipFile], T]) -> T:
         try:
             with zipfile.ZipFile(self._path) as archive:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mirage.errors import InputError
-from mirage.formats.cameras import load_cameras
+from mirage.formats.cameras import CameraOptions, load_cameras
 from mirage.formats.cameras.poses import MAX_FRAMES, Convention
 from mirage.formats.keys import KEYS, SPEED, TURN, key_path
 from mirage.geometry.camera import Camera
@@ -28,6 +28,7 @@ def load_trajectory(
     frames: int | None = None,
     resample: bool = False,
     convention: Convention | None = None,
+    reading: CameraOptions | None = None,
     speed: float = SPEED,
     turn: float = TURN,
 ) -> Camera:
@@ -35,12 +36,12 @@ def load_trajectory(
 
     `frames`: this many (a preset has 49 unless told; a file or keys are cut to it, and asking for more than they have
     is refused unless `resample`, which spreads the whole path over them). A file's intrinsics are kept where it has
-    them and are those of `start` elsewhere: who reconciles them with an image uses `square_pixels`.
+    them and are those of `start` elsewhere (`reading`: what the file cannot say itself): who reconciles them with an image uses `square_pixels`.
     """
     if frames is not None and not 1 <= frames <= MAX_FRAMES:
         raise InputError(f"got {frames} frames; expected 1 to {MAX_FRAMES}")
     if os.path.exists(spec):
-        path = _from_file(spec, start, convention)
+        path = _from_file(spec, start, convention, reading)
     elif str(spec) in PRESETS:
         return PRESETS[str(spec)](start, frames or PRESET_FRAMES)
     elif _like_keys(str(spec)):
@@ -71,9 +72,11 @@ def square_pixels(camera: Camera, size: tuple[int, int]) -> Camera:
     return camera.with_intrinsics(torch.stack([fy * height / width, fy, cx, cy], dim=-1))
 
 
-def _from_file(path: str | os.PathLike[str], start: Camera, convention: Convention | None) -> Camera:
+def _from_file(
+    path: str | os.PathLike[str], start: Camera, convention: Convention | None, reading: CameraOptions | None
+) -> Camera:
     intrinsics = start.intrinsics.cpu().double()
-    camera = load_cameras(path, convention, intrinsics=intrinsics, dtype=torch.float64)
+    camera = load_cameras(path, convention, intrinsics=intrinsics, options=reading)
     relative = camera.relative_to(camera[0])
     relative.c2w[0] = torch.eye(4, dtype=torch.float64)  # inv(p) p is the identity but for its last bits
     return relative.to(start.c2w).moved(start.c2w)

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
-from mirage.cli.arguments.common import Common, Walking
-from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect
+from mirage.cli.arguments.common import CameraReading, Common, Walking
+from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect, PathEdits
 from mirage.cli.arguments.learning import Prepare, Train
 from mirage.cli.arguments.measuring import (
     Bench,
@@ -36,6 +36,7 @@ __all__ = [
     "BenchEfficiency",
     "BenchMemory",
     "CameraFile",
+    "CameraReading",
     "Common",
     "Convert",
     "Demo",
@@ -50,6 +51,7 @@ __all__ = [
     "Export",
     "Generate",
     "Inspect",
+    "PathEdits",
     "Plan",
     "Prepare",
     "Train",

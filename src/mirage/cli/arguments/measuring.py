@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from mirage.cli.arguments.common import Common, Walking, unset
+from mirage.cli.arguments.common import CameraReading, Common, Walking, unset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class EvaluatePrompted(Walking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRevisit(Common):
+class EvaluateRevisit(CameraReading, Common):
     """How much of a place is left when the camera comes back, for rollouts of any system: memory gain and NMR."""
 
     rollouts: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER [FOLDER ...]")]
@@ -149,7 +149,7 @@ class EvaluateReal(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRe10k(Walking):
+class EvaluateRe10k(CameraReading, Walking):
     """RealEstate10K: the first frame and the true path of each clip, walked out and exactly back; PSNR, SSIM, LPIPS
     against what the camera saw, the closed loop, and pose errors where a clip's folder has estimated.npz, .txt or
     .json."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.files import natural
 from mirage.formats.depth import load_depth
 from mirage.formats.source import read_npz
 from mirage.geometry.camera import Camera
@@ -25,7 +26,10 @@ class DepthFiles:
         path = Path(path).expanduser()
         self.path, self.maps, self.files = path, None, []
         if path.is_dir():
-            self.files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            self.files = sorted(
+                (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES),
+                key=lambda file: natural(file.name),
+            )
         elif path.suffix.lower() == ".npz" and path.is_file():
             arrays = read_npz(path, accepts=ACCEPTS)
             if "depth" not in arrays or arrays["depth"].ndim != 3 or arrays["depth"].dtype.kind != "f":

@@ -6,12 +6,16 @@ seeking, so that a model of any size opens in the time its disk takes.
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+import torch
+from torch import Tensor
+
 from mirage.errors import InputError
+from mirage.formats.cameras.pixels import distortion, unit_square
 from mirage.formats.cameras.poses import MAX_FRAMES
 from mirage.formats.cameras.quaternions import unit_quaternion
 from mirage.formats.source import MIB, numbers, reason, regular_file
@@ -52,7 +56,7 @@ BENT = tuple(name for name in PERSPECTIVE if "FISHEYE" in name or name == "EUCM"
 class Lens:
     """A camera: its model's name, the images' (H, W), the model's parameters."""
 
-    id: int
+    id: int | str
     model: str
     size: tuple[int, int]
     parameters: tuple[float, ...]
@@ -100,6 +104,28 @@ class Model:
     def together(self) -> bool:
         """Whether several cameras look at once."""
         return any(len(frame.images) > 1 for frame in self.frames or ())
+
+
+def intrinsics_of(camera: Lens, *, source: str) -> tuple[Tensor, str | None, list[str]]:
+    """Unit-square intrinsics, the distortion in words, and what is odd."""
+    where = f"{source}: camera {camera.id}"
+    names = MODELS[camera.model]
+    if names is None:
+        raise InputError(
+            f"{where} is {camera.model}, which is no perspective camera; accepted: {', '.join(PERSPECTIVE)}"
+        )
+    if len(camera.parameters) != len(names):
+        raise InputError(f"{where} has {len(camera.parameters)} parameters; {camera.model} has {len(names)}")
+    values: Mapping[str, float] = dict(zip(names, camera.parameters, strict=True))
+    fx = values.get("fx", values.get("f", 0.0))
+    row = torch.tensor([fx, values.get("fy", fx), values["cx"], values["cy"]], dtype=torch.float64)
+    unit, odd = unit_square(row, camera.size, source=where)
+    words = distortion({name: value for name, value in values.items() if name not in ("f", "fx", "fy", "cx", "cy")})
+    if camera.model in BENT:
+        words = f"{camera.model}" + (f" {words}" if words else "")
+    elif words is not None:
+        words = f"{camera.model} {words}"
+    return unit, words, odd
 
 
 # -- text -----------------------------------------------------------------------------------------------------------

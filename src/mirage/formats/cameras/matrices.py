@@ -62,3 +62,21 @@ def _any_numbers(words: list[str], *, where: str) -> list[float]:
 
 def _shapes(rows: tuple[int, ...], columns: int) -> str:
     return " or ".join(f"{row}x{columns}" for row in rows)
+
+
+def by_rows(values: Tensor, *, source: str, usual: str) -> Tensor:
+    """16 numbers each [F,16] -> [F,4,4], by rows or by columns as the place of their 0 0 0 1 says.
+
+    A path that never leaves the origin fits both; it is then read as is `usual`.
+    """
+    rows = values.unflatten(1, (4, 4))
+    end = values.new_tensor([0, 0, 0, 1])
+    fits = {"rows": bool(((rows[:, 3] - end).abs() < 1e-6).all())}
+    fits["columns"] = bool(((rows[:, :, 3] - end).abs() < 1e-6).all())
+    if fits["rows"] == fits["columns"] or not fits[usual]:
+        chosen = usual if fits["rows"] == fits["columns"] else ("rows" if fits["rows"] else "columns")
+    else:
+        chosen = usual
+    if not any(fits.values()):
+        check_bottom_row(rows if usual == "rows" else rows.mT, source=source)
+    return rows if chosen == "rows" else rows.mT.contiguous()

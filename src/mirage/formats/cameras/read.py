@@ -65,7 +65,7 @@ def read_cameras(path: str | os.PathLike[str], options: CameraOptions | None = N
     """
     options = options or CameraOptions()
     content = opened(Path(path))
-    format = _chosen(content, options.format)
+    format = _chosen(content, options.read_as)
     return finished(format.read(content, options), source=str(path), format=format.name, options=options)
 
 
@@ -81,7 +81,7 @@ def _chosen(content: Content, name: str | None) -> CameraFormat:
     if len(claims) > 1:
         titles = " and as ".join(format.title for format in claims)
         names = " or ".join(repr(format.name) for format in claims)
-        raise InputError(f"{content.source} can be read as {titles}; expected the option format to say {names}")
+        raise InputError(f"{content.source} can be read as {titles}; expected the option read-as to say {names}")
     if not claims:
         raise InputError(f"{content.source} {_unknown(content)}; expected {ACCEPTS}")
     return claims[0]

@@ -68,7 +68,7 @@ class CameraOptions:
     """What a person says of a file, each None where the file or its format decides.
 
     `pose`, `axes`, `quaternion`, `pixel_centers`: see `CameraRecord`; each overrules the format. `camera`: which camera
-    of a rig, by its folder or its id. `size` (H, W): of the images, for files that do not tell. `format`: a name of the
+    of a rig, by its folder or its id. `size` (H, W): of the images, for files that do not tell. `read_as`: a name of the
     registry, for a file that two formats claim. `intrinsics` [4]: normalised, where the file has none. `bridge_lost`:
     fill frames that tracking lost from their neighbours, instead of leaving them out.
     """
@@ -79,7 +79,7 @@ class CameraOptions:
     camera: str | None = None
     size: tuple[int, int] | None = None
     pixel_centers: PixelCenters | None = None
-    format: str | None = None
+    read_as: str | None = None
     intrinsics: Tensor | None = None
     bridge_lost: bool = False
 

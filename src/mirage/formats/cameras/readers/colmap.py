@@ -5,7 +5,7 @@ Poses are world-to-camera, `qw qx qy qz tx ty tz`, OpenCV axes; intrinsics in pi
 images are ignored, as COLMAP ignores them. Keypoints are never read: in an images file of 78 MB poses are 20 kB.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import natural
-from mirage.formats.cameras.colmapfiles import BENT, MODELS, PERSPECTIVE, Lens, Model, binary_model, text_model
+from mirage.formats.cameras.colmapfiles import Model, binary_model, intrinsics_of, text_model
 from mirage.formats.cameras.content import CameraFormat, Content
-from mirage.formats.cameras.pixels import distortion, unit_square
 from mirage.formats.cameras.poses import Poses, check_count
 from mirage.formats.cameras.record import CameraOptions
 from mirage.formats.cameras.walks import one_walk
@@ -58,7 +57,7 @@ def read(content: Content, options: CameraOptions) -> Poses:
             known = sorted(model.cameras)[:8]
             raise InputError(f"{folder}: image {image.name[:60]!r} names the camera {image.camera}; there are {known}")
         if image.camera not in lenses:
-            lenses[image.camera] = _lens(model.cameras[image.camera], source=str(folder))
+            lenses[image.camera] = intrinsics_of(model.cameras[image.camera], source=str(folder))
         rows.append(lenses[image.camera][0])
     bent = next((words for _, words, _ in lenses.values() if words is not None), None)
     warnings += dict.fromkeys(said for _, _, odd in lenses.values() for said in odd)
@@ -125,28 +124,6 @@ def _matrix(values: Sequence[float]) -> Tensor:
     w, x, y, z, *translation = values
     quaternion = torch.tensor([x, y, z, w], dtype=torch.float64)
     return make_pose(rotation_from_quaternion(quaternion), torch.tensor(translation, dtype=torch.float64))
-
-
-def _lens(camera: Lens, *, source: str) -> tuple[Tensor, str | None, list[str]]:
-    """Unit-square intrinsics, the distortion in words, and what is odd."""
-    where = f"{source}: camera {camera.id}"
-    names = MODELS[camera.model]
-    if names is None:
-        raise InputError(
-            f"{where} is {camera.model}, which is no perspective camera; accepted: {', '.join(PERSPECTIVE)}"
-        )
-    if len(camera.parameters) != len(names):
-        raise InputError(f"{where} has {len(camera.parameters)} parameters; {camera.model} has {len(names)}")
-    values: Mapping[str, float] = dict(zip(names, camera.parameters, strict=True))
-    fx = values.get("fx", values.get("f", 0.0))
-    row = torch.tensor([fx, values.get("fy", fx), values["cx"], values["cy"]], dtype=torch.float64)
-    unit, odd = unit_square(row, camera.size, source=where)
-    words = distortion({name: value for name, value in values.items() if name not in ("f", "fx", "fy", "cx", "cy")})
-    if camera.model in BENT:
-        words = f"{camera.model}" + (f" {words}" if words else "")
-    elif words is not None:
-        words = f"{camera.model} {words}"
-    return unit, words, odd
 
 
 FORMAT = CameraFormat("colmap", "COLMAP model", "folder", sniff, read)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.cameras.content import CameraFormat, Content
+from mirage.formats.cameras.content import ACCEPTS, CameraFormat, Content, parsed
 from mirage.formats.cameras.matrices import flat
 from mirage.formats.cameras.pixels import distortion, sides, unit_square
 from mirage.formats.cameras.poses import Poses, check_bottom_row, check_count, stacked
 from mirage.formats.cameras.record import CameraOptions
 from mirage.formats.cameras.walks import one_walk
 from mirage.formats.image import image_size
-from mirage.formats.source import numbers
+from mirage.formats.source import numbers, read_text
 
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "PERSPECTIVE")
 BENT = ("OPENCV_FISHEYE", "FISHEYE624", "RADIAL_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "THIN_PRISM_FISHEYE")
@@ -31,6 +31,7 @@ FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", "x_fov", "y_fov")
 FLAT = ("equirectangular", "latlong", "orthographic")  # instant-ngp's words for what is no perspective camera
 OF_NGP = ("aabb_scale", "is_fisheye", "x_fov", "y_fov", *FLAT)
 OF_NERFSTUDIO = ("camera_model", "applied_transform", "ply_file_path", "orientation_override", "train_filenames")
+FILES = ("transforms.json", "transforms_train.json")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -52,7 +53,7 @@ def sniff_blender(content: Content) -> bool:
 def read(content: Content, options: CameraOptions) -> Poses:
     """Poses in the natural order of their images' names (files list them in any order)."""
     document, source = content.document, content.source
-    frames = document.get("frames")
+    frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list):
         raise InputError(f"{source} has no list 'frames'; expected a transforms.json")
     check_count(len(frames), source=source)
@@ -102,7 +103,7 @@ def read(content: Content, options: CameraOptions) -> Poses:
     )
 
 
-KEYS = {*FOCAL, *DISTORTION, *FLAT, "w", "h", "cx", "cy", "camera_model", "distortion_params", "is_fisheye"}
+KEYS = (*FOCAL, "w", "h", "cx", "cy", "camera_model", "is_fisheye", "distortion_params", *DISTORTION, *FLAT)
 
 
 def _sniff(content: Content) -> str | None:
@@ -122,8 +123,8 @@ def _sniff(content: Content) -> str | None:
 def _top_wins(top: Mapping[str, Any], frames: list[dict], options: CameraOptions, *, source: str) -> bool:
     """Whose value counts where the top of the file and a frame have the same key."""
     both = [key for key in KEYS if key in top and any(key in frame and frame[key] != top[key] for frame in frames)]
-    if not both or options.format is not None:
-        return options.format == "nerfstudio"
+    if not both or options.read_as is not None:
+        return options.read_as == "nerfstudio"
     ngp = any(key in top or key in frames[0] for key in OF_NGP)
     if ngp != any(key in top or key in frames[0] for key in OF_NERFSTUDIO):
         return not ngp
@@ -131,7 +132,7 @@ def _top_wins(top: Mapping[str, Any], frames: list[dict], options: CameraOptions
     other = next(frame[key] for frame in frames if key in frame and frame[key] != top[key])
     raise InputError(
         f"{source} has {key} {str(top[key])[:20]} at the top and {str(other)[:20]} in a frame: nerfstudio reads the top, "
-        "instant-ngp the frame; expected the option format to say 'nerfstudio' or 'instant-ngp'"
+        "instant-ngp the frame; expected the option read-as to say 'nerfstudio' or 'instant-ngp'"
     )
 
 
@@ -237,6 +238,18 @@ def _angle(values: Mapping[str, Any], axis: str, *, where: str) -> float | None:
     return None
 
 
+def sniff_folder(content: Content) -> bool:
+    """transforms.json, or the training half of Blender's."""
+    return any((content.path / name).is_file() for name in FILES)
+
+
+def read_folder(content: Content, options: CameraOptions) -> Poses:
+    """The folder's transforms.json, by whichever custom."""
+    file = next(content.path / name for name in FILES if (content.path / name).is_file())
+    return read(Content(file, "json", document=parsed(read_text(file, accepts=ACCEPTS), source=str(file))), options)
+
+
 NERFSTUDIO = CameraFormat("nerfstudio", "nerfstudio transforms.json", "json", sniff_nerfstudio, read)
 INSTANT_NGP = CameraFormat("instant-ngp", "instant-ngp transforms.json", "json", sniff_ngp, read)
 BLENDER = CameraFormat("blender", "Blender (NeRF-synthetic) transforms.json", "json", sniff_blender, read)
+FOLDER = CameraFormat("nerfstudio-folder", "folder with transforms.json", "folder", sniff_folder, read_folder)

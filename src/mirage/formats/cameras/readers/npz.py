@@ -11,19 +11,19 @@ from mirage.errors import InputError
 from mirage.formats.cameras.arrays import intrinsics, pose_array
 from mirage.formats.cameras.content import CameraFormat, Content
 from mirage.formats.cameras.poses import Poses
+from mirage.formats.cameras.readers import npztools
 from mirage.formats.cameras.record import CameraOptions
+from mirage.formats.source import Npz
 
 ACCEPTS = "an .npz with c2w or w2c [F,4,4] and intrinsics [F,4] (normalised) or K [3,3] with size (H, W)"
 NAMES = ("c2w", "w2c", "poses", "extrinsics")
 
 
 def sniff(content: Content) -> bool:
-    """One of our names, with our intrinsics or none."""
-    names = content.keys
-    matrices = (
-        "intrinsics" in names and len(content.shape("intrinsics")) >= 2 and content.shape("intrinsics")[-2:] == (3, 3)
-    )
-    return any(name in names for name in NAMES) and not (matrices and "size" not in names)
+    """One of our names in an archive, and no tool's layout."""
+    tools = (npztools.sniff_lyra, npztools.sniff_gen3c, npztools.sniff_da3, npztools.sniff_megasam, npztools.sniff_vggt)
+    ours = isinstance(content.arrays, Npz) and any(name in content.arrays for name in NAMES)
+    return ours and not any(sniff(content) for sniff in tools)
 
 
 def read(content: Content, options: CameraOptions) -> Poses:

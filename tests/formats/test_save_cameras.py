@@ -59,7 +59,7 @@ def test_round_trip(tmp_path_factory, format: Format, seed: int, frames: int, on
     size = (
         SIZE if format in ("da3", "vggt") else None
     )  # of the files that hold pixels, these alone have no place for it
-    said = CameraOptions(format=format.removesuffix("_bin"), intrinsics=lens, size=size)
+    said = CameraOptions(read_as=format.removesuffix("_bin"), intrinsics=lens, size=size)
     record = read_cameras(file, said)
     expected = camera.relative_to(camera[0]) if format in RELATIVE else camera
     assert_close(record.camera.c2w, expected.c2w, atol=1e-9, rtol=0)

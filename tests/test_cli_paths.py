@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import pycolmap
@@ -41,9 +42,7 @@ def test_every_format_can_be_asked_for(path, capsys, format):
     assert camera(capsys, "path.json", "--out", out, "--convert", format)["wrote"] == out
     if format != "da3":  # known by the depth in its files
         back = read_cameras(out).camera
-        torch.testing.assert_close(
-            back.c2w, path.c2w, atol=1e-6, rtol=0
-        )  # it begins at the origin: relative is the same
+        torch.testing.assert_close(back.c2w, path.c2w, atol=1e-6, rtol=0)  # begins at the origin
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_names_times_and_size_of_the_file_are_kept(path, capsys):
     assert sorted(image.name for image in images) == [f"frame_{number:05d}.png" for number in (4, 5, 6)]
     assert next(iter(images)).camera.width == 640
     camera(capsys, "path.json", "--resample", "5", "--out", "even.json")
-    frames = json.loads(open("even.json").read())["frames"]
+    frames = json.loads(Path("even.json").read_text())["frames"]
     assert [frame["file_path"] for frame in frames] == [f"frame_{number:05d}.png" for number in range(5)]
 
 
@@ -120,7 +119,7 @@ def test_the_preview_is_drawn(path, capsys):
     assert load_image("path.png").shape == (3, 720, 1280)
 
 
-# -- pictures -----------------------------------------------------------------------------------------------------------
+# -- pictures ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

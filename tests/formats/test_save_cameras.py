@@ -24,8 +24,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.pose import exp_rotation, make_pose
 
 SIZE = (360, 640)
-CENTRED = ("camera_path", "3dgs", "llff")  # they have no place for a principal point
-SQUARE = ("camera_path", "llff")
+CENTRED = ("camera_path", "3dgs", "llff", "worldplay")  # they have no place for a principal point
 RELATIVE = ("motionctrl",)
 ROUNDED = {"tum": 1e-6, "re10k": 1e-6, "euroc": 1e-9}  # seconds
 

@@ -13,7 +13,7 @@ OpenCV axes but for ReCamMaster. Where a clip is relative to its first frame it 
 import json
 
 from mirage.formats.cameras.poses import AXES
-from mirage.formats.cameras.writers.writer import CameraWriter, Written
+from mirage.formats.cameras.writers.writer import CameraWriter, Written, off_centre
 
 METRE = 100.0  # centimetres
 WORLDPLAY = (1080, 1920)
@@ -36,13 +36,14 @@ def recammaster(path: Written) -> bytes:
 
 
 def worldplay(path: Written) -> bytes:
-    """pose.json."""
-    K = path.camera.pixel_matrix(WORLDPLAY).tolist()
-    both = zip(path.camera.c2w.tolist(), K, strict=True)
+    """pose.json; its code takes the image for twice as large as the principal point, so that is the middle always."""
+    K = path.camera.pixel_matrix(WORLDPLAY)
+    K[:, 0, 2], K[:, 1, 2] = WORLDPLAY[1] / 2, WORLDPLAY[0] / 2
+    both = zip(path.camera.c2w.tolist(), K.tolist(), strict=True)
     document = {str(frame): {"extrinsic": pose, "K": k} for frame, (pose, k) in enumerate(both)}
     return (json.dumps(document, indent=1) + "\n").encode()
 
 
 MOTIONCTRL = CameraWriter("motionctrl", "MotionCtrl json", ".json", motionctrl, lens=False)
 RECAMMASTER = CameraWriter("recammaster", "ReCamMaster camera_extrinsics.json", ".json", recammaster, lens=False)
-WORLDPLAY_JSON = CameraWriter("worldplay", "HY-WorldPlay pose.json", ".json", worldplay)
+WORLDPLAY_JSON = CameraWriter("worldplay", "HY-WorldPlay pose.json", ".json", worldplay, loses=off_centre)

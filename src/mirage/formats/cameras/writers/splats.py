@@ -13,7 +13,7 @@ from pathlib import PurePath
 import numpy as np
 import torch
 
-from mirage.formats.cameras.writers.writer import CameraWriter, Written, one_focal_length
+from mirage.formats.cameras.writers.writer import CameraWriter, Written, off_centre, one_focal_length
 
 NEAR, FAR = 0.1, 100.0
 """Depths between which the world lies where no points tell."""
@@ -76,7 +76,7 @@ GAUSSIANS = CameraWriter(
     ".json",
     gaussians,
     pixels=True,
-    loses=lambda path: "" if path.centred else "a principal point off the middle",
+    loses=off_centre,
 )
 LLFF = CameraWriter(
     "llff",

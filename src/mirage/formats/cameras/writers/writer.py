@@ -82,7 +82,11 @@ class CameraWriter:
     loses: Callable[[Written], str] = lambda path: ""
 
 
+def off_centre(path: Written) -> str:
+    """`loses` of a format that takes the principal point to be the middle."""
+    return "" if path.centred else "a principal point off the middle"
+
+
 def one_focal_length(path: Written) -> str:
     """`loses` of a format whose only intrinsics are a focal length or an angle: square pixels, a centred centre."""
-    lost = ["a principal point off the middle"] * (not path.centred) + ["oblong pixels"] * (not path.square)
-    return " and ".join(lost)
+    return " and ".join(filter(None, [off_centre(path), "" if path.square else "oblong pixels"]))

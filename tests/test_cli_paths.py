@@ -124,7 +124,7 @@ def test_the_preview_is_drawn(path, capsys):
 
 @pytest.fixture
 def clip(data_dir, tmp_path, monkeypatch) -> str:
-    """A real clip's true poses as TUM, which does not say its convention: c2w as TUM is, and w2c as some tools write."""
+    """A real clip and its true poses: said right, and as KITTI, which does not say its convention, right and inverted."""
     monkeypatch.chdir(tmp_path)
     name = "0bf152ef84195293"
     shutil.copy(data_dir / "re10k_poses" / f"{name}.mp4", "clip.mp4")

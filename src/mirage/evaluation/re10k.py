@@ -33,8 +33,8 @@ from mirage.formats.image import fit_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
+from mirage.geometry.edits import there_and_back
 from mirage.geometry.pose import make_pose
-from mirage.geometry.trajectory import there_and_back
 
 
 @dataclass(frozen=True)

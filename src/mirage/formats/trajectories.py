@@ -15,7 +15,8 @@ from mirage.formats.cameras import CameraOptions, load_cameras
 from mirage.formats.cameras.poses import MAX_FRAMES, Convention
 from mirage.formats.keys import KEYS, SPEED, TURN, key_path
 from mirage.geometry.camera import Camera
-from mirage.geometry.trajectory import PRESETS, resampled
+from mirage.geometry.edits import resampled
+from mirage.geometry.trajectory import PRESETS
 
 PRESET_FRAMES = 49
 

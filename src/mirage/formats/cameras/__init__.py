@@ -4,7 +4,7 @@
     record = read_cameras("transforms.json")          # and what the file's convention was, and how sure that is
     save_cameras("model", camera, format="colmap", size=(480, 640))
 
-`readers/` has one file per format with its `FORMAT` (how it is recognised, how it is read), `writers/` one per format
+`readers/` has one file per format with its `FORMAT` (how it is recognised, how it is read), `writers/` one per family
 that is written. docs/cameras.md has them all in one table.
 """
 

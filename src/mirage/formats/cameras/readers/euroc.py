@@ -18,12 +18,13 @@ from mirage.geometry.pose import make_pose, rotation_from_quaternion
 
 
 def sniff(content: Content) -> bool:
-    """Nanoseconds first, commas between, at least 8 columns."""
+    """Nanoseconds first (since 1970, or its own heading above them), commas between, at least 8 columns."""
     rows, start = content.rows, content.text[:4000]
     if not rows or "," not in start:
         return False
     first = next((row for row in rows if tables.numeric(row)), None)
-    return first is not None and len(first) >= 8 and float(first[0]) > 1e14
+    headed = start.startswith("#timestamp")
+    return first is not None and len(first) >= 8 and (headed or float(first[0]) > 1e14)
 
 
 def read(content: Content, options: CameraOptions) -> Poses:

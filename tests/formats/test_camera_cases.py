@@ -454,3 +454,10 @@ def test_every_format_is_in_the_documentation() -> None:
     missing = [format.name for format in FORMATS if f"`{format.name}`" not in page]
     assert not missing
     assert len({format.name for format in FORMATS}) == len(FORMATS)
+
+
+def test_a_resampled_path_goes_by_its_stamps(cases: Path) -> None:
+    start = Camera.looking(c2w=torch.eye(4, dtype=torch.float64))
+    file = cases / "tum_irregular/KeyFrameTrajectory.txt"
+    path = load_trajectory(file, start=start, frames=11, resample=True)
+    assert_close(path.center[:, 2], torch.arange(11, dtype=torch.float64) / 10)

@@ -318,6 +318,23 @@ def test_projects_are_found_below_their_folder(cases: Path, tmp_path: Path) -> N
     assert len(read_cameras(tmp_path / "project/sparse/0/images.bin").camera) == 5
 
 
+def test_what_ns_process_data_leaves(cases: Path, tmp_path: Path) -> None:
+    shutil.copytree(cases / "colmap_bin_rigs", tmp_path / "colmap/sparse/0")
+    shutil.copy(cases / "unpadded_names/transforms.json", tmp_path)
+    assert read_cameras(tmp_path).format == "nerfstudio-folder"
+
+
+def test_left_and_right_in_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "cameras.txt").write_text("".join(f"{i} PINHOLE 640 480 500 500 320 240\n" for i in (1, 2)))
+    lines = [f"{2 * i + c} 1 0 0 0 {c} 0 {i} {c} {'lr'[c - 1]}_{i}.png\n\n" for i in range(3) for c in (1, 2)]
+    (tmp_path / "images.txt").write_text("".join(lines))
+    refused(tmp_path, "1 (3 images)", "2 (3 images)", "option camera")
+    assert read_cameras(tmp_path, CameraOptions(camera="2")).names == ("r_0.png", "r_1.png", "r_2.png")
+    alone = [f"{i} 1 0 0 0 0 0 {i} {1 + i % 2} f_{i}.png\n\n" for i in range(6)]  # a camera per image is no rig
+    (tmp_path / "images.txt").write_text("".join(alone))
+    assert len(read_cameras(tmp_path).camera) == 6
+
+
 def test_swapped_sizes_are_refused(tmp_path: Path) -> None:
     K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
     np.savez(tmp_path / "p.npz", c2w=some_path(3).numpy(), K=K, size=(640, 480))

@@ -1,5 +1,7 @@
 """Which images of a file are one walk, and in which order: by the numbers in their names, and of one camera only."""
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -19,13 +21,18 @@ def one_walk(
     """Indices of the images of one camera in the natural order of their names, and what there is to say of it.
 
     Images in two folders are those of two cameras (or of two films), and so are those of two `cameras` (an id for each
-    image) that stand on one rig and look `together`. Which one is meant is then asked.
+    image) that stand on one rig and look `together`, or whose names begin otherwise (left_1, right_1). Which one is
+    meant is then asked.
     """
     folders = [str(PurePosixPath(name.replace("\\", "/")).parent) for name in names]
     groups: dict[str, list[int]] = {}
     for index, folder in enumerate(folders):
         groups.setdefault(folder, []).append(index)
-    if len(groups) == 1 and cameras is not None and (together or options.camera in cameras):
+    if (
+        len(groups) == 1
+        and cameras is not None
+        and (together or options.camera in cameras or _side_by_side(names, cameras))
+    ):
         groups = {}
         for index, camera in enumerate(cameras):
             groups.setdefault(camera, []).append(index)
@@ -47,6 +54,13 @@ def one_walk(
         "the numbers in its names have no leading zeros: read as 1, 2, 10 (instant-ngp does too; nerfstudio 1.1.5 "
         "reads 1, 10, 2)",
     )
+
+
+def _side_by_side(names: Sequence[str], cameras: Sequence[str]) -> bool:
+    """Whether names but for their numbers and cameras say the same, and each has several images."""
+    kinds = [re.sub(r"[0-9]+", "#", name) for name in names]
+    pairs = Counter(zip(kinds, cameras, strict=True))
+    return 1 < len(pairs) == len(set(kinds)) == len(set(cameras)) and min(pairs.values()) > 1
 
 
 def _asked(groups: dict[str, list[int]], camera: str, ids: Sequence[str] | None) -> list[int] | None:

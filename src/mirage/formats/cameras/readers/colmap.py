@@ -25,8 +25,12 @@ SUBFOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "0")
 
 
 def sniff(content: Content) -> bool:
-    """images.txt or images.bin in the folder, or where COLMAP's own projects have them below it."""
-    return _model_folder(content.path) is not None
+    """images.txt or images.bin in the folder, or where COLMAP's own projects have them below it.
+
+    A transforms.json above a model was made from it (ns-process-data leaves both), so then it is what is meant.
+    """
+    place = _model_folder(content.path)
+    return place is not None and (place == content.path or not (content.path / "transforms.json").exists())
 
 
 def read(content: Content, options: CameraOptions) -> Poses:

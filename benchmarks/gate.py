@@ -180,7 +180,7 @@ def slambook() -> list[View]:
     folder = DATA / "rgbd_slambook" / "ch5"
     K = torch.tensor([[518.0, 0, 325.5], [0, 519.0, 253.5], [0, 0, 1]])
     lens = Camera.from_pixels(torch.eye(4), K, (480, 640), pixel_centers="integer").intrinsics
-    cameras, views = load_cameras(folder / "pose.txt", intrinsics=lens), []
+    cameras, views = load_cameras(folder / "pose.txt", intrinsics=lens, dtype=torch.float32), []
     for i in range(1, 6):
         image, camera = fit_image(load_image(folder / f"color/{i}.png"), cameras[i - 1], SIZE)
         views.append(View(image, cut_depth(load_depth(folder / f"depth/{i}.pgm"), SIZE).resized(SIZE), camera))

@@ -35,7 +35,7 @@ class _Plain:
     def plain(self) -> dict[str, Any]:
         """Every choice that is not the default, paths as text."""
         chosen = {item.name: getattr(self, item.name) for item in fields(self) if not _default(self, item)}  # pyright: ignore[reportArgumentType]
-        return {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
+        return {name: _json(value) for name, value in chosen.items()}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
@@ -78,7 +78,37 @@ class ModelRequest(_Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(_Plain):
+class CameraReading:
+    """What a person says of a camera file where the file cannot: for every subcommand that reads one."""
+
+    convention: Annotated[Literal["c2w", "w2c"] | None, Says("{c2w,w2c}", "what the file's format means")] = None
+    """Whether a camera file's matrices are camera-to-world or world-to-camera."""
+    axes: Annotated[
+        Literal["opencv", "opengl", "ned", "ros", "unreal"] | None,
+        Says("{opencv,opengl,ned,ros,unreal}", "what the file's format means"),
+    ] = None
+    """Its camera axes: opencv (right, down, forward), opengl (right, up, back), ned (forward, right, down), ros
+    (forward, left, up), unreal (forward, right, up: left-handed)."""
+    quaternion: Annotated[
+        Literal["xyzw", "wxyz", "yzwx"] | None, Says("{xyzw,wxyz,yzwx}", "what the file's format means")
+    ] = None
+    """The order of its quaternions: MonST3R and CUT3R write wxyz into files that look like TUM's."""
+    camera: Annotated[str | None, Says("NAME", "the only one")] = None
+    """Which camera of a rig, by its folder or its id."""
+    image_size: Annotated[tuple[int, int] | None, Says("H W", "what the file says")] = None
+    """Height and width in pixels of the images that its intrinsics are of."""
+    pixel_centers: Annotated[
+        Literal["half", "integer"] | None, Says("{half,integer}", "what the file's format means")
+    ] = None
+    """Where its intrinsics have the centre of the first pixel: at (0.5, 0.5) or at (0, 0)."""
+    read_as: Annotated[str | None, Says("FORMAT", "found by what is in the file")] = None
+    """Its format, for a file that two claim: nerfstudio, instant-ngp, tum, colmap, ..."""
+    bridge_lost: bool = False
+    """Fill poses that tracking lost from their neighbours, instead of leaving them out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(CameraReading, _Plain):
     """One walk: from an image or a saved world, along a trajectory."""
 
     image: Annotated[Path | None, Says("FILE", "needed unless a world is continued")] = None
@@ -107,8 +137,6 @@ class Request(_Plain):
     or a folder or .npz of depth maps, one per video frame. All but head and .npz decode each chunk first."""
     fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else 65")] = None
     """Horizontal field of view of the image, before it is cut."""
-    convention: Annotated[Literal["c2w", "w2c"] | None, Says("{c2w,w2c}", "what the file's format means")] = None
-    """What a trajectory file's matrices are, where its format does not say or says it wrong."""
     frames: Annotated[int | None, Says("N", "one per pose of a file, 49 of a preset")] = None
     """Video frames, 1 + 4k (5, 9, 13, ...). A path without a number of frames is cut to the next lower such number."""
     resample: bool = False
@@ -211,6 +239,11 @@ def _as(kind: Any, value: Any, what: str) -> Any:
         if value not in get_args(kind):
             raise InputError(f"{what} is {value!r}; accepted: {', '.join(map(str, get_args(kind)))}")
         return value
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        if not isinstance(value, list | tuple) or len(value) != len(parts):
+            raise InputError(f"{what} is {value!r}; accepted: {len(parts)} values")
+        return tuple(_as(part, one, what) for part, one in zip(parts, value, strict=True))
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind in (int, float):
@@ -218,6 +251,12 @@ def _as(kind: Any, value: Any, what: str) -> Any:
     if isinstance(value, kind):
         return value
     raise InputError(f"{what} is {value!r}; accepted: {'text' if kind in (str, Path) else kind.__name__}")
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _default(of: Any, item: Any) -> bool:

@@ -12,7 +12,8 @@ from mirage.depth.align import align
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.geometry.trajectory import dolly, pan, there_and_back
+from mirage.geometry.edits import there_and_back
+from mirage.geometry.trajectory import dolly, pan
 from mirage.memory import LatentSpatialMemory
 
 GRID = (12, 16)

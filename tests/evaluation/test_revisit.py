@@ -25,7 +25,8 @@ from mirage.evaluation.revisit import (
     summarise,
 )
 from mirage.geometry.camera import Camera
-from mirage.geometry.trajectory import dolly, pan, there_and_back
+from mirage.geometry.edits import there_and_back
+from mirage.geometry.trajectory import dolly, pan
 from mirage.scenes import Scene
 
 FRAMES, SIZE = 61, (48, 64)

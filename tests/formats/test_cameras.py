@@ -134,7 +134,7 @@ def test_convention_overrules_a_text_file(tmp_path: Path) -> None:
 def test_missing_intrinsics_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write(tmp_path, "a.txt", "0 0 0 0 0 0 0 1\n")
     with caplog.at_level(logging.WARNING):
-        assert_close(load_cameras(file).intrinsics[0], Camera.looking().intrinsics)
+        assert_close(load_cameras(file, dtype=torch.float32).intrinsics[0], Camera.looking().intrinsics)
     assert "no intrinsics" in caplog.text
     caplog.clear()
     load_cameras(file, intrinsics=torch.tensor([1.0, 1.0, 0.5, 0.5]))
@@ -172,7 +172,9 @@ def test_realestate10k_files(data_dir: Path) -> None:
 
 
 def test_tum_without_time_stamps(data_dir: Path) -> None:
-    camera = load_cameras(data_dir / "rgbd_slambook/ch5/pose.txt", intrinsics=torch.tensor([0.8, 1.0, 0.5, 0.5]))
+    camera = load_cameras(data_dir / "rgbd_slambook/ch5/pose.txt", intrinsics=torch.tensor([0.8, 1.0, 0.5, 0.5])).to(
+        torch.float32
+    )
     assert camera.shape == (5,)
     assert_close(camera.center[0], torch.tensor([-0.228993, 0.00645704, 0.0287837]))
 
@@ -188,7 +190,7 @@ def test_motionctrl_moves(data_dir: Path) -> None:
 
 
 def test_seven_scenes_folder(data_dir: Path) -> None:
-    camera = load_cameras(data_dir / "rgbd_7scenes")
+    camera = load_cameras(data_dir / "rgbd_7scenes", dtype=torch.float32)
     assert camera.shape == (125,)
     assert_close(camera.intrinsics[0], torch.tensor([585 / 640, 585 / 480, 0.5, 0.5]))
     assert_close(camera.center[0], torch.tensor([-0.34045634, 0.01646982, 0.29656917]))
@@ -202,7 +204,7 @@ def test_seven_scenes_folder(data_dir: Path) -> None:
     [
         ("", ("empty",)),
         ("\n\n  \n", ("empty",)),
-        ("https://example.org/clip\n", ("1 columns",)),
+        ("https://example.org/clip\n", ("text of words",)),
         (RE10K + "\n" + RE10K + " 7\n", ("line 2", "20 columns")),
         (RE10K + "\n" + RE10K.rsplit(" ", 1)[0] + "\n", ("line 2", "18 columns")),
         (RE10K.replace("0.9", "nine"), ("line 1", "nine", "not a number")),
@@ -212,7 +214,6 @@ def test_seven_scenes_folder(data_dir: Path) -> None:
         (RE10K.replace("0.9", "-0.9"), ("frame 0", "focal length")),
         (RE10K.replace("0.9", "485"), ("485", "not pixels")),
         (RE10K.replace("0.5 0.5 0 0", "320 240 0 0"), ("principal point", "not pixels")),
-        (RE10K.replace("0.5 0.5 0 0", "0.5 0.5 0.1 0"), ("line 1", "distortion")),
         (RE10K + "\n" + RE10K.replace("0 0 1 0", "0 0 2 0"), ("frame 1", "not a rotation")),
         (RE10K.replace("0 0 1 0", "0 0 -1 0"), ("frame 0", "not a rotation")),
         (RE10K.rsplit(" ", 1)[0] + " 1e30", ("farther",)),
@@ -236,15 +237,11 @@ def test_wrong_text(tmp_path: Path, content: str, words: tuple[str, ...]) -> Non
         ("[[1,0,0,0, 0,1,0,0, 0,0,1,NaN]]", ("frame 0", "not finite")),
         ("[[1,0,0,0, 0,1,0,0, 0,0,1,true]]", ("frame 0", "not a number")),
         ("[[1,0,0,0, 0,1,0,0, 0,0,1,1" + "0" * 400 + "]]", ("frame 0", "not a number")),
-        ("{}", ("frames",)),
+        ("{}", ("no known camera file",)),
         ('{"frames": []}', ("no poses",)),
         ('{"frames": [4]}', ("frame 0",)),
         ('{"frames": [{}], "w": 4, "h": 4, "fl_x": 4}', ("transform_matrix",)),
         ('{"frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}]}', ("lacks intrinsics",)),
-        (
-            '{"k1": 0.1, "w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0]]}]}',
-            ("distortion",),
-        ),
         (
             '{"w": 4, "h": 4, "fl_x": 4, "frames": [{"transform_matrix": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[1,0,0,1]]}]}',
             ("0 0 0 1",),
@@ -270,7 +267,7 @@ EYES, FOUR = np.tile(np.eye(4), (3, 1, 1)), np.array([0.5, 0.5, 0.5, 0.5])
         ({"c2w": EYES, "w2c": EYES}, ("c2w or w2c",)),
         ({"c2w": EYES[:0], "intrinsics": FOUR}, ("no poses",)),
         ({"c2w": EYES[0], "intrinsics": FOUR}, ("[4, 4]", "[F,4,4]")),
-        ({"c2w": EYES * np.nan, "intrinsics": FOUR}, ("frame 0", "NaN")),
+        ({"c2w": EYES * np.nan, "intrinsics": FOUR}, ("all of its 3 poses", "not finite")),
         ({"c2w": EYES * 2, "intrinsics": FOUR}, ("0 0 0 1",)),
         ({"c2w": EYES.astype(object), "intrinsics": FOUR}, ("object",)),
         ({"c2w": EYES.astype(complex), "intrinsics": FOUR}, ("complex",)),
@@ -313,10 +310,10 @@ def test_too_many_frames(tmp_path: Path) -> None:
     [
         ("1 PINHOLE 64 48 50 50 32 24", "", ("is empty",)),
         ("1 PINHOLE 64 48 50 50 32 24", "# nothing\n", ("no poses",)),
-        ("1 OPENCV 64 48 50 50 32 24 0 0 0 0", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "OPENCV", "undistort")),
-        ("1 PINHOLE 64 48 50 50 32", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "3 parameters")),
+        ("1 LENS 64 48 50 50 32 24 0 0 0 0", "1 1 0 0 0 0 0 0 1 a.png\n", ("line 1", "LENS", "OPENCV")),
+        ("1 PINHOLE 64 48 50 50 32", "1 1 0 0 0 0 0 0 1 a.png\n", ("camera 1", "3 parameters")),
         ("1 PINHOLE 0 48 50 50 32 24", "1 1 0 0 0 0 0 0 1 a.png\n", ("0 x 48",)),
-        ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 2 a.png\n", ("camera '2'",)),
+        ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 2 a.png\n", ("camera 2",)),
         ("1 PINHOLE 64 48 50 50 32 24", "1 1 0 0 0 0 0 0 1\n", ("9 columns",)),
         ("1 PINHOLE 64 48 50 50 32 24", "1 2 0 0 0 0 0 0 1 a.png\n", ("quaternion",)),
     ],
@@ -377,6 +374,7 @@ def read_or_refuse(file: Path) -> None:
     except InputError as error:
         message = str(error)
     assert "\n" not in message
+    camera = camera.to(torch.float32)
     assert torch.isfinite(camera.c2w).all()
     assert torch.isfinite(camera.intrinsics).all()
     assert_close(

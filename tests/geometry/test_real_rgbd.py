@@ -48,7 +48,7 @@ def compare(image_a: torch.Tensor, image_b: torch.Tensor, depth: DepthMap, a: Ca
 @pytest.mark.parametrize(("gap", "warped", "identity"), [(4, 8.0, 19.8), (60, 28.1, 53.2)])
 def test_frames_carry_over(data_dir: Path, gap: int, warped: float, identity: float) -> None:
     folder = data_dir / "rgbd_7scenes"
-    cameras = load_cameras(folder)
+    cameras = load_cameras(folder, dtype=torch.float32)
     pairs = [errors(folder, cameras, a, a + gap) for a in range(0, 420, 84)]
     carried, still = torch.tensor(pairs).mean(0).tolist()
     print(f"gap {gap}: carried {carried:.1f}, as it stands {still:.1f} (published with the data: {warped}, {identity})")
@@ -57,7 +57,7 @@ def test_frames_carry_over(data_dir: Path, gap: int, warped: float, identity: fl
 
 def test_read_the_wrong_way_it_is_worse_than_nothing(data_dir: Path) -> None:
     folder = data_dir / "rgbd_7scenes"
-    right, wrong = load_cameras(folder), load_cameras(folder, "w2c")
+    right, wrong = (load_cameras(folder, said, dtype=torch.float32) for said in (None, "w2c"))
     worse = errors(folder, wrong, 0, 4)
     assert worse[0] > worse[1]
     assert errors(folder, right, 0, 4)[0] < 0.6 * worse[0]
@@ -66,7 +66,7 @@ def test_read_the_wrong_way_it_is_worse_than_nothing(data_dir: Path) -> None:
 def test_a_coarse_grid_carries_over_too(data_dir: Path) -> None:
     """The same cameras serve a 30 x 40 grid of the depth map: nothing is rescaled."""
     folder = data_dir / "rgbd_7scenes"
-    carried, still = errors(folder, load_cameras(folder), 0, 4, size=(30, 40))
+    carried, still = errors(folder, load_cameras(folder, dtype=torch.float32), 0, 4, size=(30, 40))
     assert carried < 0.6 * still
 
 
@@ -74,7 +74,7 @@ def test_tum_poses_and_pgm_depth(data_dir: Path) -> None:
     folder = data_dir / "rgbd_slambook/ch5"
     K = torch.tensor([[518.0, 0, 325.5], [0, 519.0, 253.5], [0, 0, 1]])
     intrinsics = Camera.from_pixels(torch.eye(4), K, SIZE, pixel_centers="integer").intrinsics
-    cameras = load_cameras(folder / "pose.txt", intrinsics=intrinsics)
+    cameras = load_cameras(folder / "pose.txt", intrinsics=intrinsics, dtype=torch.float32)
     pairs = []
     for i in range(4):
         a, b = (load_image(folder / f"color/{n + 1}.png") * 255 for n in (i, i + 1))

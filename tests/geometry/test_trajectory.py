@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mirage.errors import InputError
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
-from mirage.geometry.trajectory import PRESETS, dolly, orbit, pan, push_in, resampled, there_and_back, through
+from mirage.geometry.edits import there_and_back
+from mirage.geometry.trajectory import PRESETS, dolly, dolly_zoom, figure_eight, orbit, pan, push_in, spiral
 
 
 @pytest.fixture
@@ -24,7 +23,8 @@ def test_every_preset_begins_at_its_camera(start, name, frames):
     assert len(path) == frames
     torch.testing.assert_close(path.c2w[0], start.c2w)
     assert pose.is_rotation(path.c2w[:, :3, :3], tolerance=1e-4).all()
-    assert torch.equal(path.intrinsics, start.intrinsics.expand(frames, 4))
+    assert torch.equal(path.intrinsics[0], start.intrinsics)
+    assert name == "dolly_zoom" or torch.equal(path.intrinsics, start.intrinsics.expand(frames, 4))
 
 
 @pytest.mark.parametrize("name", ["there_and_back", "pan_and_return"])
@@ -56,23 +56,26 @@ def test_moves_go_where_their_names_say():
     torch.testing.assert_close(z, torch.full_like(z, 3.0))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 12), st.integers(1, 40))
-def test_resampling_keeps_both_ends_and_old_frames_to_the_bit(count, frames):
-    path = orbit(Camera.looking(), count)
-    new = resampled(path, frames)
-    assert len(new) == frames
-    assert torch.equal(new.c2w[0], path.c2w[0])
-    if frames > 1:
-        assert torch.equal(new.c2w[-1], path.c2w[-1])
-    if count > 1 and frames == 2 * count - 1:
-        assert torch.equal(new.c2w[::2], path.c2w)
+def test_a_dolly_zoom_keeps_its_subject_and_nothing_else():
+    path = dolly_zoom(Camera.looking(), 9, distance=1.5, subject=3.0)
+    there = torch.tensor([[0.4, 0.2, 3.0], [-0.4, 0.2, 3.0], [0.4, 0.2, 6.0]]).expand(9, 3, 3)
+    uv, _ = path.project(there)
+    torch.testing.assert_close(uv[:, :2], uv[:1, :2].expand(9, 2, 2))
+    assert (uv[1:, 2, 0] < uv[:-1, 2, 0] - 1e-4).all()  # what stands behind the subject shrinks away
 
 
-def test_through_key_frames_moves_the_focal_length_too():
-    keys = Camera.concatenate([Camera.looking(horizontal_fov=f)[None] for f in (60.0, 90.0)])
-    path = through(keys, 3)
-    assert path.intrinsics[1, 0] == pytest.approx((path.intrinsics[0, 0] + path.intrinsics[2, 0]).item() / 2)
+def test_an_eight_crosses_itself_at_the_start_and_a_spiral_widens(start):
+    eight = figure_eight(start, 41, width=0.5, radius=3.0).relative_to(start)
+    torch.testing.assert_close(eight.center[[0, 20, 40]], torch.zeros(3, 3), atol=1e-6, rtol=0)
+    assert eight.center[:, 0].max() == pytest.approx(0.5, abs=1e-3)
+    assert eight.center[:, 0].min() == pytest.approx(-0.5, abs=1e-3)
+    screw = spiral(start, 41, width=0.3, distance=0.5, radius=3.0).relative_to(start)
+    wide = screw.center[:, :2].norm(dim=1)
+    assert (wide[1:] > wide[:-1]).all()
+    assert screw.center[-1].tolist() == pytest.approx([0.3, 0, 0.5], abs=1e-5)
+    for path in (eight, screw):
+        uv, _ = path.project(torch.tensor([[0.0, 0.0, 3.0]]).expand(41, 1, 3))
+        torch.testing.assert_close(uv, torch.full_like(uv, 0.5), atol=1e-5, rtol=0)
 
 
 def test_nothing_to_walk_is_refused(start):
@@ -80,5 +83,5 @@ def test_nothing_to_walk_is_refused(start):
         pan(start, 0)
     with pytest.raises(InputError):
         pan(pan(start, 3), 3)
-    with pytest.raises(InputError):
-        resampled(pan(start, 3), 0)
+    with pytest.raises(InputError, match="pass it"):
+        dolly_zoom(start, 5, distance=3.0, subject=3.0)

@@ -9,8 +9,8 @@ import torch
 
 from mirage.cli import main
 from mirage.errors import InputError
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import MiniConfig
-from mirage.models.world import load_world_model
 from mirage.training import recipe as recipes_by_name
 from mirage.training.owner import owned
 from mirage.training.recipe import found, recipes, train

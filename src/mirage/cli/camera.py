@@ -1,58 +1,85 @@
-"""`mirage camera`: what a camera file says, in our convention, and the same path in another format. `F`: poses."""
+"""`mirage camera`: what a camera file says, in our convention; the same path drawn, edited, and in another format.
+`F`: poses.
+"""
 
+from dataclasses import replace
 from typing import Any
 
-import torch
-
 from mirage.cli.arguments import CameraFile
+from mirage.cli.reading import path_edits
+from mirage.cli.settling import settled
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
-from mirage.formats.cameras import load_cameras, save_cameras
-from mirage.geometry.camera import Camera
-from mirage.geometry.pose import rotation_angle
-from mirage.geometry.trajectory import resampled
+from mirage.files import check_writable
+from mirage.formats.cameras import CameraRecord, camera_options, read_cameras, save_cameras
+from mirage.formats.cameras.doctor import examined
+from mirage.formats.cameras.save import check_folder, writer_of
+from mirage.geometry.edits import Edits
 
 
 def run(asked: CameraFile) -> Result:
-    """Print a summary; write the path where it was asked for."""
-    if (asked.out is None) != (asked.format is None):
-        raise InputError("converting takes both --out and --format; looking takes neither")
-    camera = load_cameras(asked.path, asked.convention, dtype=torch.float64)
-    if asked.frames is not None:
-        camera = resampled(camera, asked.frames)
-    summary = {"path": str(asked.path), **described(camera)}
-    print(f"{asked.path}: {summary['frames']} poses, camera-to-world, OpenCV axes")
-    print(f"  path length {summary['length']:.4g} units, {summary['straight']:.4g} from first to last")
-    print(f"  turns {summary['turned']:.4g} degrees in all, {summary['turn']:.4g} from first to last")
-    print(f"  largest step {summary['largest_step']:.4g} units and {summary['largest_turn']:.4g} degrees")
-    print(
-        f"  field of view {summary['fov'][0]:.4g} x {summary['fov'][1]:.4g} degrees"
-        + ("" if summary["same_intrinsics"] else " at first; it changes along the path")
-    )
-    if asked.out is not None and asked.format is not None:
-        save_cameras(asked.out, camera.to(torch.float64), format=asked.format, size=asked.size)
+    """Print a summary; draw and write the path where that was asked for."""
+    if asked.format is not None and asked.out is None:
+        raise InputError(f"--format {asked.format} needs --out, where to write the path")
+    edits = path_edits(asked, frames=asked.resample)
+    if asked.preview is not None:
+        check_writable(asked.preview)
+    if asked.out is not None:
+        writer = writer_of(asked.out, asked.format)
+        check_writable(asked.out) if writer.suffix is not None else check_folder(asked.out, writer)
+    options = camera_options(asked)
+    record = read_cameras(asked.path, options)
+    said: list[str] = []
+    pictures: dict[str, Any] = {}
+    if asked.images is not None:
+        record, said, pictures = settled(record, asked.path, options, asked.images)
+    found = examined(record)
+    print(f"{asked.path}")
+    for line in (*found.lines, *said):
+        print(f"  {line}")
+    for warning in found.warnings:
+        print(f"  warning: {warning}")
+    summary = {"path": str(asked.path), **found.summary, **pictures}
+    walk = found.lines[-1]
+    if edits != Edits():
+        record = edited(record, edits)
+        after = examined(record)
+        walk = after.lines[-1]
+        summary["edited"] = after.summary
+        print(f"  edited: {walk}")
+    if asked.preview is not None:
+        from mirage.formats.image import save_image
+        from mirage.formats.pathview import path_view  # brings matplotlib
+
+        save_image(asked.preview, path_view(record.camera, title=str(asked.path), note=walk))
+        summary["preview"] = str(asked.preview)
+        print(f"drew {asked.preview}")
+    if asked.out is not None:
+        summary["lost"] = list(write(record, asked, edits))
         summary["wrote"] = str(asked.out)
-        print(f"wrote {asked.out} ({asked.format})")
+        print(f"wrote {asked.out} ({writer_of(asked.out, asked.format).name})")
     return Result(summary)
 
 
-def described(camera: Camera) -> dict[str, Any]:
-    """A path [F] in numbers: lengths in world units, angles in degrees."""
-    steps = (camera.center[1:] - camera.center[:-1]).double().norm(dim=-1)
-    rotation = camera.c2w.double()[:, :3, :3]
-    turns = rotation_angle(rotation[:-1].transpose(-1, -2) @ rotation[1:])
-    fx, fy, cx, cy = camera.intrinsics[0].double()
-    wide = torch.rad2deg(torch.atan(cx / fx) + torch.atan((1 - cx) / fx))
-    high = torch.rad2deg(torch.atan(cy / fy) + torch.atan((1 - cy) / fy))
-    return {
-        "frames": len(camera),
-        "length": float(steps.sum()),
-        "straight": float((camera.center[-1] - camera.center[0]).norm()),
-        "turned": float(turns.sum()),
-        "turn": float(rotation_angle(rotation[0].T @ rotation[-1])),
-        "largest_step": float(steps.max()) if len(steps) else 0.0,
-        "largest_turn": float(turns.max()) if len(turns) else 0.0,
-        "fov": [float(wide), float(high)],
-        "intrinsics": camera.intrinsics[0].tolist(),
-        "same_intrinsics": bool(torch.allclose(camera.intrinsics, camera.intrinsics[:1], atol=1e-6)),
-    }
+def edited(record: CameraRecord, edits: Edits) -> CameraRecord:
+    """The record of the edited path; frames that are no longer the file's have no names."""
+    camera, times = edits.apply(record.camera, record.times)
+    last = len(record.camera) if edits.last is None else edits.last + 1
+    names = record.names[edits.first : last] if record.names and edits.keeps_frames else None
+    return replace(record, camera=camera, times=times, names=names)
+
+
+def write(record: CameraRecord, asked: CameraFile, edits: Edits) -> tuple[str, ...]:
+    """With the file's own names, times and size, where it has them. Returns what is lost."""
+    assert asked.out is not None
+    names = record.names if record.names and len(set(record.names)) == len(record.names) else None
+    first = edits.first if edits.keeps_frames else 0
+    return save_cameras(
+        asked.out,
+        record.camera,
+        format=asked.format,
+        size=asked.size or record.size,
+        names=names,
+        numbers=range(first, first + len(record.camera)),
+        times=record.times,
+    )

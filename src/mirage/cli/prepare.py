@@ -8,6 +8,7 @@ import torch
 from mirage.cli.arguments import Prepare
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
+from mirage.formats.cameras import camera_options
 from mirage.formats.published import is_lmdb
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.training import parallel
@@ -62,6 +63,7 @@ def _filmed(asked: Prepare) -> None:
         moving=not asked.keep_moving,
         cameras=asked.cameras,
         captions=asked.captions,
+        reading=camera_options(asked),
         limit=asked.limit,
     )
     prepare(load_world_model(asked.model, device=device), options, depth=named)

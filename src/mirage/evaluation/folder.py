@@ -17,12 +17,12 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
-from mirage.formats.cameras import load_cameras, save_cameras
+from mirage.formats.cameras import CameraOptions, load_cameras, save_cameras
 from mirage.formats.image import load_image, save_image
-from mirage.formats.natural import natural
 from mirage.formats.source import read_npz
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
+from mirage.natural import natural
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg", ".webp"), (".mp4", ".mkv", ".webm", ".mov")
 CAMERAS = ("cameras.npz", "cameras.txt", "cameras.json")
@@ -50,37 +50,41 @@ class Rollout:
         return self.frames[index].float() / 255
 
 
-def load_rollout(folder: str | os.PathLike[str]) -> Rollout:
-    """Frames and cameras of one folder, counted against each other."""
+def load_rollout(folder: str | os.PathLike[str], *, reading: CameraOptions | None = None) -> Rollout:
+    """Frames and cameras of one folder, counted against each other. `reading`: what a camera file cannot say itself."""
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; a rollout is a folder with frames and {CAMERAS[0]}")
     found = [folder / name for name in CAMERAS if (folder / name).is_file()]
     if not found:
         raise InputError(f"{folder} has no cameras; expected one of {', '.join(CAMERAS)}")
-    return Rollout(folder.name, load_frames(folder), load_cameras(found[0]), _coverage(folder / "known.npz"))
+    return Rollout(
+        folder.name, load_frames(folder), load_cameras(found[0], options=reading), _coverage(folder / "known.npz")
+    )
 
 
 def load_frames(folder: str | os.PathLike[str]) -> Tensor:
-    """uint8 [F,3,H,W] from a folder of pictures in the order of their names, or from its one video."""
+    """uint8 [F,3,H,W] from a folder of pictures in the natural order of their names (2 before 10), or from its one
+    video."""
     folder = Path(folder)
     inside = folder / "frames" if (folder / "frames").is_dir() else folder
-    pictures = [path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem]
+    found = [path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem]
+    pictures = sorted(found, key=natural)
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
     if not pictures and len(videos) == 1:
         return load_video(videos[0])
     if not pictures:
         raise InputError(f"{folder} has no pictures and {len(videos)} videos; expected frames/*.png or one video")
-    frames = [(load_image(path) * 255).round().to(torch.uint8) for path in sorted(pictures, key=natural)]
+    frames = [(load_image(path) * 255).round().to(torch.uint8) for path in pictures]
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"the pictures of {inside} have several sizes; expected one")
     return torch.stack(frames)
 
 
-def estimated_cameras(folder: str | os.PathLike[str]) -> Camera | None:
+def estimated_cameras(folder: str | os.PathLike[str], *, reading: CameraOptions | None = None) -> Camera | None:
     """The path [F] that a pose estimator found in the frames of a folder, if its file is there."""
     found = next((Path(folder) / name for name in ESTIMATES if (Path(folder) / name).is_file()), None)
-    return None if found is None else load_cameras(found)
+    return None if found is None else load_cameras(found, options=reading)
 
 
 def save_rollout(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from mirage.chunks import check_frames
 from mirage.errors import InputError
-from mirage.request import Says
+from mirage.request import CameraReading, Says
 from mirage.sampler import Sampler
 from mirage.scenes.kinds import EVERY_KIND, HELD_OUT
 from mirage.scenes.words import COLOURS
@@ -165,7 +165,7 @@ class PromptedOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RevisitOptions(Options):
+class RevisitOptions(CameraReading, Options):
     """How much of a place is left when the camera comes back, for rollouts of any system: memory gain and NMR."""
 
     rollouts: tuple[Path, ...]
@@ -216,7 +216,7 @@ class RealOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Re10kOptions(Options):
+class Re10kOptions(CameraReading, Options):
     """RealEstate10K: the first frame and the true path of each clip, walked out and exactly back; PSNR, SSIM, LPIPS
     against what the camera saw, the closed loop, and pose errors where a clip's folder has estimated.npz, .txt or
     .json."""

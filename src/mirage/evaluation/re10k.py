@@ -28,14 +28,15 @@ from mirage.evaluation.report import Summary, markdown_table, published_table, s
 from mirage.evaluation.revisit import closed_loop, controls, mirror
 from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
 from mirage.evaluation.walk import Generate, generator_of, subject_of
-from mirage.formats.cameras import load_cameras
+from mirage.formats.cameras import CameraOptions, camera_options, load_cameras
 from mirage.formats.image import fit_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
+from mirage.geometry.edits import there_and_back
 from mirage.geometry.pose import make_pose
-from mirage.geometry.trajectory import there_and_back
 from mirage.models.world import WorldModel
+from mirage.natural import natural
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,20 @@ def evaluate_re10k(
 
     def work(task: Re10kTask) -> Callable[[Path], dict[str, Any]]:
         def run(folder: Path) -> dict[str, Any]:
-            truth = load_truth(task, size=size, scale=options.scale)
+            truth = load_truth(task, size=size, scale=options.scale, reading=camera_options(options))
             path = truth.camera if options.one_way else there_and_back(truth.camera)
             if generate is None:
                 assert options.generated is not None
-                made, source = load_rollout(options.generated / task.name), options.generated / task.name
+                made, source = (
+                    load_rollout(options.generated / task.name, reading=camera_options(options)),
+                    options.generated / task.name,
+                )
             else:
                 walk = generate(truth.pictures(slice(0, 1))[0], path, [""])
                 save_rollout(folder, walk.frames, path, known=walk.known)
                 made, source = Rollout(task.name, (walk.frames * 255).round().to(torch.uint8), path), folder
             result = score_generated(made.frames, truth, task.scored, lpips=lpips)
-            estimated = estimated_cameras(source)
+            estimated = estimated_cameras(source, reading=camera_options(options))
             if estimated is not None:
                 result["poses"] = asdict(pose_errors(estimated, path))
             rows = {"true": truth.pictures(), "generated": made.pictures()}
@@ -126,7 +130,7 @@ def tasks_of(options: Re10kOptions) -> list[Re10kTask]:
     """The clips of the folder in order of name, or those of them that the index names."""
     if not options.clips.is_dir():
         raise InputError(f"there is no folder {options.clips}; expected RealEstate10K clips (NAME.txt with NAME.mp4)")
-    found = {path.stem: path for path in sorted(options.clips.glob("*.txt"))}
+    found = {path.stem: path for path in sorted(options.clips.glob("*.txt"), key=natural)}
     index = load_index(options.index) if options.index is not None else None
     names = [name for name in found if index is None or name in index]
     tasks = []
@@ -167,9 +171,11 @@ def load_index(path: str | os.PathLike[str]) -> dict[str, tuple[int, tuple[int, 
     return {name: entry for name, entry in forward.items() if entry[1]}
 
 
-def load_truth(task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0) -> Rollout:
+def load_truth(
+    task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0, reading: CameraOptions | None = None
+) -> Rollout:
     """The true frames along the path, cut and resized to `size`; cameras follow the cut, relative to the first one."""
-    camera = load_cameras(task.cameras)
+    camera = load_cameras(task.cameras, options=reading, lens="images")
     frames = load_video(task.pictures) if task.pictures.is_file() else load_frames(task.pictures)
     if len(frames) != len(camera):
         raise InputError(f"{task.name} has {len(frames)} frames and {len(camera)} poses; expected one each")
@@ -177,7 +183,7 @@ def load_truth(task: Re10kTask, *, size: tuple[int, int], scale: float = 1.0) ->
         raise InputError(f"{task.name} has {len(frames)} frames; the task needs frame {task.numbers[-1]}")
     some = torch.tensor(task.numbers)
     camera = camera[some].relative_to(camera[task.numbers[0]])
-    camera = Camera(make_pose(camera.c2w[:, :3, :3], scale * camera.center), camera.intrinsics)
+    camera = Camera(make_pose(camera.c2w[:, :3, :3], scale * camera.center), camera.intrinsics).to(torch.float32)
     fitted = [fit_image(frame.float() / 255, camera, size) for frame in frames[some]]
     return Rollout(task.name, torch.stack([(image * 255).round().to(torch.uint8) for image, _ in fitted]), fitted[0][1])
 

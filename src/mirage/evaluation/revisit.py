@@ -29,6 +29,7 @@ from mirage.evaluation.metrics import psnr, ssim
 from mirage.evaluation.options import RevisitOptions
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
+from mirage.formats.cameras import camera_options
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
@@ -48,7 +49,7 @@ def run_revisit(options: RevisitOptions, *, progress: Progress | None = None) ->
 
     def work(source: Path) -> Callable[[Path], dict[str, Any]]:
         def score(folder: Path) -> dict[str, Any]:
-            rollout = load_rollout(source)
+            rollout = load_rollout(source, reading=camera_options(options))
             result = score_rollout(
                 rollout, families, metres=options.metres, max_pairs=options.max_pairs, seed=options.seed
             )

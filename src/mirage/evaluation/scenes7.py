@@ -56,7 +56,8 @@ def run_real(
 
     def work(a: int, b: int) -> Callable[[Path], dict[str, Any]]:
         def pair(folder: Path) -> dict[str, Any]:
-            first, second = (load_view(options.frames, n, cameras[numbers.index(n)], model.size) for n in (a, b))
+            near = cameras.relative_to(cameras[numbers.index(a)])
+            first, second = (load_view(options.frames, n, near[numbers.index(n)], model.size) for n in (a, b))
             return {"gap": b - a, **carried(model, first, second, options.memories, folder=folder)}
 
         return pair

@@ -1,6 +1,7 @@
 """What was filmed, and all that lies beside it: pictures, cameras, captions, depth. `F`: frames, `H W`: pixels.
 
-NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in natural order (2 before 10)
+NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the natural order of their names (2 before
+                             10)
 NAME.txt, .npz, .json        its cameras, one per frame, in any format of `load_cameras` (RealEstate10K, TUM, ...)
 NAME.caption.txt             what is seen, in words; or captions.json beside all of them: {NAME: words}
 NAME.depth/ or NAME.depth.npz    depth of every frame: maps in the order of their names, or an array depth [F,H,W]
@@ -20,14 +21,14 @@ from einops import rearrange
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.cameras import load_cameras
+from mirage.formats.cameras import CameraOptions, load_cameras
 from mirage.formats.depth import load_depth
 from mirage.formats.image import load_image
-from mirage.formats.natural import natural
 from mirage.formats.source import read_npz, read_text, reason
 from mirage.formats.video import video_frames
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.natural import natural
 
 PICTURES, VIDEOS = (".png", ".jpg", ".jpeg", ".webp"), (".mp4", ".mkv", ".webm", ".mov")
 CAMERAS = (".txt", ".npz", ".json")
@@ -68,12 +69,13 @@ class Footage:
             raise InputError(f"the frames of {self.pictures} have several sizes; expected one")
         return torch.stack(found)
 
-    def camera(self) -> Camera:
-        """Cameras [F], as the file has them."""
+    def camera(self, reading: CameraOptions | None = None) -> Camera:
+        """Cameras [F] in float64, as the file has them, in order of time; distorted lenses are refused. `reading`: what
+        the files themselves cannot say."""
         if self.cameras is None:
             accepted = ", ".join(f"{self.pictures.stem}{ending}" for ending in CAMERAS)
             raise InputError(f"{self.pictures} has no cameras; expected one of {accepted} beside it")
-        return load_cameras(self.cameras)
+        return load_cameras(self.cameras, options=reading, lens="images")
 
     def depth_maps(self, numbers: Sequence[int]) -> DepthMap:
         """Depth [n,H,W] of frames of these numbers, at its own resolution."""
@@ -114,7 +116,7 @@ def find_footage(
         raise InputError(f"there is no folder {poses}; expected camera files NAME.txt, .npz or .json in it")
     said = _captions(folder, None if captions is None else Path(captions))
     found: dict[str, Footage] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=natural):
         filmed = path.suffix.lower() in VIDEOS or (
             path.is_dir()
             and path.suffix != ".depth"

@@ -20,7 +20,7 @@ from av.error import FFmpegError
 
 from mirage.errors import InputError
 from mirage.files import replacing
-from mirage.formats.natural import natural
+from mirage.natural import natural
 
 REORDERED = 2  # by so many frames x264's packets may come in another order than they are shown
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from mirage.errors import InputError
-from mirage.formats.posefile import MAX_FRAMES
+from mirage.formats.cameras.poses import MAX_FRAMES
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import make_pose, rotation_about
 

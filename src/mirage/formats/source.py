@@ -9,9 +9,10 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tokenize import TokenError
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from mirage.errors import InputError
 MIB = 1 << 20
 TEXT_LIMIT = 64 * MIB
 ARRAY_LIMIT = 1024 * MIB
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
+"""What `zipfile` raises of a file that is cut or is none."""
+T = TypeVar("T")
 
 
 def regular_file(path: str | os.PathLike[str], *, accepts: str, limit: int) -> Path:
@@ -78,6 +82,64 @@ def numbers(words: Sequence[object], *, where: str) -> list[float]:
     return values
 
 
+def npy_array(data: bytes, *, where: str) -> np.ndarray:
+    """The array in the bytes of an .npy file."""
+    return _array(data, where=where)
+
+
+class Npz(Mapping[str, np.ndarray]):
+    """The arrays of an .npz file, each read when it is asked for: what nobody asks for may be of any size and kind.
+
+    An array of more than `limit` bytes is refused. `shape(name)` looks at an array's header alone.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, accepts: str, limit: int = TEXT_LIMIT):
+        self._path, self._limit, self._accepts = regular_file(path, accepts=accepts, limit=1 << 40), limit, accepts
+        self._members = {info.filename.removesuffix(".npy"): info for info in self._opened(zipfile.ZipFile.infolist)}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        info = self._members[name]
+        if info.file_size > self._limit:
+            raise InputError(
+                f"{self._path}: array {name!r} has {info.file_size / MIB:.0f} MiB; at most {self._limit // MIB} MiB "
+                "are accepted"
+            )
+        content = self._opened(lambda archive: _member(archive, info, info.file_size + 1))
+        return _array(content, where=f"{self._path}: array {name!r}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members  # Mapping's own would read the array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of one array, without reading it."""
+        head = self._opened(lambda archive: _member(archive, self._members[name], 70_000))
+        return _header(io.BytesIO(head), where=f"{self._path}: array {name!r}")[0]
+
+    def raw(self, name: str) -> bytes:
+        """A member as it is, for archives that hold more than arrays."""
+        info = self._members[name]
+        if info.file_size > self._limit:
+            raise InputError(
+                f"{self._path}: {name!r} has {info.file_size / MIB:.0f} MiB; at most {self._limit // MIB} MiB"
+            )
+        return self._opened(lambda archive: _member(archive, info, info.file_size + 1))
+
+    def _opened(self, use: Callable[[zipfile.ZipFile], T]) -> T:
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                return use(archive)
+        except DAMAGED as error:
+            raise InputError(
+                f"{self._path} is not a whole .npz file ({reason(error)}); expected {self._accepts}"
+            ) from error
+
+
 def read_npy(path: str | os.PathLike[str], *, accepts: str) -> np.ndarray:
     """One array from an .npy file."""
     return _array(read_bytes(path, accepts=accepts), where=str(path))
@@ -95,13 +157,12 @@ def read_npz(path: str | os.PathLike[str], *, accepts: str) -> dict[str, np.ndar
                     f"{path} unpacks to {unpacked / MIB:.0f} MiB; at most {ARRAY_LIMIT // MIB} MiB are accepted"
                 )
             for member in archive.infolist():
-                with archive.open(member) as stream:  # bounded: a member may hold more than its header says
-                    content = stream.read(member.file_size + 1)
+                content = _member(archive, member, member.file_size + 1)
                 name = member.filename.removesuffix(".npy")
                 arrays[name] = _array(content, where=f"{path}: array {name!r}")
     except InputError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path} is not a whole .npz file ({reason(error)}); expected {accepts}") from error
     return arrays
 
@@ -112,18 +173,14 @@ def reason(error: BaseException) -> str:
     return " ".join(str(text).split())[:160] or type(error).__name__
 
 
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+    with archive.open(info) as stream:  # bounded: a member may hold more than its header says
+        return stream.read(limit)
+
+
 def _array(content: bytes, *, where: str) -> np.ndarray:
     stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in read_header:
-            raise InputError(f"{where} has array format {version}; expected (1, 0) or (2, 0)")
-        shape, fortran, dtype = read_header[version](stream)
-    except InputError:
-        raise
-    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where} is not a numpy array ({reason(error)})") from error
+    shape, fortran, dtype = _header(stream, where=where)
     if dtype.kind not in "fiub":
         raise InputError(f"{where} holds {dtype.name!r}; expected real numbers")
     got, said = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
@@ -131,3 +188,16 @@ def _array(content: bytes, *, where: str) -> np.ndarray:
         raise InputError(f"{where} is cut or damaged: its header says {said} bytes, {got} follow")
     flat = np.frombuffer(content, dtype=dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: io.BytesIO, *, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read_header:
+            raise InputError(f"{where} has array format {version}; expected (1, 0) or (2, 0)")
+        return read_header[version](stream)
+    except InputError:
+        raise
+    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
+        raise InputError(f"{where} is not a numpy array ({reason(error)})") from error

@@ -5,19 +5,24 @@ path = load_trajectory("w 31, right 10", start=camera)
 path = load_trajectory("clip.txt", start=camera)          # RealEstate10K, taken relative to its first frame
 """
 
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.cameras import load_cameras
+from mirage.formats.cameras import CameraOptions, read_cameras
+from mirage.formats.cameras.poses import MAX_FRAMES, Convention
 from mirage.formats.keys import KEYS, SPEED, TURN, key_path
-from mirage.formats.posefile import MAX_FRAMES, Convention
 from mirage.geometry.camera import Camera
-from mirage.geometry.trajectory import PRESETS, resampled
+from mirage.geometry.edits import resampled
+from mirage.geometry.trajectory import PRESETS
 
 PRESET_FRAMES = 49
+_log = logging.getLogger(__name__)
 
 
 def load_trajectory(
@@ -27,19 +32,22 @@ def load_trajectory(
     frames: int | None = None,
     resample: bool = False,
     convention: Convention | None = None,
+    reading: CameraOptions | None = None,
     speed: float = SPEED,
     turn: float = TURN,
 ) -> Camera:
     """The path [F] whose frame 0 is the pose of `start` (one camera).
 
-    `frames`: this many (a preset has 49 by default; a file or keys are cut to it, and asking for more than they have
-    is refused unless `resample`, which spreads the whole path over them). A file's intrinsics are kept where it has
-    them and are those of `start` elsewhere: who reconciles them with an image uses `square_pixels`.
+    `frames`: this many (a preset has 49 unless told; a file or keys are cut to it, and asking for more than they have
+    is refused unless `resample`, which spreads the whole path over them, evenly in time where the file has time
+    stamps). A file's intrinsics are kept where it has them and are those of `start` elsewhere (`reading`: what the file
+    cannot say itself): who reconciles them with an image uses `square_pixels`.
     """
     if frames is not None and not 1 <= frames <= MAX_FRAMES:
         raise InputError(f"got {frames} frames; expected 1 to {MAX_FRAMES}")
+    times = None
     if os.path.exists(spec):
-        path = _from_file(spec, start, convention)
+        path, times = _from_file(spec, start, convention, reading)
     elif str(spec) in PRESETS:
         return PRESETS[str(spec)](start, frames or PRESET_FRAMES)
     elif _like_keys(str(spec)):
@@ -52,7 +60,7 @@ def load_trajectory(
     if frames is None:
         return path
     if resample:
-        return resampled(path, frames)
+        return resampled(path, frames, at=times)
     if frames > len(path):
         raise InputError(
             f"asked for {frames} frames and the path {str(spec)[:120]!r} has {len(path)}; expected at "
@@ -70,12 +78,19 @@ def square_pixels(camera: Camera, size: tuple[int, int]) -> Camera:
     return camera.with_intrinsics(torch.stack([fy * height / width, fy, cx, cy], dim=-1))
 
 
-def _from_file(path: str | os.PathLike[str], start: Camera, convention: Convention | None) -> Camera:
-    intrinsics = start.intrinsics.cpu().double()
-    camera = load_cameras(path, convention, intrinsics=intrinsics, dtype=torch.float64)
+def _from_file(
+    path: str | os.PathLike[str], start: Camera, convention: Convention | None, reading: CameraOptions | None
+) -> tuple[Camera, Tensor | None]:
+    """The path [F] from `start` on, and the times [F] of its poses where the file tells them."""
+    options = reading or CameraOptions()
+    options = replace(options, pose=convention or options.pose, intrinsics=start.intrinsics.cpu().double())
+    record = read_cameras(path, options)
+    for warning in record.warnings:
+        _log.warning("%s: %s", path, warning)
+    camera = record.camera
     relative = camera.relative_to(camera[0])
     relative.c2w[0] = torch.eye(4, dtype=torch.float64)  # inv(p) p is the identity but for its last bits
-    return relative.to(start.c2w).moved(start.c2w)
+    return relative.to(start.c2w).moved(start.c2w), record.times
 
 
 def _like_keys(spec: str) -> bool:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,12 +20,11 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.formats.cameras import load_cameras
 from mirage.formats.footage import PICTURES, VIDEOS, Footage, footage_of
-from mirage.formats.natural import natural
 from mirage.formats.photograph import Fit, Photograph, fitted, fitted_depth, open_photograph, photograph_of
-from mirage.formats.posefile import Convention
 from mirage.formats.trajectories import square_pixels
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.natural import natural
 
 MOST = 16  # views of a film or a folder, unless more are asked for
 
@@ -64,7 +63,7 @@ def open_views(
     cameras: str | os.PathLike[str] | None = None,
     depth: str | os.PathLike[str] | None = None,
     fov: float | None = None,
-    convention: Convention | None = None,
+    convention: Literal["c2w", "w2c"] | None = None,
     most: int = MOST,
 ) -> Views:
     """Views from several pictures in the order given, or from one film or folder of pictures.
@@ -112,7 +111,7 @@ def _cameras(
     count: int,
     numbers: Sequence[int],
     fov: float | None,
-    convention: Convention | None,
+    convention: Literal["c2w", "w2c"] | None,
 ) -> Camera:
     """[V]. Intrinsics: asked, else the camera file's, else each picture's own."""
     if footage.cameras is None:

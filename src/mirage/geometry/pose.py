@@ -66,11 +66,12 @@ def look_at(position: Tensor, target: Tensor, *, up: tuple[float, float, float] 
 
 
 def interpolate(start: Tensor, end: Tensor, fraction: Tensor) -> Tensor:
-    """Between two poses [4,4], at `fraction` [F] in [0, 1]: slerp of the rotation, lerp of the centre -> [F,4,4]."""
-    relative = start[:3, :3].T @ end[:3, :3]
+    """Between two poses [4,4], or as many pairs [F,4,4], at `fraction` [F] in [0, 1]: slerp of the rotation, lerp of
+    the centre -> [F,4,4]."""
+    relative = start[..., :3, :3].transpose(-1, -2) @ end[..., :3, :3]
     axis_angle = log_rotation(relative)
-    rotation = start[:3, :3] @ exp_rotation(fraction[:, None] * axis_angle)
-    center = torch.lerp(start[:3, 3], end[:3, 3], fraction[:, None])
+    rotation = start[..., :3, :3] @ exp_rotation(fraction[:, None] * axis_angle)
+    center = torch.lerp(start[..., :3, 3], end[..., :3, 3], fraction[:, None])
     return make_pose(rotation, center)
 
 

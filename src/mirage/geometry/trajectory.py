@@ -1,9 +1,10 @@
 """Camera paths, made from one camera. `F`: frames. Every function takes the first camera and returns a `Camera` [F]
 whose frame 0 is that camera; distances are in world units, angles in degrees.
 
-`PRESETS` names the ones that a person may ask for by a word.
+`PRESETS` names the ones that a person may ask for by a word; `edits` has what may be done to a path afterwards.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
+from mirage.geometry.edits import there_and_back
 
 
 def orbit(start: Camera, frames: int, *, degrees: float = 40.0, radius: float = 3.0) -> Camera:
@@ -48,42 +50,40 @@ def push_in(start: Camera, frames: int, *, distance: float = 1.0) -> Camera:
     return _from_local(start, pose.make_pose(local.c2w[:, :3, :3], ease[:, None] * forward))
 
 
-def there_and_back(path: Camera, frames: int | None = None) -> Camera:
-    """Along `path` [F] and back the same way: 2F - 1 frames, or `frames` of them; it ends as it began.
-
-    For a preset from one camera see `PRESETS`: it walks forward and turns a little, then returns.
-    """
-    back = Camera(path.c2w.flip(0)[1:], path.intrinsics.flip(0)[1:])
-    loop = Camera.concatenate([path, back])
-    return loop if frames is None else resampled(loop, frames)
-
-
-def through(keys: Camera, frames: int) -> Camera:
-    """Through key cameras [K], equal time between neighbours: slerp of rotation, linear in the rest."""
-    return resampled(keys, frames)
+def dolly_zoom(start: Camera, frames: int, *, distance: float = 1.0, subject: float = 3.0) -> Camera:
+    """Forward by `distance` while the view widens, so that what stands `subject` ahead keeps its size and all else
+    changes ("Vertigo"). The one preset whose intrinsics change. A negative distance goes back and zooms in."""
+    if not subject > max(distance, 0):
+        raise InputError(f"a dolly zoom of {distance:g} towards a subject at {subject:g} would pass it; stay before it")
+    path = dolly(start, frames, distance=distance)
+    left = 1 - _ramp(start, frames) * distance / subject  # share of the way to the subject that is still ahead
+    focal = path.intrinsics[:, :2] * left[:, None]
+    return path.with_intrinsics(torch.cat([focal, path.intrinsics[:, 2:]], dim=1))
 
 
-def resampled(path: Camera, frames: int) -> Camera:
-    """The same path with another number of frames; first and last stay. Where a new frame meets an old one it is
-    that frame, bit for bit."""
-    if len(path.shape) != 1 or len(path) == 0 or frames < 1:
-        raise InputError(
-            f"resampling needs a path of at least one pose and one frame, got {list(path.shape)} and {frames}"
-        )
-    at = torch.linspace(0, len(path) - 1, frames, dtype=torch.float64)
-    left = at.floor().long().clamp_max(max(len(path) - 2, 0))
-    right = (left + 1).clamp_max(len(path) - 1)
-    fraction = (at - left).to(path.c2w)
-    poses = torch.stack([_between(path.c2w[i], path.c2w[j], f) for i, j, f in zip(left, right, fraction, strict=True)])
-    weight = fraction[:, None]
-    intrinsics = torch.lerp(path.intrinsics[left], path.intrinsics[right], weight)
-    return Camera(poses, intrinsics)
+def figure_eight(start: Camera, frames: int, *, width: float = 0.5, radius: float = 3.0) -> Camera:
+    """A lying eight, right loop first, `width` to either side and half as high as wide, always looking at the point
+    `radius` ahead; it passes the start half-way and ends there."""
+    angle = _ramp(start, frames) * 2 * math.pi
+    right, down = width * angle.sin(), width / 2 * (2 * angle).sin()
+    return _looking_ahead(start, torch.stack([right, down, torch.zeros_like(right)], dim=1), radius)
 
 
-def _between(start: Tensor, end: Tensor, fraction: Tensor) -> Tensor:
-    if fraction == 0:
-        return start
-    return end if fraction == 1 else pose.interpolate(start, end, fraction[None])[0]
+def spiral(
+    start: Camera, frames: int, *, turns: float = 2.0, width: float = 0.3, distance: float = 0.5, radius: float = 3.0
+) -> Camera:
+    """A widening screw forward: `turns` rounds, clockwise as seen from behind, out to `width` from the axis and
+    `distance` ahead, always looking at the point `radius` ahead."""
+    ramp = _ramp(start, frames)
+    angle = ramp * turns * 2 * math.pi
+    return _looking_ahead(
+        start, torch.stack([ramp * width * angle.cos(), ramp * width * angle.sin(), ramp * distance], dim=1), radius
+    )
+
+
+def _looking_ahead(start: Camera, center: Tensor, radius: float) -> Camera:
+    """Cameras at `center` [F,3], in the axes of `start`, that look at the point `radius` ahead of `start`."""
+    return _from_local(start, pose.look_at(center, start.c2w.new_tensor([0.0, 0.0, radius])))
 
 
 def _ramp(start: Camera, frames: int) -> Tensor:
@@ -117,4 +117,7 @@ PRESETS: dict[str, Callable[[Camera, int], Camera]] = {
     "push_in": push_in,
     "there_and_back": _walk_and_return,
     "pan_and_return": _pan_and_return,
+    "dolly_zoom": dolly_zoom,
+    "figure_eight": figure_eight,
+    "spiral": spiral,
 }

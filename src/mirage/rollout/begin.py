@@ -16,6 +16,7 @@ from torch import Tensor
 from mirage.chunks import TIME_STRIDE, whole_frames
 from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
+from mirage.formats.cameras import camera_options
 from mirage.formats.depth import cut_depth, load_depth
 from mirage.formats.image import fit_image, load_image
 from mirage.formats.prompts import Prompts, load_prompts
@@ -182,7 +183,7 @@ def _trajectory(request: Request, camera: Camera) -> Camera:
         start=camera,
         frames=request.frames,
         resample=request.resample,
-        convention=request.convention,
+        reading=camera_options(request),
     )
     if whole_frames(len(path)) < 1 + TIME_STRIDE:
         raise InputError(

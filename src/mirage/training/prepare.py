@@ -33,6 +33,7 @@ from mirage.depth.protocol import DepthEstimator, Views, estimated
 from mirage.depth.static import static
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.formats.cameras import CameraOptions
 from mirage.formats.depth import cut_depth
 from mirage.formats.footage import Footage, find_footage
 from mirage.formats.image import fit_image
@@ -67,6 +68,7 @@ class PrepareOptions:
                "auto": kept with depth from files, fitted otherwise
     moving     leave out of the memory what moves, as a walk does
     cameras    folder of camera files, None: beside the footage; captions: a JSON file or a folder, None: beside it
+    reading    what camera files cannot say themselves
     """
 
     footage: Path
@@ -79,6 +81,7 @@ class PrepareOptions:
     moving: bool = True
     cameras: Path | None = None
     captions: Path | None = None
+    reading: CameraOptions | None = None
     limit: int | None = None
 
 
@@ -309,12 +312,12 @@ class _Work:
         """One camera per frame [F]."""
         count = footage.count()
         if self.estimate_cameras is None:
-            camera = footage.camera()
+            camera = footage.camera(self.options.reading)
         else:
             camera = self.estimate_cameras(footage.frames(range(count)))
         if len(camera) != count:
             raise InputError(f"it has {count} frames and {len(camera)} poses; expected one each")
-        return camera.to(torch.float32)
+        return camera.relative_to(camera[0]).to(torch.float32)  # float32 has no room for positions on the globe
 
     def _camera(self, cut: Cut) -> Camera:
         """Cameras [T] of the latent frames, as filmed, seen from the first one."""

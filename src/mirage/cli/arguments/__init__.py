@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
 from mirage.cli.arguments.common import Common, Walking
-from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect
+from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect, PathEdits
 from mirage.cli.arguments.learning import Prepare, Train
 from mirage.cli.arguments.measuring import (
     Bench,
@@ -51,6 +51,7 @@ __all__ = [
     "Export",
     "Generate",
     "Inspect",
+    "PathEdits",
     "Plan",
     "Prepare",
     "Train",

@@ -2,35 +2,97 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from mirage.cli.arguments.common import Common, unset
+from mirage.cli.arguments.common import Common, speaking, unset
+from mirage.request import CameraReading
+
+CameraFormat = Literal[
+    "re10k",
+    "tum",
+    "kitti",
+    "euroc",
+    "log",
+    "colmap",
+    "colmap_bin",
+    "nerfstudio",
+    "instant-ngp",
+    "camera_path",
+    "3dgs",
+    "llff",
+    "open3d",
+    "motionctrl",
+    "recammaster",
+    "worldplay",
+    "npz",
+    "lyra",
+    "da3",
+    "vggt",
+]
+"""Camera formats that are written: those of `mirage.formats.cameras.Format`, which is not imported for being heavy."""
+FORMATS = "{" + ",".join(get_args(CameraFormat)) + "}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraFile(Common):
-    """Look at a camera file, or convert it.
+class PathEdits:
+    """What is done to a path before it is used, in this order; see docs/camera_paths.md."""
+
+    first: Annotated[
+        int | None, arg(name="from", metavar="A", help_behavior_hint="(default: from its first frame, which is 0)")
+    ] = None
+    """Leave out what comes before this frame."""
+    last: Annotated[int | None, arg(name="to", metavar="B", help_behavior_hint="(default: to its last frame)")] = None
+    """Leave out what comes after this frame."""
+    path_scale: Annotated[float, arg(metavar="X")] = 1.0
+    """Make every way so many times as long: 0.01 for a path in centimetres."""
+    level: bool = False
+    """Take roll out: every horizon lies flat."""
+    smooth: bool = False
+    """Take shake out; both ends stay where they are."""
+    smooth_frames: Annotated[float, arg(metavar="N")] = 4.0
+    """Over how many frames --smooth averages (standard deviation)."""
+    by: Literal["time", "length"] = "time"
+    """What the frames of a resampled path stand evenly in: time (its stamps, if the file has any) or length."""
+    fly_through: bool = False
+    """Take its poses for key frames: resample along a smooth curve through them instead of straight from each to the
+    next."""
+    reverse: bool = False
+    """From its end to its start."""
+    loop: bool = False
+    """There and back: it ends as it began."""
+
+
+@speaking
+@dataclass(frozen=True, kw_only=True)
+class CameraFile(PathEdits, CameraReading, Common):
+    """Look at a camera file: what it means, how sure that is, where the path goes, what is odd; draw, edit, convert it.
 
     Poses are camera-to-world with OpenCV axes (x right, y down, z forward) here; files of other conventions are turned.
     """
 
     path: Annotated[Positional[Path], arg(metavar="FILE")]
-    """RealEstate10K or TUM text, npz, MotionCtrl or nerfstudio json, or a folder (COLMAP text, 7-Scenes)."""
-    convention: Annotated[Literal["c2w", "w2c"] | None, unset("{c2w,w2c}", "what the format means")] = None
-    """What the file's matrices are, where its format does not say or says it wrong."""
+    """Any camera file or folder of docs/cameras.md: RealEstate10K, TUM, KITTI, EuRoC, COLMAP, nerfstudio, npz, ..."""
+    resample: Annotated[int | None, unset("N", "as many as the file has")] = None
+    """Give the path this many frames."""
+    preview: Annotated[Path | None, unset("FILE", "nothing is drawn")] = None
+    """Draw the path from above and from the side, with what its cameras see (PNG)."""
+    images: Annotated[Path | None, unset("FOLDER|VIDEO", "the file alone is believed")] = None
+    """Its pictures, one for each pose: they settle which matrices and axes the file means, where it does not say."""
     out: Annotated[Path | None, unset("PATH", "nothing is written")] = None
-    """Where to write the converted path: a file, or a folder for colmap."""
+    """Where to write the path: a file, or a folder for COLMAP."""
     format: Annotated[
-        Literal["re10k", "npz", "tum", "motionctrl", "colmap", "nerfstudio"] | None,
-        unset("{re10k,npz,tum,motionctrl,colmap,nerfstudio}", "needed with --out"),
+        CameraFormat | None,
+        arg(
+            aliases=["--convert"],
+            metavar=FORMATS,
+            help_behavior_hint="(default: by the suffix: .txt re10k, .json nerfstudio, .npz npz, none colmap, ...)",
+        ),
     ] = None
     """How to write it."""
-    size: Annotated[tuple[int, int] | None, unset("H W", "needed by colmap and nerfstudio")] = None
-    """Height and width of the images in pixels."""
-    frames: Annotated[int | None, unset("N", "as many as the file has")] = None
-    """Resample the path to this many poses."""
+    size: Annotated[tuple[int, int] | None, unset("H W", "what the file says")] = None
+    """Height and width in pixels of the images that readers of pixels (colmap, nerfstudio, ...) will see."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +107,20 @@ class Inspect(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Common):
-    """Write a saved world for other programs: points as PLY, the camera path for COLMAP or nerfstudio."""
+    """Write a saved world for other programs: points as PLY, the camera path for COLMAP, nerfstudio and others."""
 
     world: Annotated[Positional[Path], arg(metavar="FILE")]
     """A world file (.safetensors)."""
     ply: Annotated[Path | None, unset("FILE", "no points are written")] = None
-    """Points with colours, as binary PLY."""
+    """Points with colours and normals (towards the camera that saw them), as binary PLY."""
     cameras: Annotated[Path | None, unset("PATH", "no cameras are written")] = None
-    """Cameras of the latent frames in the memory: a file, or a folder for colmap."""
-    format: Literal["colmap", "nerfstudio", "re10k", "npz", "tum"] = "colmap"
+    """Cameras of the latent frames in the memory, numbered as the video's frames: a file, or a folder for COLMAP."""
+    format: Annotated[
+        CameraFormat | None, unset(FORMATS, "by the suffix: none colmap, .json nerfstudio, .txt re10k, .npz npz, ...")
+    ] = None
     """How to write the cameras."""
-    size: Annotated[tuple[int, int], arg(metavar="H W")] = (192, 256)
-    """Height and width in pixels of the images that colmap and nerfstudio will see."""
+    size: Annotated[tuple[int, int] | None, unset("H W", "the world's video")] = None
+    """Height and width in pixels of the images that readers of pixels (colmap, nerfstudio, ...) will see."""
     model: Annotated[str | None, unset("NAME|FOLDER|HUB-ID", "false colours, from the features alone")] = None
     """The model that made the world: its decoder gives the points their true colours."""
 

@@ -10,9 +10,9 @@ import torch
 from mirage.depth.protocol import Views
 from mirage.errors import InputError
 from mirage.formats.depth import load_depth
-from mirage.formats.natural import natural
 from mirage.formats.source import read_npz
 from mirage.geometry.depthmap import DepthMap
+from mirage.natural import natural
 
 SUFFIXES = {".png", ".pgm", ".npy", ".npz"}
 ACCEPTS = "a folder of depth maps (PNG, PGM, npy, npz), or an .npz with depth [F,H,W]"
@@ -25,7 +25,10 @@ class DepthFiles:
         path = Path(path).expanduser()
         self.path, self.maps, self.files = path, None, []
         if path.is_dir():
-            self.files = sorted((file for file in path.iterdir() if file.suffix.lower() in SUFFIXES), key=natural)
+            self.files = sorted(
+                (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES),
+                key=natural,
+            )
         elif path.suffix.lower() == ".npz" and path.is_file():
             arrays = read_npz(path, accepts=ACCEPTS)
             if "depth" not in arrays or arrays["depth"].ndim != 3 or arrays["depth"].dtype.kind != "f":

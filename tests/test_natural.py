@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirage.formats.natural import natural
+from mirage.natural import natural
 
 
 @given(st.permutations(range(0, 240, 7)), st.sampled_from(["frame_{}.png", "{}.jpg", "a{}b2.png", "IMG-{}"]))

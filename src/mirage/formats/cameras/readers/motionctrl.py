@@ -2,18 +2,22 @@
 OpenCV axes, no intrinsics. https://github.com/TencentARC/MotionCtrl
 """
 
-import json
-
-import torch
-
 from mirage.errors import InputError
-from mirage.formats.posefile import PoseFile, check_count, stacked
+from mirage.formats.cameras.content import CameraFormat, Content
+from mirage.formats.cameras.poses import Poses, check_count, stacked
+from mirage.formats.cameras.record import CameraOptions
 from mirage.formats.source import numbers
-from mirage.geometry.camera import Camera
 
 
-def parse(document: list[object], *, source: str) -> PoseFile:
+def sniff(content: Content) -> bool:
+    """A list, but not of objects (those are other tools')."""
+    document = content.document
+    return isinstance(document, list) and not (document and isinstance(document[0], dict))
+
+
+def read(content: Content, options: CameraOptions) -> Poses:
     """Poses relative to the first frame."""
+    document, source = content.document, content.source
     check_count(len(document), source=source)
     rows = []
     for frame, row in enumerate(document):
@@ -21,10 +25,7 @@ def parse(document: list[object], *, source: str) -> PoseFile:
             got = f"{len(row)} values" if isinstance(row, list) else type(row).__name__
             raise InputError(f"{source}: frame {frame} has {got}; MotionCtrl has 12 numbers (3x4) per frame")
         rows.append(numbers(row, where=f"{source}: frame {frame}"))
-    return PoseFile(source, stacked(rows), "w2c", None)
+    return Poses(stacked(rows), "w2c")
 
 
-def text(camera: Camera) -> str:
-    """The trajectory [F] relative to its first frame. Intrinsics have no place in it and are left out."""
-    relative = camera.to(torch.float64).relative_to(camera.to(torch.float64)[0])
-    return json.dumps(relative.w2c[:, :3].flatten(1).tolist(), indent=1) + "\n"
+FORMAT = CameraFormat("motionctrl", "MotionCtrl json", "json", sniff, read)

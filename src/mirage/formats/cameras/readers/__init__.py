@@ -1,0 +1,79 @@
+"""One file per camera format: how it is recognised by its content, and how it is read. `FORMATS` is the registry.
+
+A new format is a new file with a `FORMAT` and a line here; docs/cameras.md has its row.
+"""
+
+from mirage.formats.cameras.content import CameraFormat
+from mirage.formats.cameras.readers import (
+    ac3d,
+    camerapath,
+    colmap,
+    euroc,
+    gaussians,
+    kapture,
+    keyfile,
+    kitti,
+    llff,
+    motionctrl,
+    nerfstudio,
+    npz,
+    npztools,
+    open3d,
+    opensfm,
+    polycam,
+    realestate10k,
+    recammaster,
+    record3d,
+    scannet,
+    sevenscenes,
+    tum,
+    vipe,
+    worldplay,
+    worldscore,
+)
+
+FORMATS: tuple[CameraFormat, ...] = (
+    # text
+    realestate10k.FORMAT,
+    tum.FORMAT,
+    euroc.FORMAT,
+    kitti.FORMAT,
+    open3d.LOG,
+    keyfile.FORMAT,
+    worldplay.TEXT,
+    # JSON
+    nerfstudio.NERFSTUDIO,
+    nerfstudio.INSTANT_NGP,
+    nerfstudio.BLENDER,
+    camerapath.FORMAT,
+    gaussians.FORMAT,
+    open3d.JSON,
+    opensfm.FORMAT,
+    record3d.FORMAT,
+    polycam.ONE,
+    motionctrl.FORMAT,
+    recammaster.FORMAT,
+    ac3d.FORMAT,
+    worldplay.JSON,
+    worldplay.STRING,
+    worldscore.FORMAT,
+    # arrays
+    npz.FORMAT,
+    llff.FORMAT,
+    npztools.LYRA,
+    npztools.GEN3C,
+    npztools.DA3,
+    npztools.MEGASAM,
+    npztools.VGGT,
+    vipe.FORMAT,
+    record3d.ARCHIVE,
+    # folders
+    colmap.FORMAT,
+    nerfstudio.FOLDER,
+    sevenscenes.FORMAT,
+    scannet.FORMAT,
+    kapture.FORMAT,
+    record3d.FOLDER,
+    polycam.FORMAT,
+    vipe.FOLDER,
+)

@@ -148,7 +148,8 @@ class _Features:
         except RuntimeError:  # its word for a picture without features
             return cls(np.zeros((0, 2)), np.zeros((0, 128), np.uint8), size)
         positions, looks = finder.positions, finder.descriptors
-        assert positions is not None and looks is not None, "found, since it did not raise"
+        assert positions is not None
+        assert looks is not None
         return cls(positions[:, ::-1], looks, size)
 
 

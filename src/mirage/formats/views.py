@@ -119,7 +119,7 @@ def _cameras(
             raise InputError(f"{len(photographs)} views need their cameras: a file with a pose for each of {count}")
         return photographs[0].camera[None]
     own = torch.stack([photograph.camera.intrinsics for photograph in photographs])
-    path = load_cameras(footage.cameras, convention, intrinsics=own[0])
+    path = load_cameras(footage.cameras, convention, intrinsics=own[0], dtype=torch.float32)
     if len(path) != count:
         raise InputError(f"{footage.cameras} has {len(path)} poses and there are {count} pictures; expected one each")
     path = path[torch.tensor(list(numbers))]

@@ -9,7 +9,7 @@
     zbuffer    microseconds and share of the memory bandwidth, Triton against torch
     peaks      the most memory of a walk, option by option, against `mirage plan`
 
-Leaves gpu.json and gpu.md in --out; at full size the latter also goes to its place in docs/results.md. Random weights
+Leaves gpu.json and gpu.md in --out; at full size they also become results/WEIGHTS/gpu.json (then `python benchmarks/render.py`). Random weights
 are as slow as real ones; pictures mean nothing. Building needs 50 GB on the GPU.
 """
 
@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+import records
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.speed import efficiency, memory_speed
 from mirage.files import replacing
@@ -41,7 +42,6 @@ from mirage.models.world import WorldModel
 from mirage.rollout import Session
 from mirage.rollout.overlap import overlapped
 from mirage.rollout.session import Settings
-from results import put
 
 WAYS: tuple[tuple[Offload, int | None], ...] = (
     ("none", None),
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> int:
     with replacing(asked.out / "gpu.md") as beside:
         beside.write_text(text, encoding="utf-8")
     if not asked.tiny:
-        put("gpu", text)
+        records.measured("gpu", "make bench-gpu", text, how="one GPU", seconds=None).save()
     print(text)
     return 0
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d
-from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.prompted import PromptedOptions, answer, evaluate_prompted, nearest, prompt, wall_hues, wilson
@@ -16,6 +15,7 @@ from mirage.geometry.camera import Camera
 from mirage.memory import Readout
 from mirage.scenes import Scene
 from mirage.scenes.doors import repainted, turn_to_door, walls_of_next_room
+from walkers import Piece
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 5
 COLOURS = ("red", "yellow", "green", "blue")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.synthetic import (
@@ -23,6 +22,7 @@ from mirage.geometry.trajectory import dolly
 from mirage.memory import Readout
 from mirage.scenes import HELD_OUT
 from mirage.scenes.path import LEG
+from walkers import Piece
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 

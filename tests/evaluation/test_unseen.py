@@ -7,15 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
-from walkers import Piece
 
 from mirage.errors import InputError
 from mirage.evaluation.synthetic import GroundTruth
 from mirage.evaluation.unseen import (
+    BLURRED,
     FLOOR,
     FROZEN,
     MOVES,
-    MUD,
     UnseenOptions,
     distances,
     evaluate_unseen,
@@ -26,6 +25,7 @@ from mirage.evaluation.unseen import (
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
 from mirage.scenes import Scene
+from walkers import Piece
 
 SIZE, GRID, CHUNK = (48, 64), (6, 8), 17
 RATE = 35 / 32  # degrees per frame of a pan
@@ -142,17 +142,17 @@ def test_walks_are_written_and_taken_up_again(results):
     assert walk["camera"]["truth"] == walk["camera"][FLOOR]
 
 
-def test_true_latents_are_no_distance_away_and_mud_is(results):
+def test_true_latents_are_no_distance_away_and_blur_is(results):
     latents = {name: entry["distance"] for name, entry in results["latents"].items()}
-    mud = next(name for name in latents if name.startswith("mud"))
+    blurred = next(name for name in latents if name.startswith("blurred"))
     assert latents["truth"] == pytest.approx(0, abs=1e-4)
-    assert latents[mud] > 1e-3
+    assert latents[blurred] > 1e-3
     assert latents["stands"] > 1e-3
 
 
-def test_mud_is_flat_and_a_sharper_picture_is_steep(results):
+def test_blur_is_flat_and_a_sharper_picture_is_steep(results):
     detail = results["detail"]
-    assert 0 < detail[MUD]["mean"] < 0.8
+    assert 0 < detail[BLURRED]["mean"] < 0.8
     area = torch.zeros(2, 8, 8, dtype=torch.bool)
     area[:, :, 4:] = True
     video = torch.zeros(2, 3, 8, 8)

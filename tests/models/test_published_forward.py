@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-import published_layout as published
 import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor
 
+import published_layout as published
 from mirage.models.condition import Condition
 from mirage.models.files.keys import branch_name, transformer_name
 from mirage.models.transformer import MemoryBranch, predict

@@ -4,7 +4,7 @@
                itself has written, against the commanded one
     floor      the same on the true frames and depth, in the same places: what the estimator itself is off by
     frozen     the same on a picture that stands still, which is wrong by the commanded motion
-    detail     how steep the pixels are there, as a share of the true frames' steepness: mud is flat
+    detail     how steep the pixels are there, as a share of the true frames' steepness: blur is flat
     latents    Frechet distance of the cells' latents to the true ones: our own measure, comparable only with itself
 
 "Unseen" are cells that no true view of an earlier chunk showed and that the memory did not know. `F` video frames, `T`
@@ -49,7 +49,7 @@ from mirage.scenes import Scene
 from mirage.scenes.doors import has_door, through_door
 
 FLOOR, FROZEN = "true frames (floor)", "frozen picture (control)"
-TRUE, MUD = "true", "mud (16 x 16 means of the true frames)"
+TRUE, BLURRED = "true", "blurred truth (16 x 16 means of the true frames)"
 BAR = 2.0  # degrees: a rotation error up to here counts as following the camera
 _LEAST_AREA = 0.05  # of the picture must be unseen in both frames of a pair
 _STANDS, _MOVES = 0.02, 0.05  # metres between two frames: below, only turning is fitted; from here, a direction is told
@@ -185,8 +185,8 @@ def score_unseen(
     size = truth.frames.shape[-2:]
     areas = {name: pad(to_pixels(cells & unseen, size), (0, 0, 0, 0, 1, 0)) for name, cells in unknown.items()}
 
-    mud = interpolate(interpolate(truth.frames, scale_factor=1 / 16, mode="area"), tuple(size), mode="bilinear")
-    seen_as = {TRUE: truth.frames, MUD: mud, **videos}
+    blurred = interpolate(interpolate(truth.frames, scale_factor=1 / 16, mode="area"), tuple(size), mode="bilinear")
+    seen_as = {TRUE: truth.frames, BLURRED: blurred, **videos}
     _save_cells(folder, {name: _cells(encode(video), unseen) for name, video in seen_as.items()})
     area = pad(to_pixels(unseen, size), (0, 0, 0, 0, 1, 0))
     detail = {name: steepness(video, area) for name, video in seen_as.items()}

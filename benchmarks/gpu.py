@@ -10,7 +10,8 @@
     peaks      the most memory of a walk, option by option, against `mirage plan`
 
 Leaves gpu.json and gpu.md in --out; at full size they also become results/WEIGHTS/gpu.json, for
-`python benchmarks/render.py`. Random weights are as slow as real ones; pictures mean nothing. Building needs 50 GB on the GPU.
+`python benchmarks/render.py`. Random weights are as slow as real ones; pictures mean nothing. Building needs 50 GB on
+the GPU.
 """
 
 import argparse

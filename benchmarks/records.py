@@ -1,10 +1,10 @@
-"""What was measured, as data: results/WEIGHTS/NAME.json, one file per command. `results.py` writes them, `render.py` makes
-pages and plots of them, and nobody types a figure twice.
+"""What was measured, as data: results/WEIGHTS/NAME.json, one file per command. `results.py` writes them, `render.py`
+makes pages and plots of them, and nobody types a figure twice.
 
     name, command      which measurement, and what was typed to make it
     weights            of the bundled model
     machine, how       where, and how many processes and threads
-    date, commit       of the code that was measured; of a figure from before these files: of the commit that wrote it down
+    date, commit       of the code that was measured; of older figures: of the commit that wrote them down
     seconds            how long the command took, None where it is not known
     tables             {heading: rows}, a row {column: cell}
     notes              what it said beside its tables, a line each
@@ -106,8 +106,8 @@ def measured(name: str, command: str, printed: str, *, how: str, seconds: float 
 
 
 def read_report(printed: str) -> tuple[Tables, list[str]]:
-    """The tables of a printed report and the lines beside them. A table has the name of the heading right above it, or of
-    the line that ends with a colon; else that of its first column."""
+    """The tables of a printed report and the lines beside them. A table has the name of the heading right above it, or
+    of the line that ends with a colon; else that of its first column."""
     tables: Tables = {}
     notes: list[str] = []
     name = ""
@@ -127,7 +127,7 @@ def read_report(printed: str) -> tuple[Tables, list[str]]:
 
 
 def read_json(printed: str) -> tuple[Tables, list[str]] | None:
-    """The same of a command that prints JSON, alone or as its last line: a list of rows is a table, and so is a mapping."""
+    """The same of a command that prints JSON, alone or as its last line: lists of rows are tables, mappings too."""
     found = None
     for part in (printed, printed.strip().rpartition("\n")[2]):
         try:

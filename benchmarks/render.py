@@ -1,4 +1,4 @@
-"""Make what people read of what was measured: docs/results.md, the plots in docs/figures and README's table, from results/.
+"""Make what people read of what was measured: docs/results.md, the plots in docs/figures and README's table.
 
     python benchmarks/render.py
 
@@ -23,6 +23,7 @@ PAGE, README, FIGURES = ROOT / "docs" / "results.md", ROOT / "README.md", ROOT /
 MARKS = re.compile(r"(<!-- results: from here.*?-->\n).*?(<!-- results: to here -->)", re.DOTALL)
 MAIN, EACH, PAIRED = "Return and seen regions", "Each return", "World by world"
 RUNS = "largest read, runs of a day"
+CEILING = "ceiling: autoencoder"
 SHOWN = {"return PSNR": "revisit PSNR", "return SSIM": "revisit SSIM", "return": "revisit", "worlds": "scenes"}
 """The field's words for what the commands print."""
 NAMES = {
@@ -78,7 +79,8 @@ def page(found: Mapping[str, Record]) -> str:
 def circumstances(record: Record) -> str:
     """What a figure stands with: the command, when, where, of which code."""
     took = f", {record.seconds:g} s" if record.seconds else ""
-    return f"<small>`{record.command}` · {record.date}, commit {record.commit} · {record.machine}; {record.how}{took}</small>"
+    code = f"{record.date}, commit {record.commit}"
+    return f"<small>`{record.command}` · {code} · {record.machine}; {record.how}{took}</small>"
 
 
 def readme(found: Mapping[str, Record], before: str) -> str:
@@ -99,7 +101,7 @@ def readme(found: Mapping[str, Record], before: str) -> str:
         {
             "what": f"Revisit PSNR after 97 frames, {scenes} held-out scenes",
             "measured": f"**{revisit('latent')} dB**; memory of pixels {revisit('rgb')}, no memory {revisit('none')}; "
-            f"autoencoder ceiling {revisit('ceiling: autoencoder')}",
+            f"autoencoder ceiling {revisit(CEILING)}",
         },
         {
             "what": "Rotation error of newly generated regions over a chunk, median",
@@ -112,7 +114,8 @@ def readme(found: Mapping[str, Record], before: str) -> str:
         },
         {
             "what": "Reading 3.2 million points from 9 cameras, one CPU thread",
-            "measured": f"**{' and '.join(f'{ratio:g}' for ratio in runs)} times** faster than the published algorithm restated",
+            "measured": f"**{' and '.join(f'{ratio:g}' for ratio in runs)} times** faster than the published "
+            "algorithm restated",
         },
     ]
     after, count = MARKS.subn(lambda marks: marks[1] + markdown(rows) + marks[2], before)
@@ -166,7 +169,7 @@ def _revisit(found: Mapping[str, Record], plt: Any) -> Any:
         "latent": "latent memory",
         "rgb": "memory of pixels",
         "none": "no memory",
-        "ceiling: autoencoder": "autoencoder",
+        CEILING: "autoencoder",
     }
     cells = [found["worlds"].cell(MAIN, "return PSNR", memory=name) for name in shown]
     return _dots(

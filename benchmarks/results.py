@@ -1,4 +1,4 @@
-"""Measure again: run commands and keep what they print as results/WEIGHTS/NAME.json (records.py), then render the pages.
+"""Measure again: run commands, keep what they print as results/WEIGHTS/NAME.json (records.py), render the pages.
 
     python benchmarks/results.py [NAME ...]        # all short ones: under 20 minutes on 2 idle cores, two at a time
     python benchmarks/results.py worlds            # the long ones only if asked for: two processes on each

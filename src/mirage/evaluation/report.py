@@ -35,7 +35,8 @@ def summarised(rows: Sequence[Mapping[str, Any]]) -> dict[str, Summary]:
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> str:
-    """One line per row. Numbers keep three significant decimals, a `Summary` is "mean ± spread", of one value the mean; nothing is "-"."""
+    """One line per row. Numbers keep three significant decimals; a `Summary` is "mean ± spread", of one value its mean;
+    nothing is "-"."""
     names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]

@@ -18,7 +18,8 @@ from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.synthetic import SyntheticOptions
 from mirage.formats.image import fit_image
 from mirage.geometry.camera import Camera
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes import Scene
 
 FRAMES, THIRD = 97, 32

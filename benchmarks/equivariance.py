@@ -26,6 +26,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.synthetic import Scene
@@ -33,7 +34,6 @@ from mirage.memory import LatentSpatialMemory
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
 from mirage.models.fold import fold_time
 from mirage.models.tiny import MiniConfig, build_world
-from mirage.rollout.schedule import STRIDE
 from mirage.scenes.words import vocabulary
 from mirage.training.autoencoder import AutoencoderTask, held_out_quality, start_from_images
 from mirage.training.clips import clip_paths
@@ -78,7 +78,7 @@ def warped(vae: AutoencoderKLWan, scene: Scene) -> Warped:
     """Read from a memory of true latents and true depth, chunk by chunk."""
     latents = encode(vae, scene.frames.transpose(0, 1)[None] * 2 - 1)[0].transpose(0, 1)
     grid = (latents.shape[-2], latents.shape[-1])
-    depth, path = scene.depth.resized(grid), scene.path[::STRIDE]
+    depth, path = scene.depth.resized(grid), scene.path[::TIME_STRIDE]
     memory, read = LatentSpatialMemory(latents.shape[1]), latents.clone()
     memory.write(latents[:1], depth[:1], path[:1])
     errors, offsets = [], []
@@ -91,8 +91,8 @@ def warped(vae: AutoencoderKLWan, scene: Scene) -> Warped:
         memory.write(latents[chunk], depth[chunk], path[chunk])
 
     def returned(z: Tensor) -> float:
-        video = decode(vae, z.transpose(0, 1)[None])[0].transpose(0, 1)[-STRIDE:] / 2 + 0.5
-        return float(psnr(video.clamp(0, 1), scene.frames[-STRIDE:]).mean())
+        video = decode(vae, z.transpose(0, 1)[None])[0].transpose(0, 1)[-TIME_STRIDE:] / 2 + 0.5
+        return float(psnr(video.clamp(0, 1), scene.frames[-TIME_STRIDE:]).mean())
 
     return Warped(torch.cat(errors), torch.cat(offsets), latents.var(dim=(0, 2, 3)), returned(latents), returned(read))
 

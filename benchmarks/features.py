@@ -13,7 +13,7 @@ import torch
 
 from mirage.evaluation.synthetic import SyntheticOptions, Variant, run_synthetic, synthetic_table
 from mirage.memory import MemoryPolicy
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 from mirage.rollout.memories import latent_memory
 
 RATIOS = {"first, unless twice as coarse": 2.0, "closest": 1.0, "newest": 0.0}

@@ -31,6 +31,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
+from mirage.chunks import TIME_STRIDE
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.scenes7 import View, load_view
 from mirage.formats.cameras import load_cameras
@@ -40,7 +41,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes import Scene
 from mirage.scenes.path import KINDS
 
@@ -94,7 +96,7 @@ def scores(model: WorldModel, case: Case) -> dict[tuple[str, str], Scores]:
 def decoded(model: WorldModel, case: Case, new: Tensor) -> Tensor:
     """Frames [F,3,H,W] of latents [N,C,h,w] that follow the written ones."""
     if case.video:
-        return model.decode(torch.cat([case.latents[: case.written], new]))[-4 * len(new) :]
+        return model.decode(torch.cat([case.latents[: case.written], new]))[-TIME_STRIDE * len(new) :]
     return torch.cat([model.decode(one[None]) for one in new])
 
 
@@ -146,15 +148,15 @@ def scenes(model: WorldModel) -> Iterator[Case]:
         scene = Scene.sample(seed)
         path = scene.path(KINDS[seed % len(KINDS)], FRAMES, seed=seed)
         latents = model.encode(scene.render(path, SIZE).rgb).float()
-        yield Case(latents, scene.render(path[::4], GRID).depth, path[::4], WRITTEN, video=True)
+        yield Case(latents, scene.render(path[::TIME_STRIDE], GRID).depth, path[::TIME_STRIDE], WRITTEN, video=True)
 
 
 @torch.no_grad()
 def kinect(model: WorldModel) -> Iterator[Case]:
     for first in (0, 120, 240):
-        views = [scene(number) for number in range(first, first + 4 * FRAMES, 4)]
+        views = [scene(number) for number in range(first, first + TIME_STRIDE * FRAMES, TIME_STRIDE)]
         latents = model.encode(torch.stack([view.image for view in views])).float()
-        yield Case(latents, *shot(views[::4]), WRITTEN, video=True)
+        yield Case(latents, *shot(views[::TIME_STRIDE]), WRITTEN, video=True)
 
 
 @torch.no_grad()
@@ -170,7 +172,7 @@ def stills(model: WorldModel) -> Iterator[Case]:
 def scene(number: int) -> View:
     """A frame of 7-Scenes."""
     folder = DATA / "rgbd_7scenes"
-    return load_view(folder, number, load_cameras(folder)[number // 4], SIZE)
+    return load_view(folder, number, load_cameras(folder)[number // TIME_STRIDE], SIZE)
 
 
 def slambook() -> list[View]:

@@ -42,7 +42,8 @@ from mirage.models.tiny import tiny_world, word_tokenizer
 from mirage.models.world import WorldModel
 from mirage.rollout import Session
 from mirage.rollout.overlap import overlapped
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 WAYS: tuple[tuple[Offload, int | None], ...] = (
     ("none", None),
@@ -134,7 +135,7 @@ def walk(model: WorldModel, chunks: int, steps: int, *, beside: bool) -> float:
     camera = Camera.looking(aspect=width / height)
     path = PRESETS["there_and_back"](camera, 1 + chunks * (model.chunk_frames - 1))
     image = torch.rand((3, height, width), generator=torch.Generator().manual_seed(0))
-    session = Session(model, image, camera=path[0], settings=Settings(steps=steps))
+    session = Session(model, image, camera=path[0], settings=Settings(sampler=Sampler(steps=steps)))
     wait(model.runs_on)
     started = time.perf_counter()
     made = session.follow(path)

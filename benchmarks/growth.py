@@ -18,6 +18,7 @@ from functools import partial
 
 import torch
 
+from mirage.chunks import TIME_STRIDE
 from mirage.evaluation.speed.memory_speed import (
     CHUNK,
     GRID,
@@ -57,7 +58,7 @@ def long_walk(chunks: int = 1000, budget: int = 2**19, grid: tuple[int, int] = (
 
 def world_walk(seed: int = 0, budget: int = 2**19, grid: tuple[int, int] = (22, 40)) -> dict:
     scene = Scene.sample(seed)
-    away = scene.path("roam", 4 * 1100, seed=seed)[::4]
+    away = scene.path("roam", TIME_STRIDE * 1100, seed=seed)[::TIME_STRIDE]
     path = away[[min(i, 2199 - i) for i in range(2000)]]
     x, _, z = path.center.unbind(-1)
     visits = [int(((x >= x0) & (x <= x1) & (z >= z0) & (z <= z1)).sum()) for x0, z0, x1, z1 in scene.areas]

@@ -67,7 +67,7 @@ def evaluate(model: Path, out: Path) -> None:
     """A short look at held-out worlds where the GPU is; report.md and results.json go to `out`."""
     # here, because every process that a stage starts imports this file too
     from mirage.evaluation.synthetic import SyntheticOptions, run_synthetic
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     world = load_world_model(model, dtype=torch.float32, device=chosen_device())
     options = SyntheticOptions(model.parent / "evaluation", scenes=WORLDS, chunks=3, memories=("latent", "rgb", "none"))

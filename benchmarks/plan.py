@@ -23,10 +23,12 @@ from mirage.cli.plan import run
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import dolly
 from mirage.models.fitting.budget import Live
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 from mirage.rollout import Session
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 CHUNKS = 2
 GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
@@ -38,7 +40,7 @@ def walk(model: WorldModel, chunks: int) -> None:
     camera = Camera.looking(aspect=width / height)
     image = torch.rand((3, height, width), generator=torch.Generator().manual_seed(0))
     path = dolly(camera, 1 + chunks * (model.chunk_frames - 1))
-    session = Session(model, image, camera=path[0], settings=Settings(steps=1))
+    session = Session(model, image, camera=path[0], settings=Settings(sampler=Sampler(steps=1)))
     for chunk in session.follow(path):
         frames = chunk.frames  # held until the next ones are there, as by `mirage generate`
         assert torch.isfinite(frames).all()

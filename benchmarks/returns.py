@@ -14,6 +14,7 @@ import sys
 
 import torch
 
+from mirage.chunks import TIME_STRIDE
 from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.scenes import Scene, View
@@ -32,8 +33,8 @@ def returns(scenes: int = 6) -> dict[tuple[str, str], Scores]:
     found: dict[tuple[str, str], list[Scores]] = {}
     for seed in roomy(scenes):
         scene = Scene.sample(seed)
-        there = scene.path("walk", 4 * 160, seed=seed)[::4]
-        roaming = scene.path("walk", 4 * 320, seed=seed + 1)[::4]
+        there = scene.path("walk", TIME_STRIDE * 160, seed=seed)[::TIME_STRIDE]
+        roaming = scene.path("walk", TIME_STRIDE * 320, seed=seed + 1)[::TIME_STRIDE]
         walks = {
             "out and back": (there, list(range(160)), list(range(159, -1, -1)), True),
             "rooms": (roaming, list(range(320)), list(range(0, 320, 8)), False),

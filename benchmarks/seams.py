@@ -22,7 +22,8 @@ from torch.nn.functional import avg_pool2d
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.synthetic import GroundTruth, returned, session_maker, to_pixels
 from mirage.models import flow
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
 
 KINDS = ("there_and_back", "orbit", "pan_and_return")
 WAYS = {

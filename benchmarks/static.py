@@ -20,6 +20,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.depth.align import align
 from mirage.depth.static import static
 from mirage.formats.image import save_image
@@ -27,7 +28,7 @@ from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 from mirage.scenes import Scene
 from mirage.scenes.path import KINDS
 
@@ -52,21 +53,21 @@ def scene(seed: int, cache: Path | None) -> GroundTruth | None:
     view, model = scene.render(path, SIZE), load_world_model("mini")
     with torch.no_grad():
         latents = model.encode(view.rgb).float()
-        head = model.depth(latents, path[::4], first=True)
+        head = model.depth(latents, path[::TIME_STRIDE], first=True)
     share = reduce(view.moving.float(), "f (h a) (w b) -> f h w", "mean", h=GRID[0], w=GRID[1])
     four = torch.cat([share[:1], reduce(share[1:], "(t four) h w -> t h w", "max", four=4)])
-    depth = view.depth[::4].resized(GRID)
+    depth = view.depth[::TIME_STRIDE].resized(GRID)
     made = {
         "lat": latents,
         "z": depth.z,
         "valid": depth.valid,
         "hz": head.z,
         "hvalid": head.valid,
-        "share": share[::4],
+        "share": share[::TIME_STRIDE],
         "four": four,
-        "c2w": path[::4].c2w,
-        "K": path[::4].intrinsics,
-        "rgb": (view.rgb[::4] * 255).byte(),
+        "c2w": path[::TIME_STRIDE].c2w,
+        "K": path[::TIME_STRIDE].intrinsics,
+        "rgb": (view.rgb[::TIME_STRIDE] * 255).byte(),
     }
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)

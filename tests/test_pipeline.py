@@ -12,7 +12,8 @@ from mirage.geometry.trajectory import pan
 from mirage.models.tiny import tiny_world
 from mirage.pipeline import MiragePipeline
 from mirage.rollout import Session
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_the_call_is_a_session(pipe: MiragePipeline, image: Tensor) -> None:
         num_inference_steps=2,
         callback_on_step_end=lambda _, step, timestep, seen: steps.append(step),
     )
-    session = Session(pipe, image, camera=PATH[0], prompt="a red room", settings=Settings(steps=2))
+    session = Session(pipe, image, camera=PATH[0], prompt="a red room", settings=Settings(sampler=Sampler(steps=2)))
     frames = torch.cat([chunk.frames for chunk in session.follow(PATH)])
     assert torch.equal(torch.as_tensor(found.frames), frames)
     assert len(found.session.memory) == len(session.memory)

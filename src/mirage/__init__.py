@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from mirage.memory.memory import LatentSpatialMemory as LatentSpatialMemory
     from mirage.memory.policy import MemoryPolicy as MemoryPolicy
     from mirage.memory.readout import Readout as Readout
+    from mirage.models.loading import load_world_model as load_world_model
     from mirage.models.world import WorldModel as WorldModel
-    from mirage.models.world import load_world_model as load_world_model
     from mirage.pipeline import MiragePipeline as MiragePipeline
     from mirage.rollout.chunk import Chunk as Chunk
     from mirage.rollout.session import Session as Session
-    from mirage.rollout.session import Settings as Settings
+    from mirage.rollout.settings import Settings as Settings
     from mirage.scenes.scene import Scene as Scene
 
 _HOMES = {
@@ -38,11 +38,11 @@ _HOMES = {
     "MiragePipeline": "mirage.pipeline",
     "Readout": "mirage.memory.readout",
     "Session": "mirage.rollout.session",
-    "Settings": "mirage.rollout.session",
+    "Settings": "mirage.rollout.settings",
     "Scene": "mirage.scenes.scene",
     "WorldModel": "mirage.models.world",
     "load_cameras": "mirage.formats.cameras",
-    "load_world_model": "mirage.models.world",
+    "load_world_model": "mirage.models.loading",
     "save_cameras": "mirage.formats.cameras",
 }
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] -- test_architecture compares it with the imports

@@ -11,10 +11,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.geometry.camera import Camera
 from mirage.memory.baselines.rgb import Decode, Encode
 from mirage.memory.readout import Readout
-from mirage.models.codec import FRAMES, StreamDecoder
+from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
 
@@ -82,7 +83,7 @@ def pixel_codec(model: WorldModel) -> tuple[Decode, Encode]:
         decoder = model.decoder() if state is None else state.copy()
         frames = decoder.decode(latents)
         # the first latent of a stream is one frame; a later one is four, and stands at the last of them
-        return frames[(len(frames) - 1) % FRAMES :: FRAMES], decoder
+        return frames[(len(frames) - 1) % TIME_STRIDE :: TIME_STRIDE], decoder
 
     def encode(frames: Tensor) -> Tensor:
         return torch.cat([model.encode(frame[None]) for frame in frames])

@@ -4,6 +4,37 @@
 exits with 2. Anything else that goes wrong is our fault and keeps its traceback.
 """
 
+import math
+import numbers
+from typing import Any
+
 
 class InputError(ValueError):
     """The request was wrong: a file that is not what it should be, a number out of range, an unknown name."""
+
+
+def check_number(
+    what: str,
+    value: object,
+    *,
+    kind: type[int] | type[float] = float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    accepted: str | None = None,
+) -> Any:
+    """The value as a plain `kind`, if it is a finite number from `low` to `high`, whole for int; else `InputError`.
+
+    Numbers of numpy count, as they do for `numbers`; a bool does not.
+    """
+    fits: Any = isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
+    plain: Any = value
+    if fits and math.isfinite(plain) and low <= plain <= high:
+        return kind(plain)
+    sort = "a whole number" if kind is int else "a number"
+    span = {
+        (False, False): f"{sort}, finite" if kind is float else sort,
+        (True, False): f"{sort}, {low:g} or more",
+        (False, True): f"{sort}, at most {high:g}",
+        (True, True): f"{sort}, {low:g} to {high:g}",
+    }[math.isfinite(low), math.isfinite(high)]
+    raise InputError(f"{what} is {value!r}; accepted: {accepted or span}")

@@ -14,7 +14,10 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.world import WorldModel
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.plan import Progress
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +63,13 @@ class MiragePipeline(WorldModel):
         if len(camera.shape) != 1 or len(camera) < 1:
             raise InputError(f"the pipeline takes a path [F] of cameras, got {list(camera.shape)}")
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        settings = Settings(steps=num_inference_steps, guidance_scale=guidance_scale, negative_prompt=negative_prompt)
+        sampler = Sampler(steps=num_inference_steps, guidance=guidance_scale)
+        settings = Settings(sampler=sampler, negative_prompt=negative_prompt)
         session = Session(self, image, camera=camera[0], prompt=prompt, depth=depth, settings=settings, seed=seed)
 
-        def callback(step: int, latents: Tensor) -> None:
-            if callback_on_step_end is not None:
-                callback_on_step_end(self, step, int(self.scheduler.timesteps[step]), {"latents": latents})
+        def callback(at: Progress) -> None:
+            if callback_on_step_end is not None and at.stage == "chunk":
+                callback_on_step_end(self, at.step, int(at.timestep), {"latents": at.latents})
 
         frames = torch.cat([chunk.frames for chunk in session.follow(camera, callback=callback)])
         if output_type == "np":

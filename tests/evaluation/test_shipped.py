@@ -7,7 +7,7 @@ import torch
 
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.synthetic import GroundTruth, SyntheticOptions, returned, session_maker
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 
 RESULTS = Path(__file__).parents[2] / "results" / "eighth" / "worlds.json"
 

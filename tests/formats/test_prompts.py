@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mirage.rollout.schedule import windows
 
 from mirage.errors import InputError
 from mirage.formats.prompts import Prompts, load_prompts
-from mirage.rollout.schedule import windows
 
 
 def written(tmp_path, text: str):

@@ -18,8 +18,9 @@ from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
 from mirage.models.fitting.blueprint import blueprint
 from mirage.models.flow import Guidance
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes import Scene
 
 

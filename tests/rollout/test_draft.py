@@ -11,7 +11,7 @@ from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.draft import WORTH, completed, worth_drafting
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
 
 GRID = (8, 12)
 

@@ -11,7 +11,8 @@ from mirage.geometry.trajectory import PRESETS
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.memories import MEMORIES, make_memory
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 SIZE = (32, 64)
 
@@ -52,7 +53,7 @@ def test_a_walk_there_and_back_with(name, model, image):
         camera=Camera.looking(aspect=2.0),
         depth=wall,
         memory=make_memory(name, model),
-        settings=Settings(steps=1),
+        settings=Settings(sampler=Sampler(steps=1)),
     )
     moment = session.snapshot()
     path = PRESETS["there_and_back"](session.camera, 17)

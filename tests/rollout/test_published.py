@@ -11,7 +11,7 @@ from mirage.models import world as world_module
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
 from mirage.rollout import Session
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
 
 SIZE = (64, 96)
 

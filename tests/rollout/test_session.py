@@ -16,7 +16,7 @@ from mirage.memory.protocol import NoMemory
 from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
 
 SIZE = (64, 96)
 

@@ -18,11 +18,12 @@ from mirage.formats.trajectories import load_trajectory
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import load_world_model
 from mirage.rollout import Session
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from mirage.training import parallel
 from mirage.training.chunks import ReadyChunk
 from mirage.training.clips import clip_path, render_clips
@@ -144,7 +145,9 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
     model.register_modules(memory_branch=MemoryBranch.from_transformer(model.transformer))
     put_some(DenoiserTask(model, recipe.config).module, averaged_weights(home / "two"), source=home)
     path = load_trajectory("pan", start=Camera.looking(horizontal_fov=65, aspect=1.5), frames=9)
-    session = Session(model.eval(), load_image(tmp_path / "picture.png"), camera=path[0], settings=Settings(steps=2))
+    session = Session(
+        model.eval(), load_image(tmp_path / "picture.png"), camera=path[0], settings=Settings(sampler=Sampler(steps=2))
+    )
     list(session.follow(path))
 
     branch, lora = home / "two" / "branch", home / "two" / "lora.safetensors"

@@ -13,8 +13,8 @@ from mirage.evaluation.speed import efficiency
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.models.codec import StreamDecoder, StreamEncoder
+from mirage.models.loading import load_world_model
 from mirage.models.wan22 import random_autoencoder, random_block
-from mirage.models.world import load_world_model
 
 
 def run(asked: BenchEfficiency) -> Result:

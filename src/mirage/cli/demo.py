@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mirage.cli.arguments import Demo
-from mirage.cli.generate import additions, chunk_report, walk
+from mirage.cli.generate import additions, walk
 from mirage.cli.terminal import Result, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
@@ -21,18 +21,20 @@ from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.video import VideoWriter
 from mirage.memory.protocol import NoMemory
-from mirage.models.world import load_world_model
+from mirage.models.loading import load_world_model
 from mirage.rollout import Session
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from mirage.scenes import HELD_OUT, Scene
 
 
 def run(asked: Demo) -> Result:
     """Two walks and the truth, as videos, a sheet and a receipt in a folder."""
     if not 0 <= asked.seed < HELD_OUT:
-        raise InputError(f"--seed {asked.seed}: held-out worlds have seeds from 0 to {HELD_OUT - 1:,}")
-    if asked.chunks < 1 or (asked.steps is not None and asked.steps < 1):
-        raise InputError(f"--chunks {asked.chunks} --steps {asked.steps}: expected numbers above 0")
+        raise InputError(f"--seed {asked.seed}: held-out scenes have seeds from 0 to {HELD_OUT - 1:,}")
+    settings = Settings(sampler=Sampler(steps=asked.steps))
+    if asked.chunks < 1:
+        raise InputError(f"--chunks {asked.chunks}: expected a number above 0")
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     started = time.perf_counter()
@@ -43,7 +45,7 @@ def run(asked: Demo) -> Result:
     scene = Scene.sample(asked.seed)
     path = scene.path(asked.walk, 1 + asked.chunks * (model.chunk_frames - 1), seed=asked.seed)
     truth, back = scene.render(path, model.size).rgb, returned(path)
-    print(f"world {asked.seed}, {len(path)} frames: {scene.caption}")
+    print(f"scene {asked.seed}, {len(path)} frames: {scene.caption}")
     with VideoWriter(asked.out / "truth.mp4") as video:
         video.write(truth)
 
@@ -57,7 +59,7 @@ def run(asked: Demo) -> Result:
             prompt=scene.caption,
             memory=memory,
             seed=asked.seed,
-            settings=Settings(steps=asked.steps),
+            settings=settings,
         )
         walks[name], reports[name] = _walked(session, path, asked.out / f"{name.replace(' ', '_')}.mp4", name)
         reports[name]["return_psnr"] = float(psnr(walks[name][back], truth[back]).mean())
@@ -97,10 +99,10 @@ def _walked(session: Session, path, out: Path, name: str) -> tuple[Tensor, dict[
     started = time.perf_counter()
     frames, chunks = [], []
     with VideoWriter(out) as video:
-        for chunk in walk(session, path, what=name):
+        for chunk, _ in walk(session, path, what=name):
             video.write(chunk.frames)
             frames.append(chunk.frames)
-            chunks.append(chunk_report(chunk))
+            chunks.append(chunk.report())
     return torch.cat(frames), {
         "seconds": time.perf_counter() - started,
         "points": len(session.memory),

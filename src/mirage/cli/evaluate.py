@@ -18,6 +18,7 @@ from mirage.cli.arguments import (
 )
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
+from mirage.sampler import Sampler
 
 Evaluate = (
     EvaluateSynthetic
@@ -62,7 +63,7 @@ def run(asked: Evaluate) -> Result:
 
 def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
     from mirage.evaluation import synthetic
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     memories = asked.memories or tuple(m for m in synthetic.SyntheticOptions.memories if m in synthetic.VARIANTS)
     options = synthetic.SyntheticOptions(
@@ -87,7 +88,7 @@ def _synthetic(asked: EvaluateSynthetic) -> dict[str, Any]:
 
 def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
     from mirage.evaluation import synthetic, unseen
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     defaults = unseen.UnseenOptions
     options = defaults(
@@ -111,7 +112,7 @@ def _unseen(asked: EvaluateUnseen) -> dict[str, Any]:
 
 def _prompted(asked: EvaluatePrompted) -> dict[str, Any]:
     from mirage.evaluation import prompted
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     options = prompted.PromptedOptions(
         out=asked.out, scenes=asked.scenes, seed=asked.seed, colours=asked.colours, model=_model(asked)
@@ -141,7 +142,7 @@ def _revisit(asked: EvaluateRevisit) -> dict[str, Any]:
 
 def _real(asked: EvaluateReal) -> dict[str, Any]:
     from mirage.evaluation import scenes7
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     options = scenes7.RealOptions(
         frames=asked.frames, out=asked.out, gaps=asked.gaps, pairs=asked.pairs, model=asked.model
@@ -154,7 +155,7 @@ def _real(asked: EvaluateReal) -> dict[str, Any]:
 
 def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
     from mirage.evaluation import re10k
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     if asked.generated is not None and asked.size is None:
         raise InputError("--generated needs --size H W, the size of its pictures")
@@ -185,7 +186,7 @@ def _re10k(asked: EvaluateRe10k) -> dict[str, Any]:
 
 def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
     from mirage.evaluation import worldscore
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     options = worldscore.WorldScoreOptions(
         dataset=asked.dataset,
@@ -210,12 +211,12 @@ def _worldscore(asked: EvaluateWorldScore) -> dict[str, Any]:
 def _generator(model: Any, asked: EvaluateRe10k | EvaluateWorldScore) -> Any:
     from mirage.evaluation import walk
     from mirage.rollout.memories import make_memory
-    from mirage.rollout.session import Settings
+    from mirage.rollout.settings import Settings
 
     return walk.generator(
         model,
         memory=lambda model: make_memory(asked.memory, model),
-        settings=Settings(steps=asked.steps),
+        settings=Settings(sampler=Sampler(steps=asked.steps)),
         seed=asked.seed,
     )
 

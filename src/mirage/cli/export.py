@@ -28,7 +28,7 @@ def run(asked: Export) -> Result:
         if asked.model is None:
             colours = false_colours(points.feature)
         else:
-            from mirage.models.world import load_world_model  # heavy, and needed for true colours alone
+            from mirage.models.loading import load_world_model  # heavy, and needed for true colours alone
 
             model = load_world_model(asked.model)
             if model.channels != memory.channels:

@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 import torch
 
+from mirage.chunks import check_frames, latent_count, windows
 from mirage.cli.arguments import Plan
-from mirage.cli.generate import parse_bytes
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
@@ -21,8 +21,8 @@ from mirage.memory.points import PAGE, Points
 from mirage.models.fitting.budget import Budget, budget
 from mirage.models.fitting.offload import Offload
 from mirage.models.fitting.quantize import Quantize
-from mirage.rollout.schedule import STRIDE, windows
-from mirage.rollout.session import Settings
+from mirage.rollout.settings import Settings
+from mirage.units import parse_bytes
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 TILE = 320
@@ -57,8 +57,8 @@ def run(asked: Plan) -> Result:
         raise InputError("--height and --width go together; got one of them")
     if asked.tile is not None and asked.tile < 1:
         raise InputError(f"--tile {asked.tile}: expected pixels, above 0")
-    if asked.frames is not None and (asked.frames < 1 + STRIDE or asked.frames % STRIDE != 1):
-        raise InputError(f"--frames {asked.frames}: a video has 1 + 4k frames (5, 9, 13, ...)")
+    if asked.frames is not None:
+        check_frames(asked.frames, "a video (--frames)")
     budget_bytes = None if asked.memory_budget is None else parse_bytes(asked.memory_budget)
     size = None if asked.height is None or asked.width is None else (asked.height, asked.width)
     gpu = None if asked.gpu is None else parse_bytes(asked.gpu)
@@ -136,7 +136,7 @@ def _option(counted: Budget, offload: Offload, quantize: Quantize, tile: int | N
 def _kept(asked: Plan, counted: Budget, most: int | None) -> dict[str, int]:
     """Bytes of the spatial memory, if every cell enters it, `most` at most, and of the latent frames kept beside it."""
     frames = asked.frames or 1 + (counted.chunk_frames - 1) * 3
-    cells, latents = counted.grid[0] * counted.grid[1], 1 + (frames - 1) // STRIDE
+    cells, latents = counted.grid[0] * counted.grid[1], latent_count(frames)
     points = Points(counted.channels, features=MemoryPolicy.features, device="meta", pages=None)
     per_frame = round(cells * points.page_bytes / PAGE)
     memory = latents * per_frame
@@ -146,7 +146,7 @@ def _kept(asked: Plan, counted: Budget, most: int | None) -> dict[str, int]:
     return {
         "frames": frames,
         "chunks": len(list(windows(frames, counted.chunk_frames))),
-        "per_chunk": (counted.chunk_frames - 1) // STRIDE * per_frame,
+        "per_chunk": (latent_count(counted.chunk_frames) - 1) * per_frame,
         "memory": memory,
         "history": history,
         "most": memory + history,

@@ -47,7 +47,7 @@ def _published(asked: Prepare) -> None:
 
 
 def _filmed(asked: Prepare) -> None:
-    from mirage.models.world import load_world_model
+    from mirage.models.loading import load_world_model
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     named = None if asked.depth in OURS else make_estimator(asked.depth, device=device)
@@ -64,4 +64,4 @@ def _filmed(asked: Prepare) -> None:
         captions=asked.captions,
         limit=asked.limit,
     )
-    prepare(load_world_model(asked.model, device=device), options, depth=named and named.estimate)
+    prepare(load_world_model(asked.model, device=device), options, depth=named)

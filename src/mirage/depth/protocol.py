@@ -1,10 +1,11 @@
-"""Depth from pictures: what an estimator of somebody else looks like here.
+"""Who says how far things are: one protocol, for estimators that read latents and for those that look at frames.
 
-`T` frames, `H W` their pixels, `H' W'` those of a depth map. An estimator that reads latents (the model's own depth
-head) needs no picture and is called by the session as it is; one that reads pixels is wrapped in `FromFrames`, and the
-session then decodes each chunk before it writes to the memory.
+`T` latent frames, `C` latent channels, `h w` latent grid, `H W` pixels, `H' W'` the grid of a depth map. The model's
+own depth head reads latents, so the memory needs no decoder; other people's networks look at frames, and only then is a
+chunk decoded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,18 +18,50 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
 
 
-class FrameDepth(Protocol):
-    """z-depth [T,H',W'] of frames [T,3,H,W] in [0, 1] seen by camera [T], at any resolution, of the whole frame: what
-    an estimator cut off is invalid. `number` [T]: which video frames of the walk they are."""
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What depth is asked of: T views of a walk.
 
-    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap: ...
+    latents  [T,C,h,w], normalised
+    camera   [T]
+    number   [T], which video frame of the walk each latent ends at; 0 is the given image
+    first    whether latent 0 starts the stream and so stands for one video frame; every other one stands for four
+    decode   () -> the frames of those numbers, [T,3,H,W] in [0, 1]
+    """
+
+    latents: Tensor
+    camera: Camera
+    number: Tensor
+    first: bool
+    decode: Callable[[], Tensor]
+
+    @property
+    def frames(self) -> Tensor:
+        """[T,3,H,W] in [0, 1]; decoded when asked for, which costs what decoding costs."""
+        return self.decode()
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the latents."""
+        return self.latents.shape[-2], self.latents.shape[-1]
 
 
-@dataclass(frozen=True)
-class FromFrames:
-    """Says that an estimator wants to see frames; see `FrameDepth`."""
+class DepthEstimator(Protocol):
+    """z-depth [T,H',W'] of the views' whole frames, on any grid; what an estimator cut off or cannot tell is invalid.
 
-    estimate: FrameDepth
+    Its scale is its own: a session locks it to what the memory already knows.
+    """
+
+    def __call__(self, views: Views, /) -> DepthMap: ...
+
+
+def estimated(estimator: DepthEstimator, views: Views) -> DepthMap:
+    """Depth [T,h,w] on the latents' grid, where the latents are."""
+    depth = estimator(views)
+    if depth.z.ndim != 3 or len(depth) != len(views.latents):
+        raise InputError(f"a depth estimator gave {list(depth.shape)}; accepted: [{len(views.latents)},H,W]")
+    depth = depth.to(views.latents.device)
+    return depth if depth.shape[-2:] == views.grid else depth.resized(views.grid)
 
 
 def uncropped(depth: DepthMap, seen: Tensor, camera: Camera) -> DepthMap:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mirage.chunks import check_frames
 from mirage.errors import InputError
 from mirage.evaluation.metrics import hue_distance, psnr
 from mirage.evaluation.report import Summary, markdown_table
@@ -37,7 +38,6 @@ from mirage.evaluation.synthetic import (
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.models.world import WorldModel
-from mirage.rollout.schedule import STRIDE
 from mirage.scenes import Scene
 from mirage.scenes.doors import has_door, repainted, turn_to_door, walls_of_next_room
 from mirage.scenes.words import COLOURS
@@ -75,7 +75,7 @@ def run_prompted(
         size=size,
         grid=(size[0] // model.stride, size[1] // model.stride),
         chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.default_steps}",
+        model=f"{options.model} steps={steps or model.sampler.steps}",
     )
     make = session_maker(model, (MEMORY,), steps=steps, variants=VARIANTS)
     return evaluate_prompted(make, options, progress=progress)
@@ -287,5 +287,4 @@ def check(options: PromptedOptions) -> None:
     check_draw(options.scenes, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
     if len(set(options.colours)) < 2 or not set(options.colours) <= set(COLOURS):
         raise InputError(f"colours are two or more of {', '.join(COLOURS)}; got {' '.join(options.colours)!r}")
-    if (options.chunk_frames - 1) % STRIDE:
-        raise InputError(f"a chunk has 1 + 4k frames, got {options.chunk_frames}")
+    check_frames(options.chunk_frames, "a chunk")

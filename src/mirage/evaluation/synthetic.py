@@ -19,7 +19,8 @@ import torch
 from einops import repeat
 from torch import Tensor
 
-from mirage.depth.protocol import FromFrames
+from mirage.chunks import TIME_STRIDE, latent_count
+from mirage.depth.protocol import DepthEstimator, Views
 from mirage.errors import InputError
 from mirage.evaluation.folder import save_rollout
 from mirage.evaluation.metrics import depth_errors, psnr, ssim
@@ -43,8 +44,9 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import MEMORIES, latent_memory
-from mirage.rollout.schedule import STRIDE
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from mirage.scenes import EVERY_KIND, HELD_OUT, Scene
 
 CEILING = "autoencoder"
@@ -94,7 +96,7 @@ class GroundTruth:
     def of(cls, scene: Scene, kind: str, path: Camera, *, size: tuple[int, int]) -> "GroundTruth":
         """A world as it is seen along a path."""
         view = scene.render(path, size)
-        return cls(scene.seed, kind, scene.caption, view.rgb, view.depth[::STRIDE], path)
+        return cls(scene.seed, kind, scene.caption, view.rgb, view.depth[::TIME_STRIDE], path)
 
 
 class Step(Protocol):
@@ -142,7 +144,7 @@ VARIANTS: dict[str, Variant] = {
     "latent, no gate": Variant(_latent(admit="all")),
     "latent, filter": Variant(_latent(), Settings(filter=True)),
     "latent, no draft": Variant(_latent(), Settings(draft=False)),
-    "latent, full noise": Variant(_latent(), Settings(noise_scale=1.0)),
+    "latent, full noise": Variant(_latent(), Settings(sampler=Sampler(noise=1.0))),
     "latent, no filter": Variant(_latent(), Settings(filter=False)),
     "latent, nearest": Variant(_latent(splat="cell", front=0.0)),
     "latent, int8": Variant(_latent(features="int8")),
@@ -173,7 +175,7 @@ def run_synthetic(
         options,
         size=model.size,
         chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.default_steps}",
+        model=f"{options.model} steps={steps or model.sampler.steps}",
     )
     return evaluate_synthetic(make, options, codec=through, progress=progress)
 
@@ -194,18 +196,18 @@ def session_maker(
             prompt=truth.caption,
             depth=_true_depth(truth, variant),
             memory=variant.memory(model),
-            settings=replace(variant.settings, steps=steps),
+            settings=replace(variant.settings, sampler=replace(variant.settings.sampler, steps=steps)),
             seed=truth.seed,
         )
 
     return make
 
 
-def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames | None:
+def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | DepthEstimator | None:
     """What a session is told about depth."""
 
-    def look_up(frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
-        return truth.depth[number // STRIDE]
+    def look_up(views: Views) -> DepthMap:
+        return truth.depth[views.number // TIME_STRIDE]
 
     match variant.true_depth:
         case "none":
@@ -213,7 +215,7 @@ def _true_depth(truth: GroundTruth, variant: Variant) -> DepthMap | FromFrames |
         case "first":
             return truth.depth[0]
         case "every":
-            return FromFrames(look_up)
+            return look_up
 
 
 def evaluate_synthetic(
@@ -347,7 +349,7 @@ def score_video(truth: GroundTruth, video: Tensor, seen: Tensor, *, chunk_frames
 def returned(path: Camera, *, metres: float = 0.05, degrees: float = 2.0) -> Tensor:
     """Numbers of those of the last latent's frames that stand in the pose of frame 0; none on a path that does not
     come back."""
-    last = torch.arange(max(1, len(path) - STRIDE), len(path))
+    last = torch.arange(max(1, len(path) - TIME_STRIDE), len(path))
     return last[_at_start(path[last], path[0], metres, degrees)]
 
 
@@ -366,12 +368,12 @@ def seen_pixels(truth: GroundTruth, grid: tuple[int, int], *, chunk_frames: int)
 def seen_cells(truth: GroundTruth, grid: tuple[int, int], *, chunk_frames: int) -> Tensor:
     """bool [T,h,w] for latents 1..: shown by a true view of an earlier chunk (or by the first image), occlusion
     included; judged per cell of the latent `grid` with true depth and poses."""
-    stations = truth.path[::STRIDE]
+    stations = truth.path[::TIME_STRIDE]
     depth = truth.depth.resized(grid)
     memory = LatentSpatialMemory(1)
     memory.write(torch.zeros(1, 1, *grid), depth[:1], stations[:1])
     masks = []
-    per_chunk = (chunk_frames - 1) // STRIDE
+    per_chunk = latent_count(chunk_frames) - 1
     for start in range(1, len(stations), per_chunk):
         part = slice(start, start + per_chunk)
         masks.append(memory.read(stations[part], grid).mask)
@@ -384,7 +386,7 @@ def to_pixels(mask: Tensor, size: Sequence[int]) -> Tensor:
     height, width = size
     rows = torch.arange(height) * mask.shape[-2] // height
     columns = torch.arange(width) * mask.shape[-1] // width
-    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=STRIDE)
+    return repeat(mask[:, rows[:, None], columns], "t h w -> (t s) h w", s=TIME_STRIDE)
 
 
 def summarise(results: Sequence[Mapping[str, Any]], memories: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.evaluation.metrics import frechet_distance
 from mirage.evaluation.motion import Drift, Motion, camera_motion, find_matches, rotation_drift
@@ -44,7 +45,6 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import invert, rotation_angle
 from mirage.geometry.trajectory import pan
 from mirage.models.world import WorldModel
-from mirage.rollout.schedule import STRIDE
 from mirage.scenes import Scene
 from mirage.scenes.doors import has_door, through_door
 
@@ -98,7 +98,7 @@ def run_unseen(
         options,
         size=model.size,
         chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.default_steps}",
+        model=f"{options.model} steps={steps or model.sampler.steps}",
     )
     return evaluate_unseen(
         session_maker(model, options.memories, steps=steps),
@@ -238,7 +238,7 @@ def motion_pairs(
                 video[second],
                 path.intrinsics[first],
                 where=(area[first], area[second]),
-                depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // STRIDE],
+                depth=None if float(true[:3, 3].norm()) < _STANDS else depth[first // TIME_STRIDE],
             )
             motion = None if found is None else camera_motion(found)
             pairs.append({"chunk": number, "first": first, "frames": gap, **_commanded(true), **_off(motion, true)})
@@ -486,7 +486,8 @@ def check(options: UnseenOptions) -> None:
 def _check_gaps(options: UnseenOptions) -> None:
     """Against the length of the model's chunks, and to where there is depth."""
     most = (options.chunk_frames - 1) // 2
-    if max(options.gaps) > most or any(gap % STRIDE for gap in options.gaps):
+    if max(options.gaps) > most or any(gap % TIME_STRIDE for gap in options.gaps):
         raise InputError(
-            f"gaps are multiples of {STRIDE} up to {most} frames, so that a chunk holds two; got {list(options.gaps)}"
+            f"gaps are multiples of {TIME_STRIDE} up to {most} frames, so that a chunk holds two; "
+            f"got {list(options.gaps)}"
         )

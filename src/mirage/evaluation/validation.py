@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, frame_count, latent_count
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.models.codec import FRAMES
 from mirage.models.world import WorldModel
 from mirage.rollout.session import Session
 from mirage.training import parallel
@@ -48,7 +48,7 @@ def look(task: Any, step: int, folder: Path) -> dict[str, float]:
 def walked(model: WorldModel, clip: LatentClip, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Latents [T,C,h,w] of a walk along the clip's cameras, as far as whole chunks go (its first frame and depth are
     given), and [T-1,C,h,w] of the way back."""
-    step = (model.chunk_frames - 1) // FRAMES
+    step = latent_count(model.chunk_frames) - 1
     length = 1 + (len(clip.latents) - 1) // step * step
     there = clip.camera[:length]
     path = Camera.concatenate([there, there[torch.arange(length - 2, -1, -1)]])
@@ -66,7 +66,7 @@ def _start(clip: LatentClip) -> DepthMap | None:
 
 def _between(path: Camera) -> Camera:
     """Latent cameras [T] as a path of video frames [1 + 4 (T - 1)]; only every fourth is looked at."""
-    index = torch.arange(1 + FRAMES * (len(path) - 1)).add(FRAMES - 1).div(FRAMES, rounding_mode="floor")
+    index = torch.arange(frame_count(len(path))).add(TIME_STRIDE - 1).div(TIME_STRIDE, rounding_mode="floor")
     return path[index]
 
 

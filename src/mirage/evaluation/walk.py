@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
-from mirage.rollout.schedule import STRIDE
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +68,9 @@ def legs(path: Camera, count: int) -> list[Camera]:
     """The path in `count` equal parts, neighbours sharing a pose. The end is padded by standing still to 1 + 4k frames;
     parts before the end must have that length by themselves."""
     steps = len(path) - 1
-    if count > 1 and (steps % count or (steps // count) % STRIDE):
+    if count > 1 and (steps % count or (steps // count) % TIME_STRIDE):
         raise InputError(f"a path of {len(path)} frames in {count} parts; every part needs 1 + 4k frames, sharing ends")
-    padding = -steps % STRIDE if steps else STRIDE
+    padding = -steps % TIME_STRIDE if steps else TIME_STRIDE
     if padding:
         path = Camera.concatenate([path, path[torch.full((padding,), steps)]])
     each = (len(path) - 1) // count

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, check_frames
 from mirage.errors import InputError
 from mirage.evaluation.folder import estimated_cameras, save_frames
 from mirage.evaluation.report import Summary, markdown_table, published_table
@@ -46,7 +47,6 @@ from mirage.formats.picture import contact_sheet
 from mirage.formats.video import VideoWriter
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
-from mirage.rollout.schedule import STRIDE
 
 Movement = Literal["static", "dynamic"]
 MOVES = (
@@ -269,8 +269,7 @@ def run_worldscore(
 
 def check(options: WorldScoreOptions) -> list[Instance]:
     """The instances that are asked for; `InputError` where the request cannot be met."""
-    if options.frames < 1 + STRIDE or (options.frames - 1) % STRIDE:
-        raise InputError(f"a move has 1 + 4k frames (5, 9, 13, ...), got {options.frames}")
+    check_frames(options.frames, "a move")
     if not options.speed > 0 or (options.limit is not None and options.limit < 1):
         raise InputError(f"a speed above 0 and a limit of at least 1, got {options.speed:g} and {options.limit}")
     return load_instances(options.dataset, options.movement)[: options.limit]
@@ -389,15 +388,15 @@ def _weightless(made: Walk, path: Camera) -> dict[str, Any]:
     smooth = motion_smoothness_proxy(made.frames)
     known: dict[str, Any] = {"smoothness_mse": smooth["mse"], "smoothness_ssim": smooth["ssim"]}
     if made.depth is not None:
-        stations = path[::STRIDE]
+        stations = path[::TIME_STRIDE]
         pixels = made.frames.shape[-1] / made.depth.shape[-1]  # per latent cell
         reverse = torch.arange(len(stations) - 1, -1, -1)
         flow, _ = induced_flow(made.depth, stations)
         back, _ = induced_flow(made.depth[reverse], stations[reverse])
         known |= {
             "reprojection_error": reprojection_error(made.depth, stations, cell=1) * pixels / 8,
-            "aepe": aepe(flow, back.flip(0), margin=round(_MARGIN / pixels)) * pixels / STRIDE,
-            "motion_magnitude": motion_magnitude(flow) * pixels / STRIDE,
+            "aepe": aepe(flow, back.flip(0), margin=round(_MARGIN / pixels)) * pixels / TIME_STRIDE,
+            "motion_magnitude": motion_magnitude(flow) * pixels / TIME_STRIDE,
         }
     return known
 

@@ -124,8 +124,6 @@ class LatentSpatialMemory:
         rows = seen.index.flatten().clamp_min(0)
         latents, frame = self._points.show(rows, self.dtype)
         latents[holes], frame[holes] = 0, -1
-        if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
-            self._touch(seen.index[mask])
         h, w = grid
         return Readout(
             latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w),
@@ -135,6 +133,13 @@ class LatentSpatialMemory:
             frame=frame.view_as(seen.index),
             offset=seen.offset,
         )
+
+    def touch(self, readout: Readout) -> None:
+        """Says that a readout of this memory was used: under a budget that evicts what is "least_read", its pages are
+        as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
+        if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
+            pages = torch.unique(readout.index[readout.mask] // PAGE)
+            self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     def references(
         self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
@@ -370,10 +375,6 @@ class LatentSpatialMemory:
         index = self._log["index"]
         wanted = torch.linspace(0, int(index[-1]), count, device=self.device).round().int()
         return torch.unique(torch.searchsorted(index, wanted))
-
-    def _touch(self, rows: Tensor) -> None:
-        pages = torch.unique(rows // PAGE)
-        self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     # -- what is accepted -------------------------------------------------------------------------------------------
 

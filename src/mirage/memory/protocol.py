@@ -14,7 +14,13 @@ class SpatialMemory(Protocol):
 
     def write(self, latents: Tensor, depth: DepthMap, camera: Camera, *, keep: Tensor | None = None) -> int: ...
 
-    def read(self, camera: Camera, grid: tuple[int, int]) -> Readout: ...
+    def read(self, camera: Camera, grid: tuple[int, int]) -> Readout:
+        """Changes nothing."""
+        ...
+
+    def touch(self, readout: Readout) -> None:
+        """A readout of this memory was used for a chunk, for memories that evict by use."""
+        ...
 
     def references(
         self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
@@ -51,6 +57,9 @@ class Holes:
     def read(self, camera: Camera, grid: tuple[int, int]) -> Readout:
         """All holes."""
         return Readout.holes(len(camera), self.channels, grid)
+
+    def touch(self, readout: Readout) -> None:
+        """Nothing to remember."""
 
     def snapshot(self) -> None:
         """Nothing to keep."""

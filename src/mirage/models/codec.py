@@ -27,10 +27,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 from einops import rearrange
 from torch import Tensor, nn
 
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.models.fitting.offload import running
 
-FRAMES = 4  # video frames per latent frame, after the first
 _BLEND = 1  # cells to either side of a cut between tiles over which one fades into the other
 
 
@@ -95,8 +95,8 @@ class StreamDecoder:
         z = self.vae.post_quant_conv((z * std + mean).to(self.vae.dtype))
         with self._cache("body") as cache:
             body = [_body(self.vae.decoder, latent, cache) for latent in z.split(1, dim=2)]
-        frames = latents.new_zeros(FRAMES * len(body) - (FRAMES - 1) * start, 3, h * stride, w * stride,
-                                   dtype=torch.float32)  # fmt: skip
+        count = TIME_STRIDE * len(body) - (TIME_STRIDE - 1) * start
+        frames = latents.new_zeros(count, 3, h * stride, w * stride, dtype=torch.float32)
         for y, (rows, row_weight) in enumerate(cuts(h, self.tiles)):
             for x, (columns, column_weight) in enumerate(cuts(w, self.tiles)):
                 place = frames[..., _grown(rows, stride), _grown(columns, stride)]
@@ -150,7 +150,7 @@ class StreamEncoder:
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % stride or frames.shape[3] % stride:
             accepted = f"[F,3,H,W] with H and W multiples of {stride}"
             raise InputError(f"frames have shape {list(frames.shape)}; accepted: {accepted}")
-        if len(frames) % FRAMES != int(start) or len(frames) == 0:
+        if len(frames) % TIME_STRIDE != int(start) or len(frames) == 0:
             accepted = "1 + 4k at the start of a stream" if start else "4k after the start of a stream"
             raise InputError(f"got {len(frames)} frames; accepted: {accepted}")
         with running(self.vae):
@@ -160,7 +160,7 @@ class StreamEncoder:
         its: Any = self.vae.config
         x = rearrange(frames.to(self.vae.device, self.vae.dtype) * 2 - 1, "f c h w -> 1 c f h w")
         x = patchify(x, patch_size=its.patch_size or 1)
-        pieces = [x[:, :, :1], *x[:, :, 1:].split(FRAMES, dim=2)] if start else x.split(FRAMES, dim=2)
+        pieces = [x[:, :, :1], *x[:, :, 1:].split(TIME_STRIDE, dim=2)] if start else x.split(TIME_STRIDE, dim=2)
         encoded = [
             self.vae.encoder(piece, feat_cache=self._cache, feat_idx=[0]) for piece in pieces if piece.shape[2] > 0
         ]

@@ -9,6 +9,7 @@ latent grid, `L` text tokens of width `D`. Every latent here is normalised (the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -101,3 +102,11 @@ class Condition:
         """The encoded empty prompt, [1 or B,L,D], in place of the text."""
         empty = empty_text.to(self.text).expand(self.text.shape[0], -1, -1)
         return replace(self, text=empty)
+
+
+def stacked(conditions: Sequence[Condition]) -> Condition:
+    """Conditions of equal shapes as the rows of one; a single one is itself."""
+    if len(conditions) == 1:
+        return conditions[0]
+    rows = [{name: value for name, value in vars(one).items() if value is not None} for one in conditions]
+    return Condition(**{name: torch.cat([row[name] for row in rows]) for name in rows[0]})

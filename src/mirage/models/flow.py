@@ -8,7 +8,7 @@ Letters: `B` batch, `T` latent frames, `C` latent channels, `h w` latent grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.models.condition import Condition
+from mirage.sampler import Sampler
 
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]  # latents [B,C,T,h,w], timestep [B,T], condition -> [B,C,T,h,w]
 Prediction = Literal["flow_prediction", "sample"]
@@ -62,57 +63,97 @@ class Guidance:
         return x0 + _carried(pull, known, rounds=self.carry)
 
 
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """One denoising step is done: its number of how many, its timestep in [0, 1000], the latents [B,C,T,h,w] so far."""
+
+    step: int
+    steps: int
+    timestep: float
+    latents: Tensor
+
+
 def denoise(
     predict: Predict,
     condition: Condition,
     *,
     scheduler: UniPCMultistepScheduler,
-    steps: int,
-    generator: torch.Generator,
-    guidance_scale: float = 1.0,
+    sampler: Sampler,
+    generator: torch.Generator | Sequence[torch.Generator],
     negative: Condition | None = None,
     memory: Guidance | None = None,
-    noise_scale: float = 1.0,
-    callback: Callable[[int, Tensor], None] | None = None,
+    callback: Callable[[Progress], None] | None = None,
     stop: int | None = None,
 ) -> Tensor:
     """Latents [B,C,T,h,w] from noise, float32. The first target frame is `condition.first`, before, after, throughout.
 
-    generator        lives on the CPU, so that a seed gives the same noise, hence the same video, on every device
-    guidance_scale   1: no guidance. Otherwise `negative` is needed: output = negative + scale * (positive - negative)
+    scheduler        gives the kind of solver; it is left as it is, for others may be sampling with it
+    sampler          complete. A guidance other than 1 needs `negative`: output = negative + guidance * (positive -
+                     negative)
+    generator        on the CPU, so that a seed gives the same noise, hence the same video, on every device; one for
+                     all rows, or one for each
     memory           how the readout enters through the sampler; None: it does not, the network may see it by a branch
-    noise_scale      deviation of the noise that is begun with. Below 1 what is made up is calmer, nearer to the mean of
-                     all that it could be; a network that has learnt little takes chance in the noise for colours
-    callback         called after each step with its number, from 0, and the latents so far
-    stop             after so many of the steps, with the noise of `scheduler.sigmas[stop]` still in; None: none is left
+    callback         called after each step; what it raises ends the sampling
+    stop             after so many of the steps, with the noise of the next step's level still in; None: none is left
     """
-    if steps < 1:
-        raise InputError(f"steps is {steps}; accepted: 1 or more")
-    if not 0 <= noise_scale <= 1:
-        raise InputError(f"noise scale is {noise_scale}; accepted: 0 to 1, 1 being what a network is trained with")
-    if guidance_scale != 1.0 and negative is None:
-        raise InputError(f"guidance_scale is {guidance_scale} without a negative condition; accepted: 1, or give one")
+    steps, noise, scale = sampler.steps, sampler.noise, sampler.guidance
+    if steps is None or noise is None or scale is None:
+        raise InputError(f"{sampler} leaves choices open; accepted: one that is complete, see Sampler.over")
+    if scale != 1.0 and negative is None:
+        raise InputError(f"guidance scale is {scale} without a negative condition; accepted: 1, or give one")
     first = condition.first
-    b, c, t, h, w = condition.memory.shape
-    sample = (noise_scale * torch.randn((b, c, t - 1, h, w), generator=generator)).to(first.device)
+    sample = noise * _noise(condition, generator)
+    sample = sample.to(first.device)
 
-    scheduler.set_timesteps(steps, device=first.device)
-    scheduler.set_begin_index(0)
-    for step, sigma in enumerate(scheduler.sigmas[:-1].tolist()[:stop]):
+    solver = scheduler_of(scheduler, sampler)
+    solver.set_timesteps(steps, device=first.device)
+    solver.set_begin_index(0)
+    its: Any = solver.config
+    b, t = first.shape[0], condition.frames
+    for step, sigma in enumerate(solver.sigmas[:-1].tolist()[:stop]):
         latents = torch.cat([first, sample.to(first.dtype)], dim=2)
         timestep = torch.full((b, t), TIMESTEPS * sigma, device=first.device)
         timestep[:, 0] = 0  # the first frame is clean; what the network says about it is not used
         output = predict(latents, timestep, condition)
-        if guidance_scale != 1.0 and negative is not None:
+        if scale != 1.0 and negative is not None:
             away = predict(latents, timestep, negative)
-            output = away + guidance_scale * (output - away)
+            output = away + scale * (output - away)
         if memory is not None:
-            its: Any = scheduler.config
             output = _pulled(output.float(), latents.float(), memory, condition, sigma, its.prediction_type)
-        sample = scheduler.step(output[:, :, 1:].float(), scheduler.timesteps[step], sample, return_dict=False)[0]
+        sample = solver.step(output[:, :, 1:].float(), solver.timesteps[step], sample, return_dict=False)[0]
         if callback is not None:
-            callback(step, torch.cat([first.float(), sample], dim=2))
+            so_far = torch.cat([first.float(), sample], dim=2)
+            callback(Progress(step, steps, float(solver.timesteps[step]), so_far))
     return torch.cat([first.float(), sample], dim=2)
+
+
+def scheduler_of(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> UniPCMultistepScheduler:
+    """A solver of the same kind with the sampler's shift and last step; a new one for every call, because a solver
+    keeps its history. A single step begins in all of the noise, so nothing says where it begins."""
+    last = sampler.last if sampler.last and sampler.steps != 1 else None
+    made: Any = UniPCMultistepScheduler.from_config(
+        scheduler.config,
+        flow_shift=sampler.shift,
+        shift_terminal=last,  # pyright: ignore[reportArgumentType]
+    )
+    return made
+
+
+def sigmas(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> list[float]:
+    """The noise level at which each step of a complete sampler begins."""
+    solver: Any = scheduler_of(scheduler, sampler)
+    solver.set_timesteps(sampler.steps)
+    return solver.sigmas[:-1].tolist()
+
+
+def _noise(condition: Condition, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:
+    """Of the frames after the first, [B,C,T-1,h,w], on the CPU."""
+    b, c, t, h, w = condition.memory.shape
+    if isinstance(generator, torch.Generator):
+        return torch.randn((b, c, t - 1, h, w), generator=generator)
+    if len(generator) != b:
+        raise InputError(f"{len(generator)} generators for {b} rows; accepted: one, or one for each row")
+    return torch.cat([torch.randn((1, c, t - 1, h, w), generator=row) for row in generator])
 
 
 def sample_timesteps(

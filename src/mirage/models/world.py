@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import copy
 import html
-import json
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from logging import CRITICAL
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from threading import Lock
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -26,32 +24,25 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import snapshot_download
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
-from transformers.utils import logging as transformers_logging
 
+from mirage.chunks import frame_count
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models import flow
-from mirage.models.codec import FRAMES, StreamDecoder, StreamEncoder, Tiles
+from mirage.models.codec import StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
-from mirage.models.files.branchfile import check_backbone, load_branch
-from mirage.models.files.checkpoint import one_line
-from mirage.models.files.lorafile import load_lora
-from mirage.models.fitting.offload import Offload, check_offload, place, running
-from mirage.models.fitting.quantize import Quantize, check_quantize, quantization
-from mirage.models.fold import fold_time
+from mirage.models.fitting.offload import Offload, running
 from mirage.models.transformer import MemoryBranch, predict
+from mirage.sampler import Sampler
 
-BUNDLED = {"mini": Path(__file__).parent / "mini"}
 Conditioning = Literal["auto", "branch", "guidance"]
+_CACHED = Lock()
+"""Step caching keeps its state in the network: whoever samples with it does so alone."""
 _COMPILERS = ("g++", "clang++", "c++")
-NEEDED = {"vae", "transformer", "text_encoder", "tokenizer", "scheduler"}
 
 
 class WorldModel(DiffusionPipeline):
@@ -106,7 +97,7 @@ class WorldModel(DiffusionPipeline):
             memory_branch=memory_branch,
             depth_head=depth_head,
         )
-        _check_prediction(memory_branch, self.prediction)
+        check_prediction(memory_branch, self.prediction)
         self.register_to_config(
             chunk_frames=chunk_frames,
             height=height,
@@ -161,25 +152,20 @@ class WorldModel(DiffusionPipeline):
         self,
         condition: Condition,
         *,
-        generator: torch.Generator,
-        steps: int | None = None,
-        guidance_scale: float = 1.0,
+        sampler: Sampler | None = None,
+        generator: torch.Generator | Sequence[torch.Generator],
         negative: Condition | None = None,
         conditioning: Conditioning = "auto",
-        flow_shift: float | None = None,
-        noise_scale: float | None = None,
-        use_terminal: bool = True,
-        callback: Callable[[int, Tensor], None] | None = None,
+        callback: Callable[[flow.Progress], None] | None = None,
     ) -> Tensor:
         """Latents [B,C,T,h,w], float32, of the frames that `condition` describes; see `flow.denoise`.
 
-        generator     lives on the CPU
-        steps         None: the model's own default
-        negative      None: no classifier-free guidance
+        sampler       what it leaves open is the model's own (`sampler`); None: all of it
+        generator     on the CPU; one for all rows, or one for each
+        negative      the condition to go away from, for guidance other than 1
         conditioning  how the memory enters, see `conditioning`
-        flow_shift    of the noise schedule, more than 1 leans towards noise; None: the model's own
-        noise_scale   deviation of the noise that is begun with; None: the model's own
-        use_terminal  False: the last step begins where it falls, even if the scheduler says where (`shift_terminal`)
+
+        Threads may call it at the same time; with step caching, which lives in the network, they take turns.
         """
         device, dtype = self._execution_device, self.transformer.dtype
         branch = self.memory_branch if self.conditioning(conditioning) == "branch" else None
@@ -189,33 +175,30 @@ class WorldModel(DiffusionPipeline):
         if cached and branch is not None:
             raise InputError("step caching would skip blocks and give the branch's hints twice, old and new; accepted: "
                              "caching with conditioning 'guidance', or none")  # fmt: skip
-        if cached:
-            self.transformer._reset_stateful_cache()  # the last chunk's blocks say nothing about this one
 
         # in training the branch is kept in float32 beside a bfloat16 backbone
         learning = branch is not None and (branch.dtype, dtype) == (torch.float32, torch.bfloat16)
-        mixed = torch.autocast(device.type, dtype) if learning else nullcontext()
 
         def output(latents: Tensor, timestep: Tensor, seen: Condition) -> Tensor:
-            with running(self.transformer), mixed:
+            with running(self.transformer), torch.autocast(device.type, dtype) if learning else nullcontext():
                 if not cached:
                     return predict(self.transformer, branch, latents, timestep, seen)
                 with self.transformer.cache_context("negative" if seen is away else "positive"):
                     return predict(self.transformer, branch, latents, timestep, seen)
 
-        steps = self.default_steps if steps is None else steps
-        return flow.denoise(
-            output,
-            condition.to(device, dtype),
-            scheduler=_scheduler(self.scheduler, shift=flow_shift, use_terminal=use_terminal and steps > 1),
-            steps=steps,
-            generator=generator,
-            guidance_scale=guidance_scale,
-            negative=away,
-            memory=self.guidance if branch is None else None,
-            noise_scale=self.noise_scale if noise_scale is None else noise_scale,
-            callback=callback,
-        )
+        with _CACHED if cached else nullcontext():
+            if cached:
+                self.transformer._reset_stateful_cache()  # the last chunk's blocks say nothing about this one
+            return flow.denoise(
+                output,
+                condition.to(device, dtype),
+                scheduler=self.scheduler,
+                sampler=self.sampler if sampler is None else sampler.over(self.sampler),
+                generator=generator,
+                negative=away,
+                memory=self.guidance if branch is None else None,
+                callback=callback,
+            )
 
     def conditioning(self, asked: Conditioning = "auto") -> Literal["branch", "guidance"]:
         """How the memory enters: through the trained branch, or through the sampler, which needs no training.
@@ -261,7 +244,7 @@ class WorldModel(DiffusionPipeline):
         known = self._constants.get(grid)
         if known is None or len(known) < frames:
             size = (grid[0] * self.stride, grid[1] * self.stride)
-            white = torch.ones(()).expand(1 + FRAMES * (frames - 1), 3, *size)
+            white = torch.ones(()).expand(frame_count(frames), 3, *size)
             known = self._constants[grid] = self.encode(white)
         return known[:frames]
 
@@ -311,24 +294,25 @@ class WorldModel(DiffusionPipeline):
         return self._setting("height"), self._setting("width")
 
     @property
-    def default_steps(self) -> int:
-        """Denoising steps unless asked otherwise."""
-        return self._setting("default_steps")
+    def sampler(self) -> Sampler:
+        """How a chunk is drawn unless asked otherwise."""
+        its: Any = self.scheduler.config
+        return Sampler(
+            steps=self._setting("default_steps"),
+            shift=its.flow_shift,
+            last=its.shift_terminal or 0.0,
+            noise=self._setting("noise_scale"),
+            guidance=1.0,
+        )
 
     @property
-    def noise_scale(self) -> float:
-        """Deviation of the noise that a chunk begins with unless asked otherwise."""
-        return self._setting("noise_scale")
-
-    @property
-    def draft_guidance(self) -> float:
-        """Classifier-free guidance of drafts, unless more is asked for: what is made up is what words are about."""
-        return self._setting("draft_guidance")
-
-    @property
-    def draft_steps(self) -> int:
-        """Denoising steps of a draft unless asked otherwise; a draft has few frames, and all is decided there."""
-        return self._setting("draft_steps") or self.default_steps
+    def draft_sampler(self) -> Sampler:
+        """How a draft is drawn unless asked otherwise (`mirage.rollout.draft`): with all of the noise, down to little,
+        or what it shows is nearer to the mean of all that it could be; guided by the prompt more than a chunk is; and
+        perhaps in more steps, for it has few frames and all is decided there."""
+        steps = self._setting("draft_steps") or self._setting("default_steps")
+        guidance = max(self._setting("draft_guidance"), 1.0)
+        return replace(self.sampler, steps=steps, last=0.0, noise=1.0, guidance=guidance)
 
     @property
     def drafts(self) -> bool:
@@ -358,182 +342,7 @@ class WorldModel(DiffusionPipeline):
         return its[name]
 
 
-def load_world_model(
-    name_or_path: str | Path,
-    *,
-    branch: str | Path | None = None,
-    lora: str | Path | None = None,
-    dtype: torch.dtype | None = None,
-    device: torch.device | str | None = None,
-    quantize: Quantize = "none",
-    offload: Offload = "none",
-    tile: int | None = None,
-) -> WorldModel:
-    """A world model by name ("mini"), from a folder, or from the Hugging Face hub ("owner/name"). Safetensors only.
-
-    branch     a file with a memory branch, ours or as published, in place of the model's own
-    lora       a file with a LoRA of the transformer
-    dtype      None: bfloat16 on a GPU, float32 elsewhere
-    quantize   weights of fewer bits, see `mirage.models.fitting.quantize`
-    offload    where the networks lie when they do not run, see `mirage.models.fitting.offload`
-    tile       decode frames in tiles of about that many pixels, see `Tiles`; None: whole
-    Only a hub id touches the network. What can not be loaded is an `InputError` of one line.
-    """
-    device = torch.device(device or "cpu")
-    check_quantize(quantize, device=device)
-    check_offload(offload, device=device)
-    for kind, file in (("branch", branch), ("LoRA", lora)):  # before gigabytes are read or fetched
-        if file is not None and not Path(file).expanduser().exists():
-            raise InputError(f"no {kind} at {file}: no such file or folder")
-    folder = _folder(name_or_path)
-    stored = _check_files(folder)
-    if dtype is None:
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    try:
-        with quiet():
-            model = WorldModel.from_pretrained(
-                folder,
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
-                quantization_config=quantization(quantize, set(stored), dtype=dtype),
-            )
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
-        raise InputError(f"model {folder} does not load: {one_line(error)}") from error
-    for name, part in model.components.items():
-        if isinstance(part, nn.Module):
-            missing = _missing(part, stored[name])
-            if missing:
-                raise InputError(f"model {folder}: {name} lacks {len(missing)} weights, the first one {missing[0]}")
-    check_fit(model, folder)
-    if branch is not None:
-        model.register_modules(memory_branch=load_branch(branch, model.transformer))
-        _check_prediction(model.memory_branch, model.prediction)
-    if lora is not None:
-        load_lora(lora, model.transformer)
-    if device.type == "cpu":
-        fold_time(model.vae)
-    model.offload, model.tiles = offload, None if tile is None else Tiles.of(tile, model.stride)
-    place({name: part for name, part in model.components.items() if isinstance(part, nn.Module)},
-          offload=offload, device=device)  # fmt: skip
-    return model.eval()
-
-
-def _check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) -> None:
+def check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) -> None:
     if branch is not None and branch.detail is not None and prediction != "sample":
         raise InputError(f"the branch has a detail path, which draws clean latents to the readout, but the scheduler's "
                          f"prediction_type is {prediction!r}; accepted: 'sample'")  # fmt: skip
-
-
-def _scheduler(
-    scheduler: UniPCMultistepScheduler, *, shift: float | None, use_terminal: bool
-) -> UniPCMultistepScheduler:
-    """The model's own, or one like it with another shift, or without a say in where the last step begins, which a
-    single step cannot have: it begins in noise."""
-    its: Any = scheduler.config
-    changes: dict[str, Any] = {}
-    if shift is not None:
-        if not 0 < shift < float("inf"):
-            raise InputError(f"flow shift is {shift}; accepted: a number above 0 (Wan2.2: 5)")
-        changes["flow_shift"] = shift
-    if its.shift_terminal is not None and not use_terminal:
-        changes["shift_terminal"] = None
-    if not changes:
-        return scheduler
-    made: Any = UniPCMultistepScheduler.from_config(its, **changes)
-    return made
-
-
-def _folder(name_or_path: str | Path) -> Path:
-    """Where the model lies on this machine, fetched from the hub if that is where it is."""
-    name = str(name_or_path)
-    if name in BUNDLED:
-        if not (BUNDLED[name] / "model_index.json").is_file():
-            raise InputError(f"the bundled model {name!r} is not installed: no model_index.json in {BUNDLED[name]}")
-        return BUNDLED[name]
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    known = f"accepted: {', '.join(BUNDLED)}, a folder in diffusers layout, or a hub id owner/name"
-    hub_like = re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not isinstance(name_or_path, Path)
-    if path.exists() or not hub_like:
-        raise InputError(f"no model {name!r}; {known}")
-    try:
-        # weights and tables only: neither pickles nor code come down
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
-    except (OSError, ValueError) as error:
-        raise InputError(f"no model {name!r}; {known} ({one_line(error)})") from error
-
-
-def _check_files(folder: Path) -> dict[str, set[str]]:
-    """Every component named in model_index.json is there, and every weight file is whole: the weights of each."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise InputError(f"model {folder} has no model_index.json; accepted: a folder in diffusers layout")
-    try:
-        parts = json.loads(index.read_text())
-    except ValueError as error:
-        raise InputError(f"model {folder}: model_index.json is not JSON ({one_line(error)})") from error
-    present = {name for name, value in parts.items() if isinstance(value, list) and value and value[0] is not None}
-    if lacking := sorted(NEEDED - present):
-        raise InputError(f"model {folder} names no {', '.join(lacking)} in model_index.json; all of them are needed")
-    stored: dict[str, set[str]] = {}
-    for name in sorted((NEEDED | set(WorldModel._optional_components)) & present):
-        files = sorted((folder / name).glob("*.safetensors"))
-        if not files and name not in ("tokenizer", "scheduler"):
-            raise InputError(f"model {folder}: {name} has no .safetensors file; other formats are not read")
-        stored[name] = set()
-        for file in files:
-            try:
-                with safe_open(file, framework="pt") as weights:
-                    stored[name] |= set(weights.keys())
-            except (SafetensorError, OSError) as error:
-                raise InputError(f"model {folder}: {name}/{file.name} is damaged ({one_line(error)})") from error
-    return stored
-
-
-def _missing(part: nn.Module, stored: set[str]) -> list[str]:
-    """Weights of a network that no file gave: neither by their own name nor by that of a tied twin.
-
-    Asked after loading, because the libraries fill such weights at random, with no more than a warning.
-    """
-    state = {**dict(part.named_parameters()), **dict(part.named_buffers())}
-    persistent = part.state_dict(keep_vars=True).keys()  # and what a quantised weight adds to itself
-    state = {name: value for name, value in state.items() if name in persistent}
-    given = {id(value) for name, value in state.items() if name in stored}
-    return [name for name, value in state.items() if name not in stored and id(value) not in given]
-
-
-def check_fit(model: WorldModel, folder: Path) -> None:
-    """The networks of a folder are for each other, or `InputError`: each loads by itself, and strangers would fail
-    only as they run."""
-    vae: Any = model.vae.config
-    transformer: Any = model.transformer.config
-    widths = {
-        "channels of the vae's latents": (vae.z_dim, transformer.in_channels),
-        "channels of the text_encoder": (model.text_encoder.config.d_model, transformer.text_dim),
-    }
-    for what, (its, expected) in widths.items():
-        if its != expected:
-            raise InputError(f"model {folder}: {what} are {its} and the transformer takes {expected}")
-    if model.memory_branch is not None:
-        check_backbone(dict(model.memory_branch.config), model.transformer, source=folder / "memory_branch")
-    if model.depth_head is not None and (its := dict(model.depth_head.config)["channels"]) != vae.z_dim:
-        raise InputError(f"model {folder}: depth_head takes {its} latent channels and the vae has {vae.z_dim}")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars and no warnings of the libraries while loading: what matters is checked here and said once."""
-    libraries: list[Any] = [diffusers_logging, transformers_logging]
-    before = [(library.is_progress_bar_enabled(), library.get_verbosity()) for library in libraries]
-    for library in libraries:
-        library.disable_progress_bar()
-        library.set_verbosity(CRITICAL)  # an error is raised too, and said by whoever catches it
-    try:
-        yield
-    finally:
-        for library, (bars, verbosity) in zip(libraries, before, strict=True):
-            library.set_verbosity(verbosity)
-            if bars:
-                library.enable_progress_bar()

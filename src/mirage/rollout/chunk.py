@@ -3,11 +3,13 @@
 `F` new video frames, `T` new latent frames, `C` latent channels, `h w` latent grid, `H W` pixels.
 """
 
+import math
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +59,25 @@ class Chunk:
             torch.cuda.current_stream(frames.device).synchronize()  # of this thread: others may work on the next chunk
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
+
+    def report(self) -> dict[str, Any]:
+        """What a receipt says of a chunk; plain and finite."""
+        fit, lock = self.alignment, None
+        if fit is not None:
+            values = {"scale": fit.scale, "shift": fit.shift, "residual": fit.residual, "overlap": fit.overlap}
+            lock = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            lock |= {"accepted": fit.accepted, "reason": fit.reason}
+        return {
+            "index": self.index,
+            "frames": len(self.camera),
+            "seconds": dict(self.timings),
+            "points": self.memory_points,
+            "points_added": self.points_added,
+            "memory_bytes": self.memory_bytes,
+            "known": float(self.readout.mask.float().mean()),
+            "references": self.references,
+            "scale_lock": lock,
+        }
 
 
 class Tape:

@@ -1,4 +1,4 @@
-"""Depth estimators by name, as `--depth-model` takes them."""
+"""Depth estimators by the names that people type."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from mirage.depth.adapters.depth_anything_3 import DepthAnything3Depth
 from mirage.depth.adapters.files import DepthFiles
 from mirage.depth.adapters.map_anything import MapAnythingDepth
-from mirage.depth.protocol import FromFrames
+from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
 
 NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
@@ -16,10 +16,12 @@ NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
 def check_estimator(name: str) -> None:
     """`InputError` if there is none of that name; nothing is loaded."""
     if name.partition(":")[0] not in NAMES and not Path(name).expanduser().exists():
-        raise InputError(f"--depth-model {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps")
+        raise InputError(
+            f"no depth estimator {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps"
+        )
 
 
-def make_estimator(name: str, *, device: torch.device | str) -> FromFrames | None:
+def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator | None:
     """An estimator for every chunk; None: the model's own depth head.
 
     name    head, depth-anything, depth-pro, da3 or mapanything, each but the first with ":HUB-ID" or ":FOLDER" for
@@ -34,13 +36,13 @@ def make_estimator(name: str, *, device: torch.device | str) -> FromFrames | Non
         case "depth-anything":
             from mirage.models.others.frame_depth import DepthAnythingDepth
 
-            return FromFrames(DepthAnythingDepth.load(**given, device=device))
+            return DepthAnythingDepth.load(**given, device=device)
         case "depth-pro":
             from mirage.models.others.frame_depth import DepthProDepth
 
-            return FromFrames(DepthProDepth.load(**given, device=device))
+            return DepthProDepth.load(**given, device=device)
         case "da3":
-            return FromFrames(DepthAnything3Depth.load(**given, device=device))
+            return DepthAnything3Depth.load(**given, device=device)
         case "mapanything":
-            return FromFrames(MapAnythingDepth.load(**given, device=device))
-    return FromFrames(DepthFiles(name))
+            return MapAnythingDepth.load(**given, device=device)
+    return DepthFiles(name)

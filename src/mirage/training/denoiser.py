@@ -41,6 +41,7 @@ from mirage.models.condition import Condition
 from mirage.models.lora import attach_lora
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
 from mirage.scenes.words import shortened
 from mirage.training import parallel
 from mirage.training.channels import pixel_weights
@@ -262,18 +263,18 @@ class DenoiserTask:
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
         they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
         """
-        scheduler = self.model.scheduler
+        sampler = Sampler(steps=steps).over(self.model.sampler)
         with torch.no_grad():
             noisy = flow.denoise(
                 self.network,
                 condition,
-                scheduler=scheduler,
-                steps=steps,
+                scheduler=self.model.scheduler,
+                sampler=sampler,
                 generator=generator,
-                noise_scale=self.model.noise_scale,
                 stop=steps - 1,
             )
-        sigma = noisy.new_full((len(noisy), noisy.shape[2]), float(scheduler.sigmas[steps - 1]))
+        last = flow.sigmas(self.model.scheduler, sampler)[-1]
+        sigma = noisy.new_full((len(noisy), noisy.shape[2]), last)
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
         error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0.to(noisy)
@@ -298,9 +299,8 @@ class DenoiserTask:
             self.network,
             self._worded(Seen(condition, (past.caption,), past.target[None])),
             scheduler=self.model.scheduler,
-            steps=steps,
+            sampler=Sampler(steps=steps).over(self.model.sampler),
             generator=generator,
-            noise_scale=self.model.noise_scale,
         )
         return torch.cat([known[before], made[0, :, 1:].transpose(0, 1).to(known)])
 

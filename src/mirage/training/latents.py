@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -44,7 +45,7 @@ def encode_clip(model: WorldModel, clip: Clip, *, bf16: bool = False) -> dict[st
         **encoded,
         "depth": depth.z.half().contiguous().cpu(),
         "valid": depth.valid.cpu(),
-        "c2w": clip.camera.c2w[::4].contiguous(),
+        "c2w": clip.camera.c2w[::TIME_STRIDE].contiguous(),
         "intrinsics": clip.camera.intrinsics[0].contiguous(),
     }
 
@@ -53,7 +54,7 @@ def encode_frames(model: WorldModel, frames: Tensor) -> dict[str, Tensor]:
     """Frames uint8 [F,3,H,W], F = 1 + 4k, as one stream (`latents`) and every fourth one by itself (`images`)."""
     rgb = frames.float() / 255
     latents = model.encode(rgb)
-    images = torch.cat([encode_images(model.vae, some) for some in rgb[::4].split(_IMAGES)])
+    images = torch.cat([encode_images(model.vae, some) for some in rgb[::TIME_STRIDE].split(_IMAGES)])
     return {"latents": latents.half().contiguous().cpu(), "images": images.half().contiguous().cpu()}
 
 

@@ -27,8 +27,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, check_frames, latent_count, whole_frames
 from mirage.depth.posescale import pose_scale, rescaled
-from mirage.depth.protocol import FrameDepth
+from mirage.depth.protocol import DepthEstimator, Views, estimated
 from mirage.depth.static import static
 from mirage.errors import InputError
 from mirage.files import replacing
@@ -37,7 +38,6 @@ from mirage.formats.footage import Footage, find_footage
 from mirage.formats.image import fit_image
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.models.codec import FRAMES
 from mirage.models.world import WorldModel
 from mirage.training import parallel
 from mirage.training.latents import encode_frames
@@ -100,7 +100,11 @@ class Cut:
 
 
 def prepare(
-    model: WorldModel, options: PrepareOptions, *, depth: FrameDepth | None = None, cameras: ClipCameras | None = None
+    model: WorldModel,
+    options: PrepareOptions,
+    *,
+    depth: DepthEstimator | None = None,
+    cameras: ClipCameras | None = None,
 ) -> dict[str, Any]:
     """Do what is left to do, and report; processes that call this together share the clips.
 
@@ -163,7 +167,7 @@ class _Work:
         model: WorldModel,
         options: PrepareOptions,
         footage: dict[str, Footage],
-        depth: FrameDepth | None,
+        depth: DepthEstimator | None,
         cameras: ClipCameras | None,
     ) -> None:
         self.model, self.options, self.footage = model, options, footage
@@ -192,7 +196,7 @@ class _Work:
             if count < least:
                 self._skip(name, "cut", InputError(f"it has {count} frames; a clip needs at least {least}"))
             while count - done >= least:
-                here = min(wanted, count - done - (count - done - 1) % FRAMES)
+                here = min(wanted, whole_frames(count - done))
                 yield Cut(name, done * self.options.stride, here, self.options.stride)
                 done += here
 
@@ -206,7 +210,7 @@ class _Work:
         """Depth on the latent grid, and the cameras in its units."""
         latents = self._part(cut, "latents")["latents"].float()
         grid, footage, size = (latents.shape[-2], latents.shape[-1]), self.footage[cut.footage], self.model.size
-        some = cut.numbers[::FRAMES]
+        some = cut.numbers[::TIME_STRIDE]
         camera = self._camera(cut)
         fitted = _fitted_camera(camera, footage.frames(some[:1])[0], size)
         measured = self.estimate is None and self._from_files(footage)
@@ -215,8 +219,10 @@ class _Work:
             cuts = [cut_depth(maps[t], size).resized(grid) for t in range(len(maps))]
             found = DepthMap.concatenate([depth[None] for depth in cuts])
         elif self.estimate is not None:
-            pictures = self._fitted(cut)[::FRAMES].float() / 255
-            found = self.estimate(pictures, fitted, number=torch.tensor(some)).resized(grid)
+            views = Views(
+                latents, fitted, torch.tensor(some), True, lambda: self._fitted(cut)[::TIME_STRIDE].float() / 255
+            )
+            found = estimated(self.estimate, views)
         else:
             found = self.model.depth(latents, fitted, first=True)
         found = found.to("cpu")
@@ -242,7 +248,7 @@ class _Work:
         depth, camera = DepthMap(held["depth"].float(), held["valid"]), Camera(held["c2w"], held["intrinsics"])
         if not self.options.moving:
             return {"keep": depth.valid}
-        step, kept = (self.model.chunk_frames - 1) // FRAMES, []
+        step, kept = latent_count(self.model.chunk_frames) - 1, []
         for first in [0, *range(1 + step, len(latents), step)]:
             part = slice(first, first + step + (first == 0))
             past = (latents[:first], depth[:first], camera[:first]) if first else None
@@ -321,7 +327,7 @@ class _Work:
     def _camera(self, cut: Cut) -> Camera:
         """Cameras [T] of the latent frames, as filmed, seen from the first one."""
         held = load_file(self.options.out / "parts" / f"{cut.footage}.safetensors")
-        camera = Camera(held["c2w"].double(), held["intrinsics"].double())[torch.tensor(cut.numbers[::FRAMES])]
+        camera = Camera(held["c2w"].double(), held["intrinsics"].double())[torch.tensor(cut.numbers[::TIME_STRIDE])]
         return camera.relative_to(camera[0]).to(torch.float32)
 
     def _fitted(self, cut: Cut) -> Tensor:
@@ -337,12 +343,12 @@ class _Work:
 STAGES = ("latents", "depth", "static")
 
 
-def _check(model: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: FrameDepth | None) -> None:
+def _check(
+    model: WorldModel, options: PrepareOptions, footage: dict[str, Footage], depth: DepthEstimator | None
+) -> None:
     """What can be refused before any work is."""
-    if options.frames is not None and (options.frames < model.chunk_frames or (options.frames - 1) % FRAMES):
-        raise InputError(
-            f"a clip has 1 + 4k frames, at least one chunk of the model ({model.chunk_frames}); got {options.frames}"
-        )
+    if options.frames is not None:
+        check_frames(options.frames, "a clip, which is at least a chunk of the model,", least=model.chunk_frames)
     if options.stride < 1:
         raise InputError(f"a stride is 1 or more, got {options.stride}")
     lacking = [name for name, one in footage.items() if one.depth is None]

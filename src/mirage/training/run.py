@@ -14,10 +14,11 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fold import fold_time
+from mirage.models.loading import load_world_model
 from mirage.models.lora import lora_state
 from mirage.models.tiny import build_world
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes import vocabulary
 from mirage.training import parallel
 from mirage.training.autoencoder import AutoencoderTask, dead_channels, measure_latents, start_from_images

@@ -20,8 +20,9 @@ from mirage.models.files import keys
 from mirage.models.files.branchfile import load_branch, save_branch
 from mirage.models.files.convert import convert
 from mirage.models.files.lorafile import load_lora
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world, word_tokenizer
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 
 State = dict[str, Tensor]
 

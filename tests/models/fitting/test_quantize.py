@@ -8,8 +8,8 @@ import torch
 
 from mirage.errors import InputError
 from mirage.models.fitting.quantize import check_quantize, is_quantized
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
-from mirage.models.world import load_world_model
 
 
 def test_what_is_missing_is_said(monkeypatch) -> None:

@@ -2,14 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from tyro.conf import arg
 
+from mirage.request import Says
 
-def unset(metavar: str, meaning: str):
+T = TypeVar("T")
+
+
+def unset(metavar: str, meaning: str) -> Any:
     """An option that may be left out: how its value is written, and what leaving it out means."""
     return arg(metavar=metavar, help_behavior_hint=f"(default: {meaning})")
+
+
+def speaking(cls: type[T]) -> type[T]:
+    """A dataclass whose inherited fields are shown as `Says` has it: what requests know is said here to tyro."""
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        if get_origin(hint) is Annotated and isinstance(says := get_args(hint)[1], Says):
+            shown = arg(metavar=says.value) if says.unset is None else unset(says.value, says.unset)
+            cls.__annotations__[name] = Annotated[get_args(hint)[0], shown]  # pyright: ignore[reportInvalidTypeForm]
+    return cls
 
 
 @dataclass(frozen=True, kw_only=True)

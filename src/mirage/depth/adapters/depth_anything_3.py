@@ -1,4 +1,4 @@
-"""Depth Anything 3 (github.com/ByteDance-Seed/Depth-Anything-3, installed by the user) as a `FrameDepth`.
+"""Depth Anything 3 (github.com/ByteDance-Seed/Depth-Anything-3, installed by the user) as a `DepthEstimator`.
 
 It sees the frames of a chunk together, with their known cameras. Tested with a stand-in of the interface that its
 repository documents (`DepthAnything3.from_pretrained`, `inference`), not with its weights.
@@ -7,9 +7,8 @@ repository documents (`DepthAnything3.from_pretrained`, `inference`), not with i
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mirage.depth.protocol import uncropped
+from mirage.depth.protocol import Views, uncropped
 from mirage.errors import InputError
 from mirage.formats.image import to_bytes
 from mirage.geometry.camera import Camera
@@ -32,12 +31,13 @@ class DepthAnything3Depth:
             from depth_anything_3.api import DepthAnything3  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise InputError(
-                f"--depth-model da3 needs the package depth_anything_3, which does not import ({error}); "
+                f"the depth estimator da3 needs the package depth_anything_3, which does not import ({error}); "
                 "see its repository for how to install it"
             ) from error
         return cls(DepthAnything3.from_pretrained(name).to(device), canonical="METRIC" in name.upper())
 
-    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+    def __call__(self, views: Views, /) -> DepthMap:
+        frames, camera = views.frames, views.camera
         size = (frames.shape[-2], frames.shape[-1])
         camera = camera.to("cpu")
         given: dict[str, Any] = {}

@@ -6,12 +6,11 @@ folder/*.png|pgm|npy|npz, in the order of their names;  or one .npz with depth [
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from mirage.depth.protocol import Views
 from mirage.errors import InputError
 from mirage.formats.depth import load_depth
 from mirage.formats.source import read_npz
-from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 
 SUFFIXES = {".png", ".pgm", ".npy", ".npz"}
@@ -19,7 +18,7 @@ ACCEPTS = "a folder of depth maps (PNG, PGM, npy, npz), or an .npz with depth [F
 
 
 class DepthFiles:
-    """`FrameDepth`: map n for video frame n of the walk."""
+    """`DepthEstimator`: map n for video frame n of the walk."""
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path).expanduser()
@@ -38,11 +37,13 @@ class DepthFiles:
     def __len__(self) -> int:
         return len(self.files) if self.maps is None else len(self.maps)
 
-    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+    def __call__(self, views: Views, /) -> DepthMap:
+        number = views.number
         if int(number.max()) >= len(self):
             raise InputError(f"{self.path} has {len(self)} depth maps; the walk needs one of frame {int(number.max())}")
         if self.maps is not None:
             return DepthMap(self.maps[number])
+        frames = views.frames
         size = (frames.shape[-2], frames.shape[-1])
         maps = [load_depth(self.files[n], size=size) for n in number.tolist()]
         if len({depth.shape for depth in maps}) > 1:

@@ -1,4 +1,4 @@
-"""MapAnything (github.com/facebookresearch/map-anything, installed by the user) as a `FrameDepth`.
+"""MapAnything (github.com/facebookresearch/map-anything, installed by the user) as a `DepthEstimator`.
 
 It sees the frames of a chunk together, with their known cameras. Tested with a stand-in of the interface that its
 repository documents (`MapAnything.from_pretrained`, `infer`, `preprocess_inputs`), not with its weights.
@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mirage.depth.protocol import uncropped
+from mirage.depth.protocol import Views, uncropped
 from mirage.errors import InputError
 from mirage.formats.image import to_bytes
 from mirage.geometry.camera import Camera
@@ -34,18 +33,19 @@ class MapAnythingDepth:
             from mapanything.utils.image import preprocess_inputs  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise InputError(
-                f"--depth-model mapanything needs the package mapanything, which does not import ({error})"
+                f"the depth estimator mapanything needs the package mapanything, which does not import ({error})"
                 "; see its repository for how to install it"
             ) from error
         return cls(MapAnything.from_pretrained(name).to(device), preprocess_inputs)
 
-    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+    def __call__(self, views: Views, /) -> DepthMap:
+        frames, camera = views.frames, views.camera
         camera = camera.to("cpu")
         k = camera.pixel_matrix((frames.shape[-2], frames.shape[-1])).float().expand(len(frames), 3, 3)
-        views = [{"img": torch.from_numpy(to_bytes(frame.cpu())), "intrinsics": k[t],
+        seen = [{"img": torch.from_numpy(to_bytes(frame.cpu())), "intrinsics": k[t],
                   "camera_poses": camera.c2w[t].float(), "is_metric_scale": torch.tensor([False])}
                  for t, frame in enumerate(frames)]  # fmt: skip
-        looked = self.preprocess(views)
+        looked = self.preprocess(seen)
         told = self.model.infer(looked, apply_mask=True)
         z = torch.cat([view["depth_z"].float().cpu()[..., 0] for view in told])
         mask = torch.cat([view["mask"].cpu()[..., 0] for view in told]).bool()

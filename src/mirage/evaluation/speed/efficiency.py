@@ -34,7 +34,9 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.baselines.rgb import RGBPointMemory
 from mirage.models.world import WorldModel
 from mirage.rollout.memories import make_memory
-from mirage.rollout.session import Session, Settings
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 from mirage.scenes import Scene
 
 P = ParamSpec("P")
@@ -71,7 +73,7 @@ def run_efficiency(
             "efficiency is measured over at least one chunk, one memory and one step, got "
             f"{chunks} chunks, {len(memories)} memories and {steps} steps"
         )
-    steps = steps or model.default_steps
+    steps = steps or model.sampler.steps or 1
     scene = Scene.sample(seed)
     new = model.chunk_frames - 1
     path = scene.path("there_and_back", 1 + (chunks + 1) * new, seed=seed)
@@ -114,7 +116,12 @@ class _Walk:
             memory.encode = self.encoding.timing(memory.encode)
             memory.decode = self.decoding.timing(memory.decode)
         self.session = Session(
-            model, image, camera=camera, prompt=prompt, memory=memory, settings=Settings(steps=steps, draft=False)
+            model,
+            image,
+            camera=camera,
+            prompt=prompt,
+            memory=memory,
+            settings=Settings(sampler=Sampler(steps=steps), draft=False),
         )  # the same work for all of them
 
     def step(self, camera: Camera) -> dict[str, Any]:

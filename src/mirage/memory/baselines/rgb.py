@@ -133,6 +133,9 @@ class RGBPointMemory:
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
+    def touch(self, readout: Readout) -> None:
+        """Nothing to remember: nothing is ever evicted."""
+
     def snapshot(self) -> tuple[Snapshot, Any, tuple[int, int] | None, Tensor]:
         """This moment, to come back to; see `LatentSpatialMemory.snapshot`."""
         return self._history.snapshot(), self._stream, self._size, self._cubes

@@ -33,7 +33,7 @@ from mirage.models.files import keys
 from mirage.models.files.branchfile import BranchFile, read_branch, save_branch
 from mirage.models.files.checkpoint import PICKLES, Checkpoint, Shape, check_tensors, one_line, open_checkpoint
 from mirage.models.files.lorafile import LoraFile, read_lora, save_lora
-from mirage.models.world import quiet
+from mirage.models.loading import quiet
 
 SHARD_BYTES = 2 * 2**30
 ONE_FILE = ".safetensors"

@@ -19,8 +19,9 @@ from transformers import UMT5Config, UMT5EncoderModel
 from mirage.errors import InputError
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.files.checkpoint import one_line
+from mirage.models.loading import check_fit, quiet
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import WorldModel, check_fit, quiet
+from mirage.models.world import WorldModel
 
 NETWORKS: dict[str, Any] = {
     "vae": AutoencoderKLWan,

@@ -24,18 +24,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from mirage.chunks import frame_count, latent_count
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.models import wan22
-from mirage.models.codec import FRAMES, StreamDecoder, Tiles, cuts
+from mirage.models.codec import StreamDecoder, Tiles, cuts
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fitting.blueprint import blueprint
 from mirage.models.fitting.offload import GROUPED, Offload
 from mirage.models.fitting.quantize import BYTES, Quantize, is_quantized
 from mirage.models.fold import fold_time
+from mirage.models.loading import BUNDLED
 from mirage.models.transformer import MemoryBranch
-from mirage.models.world import BUNDLED, WorldModel
+from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
 
 BUILT_IN = "wan2.2-ti2v-5b"
 META = torch.device("meta")
@@ -161,7 +164,7 @@ def budget(
     if height % (world.stride * patch) or width % (world.stride * patch) or min(height, width) <= 0:
         raise InputError(f"frames of {height}x{width}; accepted: multiples of {world.stride * patch}")
     grid = (height // world.stride, width // world.stride)
-    frames = 1 + (world.chunk_frames - 1) // FRAMES
+    frames = latent_count(world.chunk_frames)
     networks = {name: part for name, part in world.components.items() if isinstance(part, nn.Module)}
     known = {t.untyped_storage()._cdata for n in networks.values() for t in [*n.parameters(), *n.buffers()]}
 
@@ -181,7 +184,7 @@ def budget(
 
     def denoise() -> Any:
         given = _condition(world, grid, frames, references, preceding, dtype)
-        return world.denoise(given, generator=torch.Generator(), steps=1)
+        return world.denoise(given, generator=torch.Generator(), sampler=Sampler(steps=1))
 
     stage("prompt", ("text_encoder",), text)
     stage("encode", ("vae",), lambda: world.encode(_empty(1, 3, height, width)))
@@ -197,7 +200,7 @@ def budget(
     h, w = (max(sides) for sides in cut)
     stage("decode", ("vae",), lambda: _decoded(world, _empty(counted, world.channels, h, w)))
     found, cell = stages.pop(), 3 * world.stride**2 * 4  # bytes of the pixels of a cell, in one video frame
-    rested = found.work + (_count(frames) * grid[0] * grid[1] - _count(counted) * h * w) * cell
+    rested = found.work + (frame_count(frames) * grid[0] * grid[1] - frame_count(counted) * h * w) * cell
     kept = found.kept * sum(cut[0]) * sum(cut[1]) // (h * w)
     stages.append(Stage(found.name, found.networks, rested + kept - found.kept, kept, rested))
     found = {one.name: one for one in stages}
@@ -209,11 +212,6 @@ def _decoded(model: WorldModel, latents: Tensor) -> StreamDecoder:
     stream = StreamDecoder(model.vae)
     stream.decode(latents)
     return stream
-
-
-def _count(frames: int) -> int:
-    """Video frames of that many latents from the start of a stream."""
-    return 1 + FRAMES * (frames - 1)
 
 
 class Live(TorchDispatchMode):

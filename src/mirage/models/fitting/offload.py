@@ -62,7 +62,7 @@ def check_offload(offload: Offload, *, device: torch.device | str) -> None:
     if offload not in ("none", "model", "group"):
         raise InputError(f"offload is {offload!r}; accepted: none, model, group")
     if offload != "none" and torch.device(device).type != "cuda":
-        raise InputError(f"--offload {offload} needs a CUDA device, this is {torch.device(device)}; accepted: none")
+        raise InputError(f"offload {offload} needs a CUDA device, this is {torch.device(device)}; accepted: none")
 
 
 class StageHook(ModelHook):

@@ -41,11 +41,10 @@ def check_quantize(kind: Quantize, *, device: torch.device | str) -> None:
         raise InputError(f"quantize is {kind!r}; accepted: none, {', '.join(PACKAGES)}")
     if importlib.util.find_spec(PACKAGES[kind]) is None:
         raise InputError(
-            f"--quantize {kind} needs the package {PACKAGES[kind]}, which is not installed: "
-            f"pip install {PACKAGES[kind]}"
+            f"quantize {kind} needs the package {PACKAGES[kind]}, which is not installed: pip install {PACKAGES[kind]}"
         )
     if kind == "nf4" and torch.device(device).type != "cuda":
-        raise InputError(f"--quantize nf4 needs a CUDA device, got {device}; accepted without one: fp8, int8")
+        raise InputError(f"quantize nf4 needs a CUDA device, got {device}; accepted without one: fp8, int8")
 
 
 def quantization(kind: Quantize, parts: set[str], *, dtype: torch.dtype) -> PipelineQuantizationConfig | None:

@@ -4,7 +4,7 @@
 the network takes, without a crop, and normalised. The camera is known, so a focal length is never guessed.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,16 @@ DEPTH_ANYTHING = "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
 DEPTH_PRO = "apple/DepthPro-hf"
 SHORT_SIDE = 518  # pixels that Depth Anything was trained at
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Pictures(Protocol):
+    """What is looked at: `frames` [T,3,H,W] in [0, 1] and their `camera` [T]; `mirage.depth.protocol.Views` is one."""
+
+    @property
+    def frames(self) -> Tensor: ...
+
+    @property
+    def camera(self) -> Camera: ...
 
 
 class DepthAnythingDepth:
@@ -38,7 +48,8 @@ class DepthAnythingDepth:
         return cls(_loaded(DepthAnythingForDepthEstimation, name).to(device))
 
     @torch.no_grad()
-    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+    def __call__(self, views: Pictures, /) -> DepthMap:
+        frames = views.frames
         h, w = frames.shape[-2:]
         scale = SHORT_SIDE / min(h, w)
         size = tuple(max(round(n * scale / self.patch), 1) * self.patch for n in (h, w))
@@ -65,7 +76,8 @@ class DepthProDepth:
         return cls(_loaded(DepthProForDepthEstimation, name).to(device))
 
     @torch.no_grad()
-    def __call__(self, frames: Tensor, camera: Camera, *, number: Tensor) -> DepthMap:
+    def __call__(self, views: Pictures, /) -> DepthMap:
+        frames, camera = views.frames, views.camera
         focal = camera.intrinsics.expand(len(frames), 4)[:, 0].to(self.model.device)
         z = []
         for frame, fx in zip(frames, focal, strict=True):

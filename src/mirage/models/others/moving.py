@@ -21,7 +21,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from mirage.errors import InputError
-from mirage.models.world import quiet
+from mirage.models.loading import quiet
 
 SAM3 = "facebook/sam3"
 QWEN3 = "Qwen/Qwen3-VL-4B-Instruct"
@@ -146,10 +146,10 @@ def check_moving(asked: str) -> None:
     """`InputError` if that names nothing; no weights are loaded."""
     kind, colon, weights = asked.partition(":")
     if kind != "ask" and not names_in(asked):
-        raise InputError(f'--moving {asked!r} names nothing; accepted: names such as "person, dog", or ask')
+        raise InputError(f'moving things {asked!r} names nothing; accepted: names such as "person, dog", or ask')
     there = weights and Path(weights).expanduser().is_dir()
     if kind == "ask" and colon and not (there or re.fullmatch(r"[\w.-]+/[\w.-]+", weights)):
-        raise InputError(f"--moving {asked!r}: {weights!r} is neither a folder nor a hub id owner/name")
+        raise InputError(f"moving things {asked!r}: {weights!r} is neither a folder nor a hub id owner/name")
 
 
 def _given(names: tuple[str, ...]) -> Names:

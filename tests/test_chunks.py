@@ -1,13 +1,14 @@
 """Laws of the cut: every frame once, neighbours share one latent."""
 
+import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirage.chunks import check_frames, frame_count, latent_count, whole_frames, windows
 from mirage.errors import InputError
-from mirage.rollout.schedule import whole_frames, windows
 
 latent_counts = st.integers(1, 200)
 
@@ -34,3 +35,21 @@ def test_other_counts_are_refused_in_one_line(frames, chunk):
     with pytest.raises(InputError) as caught:
         list(windows(frames, chunk))
     assert "\n" not in str(caught.value)
+
+
+@given(latent_counts)
+def test_the_counts_of_latents_and_frames_undo_each_other(latents):
+    assert latent_count(frame_count(latents)) == latents
+    check_frames(frame_count(latents), "a path", least=1)
+    assert whole_frames(frame_count(latents)) == frame_count(latents)
+
+
+@given(st.integers(-5, 500), st.integers(1, 60))
+def test_check_frames_accepts_what_it_says_it_accepts(frames, least):
+    if frames >= least and frames % 4 == 1:
+        check_frames(frames, "a clip", least=least)
+        return
+    with pytest.raises(InputError, match=f"got {frames}$") as caught:
+        check_frames(frames, "a clip", least=least)
+    for count in re.findall(r"\d+", str(caught.value).split("(")[1].split(")")[0]):
+        check_frames(int(count), "a clip", least=least)

@@ -1,0 +1,227 @@
+"""What is asked: `Request` describes a walk, `ModelRequest` the model that makes it. Everybody who walks makes one.
+
+    request = Request(image=Path("photo.jpg"), trajectory="w 31, right 10", seed=3)
+    session, path = begin(request, load_model(ModelRequest()))        # mirage.rollout.begin
+
+On the ground floor, standard library only. Values check themselves when they are made; what only a model or a file can
+tell is looked at by `mirage.rollout.begin`. Both are plain: `plain` is what JSON can say of one, `from_plain` reads it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from mirage.chunks import check_frames
+from mirage.errors import InputError, check_number
+from mirage.sampler import Sampler
+from mirage.units import parse_bytes
+
+
+@dataclass(frozen=True)
+class Says:
+    """How a field is shown to people: what its value looks like, and what leaving it out means."""
+
+    value: str
+    unset: str | None = None
+
+
+class _Plain:
+    """A frozen dataclass of plain values and paths, which JSON can hold."""
+
+    def plain(self) -> dict[str, Any]:
+        """Every choice that is not the default, paths as text."""
+        chosen = {item.name: getattr(self, item.name) for item in fields(self) if not _default(self, item)}  # pyright: ignore[reportArgumentType]
+        return {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
+        """The inverse of `plain`. Unknown names and values of another kind are an `InputError` that names `source`."""
+        return cls(**checked_plain(cls, values, source=source))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest(_Plain):
+    """Which model, and how it is to run."""
+
+    model: Annotated[str, Says("NAME|FOLDER|HUB-ID")] = "mini"
+    """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
+    branch: Annotated[Path | None, Says("FILE", "the model's own, if it has one")] = None
+    """A memory branch for the model: made by `mirage convert` or by training, or as published with the paper."""
+    lora: Annotated[Path | None, Says("FILE", "none")] = None
+    """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: a GPU if there is one."""
+    offload: Literal["none", "model", "group"] = "none"
+    """To fit a smaller GPU, networks wait in main memory: model, all but the stage that runs; group, also all but two
+    blocks of the transformer. `mirage plan` says what is needed."""
+    quantize: Literal["none", "fp8", "int8", "nf4"] = "none"
+    """Weights of fewer bits in transformer, branch and text encoder: fp8, int8 (need torchao), nf4 (bitsandbytes)."""
+    tile: Annotated[int | None, Says("PIXELS", "frames are decoded whole")] = None
+    """Decode large frames in tiles of about this size, blended where they meet."""
+    cache: Annotated[float | None, Says("THRESHOLD", "every step is computed")] = None
+    """Leave out most of the network in denoising steps that differ by less than this from the one before, such as 0.05;
+    with conditioning by guidance."""
+    compile: bool = False
+    """Compile the network's blocks: the first chunk waits for it."""
+
+    def __post_init__(self) -> None:
+        if self.tile is not None:
+            check_number("tile", self.tile, kind=int, low=1, accepted="pixels, above 0")
+        if self.cache is not None and not 0 <= self.cache < 1:
+            raise InputError(f"cache threshold is {self.cache}; accepted: 0 up to 1, such as 0.05")
+        if self.cache is not None and self.compile:
+            raise InputError("step caching and compiling do not go together: one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(_Plain):
+    """One walk: from an image or a saved world, along a trajectory."""
+
+    image: Annotated[Path | None, Says("FILE", "needed unless a world is continued")] = None
+    """The first frame: PNG, JPEG, WebP, TIFF; cut about its centre to the model's aspect and resized."""
+    world: Annotated[Path | None, Says("FILE", "a new world")] = None
+    """Continue a saved world where its walk ended; the video then begins after the pose where it stood."""
+    trajectory: Annotated[str, Says("FILE|PRESET|KEYS", "needed")] = ""
+    """Where the camera goes, one video frame per pose, from the image's own pose on. A file (RealEstate10K or TUM text,
+    npz, MotionCtrl or nerfstudio json, a COLMAP folder); a preset (orbit, dolly, pan, push_in, there_and_back,
+    pan_and_return); or keys with frame counts ("w 31, right 10"; w s a d move, left right up down turn)."""
+    prompt: Annotated[str | None, Says("TEXT", "none, or the saved world's")] = None
+    """What newly generated regions should look like."""
+    prompts: Annotated[Path | None, Says("FILE", "one prompt for the whole walk")] = None
+    """A prompt from some frame or chunk of this walk on, both counted from 0: lines "frame 48: a red room" or "chunk 2:
+    a garden", or a JSON object of the same. A chunk has one prompt."""
+    negative_prompt: Annotated[str | None, Says("TEXT", "none, or the saved world's")] = None
+    """What they should not look like; for a guidance scale other than 1."""
+    conditioning: Literal["auto", "branch", "guidance"] = "auto"
+    """How the memory enters: through the model's trained branch, or by guidance of the sampler, which needs no training
+    and works with stock Wan2.2 weights. auto: the branch, if the model has one."""
+    depth: Annotated[Path | None, Says("FILE", "the model's own estimate")] = None
+    """Depth of the image: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world."""
+    depth_model: Annotated[str, Says("NAME|FOLDER|FILE")] = "head"
+    """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
+    transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;
+    or a folder or .npz of depth maps, one per video frame. All but head and .npz decode each chunk first."""
+    fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else 65")] = None
+    """Horizontal field of view of the image, before it is cut."""
+    convention: Annotated[Literal["c2w", "w2c"] | None, Says("{c2w,w2c}", "what the file's format means")] = None
+    """What a trajectory file's matrices are, where its format does not say or says it wrong."""
+    frames: Annotated[int | None, Says("N", "one per pose of a file, 49 of a preset")] = None
+    """Video frames, 1 + 4k (5, 9, 13, ...). A path without a number of frames is cut to the next lower such number."""
+    resample: bool = False
+    """Spread the whole path over the frames, instead of its beginning."""
+    steps: Annotated[int | None, Says("N", "the model's own, or the saved world's")] = None
+    """Denoising steps per chunk, 1 to 1000."""
+    flow_shift: Annotated[float | None, Says("X", "the model's own, 5 for Wan2.2")] = None
+    """Of the noise schedule: above 1, more of the steps are spent at high noise."""
+    guidance_scale: Annotated[float | None, Says("X", "1, or the saved world's")] = None
+    """Classifier-free guidance: 1 is none, higher follows the prompt more and takes twice the time."""
+    noise_scale: Annotated[float | None, Says("X", "the model's own, 1 for Wan2.2")] = None
+    """Standard deviation of the noise that a chunk begins with, 0 to 1: below 1 new regions are calmer, and softer."""
+    draft: Literal["auto", "on", "off"] = "auto"
+    """Draw a few views of each chunk first, so that newly generated regions move as the camera does; auto: as the model
+    was made for (the bundled one: on)."""
+    seed: Annotated[int | None, Says("N", "0, or the saved world's")] = None
+    """Same seed, same video, bit for bit, on the same machine."""
+    memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
+    """latent: a spatial memory of latents; none: forget all but the last frames. To compare with: rgb, a cloud of every
+    pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry."""
+    memory_budget: Annotated[str | None, Says("SIZE", "it grows as it must")] = None
+    """Most bytes that the memory may take, such as 8MiB or 200KB."""
+    static_filter: bool = False
+    """Keep what moves out of the memory, found from depth and latents alone; for worlds in which something does."""
+    static_mask: Annotated[Path | None, Says("FILE", "no mask")] = None
+    """A video of what moves, white on black, a frame for each frame of the walk: it stays out of the memory."""
+    moving: Annotated[str | None, Says("NAMES|ask", "nothing is looked for")] = None
+    """Names of what may move, such as "person, dog": SAM 3 (of transformers, download) finds it in the frames, and it
+    stays out of the memory. ask: Qwen3-VL names it, in every chunk; also ask:HUB-ID or ask:FOLDER. Decodes each chunk
+    first."""
+    segmenter: Annotated[str | None, Says("HUB-ID|FOLDER", "facebook/sam3")] = None
+    """Other weights of SAM 3, for named moving things."""
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.world is None):
+            raise InputError("a walk begins with an image or goes on with a saved world: one of the two is needed")
+        if not self.trajectory:
+            raise InputError("a walk needs a trajectory: a file, a preset such as orbit, or keys such as 'w 31'")
+        for name in ("depth", "fov", "memory_budget"):
+            if self.world is not None and getattr(self, name) is not None:
+                raise InputError(f"{_words(name)} is for a new world; a saved one has its own")
+        if self.static_mask is not None and self.moving is not None:
+            raise InputError("a static mask shows what moves, and moving things are looked for: one of them")
+        if self.segmenter is not None and self.moving is None:
+            raise InputError("a segmenter is for moving things: what shall it look for?")
+        if self.depth is not None and self.depth_model != "head":
+            raise InputError("depth is of the image alone, and a depth model of every chunk: give one of them")
+        for name in ("memory_budget", "world"):
+            if self.memory != "latent" and getattr(self, name) is not None:
+                raise InputError(f"{_words(name)} is about a latent memory, not memory {self.memory}")
+        if self.frames is not None:
+            check_number("frames", self.frames, kind=int)
+            check_frames(self.frames, "a walk")
+        if self.fov is not None:
+            check_number("the field of view", self.fov, low=1, high=170, accepted="1 to 170 degrees")
+        if self.seed is not None:
+            check_number("the seed", self.seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
+        if self.memory_budget is not None:
+            parse_bytes(self.memory_budget)
+        if self.negative_prompt and self.sampler.guidance in (None, 1.0):
+            raise InputError("a negative prompt needs a guidance scale other than 1 (Wan2.2: 5)")
+
+    @property
+    def sampler(self) -> Sampler:
+        """What is asked of the sampler."""
+        return Sampler(steps=self.steps, shift=self.flow_shift, noise=self.noise_scale, guidance=self.guidance_scale)
+
+    def check_with(self, model: ModelRequest) -> None:
+        """`InputError` for what the two exclude."""
+        if model.cache is not None and self.conditioning == "branch":
+            raise InputError(BRANCH_CACHED)
+
+
+BRANCH_CACHED = (
+    "step caching does not go with the memory branch, whose hints would be stale in the steps that are left out; "
+    "accepted with conditioning guidance"
+)
+
+
+def checked_plain(cls: type[Any], values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Arguments for a dataclass of plain values from what JSON said: names that it has, values of its kinds."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{source} is {type(values).__name__}; expected an object of choices")
+    known = {item.name for item in fields(cls)}
+    if odd := sorted(str(name) for name in values.keys() - known):
+        raise InputError(f"{source} has {', '.join(odd[:5])}; accepted: {', '.join(sorted(known))}")
+    hints = get_type_hints(cls)
+    return {name: _as(hints[name], value, f"{source}: {name}") for name, value in values.items()}
+
+
+def _as(kind: Any, value: Any, what: str) -> Any:
+    """The value as a field's kind: text, number, truth, path, one of some words, or None where that is allowed."""
+    if get_origin(kind) in (Union, types.UnionType):
+        options = get_args(kind)
+        if value is None and type(None) in options:
+            return None
+        return _as(next(option for option in options if option is not type(None)), value, what)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f"{what} is {value!r}; accepted: {', '.join(map(str, get_args(kind)))}")
+        return value
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if kind in (int, float):
+        return check_number(what, value, kind=kind)
+    if isinstance(value, kind):
+        return value
+    raise InputError(f"{what} is {value!r}; accepted: {'text' if kind in (str, Path) else kind.__name__}")
+
+
+def _default(of: Any, item: Any) -> bool:
+    return item.default is not MISSING and getattr(of, item.name) == item.default
+
+
+def _words(name: str) -> str:
+    return "a " + name.replace("_", " ")

@@ -1,0 +1,217 @@
+"""A `Request` becomes a session and its path: the one way to begin, for the command line, batches and servers.
+
+    opened = open_request(request)                  everything that files can refuse, before a model is loaded
+    model = load_model(ModelRequest(model="mini"))
+    session, path = begin(request, model, opened)
+
+`F` video frames, `H W` pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mirage.chunks import TIME_STRIDE, whole_frames
+from mirage.depth.protocol import DepthEstimator
+from mirage.errors import InputError
+from mirage.formats.depth import cut_depth, load_depth
+from mirage.formats.image import fit_image, load_image
+from mirage.formats.prompts import Prompts, load_prompts
+from mirage.formats.trajectories import load_trajectory, square_pixels
+from mirage.formats.video import load_video
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.memory import MemoryPolicy
+from mirage.models.fitting.offload import check_offload
+from mirage.models.fitting.quantize import check_quantize
+from mirage.models.loading import load_world_model
+from mirage.models.world import WorldModel
+from mirage.request import BRANCH_CACHED, ModelRequest, Request
+from mirage.rollout.admission import Segmenter
+from mirage.rollout.estimators import check_estimator, make_estimator
+from mirage.rollout.memories import make_memory
+from mirage.rollout.session import Session
+from mirage.rollout.settings import Settings
+from mirage.units import parse_bytes
+
+FIELD_OF_VIEW = 65.0
+"""Degrees, horizontally, where neither the request nor the trajectory's file says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a request's files hold. For a new world: image [3,H,W], the path [F] as seen through all of it, and depth;
+    for one that goes on the path is known when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`:
+    how many the trajectory has, of which the path is the first 1 + 4k."""
+
+    poses: int
+    image: Tensor | None = None
+    path: Camera | None = None
+    depth: DepthMap | None = None
+    mask: Tensor | None = None
+    prompts: Prompts | None = None
+
+
+def open_request(request: Request) -> Opened:
+    """Read its files and check its names; what is wrong with one is an `InputError`, before a model is loaded."""
+    check_estimator(request.depth_model)
+    if request.moving is not None:
+        from mirage.models.others.moving import check_moving
+
+        check_moving(request.moving)
+    prompts = None if request.prompts is None else load_prompts(request.prompts)
+    mask = None if request.static_mask is None else load_video(request.static_mask).float().mean(1) > 127
+    if request.image is None:
+        poses = len(_trajectory(request, Camera.looking()))
+        return Opened(poses, mask=mask, prompts=prompts)
+    image = load_image(request.image)
+    height, width = image.shape[-2:]
+    camera = Camera.looking(horizontal_fov=request.fov or FIELD_OF_VIEW, aspect=width / height)
+    trajectory = _trajectory(request, camera)
+    path = square_pixels(trajectory[: whole_frames(len(trajectory))], (height, width))
+    if request.fov is not None:
+        path = path.with_intrinsics(camera.intrinsics)
+    depth = load_depth(request.depth, size=(height, width)) if request.depth else None
+    if mask is not None:
+        _check_mask(request, mask, len(path))
+    return Opened(len(trajectory), image, path, depth, mask, prompts)
+
+
+def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:
+    """(session, path [F]) of a request: `session.follow(path, prompts=prompts_by_chunk(...))` walks it.
+
+    opened: what `open_request` read; None: it is read now
+    """
+    opened = opened or open_request(request)
+    estimator = make_estimator(request.depth_model, device=model.runs_on)
+    named = _named(request, model)
+    if opened.image is None or opened.path is None:
+        return _continued(request, model, opened, estimator, named)
+    image, path = fit_image(opened.image, opened.path, model.size)
+    budget = request.memory_budget
+    session = Session(
+        model,
+        image,
+        camera=path[0],
+        prompt=request.prompt or "",
+        policy=MemoryPolicy(max_bytes=parse_bytes(budget)) if budget else None,
+        seed=request.seed or 0,
+        depth=estimator if opened.depth is None else cut_depth(opened.depth, model.size),
+        memory=None if request.memory == "latent" else make_memory(request.memory, model),
+        settings=settings_of(request, Settings()),
+        moving=_painted(opened.mask, start=0) or named,
+    )
+    return session, path
+
+
+def prompts_by_chunk(opened: Opened, path: Camera, model: WorldModel) -> dict[int, str]:
+    """Chunk of the path -> prompt from there on, for `Session.follow`."""
+    return opened.prompts.by_chunk(len(path), model.chunk_frames) if opened.prompts else {}
+
+
+def device_of(asked: ModelRequest) -> torch.device:
+    """Where the model will run, or why it cannot; nothing is loaded."""
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: torch finds no CUDA device on this machine; accepted: auto, cpu")
+    device = torch.device("cuda" if asked.device != "cpu" and torch.cuda.is_available() else "cpu")
+    check_quantize(asked.quantize, device=device)
+    check_offload(asked.offload, device=device)
+    return device
+
+
+def load_model(asked: ModelRequest, *, conditioning: str = "auto") -> WorldModel:
+    """The model, made to run as asked. conditioning: how the memory will enter, which step caching has to fit."""
+    model = load_world_model(
+        asked.model,
+        branch=asked.branch,
+        lora=asked.lora,
+        device=device_of(asked),
+        quantize=asked.quantize,
+        offload=asked.offload,
+        tile=asked.tile,
+    )
+    how = model.conditioning(conditioning)  # pyright: ignore[reportArgumentType]
+    if asked.cache is not None:
+        if how == "branch":
+            raise InputError(BRANCH_CACHED)
+        model.cache_steps(asked.cache)
+    if asked.compile:
+        model.compile_blocks()
+    return model
+
+
+def settings_of(request: Request, before: Settings) -> Settings:
+    """What was asked for, over what a saved session had."""
+    negative = before.negative_prompt if request.negative_prompt is None else request.negative_prompt
+    return replace(
+        before,
+        sampler=request.sampler.over(before.sampler),
+        negative_prompt=negative,
+        conditioning=request.conditioning,
+        filter=request.static_filter or before.filter,
+        draft=before.draft if request.draft == "auto" else request.draft == "on",
+    )
+
+
+def _continued(
+    request: Request, model: WorldModel, opened: Opened, estimator: DepthEstimator | None, named: Segmenter | None
+) -> tuple[Session, Camera]:
+    """A saved session, and a path from where it stands; the video has no frame of that pose, which it had before."""
+    assert request.world is not None
+    session = Session.load(request.world, model, depth=estimator)
+    trajectory = _trajectory(request, session.camera)
+    path = trajectory[: whole_frames(len(trajectory))].with_intrinsics(session.camera.intrinsics)
+    if opened.mask is not None:
+        _check_mask(request, opened.mask, len(path) - 1)
+    start = TIME_STRIDE * int(session.history.number[-1]) + 1
+    session.moving = named or _painted(opened.mask, start=start)
+    session.settings = settings_of(request, session.settings)
+    if request.prompt is not None:
+        session.prompt = request.prompt
+    if request.seed is not None:
+        session.seed = request.seed
+    return session, path
+
+
+def _trajectory(request: Request, camera: Camera) -> Camera:
+    """All poses from where `camera` stands; at least a latent frame's worth."""
+    path = load_trajectory(
+        request.trajectory,
+        start=camera,
+        frames=request.frames,
+        resample=request.resample,
+        convention=request.convention,
+    )
+    if whole_frames(len(path)) < 1 + TIME_STRIDE:
+        raise InputError(
+            f"the path {request.trajectory!r} has {len(path)} poses; a walk needs at least {1 + TIME_STRIDE} "
+            "(resampling it to a number of frames makes more)"
+        )
+    return path
+
+
+def _check_mask(request: Request, mask: Tensor, frames: int) -> None:
+    if len(mask) < frames:
+        raise InputError(f"the static mask {request.static_mask} has {len(mask)} frames, and the walk needs {frames}")
+
+
+def _painted(mask: Tensor | None, *, start: int) -> Segmenter | None:
+    """The mask video as a segmenter; its first frame belongs to frame `start` of the walk."""
+    if mask is None:
+        return None
+
+    def moving(first: int, count: int, frames: Callable[[], Tensor]) -> Tensor:
+        return mask[first - start :][:count]
+
+    return moving
+
+
+def _named(request: Request, model: WorldModel) -> Segmenter | None:
+    """What finds things by their names."""
+    if request.moving is None:
+        return None
+    from mirage.models.others.moving import SAM3, load_moving
+
+    return load_moving(request.moving, segmenter=request.segmenter or SAM3, device=model.runs_on)

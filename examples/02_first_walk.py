@@ -22,6 +22,8 @@ path = PRESETS["there_and_back"](session.camera, 1 + chunks * (model.chunk_frame
 with VideoWriter("first_walk.mp4") as writer:
     for chunk in session.follow(path):
         known = chunk.readout.mask.float().mean()
-        print(f"chunk {chunk.index}: {known:.0%} was known, now {chunk.memory_points} points, {chunk.memory_bytes} bytes")
+        print(
+            f"chunk {chunk.index}: {known:.0%} was known, now {chunk.memory_points} points, {chunk.memory_bytes} bytes"
+        )
         writer.write(chunk.frames)
 print("see first_walk.mp4")

@@ -22,11 +22,11 @@ session.save("here.safetensors")
 
 # Another day, another process: only the file and the model are needed.
 later = Session.load("here.safetensors", model)
-print(f"it stands where it stood: {torch.equal(later.camera.c2w, session.camera.c2w)}")
+print(f"it stands where it stood: {torch.allclose(later.camera.c2w, session.camera.c2w.float())}")
 way_on = pan(later.camera, frames, degrees=-20)
 (on,) = later.follow(way_on)
 print(f"second day: {len(on.frames)} more frames, {on.memory_points} points")
 
-# Nothing was lost: the walk that was never interrupted makes the same latents, bit for bit.
+# Nothing was lost: the walk that was never interrupted goes on alike, to rounding.
 (same,) = session.follow(way_on)
-print(f"as if it had not been interrupted: {torch.equal(on.latents, same.latents)}")
+print(f"as if it had not been interrupted: {torch.allclose(on.latents, same.latents, atol=1e-3)}")

@@ -38,7 +38,9 @@ for camera in pan(Camera.looking(horizontal_fov=65, aspect=12 / 8), 4, degrees=3
     print(f"{known.mask.float().mean():.0%} of the view was known and is kept, {added} points are new")
 
 # With a session. A plan is pure: make as many as you like; only `accept` changes the session.
-session = Session(theirs, torch.rand(3, 64, 96), camera=Camera.looking(aspect=3 / 2), depth=DepthMap(torch.full((8, 12), 3.0)))
+session = Session(
+    theirs, torch.rand(3, 64, 96), camera=Camera.looking(aspect=3 / 2), depth=DepthMap(torch.full((8, 12), 3.0))
+)
 plan = session.plan(pan(session.camera, 9, degrees=10)[1:])
 drawn = loop(plan.readout.latents, plan.readout.mask)
 chunk = session.accept(plan, drawn[1:])  # the first latent is the last one of the chunk before

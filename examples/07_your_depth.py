@@ -17,10 +17,10 @@ model = load_world_model(sys.argv[1] if len(sys.argv) > 1 else "mini")
 scene = Scene.sample(seed=3)
 
 
-def exact(views: Views) -> DepthMap:
-    """The scene's own depth [T,H',W'] of the asked views, at half its true scale. On any grid; `valid` says where."""
+def other_scale(views: Views) -> DepthMap:
+    """The scene's own depth [T,H',W'] of the asked views, on any grid; after the first view at half its scale."""
     depth = scene.render(views.camera, (48, 64)).depth
-    return DepthMap(depth.z * 0.5, depth.valid)
+    return DepthMap(depth.z * (1.0 if views.first else 0.5), depth.valid)
 
 
 def from_frames(views: Views) -> DepthMap:
@@ -36,11 +36,13 @@ def latent_head(views: Views) -> DepthMap:
 
 camera = scene.path("still_look", frames=1)
 image = scene.render(camera, model.size)
-for estimator in (exact, from_frames, latent_head):
+for estimator in (other_scale, from_frames, latent_head):
     session = Session(model, image.rgb[0], camera=camera[0], prompt=scene.caption, depth=estimator)
     (chunk,) = session.follow(pan(session.camera, model.chunk_frames, degrees=30))
     fit = chunk.alignment
     assert fit is not None
     truth = scene.render(chunk.latent_camera, (chunk.depth.z.shape[-2], chunk.depth.z.shape[-1])).depth
     ratio = torch.median(chunk.depth.z[truth.valid] / truth.z[truth.valid])
-    print(f"{estimator.__name__:>12}: scale {fit.scale:.2f} to the memory's, depth {ratio:.2f} times the true one")
+    print(
+        f"{estimator.__name__:>12}: multiplied by {fit.scale:.2f} to fit the memory, then {ratio:.2f} times the true depth"
+    )

@@ -7,8 +7,6 @@ With the real weights (a GPU, see `mirage plan`):
 
 import sys
 
-import torch
-
 from mirage import Scene, Session, Settings, load_world_model
 from mirage.geometry.trajectory import PRESETS
 from mirage.memory.protocol import NoMemory

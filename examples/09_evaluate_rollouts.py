@@ -14,7 +14,7 @@ from mirage.evaluation.revisit import RevisitOptions, run_revisit
 from mirage.formats.image import save_image
 
 scene, other = Scene.sample(seed=3), Scene.sample(seed=4)
-path = scene.path("back_and_forth", frames=49)
+path = scene.path("there_and_back", frames=49)
 seen, elsewhere = scene.render(path, (96, 128)).rgb, other.render(path, (96, 128)).rgb
 rollouts = {
     "remembers": seen,
@@ -30,5 +30,6 @@ for name, frames in rollouts.items():
 options = RevisitOptions(rollouts=tuple(Path("rollouts") / name for name in rollouts), out=Path("outputs/revisit"))
 found = run_revisit(options)["tasks"]
 for name in rollouts:
-    print(f"{name:>9}: {found[name]['closed_loop']}")
+    scores = found[name]["systems"]["rollout"]
+    print(f"{name:>9}: {scores['psnr_c']:.1f} dB between last and first frame, {scores['mirror_psnr']:.1f} dB mirrored")
 print("see outputs/revisit/report.md")

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test results-quick bench-gpu
+.PHONY: setup demo test docs results-quick bench-gpu
 
 setup: $(STAMP)
 
@@ -22,6 +22,12 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# The site, into build/site; a link that leads nowhere fails it.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "see build/site/index.html"
 
 results-quick: setup
 	$(BIN)/python benchmarks/results.py

@@ -31,8 +31,8 @@ def log_index() -> str:
     lines = [
         "# Log",
         "",
-        "What was tried, measured and decided, with its date; negative results are kept. Figures here are of the weights and "
-        "machines that each entry names. Figures of today's weights are in the [results](../results.md).",
+        "What was tried, measured and decided, with its date; negative results are kept. Figures here are of the "
+        "weights and machines that each entry names; those of today's weights are in the [results](../results.md).",
         "",
     ]
     for path in entries:
@@ -79,7 +79,7 @@ class Option:
 
 
 def subcommands(typed: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """("bench memory", its dataclass), ... of a union of subcommands; one that only holds others is their name's start."""
+    """("bench memory", its dataclass), ... of a union of subcommands; one that only holds others begins their names."""
     for choice in get_args(typed):
         asked, *notes = get_args(choice)
         name = f"{before}{next(note.name for note in notes if hasattr(note, 'name'))}"

@@ -1,4 +1,4 @@
-"""A first walk: one picture, a path there and back, a video that remembers. `mirage generate` does the same, with more care.
+"""A first walk: one picture, a path there and back, a video that remembers. Also in `mirage generate`, with more care.
 
 Run: python examples/02_first_walk.py [MODEL [CHUNKS]]
 """

@@ -1,6 +1,6 @@
-"""Your own diffusers loop, with a memory: what is known is put back at the noise of every step, as RePaint does for pictures,
-and the model invents the rest (noise: it is a tiny random stand-in). First the memory alone, then with a session, which plans
-a chunk, takes your latents, and does the rest: depth, scale, what may enter the memory, the video.
+"""Your own diffusers loop, with a memory: what is known is put back at the noise of every step, as RePaint does for
+pictures, and the model invents the rest (noise: it is a tiny random stand-in). First the memory alone, then with a
+session, which plans a chunk, takes your latents, and does the rest: depth, scale, what may enter the memory, the video.
 
 Run: python examples/05_your_diffusers_loop.py
 """

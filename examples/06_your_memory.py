@@ -14,7 +14,7 @@ from mirage.memory.protocol import NoMemory
 
 
 class NearestFrame(NoMemory):
-    """Keeps latents with their depth and camera; `NoMemory` has the parts of the protocol that have nothing to do here."""
+    """Keeps latents with their depth and camera. `NoMemory` has those parts of the protocol that do nothing here."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)

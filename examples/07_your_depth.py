@@ -1,5 +1,5 @@
-"""A depth estimator of your own: a function of what a session has to show. It may look at latents, or ask for frames, which
-are decoded only then. Its scale need not be right: the session fits it to what the memory knows.
+"""A depth estimator of your own: a function of what a session has to show. It may look at latents, or ask for frames,
+which are decoded only then. Its scale need not be right: the session fits it to what the memory knows.
 
 Run: python examples/07_your_depth.py [MODEL]
 """
@@ -43,6 +43,5 @@ for estimator in (other_scale, from_frames, latent_head):
     assert fit is not None
     truth = scene.render(chunk.latent_camera, (chunk.depth.z.shape[-2], chunk.depth.z.shape[-1])).depth
     ratio = torch.median(chunk.depth.z[truth.valid] / truth.z[truth.valid])
-    print(
-        f"{estimator.__name__:>12}: multiplied by {fit.scale:.2f} to fit the memory, then {ratio:.2f} times the true depth"
-    )
+    fitted = f"multiplied by {fit.scale:.2f} to fit the memory"
+    print(f"{estimator.__name__:>12}: {fitted}, then {ratio:.2f} times the true depth")

@@ -1,5 +1,5 @@
-"""Wan2.2 without training: the memory enters through the sampler. Here with a tiny random model in Wan2.2-TI2V-5B's layout, which
-draws noise, but shows the one thing that matters: where the memory knows something, it comes back.
+"""Wan2.2 without training: the memory enters through the sampler. Here with a tiny random model in Wan2.2-TI2V-5B's
+layout, which draws noise, but shows the one thing that matters: where the memory knows something, it comes back.
 
 With the real weights (a GPU, see `mirage plan`):
     python examples/08_wan_guidance.py Wan-AI/Wan2.2-TI2V-5B-Diffusers

@@ -1,5 +1,5 @@
-"""Train a depth head: latents in, depth out, so that writing to the memory decodes nothing. A few seconds' worth of the recipe that
-made the bundled one, in a loop that is all here; `mirage train` does it properly, resumable and on clips of your own.
+"""Train a depth head: latents in, depth out, so that writing to the memory decodes nothing. A few seconds' worth of the
+recipe that made the bundled one, in a loop that is all here; `mirage train` does it properly, and on clips of your own.
 
 Run: python examples/10_train_a_depth_head.py [MODEL [STEPS]]
 """

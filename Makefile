@@ -25,7 +25,6 @@ test: setup
 
 # The site, into build/site; a link that leads nowhere fails it.
 docs: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "see build/site/index.html"
 

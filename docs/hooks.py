@@ -63,8 +63,7 @@ def command_line() -> str:
         parts += [f"{text}\n" for text in rest]
         parts += ["| option | default | meaning |", "|---|---|---|"]
         for option in options(asked):
-            cells = [f"`{option.typed}`", option.default, option.meaning]
-            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            parts.append(f"| `{option.typed}` | {option.default} | {option.meaning.replace('|', chr(92) + '|')} |")
         parts.append("")
     return "\n".join(parts)
 

@@ -12,6 +12,7 @@ from mirage.cli import arguments
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import hooks
+from docstrings import laid_out
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -77,7 +78,7 @@ def test_the_reference_of_the_command_line_has_all_that_help_has(capsys):
         helped = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", capsys.readouterr().out)) - {"--help"}
         section = re.split(rf"^## mirage {name}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
         listed = {f"--{option.typed.removeprefix('--').split(' ')[0]}" for option in hooks.options(asked)}
-        assert all(f"`{option.typed}`".replace("|", "\\|") in section for option in hooks.options(asked))
+        assert all(f"`{option.typed}`" in section for option in hooks.options(asked))
         shown = {flag for flag in listed if flag in helped}
         assert shown == {flag for flag in listed if re.fullmatch(r"--[a-z0-9-]+", flag)}, name
         assert all(option.meaning and option.default for option in hooks.options(asked)), name
@@ -101,10 +102,14 @@ def test_words_are_the_fields(page):
 
 
 def test_the_site_builds_strictly(tmp_path):
-    pytest.importorskip("mkdocs", reason="make docs installs it")
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     built = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr
     assert "there_and_back" in (tmp_path / "reference" / "command-line" / "index.html").read_text()
     assert "LatentSpatialMemory" in (tmp_path / "reference" / "memory" / "index.html").read_text()
     assert "NearestFrame" in (tmp_path / "tutorials" / "06-your-memory" / "index.html").read_text()
+
+
+def test_docstrings_keep_their_layout():
+    text = "Prose that\ngoes on.\n\na   one\nb   two\n\n>>> a  # doctest: +SKIP\n1"
+    assert laid_out(text) == "Prose that\ngoes on.\n\n```text\na   one\nb   two\n```\n\n```python\n>>> a\n1\n```"

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test docs results-quick bench-gpu
+.PHONY: setup demo test docs surface audit sbom results-quick bench-gpu
 
 setup: $(STAMP)
 
@@ -27,6 +27,25 @@ test: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "see build/site/index.html"
+
+# What other people's programs rely on, written anew: only where it is meant to change.
+surface: setup
+	$(BIN)/python tests/test_surface.py
+
+# Tools that look at .venv from outside, so that they are no part of what they list. `audit` asks PyPI and needs a network.
+TOOLS := .venv-audit
+
+$(TOOLS)/.installed: Makefile
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.2,<8' 'pip-audit>=2.9,<3'
+	touch $@
+
+audit: setup $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --skip-editable --desc off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+sbom: setup $(TOOLS)/.installed
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.json $(BIN)/python
 
 results-quick: setup
 	$(BIN)/python benchmarks/results.py

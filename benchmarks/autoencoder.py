@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mirage.evaluation.metrics import psnr
+from mirage.evaluation.options import SyntheticOptions
 from mirage.evaluation.report import Summary, markdown_table
-from mirage.evaluation.synthetic import SyntheticOptions
 from mirage.formats.image import fit_image
 from mirage.geometry.camera import Camera
 from mirage.models.loading import load_world_model

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import torch
 
-from mirage.evaluation.synthetic import SyntheticOptions, Variant, run_synthetic, synthetic_table
+from mirage.evaluation.options import SyntheticOptions
+from mirage.evaluation.synthetic import run_synthetic
+from mirage.evaluation.synthetic_tables import synthetic_table
+from mirage.evaluation.variants import Variant
 from mirage.memory import MemoryPolicy
 from mirage.models.loading import load_world_model
 from mirage.rollout.memories import latent_memory
@@ -27,7 +30,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "outputs/features")
     options = SyntheticOptions(
-        out, scenes=4, chunks=3, seed=7, memories=tuple(RATIOS), kinds=("there_and_back", "approach")
+        out=out, scenes=4, chunks=3, seed=7, memories=tuple(RATIOS), kinds=("there_and_back", "approach")
     )
     variants = {name: variant(ratio) for name, ratio in RATIOS.items()}
     print(synthetic_table(run_synthetic(load_world_model("mini"), options, variants=variants)))

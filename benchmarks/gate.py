@@ -44,7 +44,7 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.models.loading import load_world_model
 from mirage.models.world import WorldModel
 from mirage.scenes import Scene
-from mirage.scenes.path import KINDS
+from mirage.scenes.kinds import KINDS
 
 DATA = Path(os.environ.get("MIRAGE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 GRID, SIZE, WRITTEN, FRAMES = (24, 32), (192, 256), 9, 65

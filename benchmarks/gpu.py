@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 import records
+from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.speed import efficiency, memory_speed
 from mirage.files import replacing
@@ -82,7 +83,9 @@ def main(argv: list[str]) -> int:
     tell("a walk")
     model = random_world(device, tiny=asked.tiny)
     found["size"] = list(model.size)
-    found["walk"] = efficiency.run_efficiency(model, chunks=asked.chunks, steps=asked.steps, progress=tell)
+    found["walk"] = efficiency.run_efficiency(
+        model, EfficiencyOptions(chunks=asked.chunks, steps=asked.steps), progress=tell
+    )
     tell("overlap")
     walk(model, 1, asked.steps, beside=True)  # what is done once: the second stream's memory, libraries' own choices
     found["overlap"] = [
@@ -93,7 +96,7 @@ def main(argv: list[str]) -> int:
         tell("compile")
         model.compile_blocks()
         compiled = efficiency.run_efficiency(
-            model, memories=("latent",), chunks=asked.chunks, steps=asked.steps, progress=tell
+            model, EfficiencyOptions(memories=("latent",), chunks=asked.chunks, steps=asked.steps), progress=tell
         )
         found["compile"] = [
             {"blocks": name, "s per step": step_seconds(one)}

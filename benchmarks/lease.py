@@ -66,11 +66,14 @@ def main(argv: list[str]) -> int:
 def evaluate(model: Path, out: Path) -> None:
     """A short look at held-out worlds where the GPU is; report.md and results.json go to `out`."""
     # here, because every process that a stage starts imports this file too
-    from mirage.evaluation.synthetic import SyntheticOptions, run_synthetic
+    from mirage.evaluation.options import SyntheticOptions
+    from mirage.evaluation.synthetic import run_synthetic
     from mirage.models.loading import load_world_model
 
     world = load_world_model(model, dtype=torch.float32, device=chosen_device())
-    options = SyntheticOptions(model.parent / "evaluation", scenes=WORLDS, chunks=3, memories=("latent", "rgb", "none"))
+    options = SyntheticOptions(
+        out=model.parent / "evaluation", scenes=WORLDS, chunks=3, memories=("latent", "rgb", "none")
+    )
     run_synthetic(world, options, progress=lambda what, done, of: tell(f"{what} {done}/{of}"))
     for name in ("report.md", "results.json"):
         shutil.copy(options.out / name, out / name)

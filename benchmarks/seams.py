@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from mirage.evaluation.metrics import psnr
-from mirage.evaluation.synthetic import GroundTruth, returned, session_maker, to_pixels
+from mirage.evaluation.truth import GroundTruth, returned, to_pixels
+from mirage.evaluation.variants import session_maker
 from mirage.models import flow
 from mirage.models.loading import load_world_model
 from mirage.models.world import WorldModel

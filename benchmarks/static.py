@@ -30,7 +30,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
 from mirage.models.loading import load_world_model
 from mirage.scenes import Scene
-from mirage.scenes.path import KINDS
+from mirage.scenes.kinds import KINDS
 
 GRID, SIZE, FRAMES, NEW = (24, 32), (192, 256), 97, 8
 TUNED = range(200, 228)

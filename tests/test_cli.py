@@ -17,6 +17,7 @@ from mirage.formats.ply import load_ply
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import orbit
+from mirage.memory.worldfile import load_world
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 
@@ -129,7 +130,7 @@ def test_drafts_and_calmer_noise_are_asked_for_and_told(walk):
         assert walk("--trajectory", "pan", "--frames", "9", "--out", f"{name}.mp4", *options)[0] == 0
         receipt = json.loads(Path(f"{name}.receipt.json").read_text())
         videos[name], asked[name] = load_video(f"{name}.mp4"), (receipt["draft"], receipt["noise_scale"])
-    assert asked == {"plain": ("auto", None), "off": ("off", None), "on": ("on", None), "calm": ("auto", 0.5)}
+    assert asked == {"plain": ("auto", 1.0), "off": ("off", 1.0), "on": ("on", 1.0), "calm": ("auto", 0.5)}
     assert torch.equal(videos["plain"], videos["off"])
     assert not torch.equal(videos["plain"], videos["calm"])
 
@@ -153,8 +154,6 @@ def test_a_saved_world_goes_on_where_it_ended(walk):
 def test_depth_sets_the_scale(walk, place):
     np.save(place / "near.npy", np.full((96, 144), 1.0, dtype=np.float32))
     np.save(place / "far.npy", np.full((96, 144), 5.0, dtype=np.float32))
-    from mirage.memory.worldfile import load_world
-
     medians = []
     for name in ("near", "far"):
         code, *_ = walk(
@@ -224,7 +223,30 @@ def test_ctrl_c_leaves_a_playable_video_of_what_is_done(walk, monkeypatch, tmp_p
     assert told["stopped"]
     assert told["frames"] == len(load_video("w.mp4")) == 17
     assert err.count("\n") == 1
-    assert names(tmp_path / "here") == ["w.mp4", "w.receipt.json", "w.sheet.png"]
+    assert "w.safetensors" in err
+    assert names(tmp_path / "here") == ["w.mp4", "w.receipt.json", "w.safetensors", "w.sheet.png"]
+    monkeypatch.setattr(Session, "step", step)
+    whole = walk("--trajectory", "w 16", "--out", "v.mp4", "--save-world", "v.safetensors")
+    assert whole[0] == 0
+    stopped, finished = (load_world(f"{name}.safetensors") for name in "wv")  # it ends where its video does
+    assert torch.equal(stopped[1]["latents"], finished[1]["latents"])
+    assert torch.equal(stopped[0].points.feature, finished[0].points.feature)
+
+
+def test_a_receipt_is_run_again_with_what_is_typed_in_its_place(walk, place, capsys):
+    walk("--trajectory", "pan", "--frames", "9", "--out", "a.mp4", "--seed", "7", "--noise-scale", "0.5")
+    assert main(["generate", "--again", "a.receipt.json", "--out", "b.mp4"]) == 0
+    assert torch.equal(load_video("a.mp4"), load_video("b.mp4"))
+    assert main(["generate", "--again", "b.receipt.json", "--out", "c.mp4", "--seed", "8"]) == 0
+    assert not torch.equal(load_video("a.mp4"), load_video("c.mp4"))
+    receipts = [json.loads(Path(f"{name}.receipt.json").read_text())["request"] for name in "abc"]
+    assert receipts[0] == receipts[1]
+    assert receipts[2]["walk"] == receipts[0]["walk"] | {"seed": 8}
+    capsys.readouterr()
+    for wrong in ("{}", "[]", '{"request": {"walk": {"stepz": 1}, "model": {}}}', "no json"):
+        Path("wrong.receipt.json").write_text(wrong)
+        assert main(["generate", "--again", "wrong.receipt.json", "--out", "d.mp4"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_decoding_beside_denoising_changes_nothing_in_the_video(walk, monkeypatch):

@@ -52,5 +52,5 @@ def test_generate_says_what_this_machine_lacks(argv, tmp_path, capsys, monkeypat
     out = tmp_path / "w.mp4"
     assert main(["generate", "--image", "none.png", "--trajectory", "w 8", "--out", str(out), *argv.split()]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("mirage: --" + argv.split()[0][2:])
+    assert error.startswith(f"mirage: {argv.split()[0][2:]}")
     assert error.count("\n") == 1

@@ -9,6 +9,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
+from mirage.models import flow
 from mirage.models.tiny import tiny_world
 from mirage.pipeline import MiragePipeline
 from mirage.rollout import Session
@@ -46,6 +47,19 @@ def test_the_call_is_a_session(pipe: MiragePipeline, image: Tensor) -> None:
     assert len(found.session.memory) == len(session.memory)
     assert steps == [0, 1] * (len(steps) // 2)
     assert steps
+
+
+def test_the_callback_is_given_the_timesteps_that_ran(pipe: MiragePipeline, image: Tensor) -> None:
+    """Not those of the model's own scheduler, which no call touches."""
+    seen: list[int] = []
+    pipe(
+        image,
+        PATH,
+        num_inference_steps=4,
+        callback_on_step_end=lambda _, step, timestep, at: seen.append(timestep),
+    )
+    ran = flow.sigmas(pipe.scheduler, Sampler(steps=4).over(pipe.sampler))
+    assert seen == [int(1000 * sigma) for sigma in ran]
 
 
 def test_the_seed_comes_from_the_generator(pipe: MiragePipeline, image: Tensor) -> None:

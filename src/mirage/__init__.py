@@ -11,6 +11,8 @@ The public nouns, each from the room that it lives in. A name is imported when i
 import importlib
 from typing import TYPE_CHECKING
 
+from mirage.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mirage.errors import InputError as InputError
     from mirage.formats.cameras import load_cameras as load_cameras

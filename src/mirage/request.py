@@ -168,7 +168,8 @@ class Request(_Plain):
             check_number("the seed", self.seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
         if self.memory_budget is not None:
             parse_bytes(self.memory_budget)
-        if self.negative_prompt and self.sampler.guidance in (None, 1.0):
+        sampler = self.sampler  # which checks itself
+        if self.negative_prompt and sampler.guidance in (None, 1.0):
             raise InputError("a negative prompt needs a guidance scale other than 1 (Wan2.2: 5)")
 
     @property

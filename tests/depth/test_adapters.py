@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import views_of
 from mirage.depth.adapters.depth_anything_3 import DepthAnything3Depth
 from mirage.depth.adapters.files import DepthFiles
 from mirage.depth.adapters.map_anything import MapAnythingDepth
@@ -75,10 +76,10 @@ class FakeDA3:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_depth_anything_3(count) -> None:
-    depth = DepthAnything3Depth(FakeDA3())(FRAMES[:count], CAMERA[:count], number=NUMBER[:count])
+    depth = DepthAnything3Depth(FakeDA3())(views_of(FRAMES[:count], CAMERA[:count], NUMBER[:count]))
     assert depth.valid.all()
     torch.testing.assert_close(depth.z[0], truth((56, 84)), rtol=1e-4, atol=1e-4)
-    canonical = DepthAnything3Depth(FakeDA3(), canonical=True)(FRAMES[:count], CAMERA[:count], number=NUMBER[:count])
+    canonical = DepthAnything3Depth(FakeDA3(), canonical=True)(views_of(FRAMES[:count], CAMERA[:count], NUMBER[:count]))
     focal = (0.8 * 84 + 1.2 * 56) / 2
     torch.testing.assert_close(canonical.z, depth.z * focal / 300)
 
@@ -105,7 +106,7 @@ def preprocess(views):
 
 
 def test_map_anything_crops_and_the_crop_is_honoured() -> None:
-    depth = MapAnythingDepth(FakeMapAnything(), preprocess)(FRAMES, CAMERA, number=NUMBER)
+    depth = MapAnythingDepth(FakeMapAnything(), preprocess)(views_of(FRAMES, CAMERA, NUMBER))
     assert depth.shape == (2, 60, 90)
     assert not depth.valid[:, 8, 8].any()
     assert int(depth.valid[0].sum()) == 44 * 74 - 1
@@ -152,11 +153,11 @@ def test_maps_from_files_belong_to_frames_by_number(tmp_path) -> None:
     for n, one in enumerate(maps):
         np.save(folder / f"{n:04}.npy", one.numpy())
     for source in (tmp_path / "maps.npz", folder):
-        depth = DepthFiles(source)(FRAMES, CAMERA, number=NUMBER)
+        depth = DepthFiles(source)(views_of(FRAMES, CAMERA, NUMBER))
         assert depth.z[0].unique().tolist() == [5.0]
         assert not depth.valid[1, 0, 0]
         with pytest.raises(InputError, match="has 9 depth maps; the walk needs one of frame 9"):
-            DepthFiles(source)(FRAMES, CAMERA, number=torch.tensor([8, 9]))
+            DepthFiles(source)(views_of(FRAMES, CAMERA, torch.tensor([8, 9])))
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "other.npz", poses=np.eye(4))
     for wrong in ("empty", "other.npz", "nothing"):

@@ -11,7 +11,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly
 from mirage.memory import LatentSpatialMemory
 from mirage.scenes import Scene
-from mirage.scenes.path import KINDS
+from mirage.scenes.kinds import KINDS
 
 GRID = (24, 32)
 CAMERA = Camera.looking(horizontal_fov=65, aspect=4 / 3)

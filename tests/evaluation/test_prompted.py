@@ -9,8 +9,9 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from mirage.errors import InputError
-from mirage.evaluation.prompted import PromptedOptions, answer, evaluate_prompted, nearest, prompt, wall_hues, wilson
-from mirage.evaluation.synthetic import GroundTruth
+from mirage.evaluation.options import PromptedOptions, Subject
+from mirage.evaluation.prompted import answer, evaluate_prompted, nearest, prompt, wall_hues, wilson
+from mirage.evaluation.truth import GroundTruth
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
 from mirage.scenes import Scene
@@ -45,12 +46,13 @@ def said(caption: str) -> str:
 
 @pytest.mark.parametrize("hears", [True, False])
 def test_who_listens_is_right_and_who_does_not_is_at_chance(tmp_path, hears):
-    options = PromptedOptions(tmp_path, scenes=1, colours=COLOURS, size=SIZE, grid=GRID, chunk_frames=CHUNK)
+    options = PromptedOptions(out=tmp_path, scenes=1, colours=COLOURS)
+    subject = Subject(size=SIZE, stride=SIZE[0] // GRID[0], chunk_frames=CHUNK)
 
     def make(name: str, truth: GroundTruth) -> Painter:
         return Painter(truth, said if hears else lambda caption: "green")
 
-    told = evaluate_prompted(make, options)
+    told = evaluate_prompted(make, options, subject=subject)
     assert not told["failures"]
     share = told["accuracy"]
     assert (share["n"], share["chance"]) == (4, 0.25)
@@ -105,4 +107,4 @@ def test_intervals_and_bad_requests(tmp_path):
     assert wilson(0, 0) == (None, None)
     for wrong in ({"scenes": 0}, {"seed": -1}, {"colours": ("red",)}, {"colours": ("red", "loud")}):
         with pytest.raises(InputError, match=r"an evaluation has|colours are"):
-            evaluate_prompted(lambda name, truth: Painter(truth, said), PromptedOptions(tmp_path, **wrong))
+            PromptedOptions(out=tmp_path, **wrong)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mirage.errors import InputError
-from mirage.evaluation.re10k import Re10kOptions, load_index, load_truth, run_re10k, tasks_of
+from mirage.evaluation.options import Re10kOptions
+from mirage.evaluation.re10k import evaluate_re10k, load_index, load_truth, tasks_of
 from mirage.evaluation.walk import Walk, legs
 from mirage.formats.cameras import save_cameras
 from mirage.geometry.camera import Camera
@@ -26,7 +27,7 @@ def clips(data_dir, tmp_path):
 
 
 def options(clips, **choices) -> Re10kOptions:
-    return Re10kOptions(clips, clips.parent / "out", **{"size": SIZE, "frames": 9, **choices})
+    return Re10kOptions(clips=clips, **{"out": clips.parent / "out", "size": SIZE, "frames": 9, **choices})
 
 
 def knowing(clips, error: float):
@@ -56,7 +57,7 @@ def test_the_path_is_the_files_relative_to_the_reference_and_follows_the_crop(cl
 
 
 def test_what_is_generated_is_scored_and_kept_so_that_it_can_be_scored_again(clips) -> None:
-    content = run_re10k(options(clips), knowing(clips, 0.1))
+    content = evaluate_re10k(options(clips), knowing(clips, 0.1))
     assert not content["failures"]
     score = content["tasks"][CLIP]
     assert score["psnr"] == pytest.approx(20, abs=0.8)  # an error of 0.1, but for what is clipped
@@ -66,15 +67,15 @@ def test_what_is_generated_is_scored_and_kept_so_that_it_can_be_scored_again(cli
     report = (clips.parent / "out" / "report.md").read_text()
     assert "Gaussian 11x11" in report
     assert "as published" in report
-    again = run_re10k(Re10kOptions(clips, clips.parent / "again", size=SIZE, frames=9, generated=clips.parent / "out"))
+    again = evaluate_re10k(options(clips, out=clips.parent / "again", generated=clips.parent / "out"))
     assert again["tasks"][CLIP] == score
 
 
 def test_estimated_poses_are_compared_with_those_asked_for(clips) -> None:
-    run_re10k(options(clips), knowing(clips, 0.0))
+    evaluate_re10k(options(clips), knowing(clips, 0.0))
     made = clips.parent / "out" / CLIP
     save_cameras(made / "estimated.npz", pan(Camera.looking(), 17, degrees=10), format="npz")
-    again = run_re10k(Re10kOptions(clips, clips.parent / "again", size=SIZE, frames=9, generated=clips.parent / "out"))
+    again = evaluate_re10k(options(clips, out=clips.parent / "again", generated=clips.parent / "out"))
     poses = again["tasks"][CLIP]["poses"]
     assert poses["frames"] == 17
     assert poses["rotation"] > 0
@@ -103,10 +104,10 @@ def test_an_index_names_reference_and_targets(clips, tmp_path) -> None:
 
 def test_wrong_requests_are_refused_in_one_line(clips) -> None:
     with pytest.raises(InputError, match="got neither"):
-        run_re10k(options(clips))
+        evaluate_re10k(options(clips))
     with pytest.raises(InputError, match="weights missing"):
-        run_re10k(options(clips, lpips=clips), knowing(clips, 0))
-    content = run_re10k(options(clips, frames=49), knowing(clips, 0))
+        evaluate_re10k(options(clips, lpips=clips), knowing(clips, 0))
+    content = evaluate_re10k(options(clips, frames=49), knowing(clips, 0))
     assert "needs frame 48" in content["failures"][CLIP]
     (clips / f"{CLIP}.mp4").unlink()
     with pytest.raises(InputError, match="no frames"):

@@ -8,12 +8,12 @@ from transformers import Dinov2Config, Dinov2Model
 
 from mirage.errors import InputError
 from mirage.evaluation.folder import Rollout, save_rollout
+from mirage.evaluation.options import RevisitOptions
 from mirage.evaluation.revisit import (
     APPEARANCE,
     GEOMETRY,
     SCENE,
     LocalMatches,
-    RevisitOptions,
     closed_loop,
     controls,
     memory_gain,
@@ -142,7 +142,7 @@ def test_local_matches_tell_the_same_place_from_another() -> None:
 def test_a_run_over_folders_tells_gain_coverage_and_failures(tmp_path, walk: Rollout) -> None:
     save_rollout(tmp_path / "good", walk.pictures(), walk.camera, known=torch.tensor([[[True, False]]]))
     (tmp_path / "bad").mkdir()
-    options = RevisitOptions((tmp_path / "good", tmp_path / "bad"), tmp_path / "out", geometry=False)
+    options = RevisitOptions(rollouts=(tmp_path / "good", tmp_path / "bad"), out=tmp_path / "out", geometry=False)
     content = run_revisit(options)
     assert content["systems"]["rollout"]["nmr"] > 0.9
     assert content["coverage"]["mean"] == 0.5
@@ -153,6 +153,6 @@ def test_a_run_over_folders_tells_gain_coverage_and_failures(tmp_path, walk: Rol
     assert "50.0%" in report
     assert GEOMETRY not in report
     with pytest.raises(InputError, match="weights missing"):
-        run_revisit(RevisitOptions((tmp_path / "good",), tmp_path / "lpips", lpips=tmp_path))
-    with pytest.raises(InputError, match="no rollout"):
-        run_revisit(RevisitOptions((), tmp_path / "none"))
+        run_revisit(RevisitOptions(rollouts=(tmp_path / "good",), out=tmp_path / "lpips", lpips=tmp_path))
+    with pytest.raises(InputError, match="at least one rollout"):
+        RevisitOptions(rollouts=(), out=tmp_path / "none")

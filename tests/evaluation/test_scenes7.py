@@ -5,7 +5,8 @@ import torch
 
 from mirage.cli import main
 from mirage.errors import InputError
-from mirage.evaluation.scenes7 import CEILING, STILL, RealOptions, View, carried, check, load_view, run_real
+from mirage.evaluation.options import RealOptions
+from mirage.evaluation.scenes7 import CEILING, STILL, View, carried, load_view, posed_frames, run_real
 from mirage.formats.cameras import load_cameras
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -59,7 +60,7 @@ def test_a_real_frame_fits_the_model_with_its_depth_and_camera(data_dir):
 
 def test_real_pairs_leave_a_table_and_go_on(model, data_dir, tmp_path):
     options = RealOptions(
-        data_dir / "rgbd_7scenes", tmp_path / "out", gaps=(4, 60), pairs=1, memories=("latent", "rgb")
+        frames=data_dir / "rgbd_7scenes", out=tmp_path / "out", gaps=(4, 60), pairs=1, memories=("latent", "rgb")
     )
     results = run_real(model, options)
     assert not results["failures"]
@@ -75,8 +76,8 @@ def test_real_pairs_leave_a_table_and_go_on(model, data_dir, tmp_path):
 def test_wrong_requests_are_refused(data_dir, tmp_path, capsys):
     folder = data_dir / "rgbd_7scenes"
     with pytest.raises(InputError, match="3 apart"):
-        check(RealOptions(folder, tmp_path, gaps=(3,)))
+        posed_frames(RealOptions(frames=folder, out=tmp_path, gaps=(3,)))
     with pytest.raises(InputError, match="at least one pair"):
-        check(RealOptions(folder, tmp_path, pairs=0))
+        RealOptions(frames=folder, out=tmp_path, pairs=0)
     assert main(["evaluate", "real", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "layout of 7-Scenes" in capsys.readouterr().err

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 
 from mirage.evaluation.metrics import psnr
-from mirage.evaluation.synthetic import GroundTruth, SyntheticOptions, returned, session_maker
+from mirage.evaluation.options import SyntheticOptions
+from mirage.evaluation.truth import GroundTruth, returned
+from mirage.evaluation.variants import session_maker
 from mirage.models.loading import load_world_model
 
 RESULTS = Path(__file__).parents[2] / "results" / "eighth" / "worlds.json"
@@ -20,10 +22,10 @@ def stated(row: str) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def test_five_worlds_come_back_as_the_results_say():
+def test_five_scenes_come_back_as_the_results_say():
     model = load_world_model("mini")
     make = session_maker(model, ["latent"])
-    options = SyntheticOptions(Path())
+    options = SyntheticOptions()
     back, ceiling = [], []
     for seed in range(5):
         kind = options.kinds[seed % len(options.kinds)]

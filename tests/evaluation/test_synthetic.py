@@ -7,15 +7,9 @@ import pytest
 import torch
 
 from mirage.errors import InputError
-from mirage.evaluation.synthetic import (
-    GroundTruth,
-    SyntheticOptions,
-    evaluate_synthetic,
-    returned,
-    score_video,
-    seen_pixels,
-    visits,
-)
+from mirage.evaluation.options import Subject, SyntheticOptions
+from mirage.evaluation.synthetic import evaluate_synthetic, score_video
+from mirage.evaluation.truth import GroundTruth, returned, seen_pixels, visits
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly
@@ -66,8 +60,9 @@ def make(name: str, truth: GroundTruth) -> Liar:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("synthetic")
-    options = SyntheticOptions(out, scenes=2, chunks=2, memories=("latent", "none"), size=SIZE, chunk_frames=CHUNK)
-    content = evaluate_synthetic(make, options, codec=lambda frames: frames * 0.98)
+    options = SyntheticOptions(out=out, scenes=2, chunks=2, memories=("latent", "none"))
+    subject = Subject(size=SIZE, chunk_frames=CHUNK)
+    content = evaluate_synthetic(make, options, subject=subject, codec=lambda frames: frames * 0.98)
     assert (out / "report.md").read_text().count("control: ") == 3
     assert len(list(out.glob("scene-*/sheet.png"))) == 2
     return content
@@ -131,9 +126,9 @@ def test_every_return_is_scored() -> None:
     assert 18 < told[1]["psnr"] < 24  # 20 dB, less what was clipped
 
 
-def test_only_held_out_worlds_are_measured(tmp_path) -> None:
+def test_only_held_out_scenes_are_measured(tmp_path) -> None:
     with pytest.raises(InputError, match="never trained on"):
         GroundTruth.sample(HELD_OUT, "orbit", frames=5, size=SIZE)
     for wrong in ({"seed": 1000}, {"scenes": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}):
         with pytest.raises(InputError, match=r"evaluation has|walks are"):
-            evaluate_synthetic(make, SyntheticOptions(tmp_path, **wrong))
+            SyntheticOptions(out=tmp_path, **wrong)

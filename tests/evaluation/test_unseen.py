@@ -9,19 +9,19 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from mirage.errors import InputError
-from mirage.evaluation.synthetic import GroundTruth
+from mirage.evaluation.options import MOVES as MOVE_NAMES
+from mirage.evaluation.options import Subject, UnseenOptions
+from mirage.evaluation.truth import GroundTruth
 from mirage.evaluation.unseen import (
     BLURRED,
     FLOOR,
     FROZEN,
     MOVES,
-    UnseenOptions,
     distances,
     evaluate_unseen,
-    motion_pairs,
     steepness,
-    summarise,
 )
+from mirage.evaluation.unseen_camera import motion_pairs, summarise
 from mirage.geometry.camera import Camera
 from mirage.memory import Readout
 from mirage.scenes import Scene
@@ -60,18 +60,13 @@ def encode(frames: Tensor) -> Tensor:
 def results(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("unseen")
     options = UnseenOptions(
-        out,
-        scenes=1,
-        chunks=1,
-        seed=0,
-        memories=("truth", "stands"),
-        moves=("pan",),
-        gaps=(8,),
-        size=SIZE,
-        chunk_frames=CHUNK,
+        out=out, scenes=1, chunks=1, seed=0, memories=("truth", "stands"), moves=("pan",), gaps=(8,)
     )
+    subject = Subject(size=SIZE, chunk_frames=CHUNK)
     for _ in range(2):  # the second time from what the first one left
-        told = evaluate_unseen(lambda name, truth: Player(WALKERS[name](truth)), options, encode=encode)
+        told = evaluate_unseen(
+            lambda name, truth: Player(WALKERS[name](truth)), options, subject=subject, encode=encode
+        )
     assert (out / "report.md").read_text().count(f"| {FLOOR} |") >= 2
     assert len(list(out.glob("scene-*/sheet.png"))) == 1
     return told
@@ -142,7 +137,7 @@ def test_walks_are_written_and_taken_up_again(results):
     assert walk["camera"]["truth"] == walk["camera"][FLOOR]
 
 
-def test_true_latents_are_no_distance_away_and_blur_is(results):
+def test_true_latents_are_no_distance_away_and_blurred_is(results):
     latents = {name: entry["distance"] for name, entry in results["latents"].items()}
     blurred = next(name for name in latents if name.startswith("blurred"))
     assert latents["truth"] == pytest.approx(0, abs=1e-4)
@@ -150,7 +145,7 @@ def test_true_latents_are_no_distance_away_and_blur_is(results):
     assert latents["stands"] > 1e-3
 
 
-def test_blur_is_flat_and_a_sharper_picture_is_steep(results):
+def test_blurred_is_flat_and_a_sharper_picture_is_steep(results):
     detail = results["detail"]
     assert 0 < detail[BLURRED]["mean"] < 0.8
     area = torch.zeros(2, 8, 8, dtype=torch.bool)
@@ -195,4 +190,13 @@ def test_bad_requests_are_refused(tmp_path):
         {"gaps": ()},
     ):
         with pytest.raises(InputError, match=r"an evaluation has|moves are|gaps are"):
-            evaluate_unseen(lambda name, truth: Player(truth.frames), UnseenOptions(tmp_path, **wrong), encode=encode)
+            evaluate_unseen(
+                lambda name, truth: Player(truth.frames),
+                UnseenOptions(out=tmp_path, **wrong),
+                subject=Subject(size=SIZE, chunk_frames=CHUNK),
+                encode=encode,
+            )
+
+
+def test_every_move_that_can_be_asked_for_can_be_made():
+    assert tuple(MOVES) == MOVE_NAMES

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from mirage.errors import InputError
-from mirage.evaluation.synthetic import VARIANTS, SyntheticOptions, run_synthetic
+from mirage.evaluation.options import SyntheticOptions
+from mirage.evaluation.synthetic import run_synthetic
+from mirage.evaluation.variants import VARIANTS
 from mirage.evaluation.walk import generator
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
@@ -32,7 +34,8 @@ def test_a_walk_has_a_frame_per_pose_and_says_what_was_known(model: WorldModel) 
 
 def test_every_ablation_walks_and_is_measured(model: WorldModel, tmp_path) -> None:
     names = tuple(VARIANTS)
-    content = run_synthetic(model, SyntheticOptions(tmp_path, scenes=1, chunks=1, memories=names), steps=1)
+    options = SyntheticOptions(out=tmp_path, scenes=1, chunks=1, memories=names, steps=1)
+    content = run_synthetic(model, options)
     assert not content["failures"]
     assert set(content["return"]) == set(names)
     assert content["coverage_by_chunk"]["latent"][0] > content["coverage_by_chunk"]["none"][0] == 0
@@ -40,4 +43,4 @@ def test_every_ablation_walks_and_is_measured(model: WorldModel, tmp_path) -> No
     assert all(content["return"][name]["psnr"] is not None for name in names)
     assert set(content["controls"]) == {"copy first", "repeat last", "stop half-way"}
     with pytest.raises(InputError, match="no memory 'gold'"):
-        run_synthetic(model, SyntheticOptions(tmp_path, memories=("gold",)))
+        run_synthetic(model, SyntheticOptions(out=tmp_path, memories=("gold",)))

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from mirage.errors import InputError
 from mirage.evaluation import worldscore as ws
+from mirage.evaluation.options import Subject, WorldScoreOptions
 from mirage.evaluation.walk import Walk
 from mirage.evaluation.worldscore_aspects import (
     BOUNDS,
@@ -162,8 +163,9 @@ def test_a_run_writes_the_official_layout_and_reads_official_scores(dataset, tmp
         depth = DepthMap(torch.full((3, 8, 12), 2.0))
         return Walk(image.expand(len(path), -1, -1, -1), seconds=1.25, depth=depth)
 
-    options = ws.WorldScoreOptions(dataset, tmp_path / "out", size=SIZE, frames=5, speed=0.5)
-    content = ws.run_worldscore(options, generate)
+    options = WorldScoreOptions(dataset=dataset, out=tmp_path / "out", frames=5, speed=0.5)
+    subject = Subject(size=SIZE)
+    content = ws.evaluate_worldscore(options, generate, subject=subject)
     assert not content["failures"]
     assert content["official"]["static"] is None
     assert content["ours"]["motion_magnitude"]["mean"] > 0
@@ -193,7 +195,7 @@ def test_a_run_writes_the_official_layout_and_reads_official_scores(dataset, tmp
     (folder / "evaluation.json").write_text(
         json.dumps({"object_control": {"object_detection": {"score": 0.5, "score_normalized": 0.5}}})
     )
-    again = ws.run_worldscore(options, generate)
+    again = ws.evaluate_worldscore(options, generate, subject=subject)
     assert again["official"]["aspects"]["object_control"]["mean"] == 50
     with pytest.raises(InputError, match="2 moves of 5 frames are 9"):
         ws.write_instance(

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mirage.rollout.schedule import windows
 
+from mirage.chunks import windows
 from mirage.errors import InputError
 from mirage.formats.prompts import Prompts, load_prompts
 

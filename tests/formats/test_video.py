@@ -5,17 +5,23 @@ import errno
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.video import VideoWriter, load_video
+from mirage.formats.footage import find_footage
+from mirage.formats.image import load_image
+from mirage.formats.video import SWS, Frame, VideoWriter, at_rate, load_video, video_frames
 
 
 def film(frames: int, height: int = 32, width: int = 48, seed: int = 0) -> Tensor:
@@ -129,11 +135,199 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_keeps_the_groups_that_had_room(tmp_path: Path) -> None:
+    """Room for some chunks and not for all, nor for the film twice: what is kept plays, and the line says how much."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="first 32"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as film:  # noqa: PT012
+            for _ in range(20):
+                film.write(torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert len(load_video(tmp_path / "a.mkv")) == 32
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mkv"]
+
+
 def test_somebody_elses_full_disk_is_one_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No space"), VideoWriter(tmp_path / "a.mp4") as video:  # noqa: PT012
         video.write(film(3))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert not list(tmp_path.iterdir())
+    assert len(load_video(tmp_path / "a.mp4")) == 3
+
+
+def test_ten_trips_do_not_darken(tmp_path: Path) -> None:
+    """libswscale's default conversion loses 1.3 levels a trip, and with accurate rounding alone 2."""
+    colours = torch.randint(16, 240, (64, 3), generator=torch.Generator().manual_seed(3))
+    colours[0] = torch.tensor([200, 120, 60])
+    first = (colours / 255)[:, :, None, None].expand(-1, -1, 32, 32)  # a frame each
+    trip = first
+    for _ in range(10):
+        with VideoWriter(tmp_path / "a.mp4", crf=1) as video:
+            video.write(trip)
+        trip = load_video(tmp_path / "a.mp4") / 255
+    change = (trip - first).mean((2, 3)) * 255
+    assert (change.mean(0).abs() < 0.2).all()
+    assert change.abs().max() < 2
+    assert change[0].abs().max() <= 1.01
+
+
+def test_a_picture_survives_ten_trips(data_dir: Path, tmp_path: Path) -> None:
+    picture = load_image(data_dir / "images/vmem_living_room.jpg")[None, :, 200:456, 300:684]
+    trip = picture
+    for _ in range(10):
+        with VideoWriter(tmp_path / "a.mp4", crf=1) as video:
+            video.write(trip)
+        trip = load_video(tmp_path / "a.mp4") / 255
+    assert ((trip - picture).mean((0, 2, 3)).abs() * 255 < 0.2).all()
+    assert (trip - picture).square().mean().log10() * -10 > 33
+
+
+def mux(path: Path, stamps: list[int], frames: Tensor, *, rate: int = 30, tagged: bool = True) -> None:
+    """A film of these time stamps (in frames of `rate`), not by our writer; untagged: it says nothing of colours."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[-2], frames.shape[-1], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, rate)
+        stream.codec_context.options = {"crf": "4"}
+        matrix = "itu709" if tagged else "itu601"
+        if tagged:
+            stream.codec_context.colorspace = 1
+        for stamp, frame in zip(stamps, frames, strict=True):
+            picture = av.VideoFrame.from_ndarray((frame * 255).byte().permute(1, 2, 0).numpy(), format="rgb24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=1, interpolation=SWS)
+            picture.colorspace = 1 if tagged else 2
+            picture.pts, picture.time_base = stamp, Fraction(1, rate)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def greys(count: int, size: tuple[int, int] = (32, 48)) -> Tensor:
+    """Frame k is an even grey of 20 + 8 k."""
+    return ((20 + 8 * torch.arange(count)) / 255)[:, None, None, None].expand(count, 3, *size)
+
+
+def shown(video: Tensor) -> list[int]:
+    return [round((float(frame.float().mean()) - 20) / 8) for frame in video]
+
+
+def test_a_variable_rate_goes_by_time_stamps(tmp_path: Path) -> None:
+    stamps = [0, 1, 2, 6, 7, 12, 18]  # thirtieths of a second
+    mux(tmp_path / "phone.mp4", stamps, greys(7))
+    assert shown(load_video(tmp_path / "phone.mp4")) == list(range(7))  # all that there are
+    at_10 = load_video(tmp_path / "phone.mp4", fps=10)  # at 0, 3, 6, 9, ... thirtieths; the last lasts 6
+    assert shown(at_10) == [0, 2, 3, 4, 5, 5, 6, 6]
+    assert shown(load_video(tmp_path / "phone.mp4", fps=30))[:8] == [0, 1, 2, 2, 2, 2, 3, 4]
+    seconds = [frame.seconds for frame in video_frames(tmp_path / "phone.mp4")]
+    assert seconds == pytest.approx([stamp / 30 for stamp in stamps], abs=1e-3)
+    with pytest.raises(InputError, match="frames per second"):
+        load_video(tmp_path / "phone.mp4", fps=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.integers(1, 9), min_size=1, max_size=12), fps=st.sampled_from([5, 10, 15, 24, 30, 60]))
+def test_what_is_shown_at_a_time_is_the_last_frame_before_it(steps: list[int], fps: int) -> None:
+    stamps = [sum(steps[:k]) / 30 for k in range(len(steps) + 1)]
+    frames = [Frame(stamp, None) for stamp in stamps]  # pyright: ignore[reportArgumentType]
+    got = [frame.seconds for frame in at_rate(iter(frames), fps)]
+    assert len(got) == pytest.approx((stamps[-1] + steps[-1] / 30) * fps, abs=1.01)
+    for number, stamp in enumerate(got):
+        assert stamp == max(s for s in stamps if s <= number / fps + 2e-6)
+
+
+def test_a_clip_cut_without_encoding_has_the_frames_that_decode(tmp_path: Path) -> None:
+    """As `ffmpeg -ss ... -c copy` cuts: from the key frame before, which an edit list then leaves out."""
+    mux(tmp_path / "whole.mp4", list(range(20)), greys(20))
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(tmp_path / "cut.mp4"), "w") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(whole.streams.video[0]):
+            if packet.size:
+                early = round(5 / 30 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - early, packet.dts - early, stream
+                cut.mux(packet)
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert container.streams.video[0].frames == 20  # so its header says
+    assert shown(load_video(tmp_path / "cut.mp4")) == list(range(5, 20))
+    (footage,) = find_footage(tmp_path, cameras=tmp_path).keys() - {"whole"}
+    assert find_footage(tmp_path)[footage].count() == 15
+    assert shown(find_footage(tmp_path)[footage].frames([0, 14])) == [5, 19]
+
+
+MATRICES = {  # of a display matrix: a b c d, and what it does to an array
+    0: ((1, 0, 0, 1), lambda x: x),
+    90: ((0, 1, -1, 0), lambda x: torch.rot90(x, -1, (-2, -1))),
+    180: ((-1, 0, 0, -1), lambda x: torch.rot90(x, 2, (-2, -1))),
+    270: ((0, -1, 1, 0), lambda x: torch.rot90(x, 1, (-2, -1))),
+    "mirror": ((-1, 0, 0, 1), lambda x: x.flip(-1)),
+    "flip": ((1, 0, 0, -1), lambda x: x.flip(-2)),
+    "transpose": ((0, 1, 1, 0), lambda x: x.transpose(-2, -1)),
+    "transverse": ((0, -1, -1, 0), lambda x: x.transpose(-2, -1).flip((-2, -1))),
+}
+
+
+@pytest.mark.parametrize("turn", MATRICES)
+def test_phone_clips_are_turned_by_their_display_matrix(tmp_path: Path, turn: int | str) -> None:
+    (a, b, c, d), seen = MATRICES[turn]
+    with VideoWriter(tmp_path / "a.mp4", crf=4) as video:
+        video.write(film(4))
+    lying, content = load_video(tmp_path / "a.mp4"), bytearray((tmp_path / "a.mp4").read_bytes())
+    at = content.index(b"tkhd") + 4 + 40  # version and flags, times, id, duration, layer, volume; then the matrix
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 2**30)
+    assert content[at : at + 36] == identity
+    content[at : at + 36] = struct.pack(">9i", *(65536 * x for x in (a, b, 0, c, d, 0)), 0, 0, 2**30)
+    (tmp_path / "turned.mp4").write_bytes(content)
+    assert torch.equal(load_video(tmp_path / "turned.mp4"), seen(lying))
+    with av.open(str(tmp_path / "turned.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert isinstance(turn, str) or frame.rotation % 360 == -turn % 360  # FFmpeg's own word for the same
+
+
+def test_a_stream_that_says_no_matrix_is_read_as_players_do(tmp_path: Path) -> None:
+    red = torch.tensor([0.8, 0.2, 0.1])[None, :, None, None]
+    mux(tmp_path / "small.mp4", [0], red.expand(1, 3, 64, 64), tagged=False)
+    small = load_video(tmp_path / "small.mp4")
+    assert (small[0, :, 8, 8].float() - red[0, :, 0, 0] * 255).abs().max() < 3  # BT.601, as it was made
+    mux(tmp_path / "large.mp4", [0], red.expand(1, 3, 600, 64), tagged=False)
+    large = load_video(tmp_path / "large.mp4")
+    assert (large[0, :, 8, 8].float() - small[0, :, 8, 8].float()).abs().max() > 8  # BT.709, from 577 lines on
+
+
+def test_a_film_goes_on_from_an_earlier_one_without_loss(tmp_path: Path) -> None:
+    frames = film(97)
+    with VideoWriter(tmp_path / "whole.mp4") as video:
+        for part in frames.split([33, 32, 32]):
+            video.write(part)
+    with VideoWriter(tmp_path / "a.mp4") as video:
+        video.write(frames[:33])
+    with VideoWriter(tmp_path / "a.mp4", onto=tmp_path / "a.mp4") as video:
+        assert video.frames == 33
+        for part in frames[33:].split([32, 32]):
+            video.write(part)
+    assert torch.equal(load_video(tmp_path / "a.mp4"), load_video(tmp_path / "whole.mp4"))
+    assert [frame.seconds for frame in video_frames(tmp_path / "a.mp4")] == [number / 16 for number in range(97)]
+    with pytest.raises(InputError, match="same settings"), VideoWriter(tmp_path / "b.mp4", 12, onto=tmp_path / "a.mp4"):
+        pass
+    mux(tmp_path / "other.mp4", list(range(4)), frames[:4], rate=16, tagged=False)
+    with (
+        pytest.raises(InputError, match="otherwise"),
+        VideoWriter(tmp_path / "b.mp4", onto=tmp_path / "other.mp4") as it,
+    ):
+        it.write(frames[:20])
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_the_frame_numbers_are_the_time_stamps(tmp_path: Path) -> None:
+    """Whatever the sizes of the writes, and of what is left at the end."""
+    for count, pieces in ((17, [16, 1]), (35, [33, 2]), (49, [1] * 49), (150, [150]), (3, [3])):
+        with VideoWriter(tmp_path / "a.mp4", 24) as video:
+            for part in film(count).split(pieces):
+                video.write(part)
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            its = container.streams.video[0]
+            assert (its.frames, its.average_rate) == (count, 24)
+            stamps = [frame.pts * frame.time_base * 24 for frame in container.decode(its)]
+        assert stamps == list(range(count))
 
 
 @pytest.mark.parametrize(

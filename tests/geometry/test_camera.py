@@ -1,9 +1,14 @@
 """Cameras: a law for every convention of docs/conventions.md."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from torch.testing import assert_close
 
 from mirage.errors import InputError
 from mirage.geometry import pose
@@ -190,3 +195,58 @@ def test_nonsense_is_refused_in_one_line(bad):
     with pytest.raises(InputError) as caught:
         bad()
     assert "\n" not in str(caught.value)
+
+
+FORMS = {
+    "tensor": lambda h, w: torch.zeros(3, h, w),
+    "batch": lambda h, w: torch.zeros(2, 3, h, w),
+    "array": lambda h, w: np.zeros((h, w, 3), dtype=np.uint8),
+    "grey": lambda h, w: np.zeros((h, w)),
+    "pillow": lambda h, w: Image.new("RGB", (w, h)),
+    "size": lambda h, w: (h, w),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [(40, 60), (60, 40), (33, 33)])
+def test_the_camera_of_a_picture_has_square_pixels(form, size):
+    image, (height, width) = FORMS[form](*size), size
+    for options in ({}, {"fov": 50}, {"focal_mm": 26}):
+        fx, fy, cx, cy = Camera.for_image(image, **options).intrinsics.tolist()
+        assert fx * width == pytest.approx(fy * height, rel=1e-5)
+        assert (cx, cy) == (0.5, 0.5)
+    longer = max(size) / min(size)
+    fx, fy = Camera.for_image(image).intrinsics[:2].tolist()
+    assert min(fx, fy) == pytest.approx(0.5 / math.tan(math.radians(32.5)), rel=1e-5)  # 65 degrees on the longer side
+    assert max(fx, fy) == pytest.approx(min(fx, fy) * longer, rel=1e-5)
+    K = torch.tensor([[50.0, 0, 20], [0, 55, 25], [0, 0, 1]])
+    for matrix in (K, K.numpy(), K.tolist()):
+        assert_close(Camera.for_image(image, K=matrix).pixel_matrix(size), K)
+
+
+def test_26_millimetres_are_69_degrees_on_film():
+    fx = Camera.for_image((24, 36), focal_mm=26).intrinsics[0].item()
+    assert 2 * math.degrees(math.atan(0.5 / fx)) == pytest.approx(69.39, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "words"),
+    [
+        ((40, 60), {"fov": 50, "focal_mm": 26}, "got fov and focal_mm"),
+        ((40, 60), {"fov": 0}, "field of view"),
+        ((40, 60), {"fov": 200}, "field of view"),
+        ((40, 60), {"fov": float("nan")}, "field of view"),
+        ((40, 60), {"fov": "wide"}, "field of view"),
+        ((40, 60), {"focal_mm": -26}, "focal length"),
+        ((40, 60), {"K": torch.eye(4)}, "pixel matrix"),
+        ((40, 60), {"K": [[0.8, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]}, "fractions"),
+        ((40, 60), {"K": "K"}, "pixel matrix"),
+        ((0, 60), {}, "pixels"),
+        ("picture.jpg", {}, "type str"),
+        (None, {}, "NoneType"),
+        (torch.zeros(3), {}, "shape"),
+    ],
+)
+def test_a_camera_of_no_picture_is_refused(image, options, words):
+    with pytest.raises(InputError, match=words):
+        Camera.for_image(image, **options)

@@ -140,7 +140,7 @@ def test_two_thousand_damaged_files_are_refused(saved, tmp_path):
 
 def resealed(source: bytes, path, change) -> None:
     """A file whose digests are right and whose content `change(tensors, header)` has made wrong."""
-    from mirage.memory.worldfile import _digest, _seal
+    from mirage.memory.statefile import _digest, _seal
 
     path.write_bytes(source)
     tensors = load_file(path)
@@ -218,3 +218,16 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_world(tmp_path):
         assert sum(same) == 1
         outcomes.add(same.index(True))
     assert outcomes == {0, 1}
+
+
+def test_the_same_world_is_the_same_bytes(tmp_path):
+    """safetensors writes its metadata in an order that differs from save to save."""
+    memory = memory_of(MemoryPolicy())
+    extra = {"prompt": '蓝色的花园 \x01 \\ "quoted" \u2028 🙂', "seed": 3}
+    for number in range(8):
+        save_world(tmp_path / f"{number}.safetensors", memory, extra_tensors={"a": torch.arange(4)}, extra=extra)
+    assert len({(tmp_path / f"{number}.safetensors").read_bytes() for number in range(8)}) == 1
+    loaded, tensors, values = load_world(tmp_path / "0.safetensors")
+    assert_same(loaded, memory)
+    assert values == extra
+    assert torch.equal(tensors["a"], torch.arange(4))

@@ -12,12 +12,23 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.models import flow
 from mirage.models.condition import Condition
+from mirage.sampler import Sampler
 
 MEAN, STD = 1.5, 0.4
 
 
 def scheduler(prediction: Any, shift: float = 3.0) -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(prediction_type=prediction, use_flow_sigmas=True, flow_shift=shift)
+
+
+def sampler_of(scheduler: UniPCMultistepScheduler, *, steps: int, noise: float = 1.0, guidance: float = 1.0) -> Sampler:
+    its: Any = scheduler.config
+    return Sampler(steps=steps, shift=its.flow_shift, last=its.shift_terminal or 0.0, noise=noise, guidance=guidance)
+
+
+def sampled(predict, seen, *, scheduler, steps, noise_scale=1.0, guidance_scale=1.0, **choices) -> Tensor:
+    sampler = sampler_of(scheduler, steps=steps, noise=noise_scale, guidance=guidance_scale)
+    return flow.denoise(predict, seen, scheduler=scheduler, sampler=sampler, **choices)
 
 
 def condition(b: int = 1, t: int = 3, h: int = 8, w: int = 8) -> Condition:
@@ -54,7 +65,7 @@ def test_a_gaussian_is_transported_exactly(prediction: str) -> None:
     noise = torch.randn((1, 2, 2, 8, 8), generator=torch.Generator().manual_seed(5))
     errors = []
     for steps in (6, 24, 96):
-        latents = flow.denoise(
+        latents = sampled(
             gaussian(prediction), seen, scheduler=scheduler(prediction), steps=steps,
             generator=torch.Generator().manual_seed(5),
         )  # fmt: skip
@@ -68,13 +79,13 @@ def test_a_gaussian_is_transported_exactly(prediction: str) -> None:
 def test_calmer_noise_ends_nearer_to_the_mean(scale: float) -> None:
     """scale * n ends at MEAN + scale * STD * n; without any noise, at the mean."""
     noise = torch.randn((1, 2, 2, 8, 8), generator=torch.Generator().manual_seed(5))
-    latents = flow.denoise(
+    latents = sampled(
         gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=96, noise_scale=scale,
         generator=torch.Generator().manual_seed(5),
     )  # fmt: skip
     torch.testing.assert_close(latents[:, :, 1:], MEAN + scale * STD * noise, atol=0.005, rtol=0)
     with pytest.raises(InputError, match=r"noise scale is 1\.5"):
-        flow.denoise(
+        sampled(
             gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=1, noise_scale=1.5,
             generator=torch.Generator(),
         )  # fmt: skip
@@ -83,7 +94,7 @@ def test_calmer_noise_ends_nearer_to_the_mean(scale: float) -> None:
 def test_the_two_predictions_are_one_model() -> None:
     def once(p: str) -> Tensor:
         generator = torch.Generator().manual_seed(1)
-        return flow.denoise(gaussian(p), condition(), scheduler=scheduler(p), steps=5, generator=generator)
+        return sampled(gaussian(p), condition(), scheduler=scheduler(p), steps=5, generator=generator)
 
     torch.testing.assert_close(once("flow_prediction"), once("sample"), atol=1e-4, rtol=1e-4)
 
@@ -97,9 +108,9 @@ def test_the_network_always_sees_a_clean_first_frame() -> None:
         return latents.new_full(latents.shape, math.pi)
 
     steps = []
-    result = flow.denoise(
+    result = sampled(
         predict, seen, scheduler=scheduler("sample"), steps=4, generator=torch.Generator().manual_seed(0),
-        callback=lambda step, latents: steps.append((step, latents.shape)),
+        callback=lambda at: steps.append((at.step, at.latents.shape)),
     )  # fmt: skip
     assert torch.allclose(result[:, :, 1:], torch.tensor(math.pi))
     assert [step for step, _ in steps] == [0, 1, 2, 3]
@@ -114,7 +125,7 @@ def test_a_seed_is_a_video_and_the_scheduler_keeps_no_trace() -> None:
 
     def once(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return flow.denoise(gaussian("sample"), condition(), scheduler=shared, steps=3, generator=generator)
+        return sampled(gaussian("sample"), condition(), scheduler=shared, steps=3, generator=generator)
 
     first, other, again = once(3), once(4), once(3)
     assert torch.equal(first, again)
@@ -130,12 +141,12 @@ def test_a_stop_is_where_the_network_would_stand_at_that_step() -> None:
 
     def once(stop: int | None) -> Tensor:
         generator = torch.Generator().manual_seed(0)
-        return flow.denoise(predict, seen, scheduler=shared, steps=4, generator=generator, stop=stop)
+        return sampled(predict, seen, scheduler=shared, steps=4, generator=generator, stop=stop)
 
     once(None)
     for stop, (latents, timestep) in enumerate(calls[:4]):
         assert torch.equal(once(stop), latents)
-        assert flow.TIMESTEPS * float(shared.sigmas[stop]) == pytest.approx(timestep)
+        assert flow.TIMESTEPS * flow.sigmas(shared, sampler_of(shared, steps=4))[stop] == pytest.approx(timestep)
     assert torch.equal(once(4), once(None))
 
 
@@ -146,7 +157,7 @@ def test_guidance_goes_past_the_positive_away_from_the_negative() -> None:
         return torch.full_like(latents, 2.0 if seen is positive else 1.0)
 
     def once(scale: float, away: Condition | None) -> float:
-        result = flow.denoise(
+        result = sampled(
             predict, positive, scheduler=scheduler("sample"), steps=3, generator=torch.Generator(),
             guidance_scale=scale, negative=away,
         )  # fmt: skip
@@ -160,12 +171,12 @@ def test_guidance_goes_past_the_positive_away_from_the_negative() -> None:
 
 def test_one_step_and_one_frame_are_enough() -> None:
     g = torch.Generator().manual_seed(0)
-    one = flow.denoise(gaussian("sample"), condition(t=1), scheduler=scheduler("sample"), steps=2, generator=g)
+    one = sampled(gaussian("sample"), condition(t=1), scheduler=scheduler("sample"), steps=2, generator=g)
     assert torch.equal(one, condition(t=1).first)
-    single = flow.denoise(gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=1, generator=g)
+    single = sampled(gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=1, generator=g)
     torch.testing.assert_close(single[:, :, 1:], torch.full((1, 2, 2, 8, 8), MEAN), atol=1e-3, rtol=0)
     with pytest.raises(InputError, match="steps is 0"):
-        flow.denoise(gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=0, generator=g)
+        sampled(gaussian("sample"), condition(), scheduler=scheduler("sample"), steps=0, generator=g)
 
 
 @pytest.mark.parametrize("prediction", ["flow_prediction", "sample"])
@@ -202,7 +213,7 @@ def remembered(t: int = 3) -> Condition:
 
 
 def guided(prediction: str, seen: Condition, memory: flow.Guidance | None, steps: int = 6) -> Tensor:
-    return flow.denoise(
+    return sampled(
         gaussian(prediction), seen, scheduler=scheduler(prediction), steps=steps,
         generator=torch.Generator().manual_seed(5), memory=memory,
     )  # fmt: skip
@@ -243,7 +254,7 @@ def test_a_guided_network_sees_the_readout_with_the_noise_of_each_step() -> None
         levels.append(sigma)
         return torch.zeros_like(latents)
 
-    flow.denoise(
+    sampled(
         predict, seen, scheduler=scheduler("sample"), steps=5, generator=torch.Generator().manual_seed(5),
         memory=flow.Guidance(early=1, late=1),
     )  # fmt: skip

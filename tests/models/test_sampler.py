@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mirage.errors import InputError
 from mirage.models.condition import Condition
 from mirage.models.tiny import tiny_world
 from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
 
 
 @pytest.fixture
@@ -41,8 +43,14 @@ def condition(model: WorldModel, *, references: int = 1, t: int = 3, h: int = 4,
     )  # fmt: skip
 
 
-def sampled(model: WorldModel, seen: Condition, **choices) -> Tensor:
-    return model.denoise(seen, generator=torch.Generator().manual_seed(2), **choices)
+def sampled(model: WorldModel, seen: Condition, *, conditioning: Any = "auto", negative=None, **choices) -> Tensor:
+    return model.denoise(
+        seen,
+        sampler=Sampler(**choices),
+        generator=torch.Generator().manual_seed(2),
+        negative=negative,
+        conditioning=conditioning,
+    )
 
 
 def test_guidance_does_without_the_branch_and_remembers(model: WorldModel) -> None:
@@ -66,18 +74,24 @@ def test_guidance_does_without_the_branch_and_remembers(model: WorldModel) -> No
 def test_a_flow_shift_moves_the_schedule_and_leaves_the_model_as_it_was(model: WorldModel) -> None:
     seen = condition(model)
     own = sampled(model, seen, steps=4)
-    assert torch.equal(sampled(model, seen, steps=4, flow_shift=5.0), own)  # the tiny model's own
-    assert not torch.allclose(sampled(model, seen, steps=4, flow_shift=1.0), own)
+    assert torch.equal(sampled(model, seen, steps=4, shift=5.0), own)  # the tiny model's own
+    assert not torch.allclose(sampled(model, seen, steps=4, shift=1.0), own)
     assert torch.equal(sampled(model, seen, steps=4), own)
     for wrong in (0.0, -3.0, float("nan")):
         with pytest.raises(InputError, match="flow shift"):
-            sampled(model, seen, flow_shift=wrong)
+            sampled(model, seen, shift=wrong)
 
 
 def test_published_schedule_of_wan22(model: WorldModel) -> None:
     """Shift 5: the first of Wan2.2's timesteps in 20 steps are 999, 989, 978, 965, as its stock scheduler has them."""
-    sampled(model, condition(model), steps=20)
-    assert model.scheduler.timesteps[:4].tolist() == [999, 989, 978, 965]
+    seen: list[float] = []
+    model.denoise(
+        condition(model),
+        sampler=Sampler(steps=20),
+        generator=torch.Generator().manual_seed(2),
+        callback=lambda at: seen.append(at.timestep),
+    )
+    assert seen[:4] == [999, 989, 978, 965]
 
 
 @pytest.mark.parametrize("shift", [None, 1.0, 8.0])
@@ -88,17 +102,17 @@ def test_the_last_step_begins_at_the_same_noise_whatever_their_number(shift: flo
     model.transformer.condition_embedder.register_forward_pre_hook(lambda _, given: met.append(float(given[0].max())))
     for steps in (2, 3, 7, 16):
         met.clear()
-        assert torch.isfinite(sampled(model, condition(model), steps=steps, flow_shift=shift)).all()
+        assert torch.isfinite(sampled(model, condition(model), steps=steps, shift=shift)).all()
         assert met[0] == pytest.approx(1000, abs=2)
         assert met[-1] == pytest.approx(400, abs=1)
         assert len(met) == steps
         assert met == sorted(met, reverse=True)
     met.clear()
-    sampled(model, condition(model), steps=7, flow_shift=shift, use_terminal=False)
+    sampled(model, condition(model), steps=7, shift=shift, last=0.0)
     assert met[-1] < 600  # where it falls: 1/7 with shift 1, 8/14 with 8
     assert met[-1] != pytest.approx(400, abs=1)
     met.clear()
-    assert torch.isfinite(sampled(model, condition(model), steps=1, flow_shift=shift)).all()
+    assert torch.isfinite(sampled(model, condition(model), steps=1, shift=shift)).all()
     assert met == pytest.approx([1000], abs=2)
 
 
@@ -130,9 +144,9 @@ def test_cached_steps_never_meet_the_branch(model: WorldModel) -> None:
 def test_a_cache_that_skips_nothing_changes_nothing(model: WorldModel) -> None:
     seen = condition(model)
     away = seen.without_text(model.encode_prompt("walls"))
-    plain = sampled(model, seen, conditioning="guidance", steps=4, guidance_scale=2.0, negative=away)
+    plain = sampled(model, seen, conditioning="guidance", steps=4, guidance=2.0, negative=away)
     model.cache_steps(0.0)
-    cached = sampled(model, seen, conditioning="guidance", steps=4, guidance_scale=2.0, negative=away)
+    cached = sampled(model, seen, conditioning="guidance", steps=4, guidance=2.0, negative=away)
     assert torch.equal(cached, plain)
 
 
@@ -143,7 +157,7 @@ def test_skipped_blocks_know_neither_the_last_chunk_nor_the_other_prompt(model: 
     model.cache_steps(0.99)  # nearly every step is alike
     alone = sampled(model, short, conditioning="guidance", steps=4)
     assert count() == 1
-    guided = sampled(model, long, conditioning="guidance", steps=4, guidance_scale=2.0, negative=away)
+    guided = sampled(model, long, conditioning="guidance", steps=4, guidance=2.0, negative=away)
     assert count() == 2  # once for each of the two prompts
     assert torch.isfinite(guided).all()
     assert torch.equal(sampled(model, short, conditioning="guidance", steps=4), alone)

@@ -13,7 +13,7 @@ from torch import nn
 
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
-from mirage.models import world as world_module
+from mirage.models import loading
 from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
 from mirage.models.fitting.blueprint import blueprint
@@ -21,6 +21,7 @@ from mirage.models.flow import Guidance
 from mirage.models.loading import load_world_model
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
 from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
 from mirage.scenes import Scene
 
 
@@ -134,7 +135,9 @@ def test_denoising_keeps_the_first_frame_and_repeats_itself(model: WorldModel) -
     assert torch.equal(once, again)
     assert torch.equal(once[:, :, :1], seen.first)
     away = seen.without_memory().without_text(model.encode_prompt(""))
-    guided = model.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2, guidance_scale=3.0, negative=away)
+    guided = model.denoise(
+        seen, generator=torch.Generator().manual_seed(2), sampler=Sampler(steps=2, guidance=3.0), negative=away
+    )
     assert torch.isfinite(guided).all()
     assert not torch.equal(guided, once)
 
@@ -143,7 +146,9 @@ def test_guidance_is_a_setting_of_the_model(model: WorldModel) -> None:
     seen, fresh = condition(model), tiny_world()
 
     def made(of: Condition) -> torch.Tensor:
-        return fresh.denoise(of, generator=torch.Generator().manual_seed(2), steps=2, conditioning="guidance")
+        return fresh.denoise(
+            of, generator=torch.Generator().manual_seed(2), sampler=Sampler(steps=2), conditioning="guidance"
+        )
 
     assert not torch.equal(made(seen), made(seen.without_memory()))
     fresh.guidance = Guidance(early=0, late=0)  # that never pulls
@@ -171,14 +176,16 @@ def test_a_saved_model_comes_back_bit_for_bit(model: WorldModel, saved: Path) ->
             assert all(torch.equal(value, theirs[key]) for key, value in part.state_dict().items()), name
             assert not again.components[name].training
     assert (again.size, again.stride, again.channels, again.chunk_frames) == ((64, 96), 16, 48, 9)
-    assert (again.default_steps, again.prediction) == (3, "flow_prediction")
+    assert (again.sampler.steps, again.prediction) == (3, "flow_prediction")
     seen = condition(model)
     ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2)) for w in (model, again))
     assert torch.equal(ours, theirs)
     assert not [file for file in saved.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl")]
     half = load_world_model(saved, dtype=torch.bfloat16)
     assert half.vae.dtype == torch.bfloat16
-    assert torch.isfinite(half.denoise(seen, generator=torch.Generator().manual_seed(2), steps=1)).all()
+    assert torch.isfinite(
+        half.denoise(seen, generator=torch.Generator().manual_seed(2), sampler=Sampler(steps=1))
+    ).all()
 
 
 def test_a_stock_wan_folder_loads_without_branch_and_depth_head(model: WorldModel, tmp_path: Path) -> None:
@@ -193,9 +200,11 @@ def test_a_stock_wan_folder_loads_without_branch_and_depth_head(model: WorldMode
     stock.save_pretrained(tmp_path)
     again = load_world_model(tmp_path)
     assert again.memory_branch is None
-    assert (again.size, again.chunk_frames, again.default_steps) == ((704, 1280), 33, 40)
+    assert (again.size, again.chunk_frames, again.sampler.steps) == ((704, 1280), 33, 40)
     seen = condition(model).without_memory()  # which would enter through the sampler, without a branch
-    ours, theirs = (w.denoise(seen, generator=torch.Generator().manual_seed(2), steps=2) for w in (model, again))
+    ours, theirs = (
+        w.denoise(seen, generator=torch.Generator().manual_seed(2), sampler=Sampler(steps=2)) for w in (model, again)
+    )
     torch.testing.assert_close(ours, theirs)  # the branch of `world` is fresh
     with pytest.raises(InputError, match="no depth head"):
         again.depth(torch.zeros(1, 48, 2, 2), Camera.looking(), first=True)
@@ -264,12 +273,12 @@ def test_names_that_are_no_model_never_reach_the_network(tmp_path: Path, monkeyp
     def network(*_args, **_kwargs):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(world_module, "snapshot_download", network)
+    monkeypatch.setattr(loading, "snapshot_download", network)
     file = tmp_path / "file"
     file.write_text("not a model")
     for name in ("nothing", "./nowhere/model", "/nowhere/model", "~/nowhere", "a/b/c", file, Path("owner/name")):
         assert "accepted: mini" in refused(name)
-    monkeypatch.setattr(world_module, "BUNDLED", {"mini": tmp_path / "none"})
+    monkeypatch.setattr(loading, "BUNDLED", {"mini": tmp_path / "none"})
     assert "model_index.json" in refused("mini")
 
 
@@ -277,7 +286,7 @@ def test_a_hub_id_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     def network(*_args, **_kwargs):
         raise OSError("404\nnot found")
 
-    monkeypatch.setattr(world_module, "snapshot_download", network)
+    monkeypatch.setattr(loading, "snapshot_download", network)
     assert "'owner/name'" in refused("owner/name")
 
 

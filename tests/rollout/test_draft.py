@@ -1,8 +1,11 @@
 """A draft fills holes, only holes, and with what its own views show; a session that drafts is otherwise the same."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from helpers import wall
 from mirage.conditioning import drafted_views
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -12,6 +15,7 @@ from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.draft import WORTH, completed, worth_drafting
 from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 GRID = (8, 12)
 
@@ -26,11 +30,6 @@ def panned(count: int, degrees: float) -> Camera:
 
 def latents(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, 4, *GRID, generator=torch.Generator().manual_seed(seed))
-
-
-def wall(latents: torch.Tensor, camera: Camera, *, first: bool) -> DepthMap:
-    """An estimator of depth that sees one wall."""
-    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
 
 def half_known(camera: Camera) -> Readout:
@@ -112,21 +111,23 @@ def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
     assert torch.equal(walk(draft=True).latents, drafted.latents)
 
 
-@pytest.mark.parametrize(("prompt", "asked", "guided"), [("a red room", 1.0, [2.0, 1.0]), ("", 1.0, [1.0, 1.0]),
-                                                         ("a red room", 5.0, [5.0, 5.0])])  # fmt: skip
-def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monkeypatch):
+@pytest.mark.parametrize(
+    ("prompt", "asked", "guided"),
+    [("a red room", None, [2.0, 1.0]), ("", None, [1.0, 1.0]), ("a red room", 5.0, [5.0, 5.0])],
+)
+def test_drafts_are_guided_by_the_prompt_more_than_chunks_are(prompt, asked, guided, monkeypatch):
     model = tiny_world()
     model.register_to_config(drafts=True, draft_guidance=2.0)
     found, denoise = [], model.denoise
 
-    def denoised(condition, *, guidance_scale, **choices):
-        found.append((condition.frames, guidance_scale))
-        return denoise(condition, guidance_scale=guidance_scale, **choices)
+    def denoised(condition, *, sampler, **choices):
+        found.append((condition.frames, sampler.guidance))
+        return denoise(condition, sampler=sampler, **choices)
 
     monkeypatch.setattr(model, "denoise", denoised)
-
-    session = Session(model, torch.rand(3, 64, 96), camera=Camera.looking(aspect=1.5), depth=wall, prompt=prompt,
-                      settings=Settings(guidance_scale=asked))  # fmt: skip
+    settings = Settings(sampler=Sampler(guidance=asked))
+    camera = Camera.looking(aspect=1.5)
+    session = Session(model, torch.rand(3, 64, 96), camera=camera, depth=wall, prompt=prompt, settings=settings)
     session.step(pan(session.camera, 9, degrees=60)[1:])
     assert found == list(zip((3, 3), guided, strict=True))  # a chunk of 3 latent frames, all of them in its draft
 
@@ -134,24 +135,24 @@ def test_drafts_listen_to_words_more_than_chunks_do(prompt, asked, guided, monke
 @pytest.mark.parametrize(
     ("asked", "drafted", "chunk"),
     [
-        ({}, (7, 1.0, False), (None, None, True)),
-        ({"steps": 2, "noise_scale": 0.5}, (2, 0.5, False), (2, 0.5, True)),
+        (Sampler(), (7, 1.0, 0.0), (3, 0.6, 0.4)),
+        (Sampler(steps=2, noise=0.5), (2, 0.5, 0.0), (2, 0.5, 0.4)),
     ],
 )
 def test_a_draft_takes_its_time_and_all_of_the_noise(asked, drafted, chunk, monkeypatch):
     """Unless others are asked for: then they are both's. And a draft's last step begins where it falls."""
-    model = tiny_world()
+    model = tiny_world(shift_terminal=0.4)
     model.register_to_config(drafts=True, draft_steps=7, noise_scale=0.6)
     found, denoise = [], model.denoise
 
-    def denoised(condition, *, steps, noise_scale, use_terminal, **choices):
-        found.append((steps, noise_scale, use_terminal))
-        return denoise(condition, steps=1, noise_scale=noise_scale, **choices)
+    def denoised(condition, *, sampler, **choices):
+        found.append((sampler.steps, sampler.noise, sampler.last))
+        return denoise(condition, sampler=replace(sampler, steps=1), **choices)
 
     monkeypatch.setattr(model, "denoise", denoised)
-    image, settings = torch.rand(3, 64, 96), Settings(**asked)
+    image, settings = torch.rand(3, 64, 96), Settings(sampler=asked)
     session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=settings)
     session.step(pan(session.camera, 9, degrees=60)[1:])
     assert found == [drafted, chunk]
     model.register_to_config(draft_steps=None)
-    assert model.draft_steps == model.default_steps
+    assert model.draft_sampler.steps == model.sampler.steps

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from helpers import wall
 from mirage.conditioning import pixel_codec
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
@@ -25,10 +25,6 @@ def model():
 @pytest.fixture
 def image():
     return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def wall(latents, camera, *, first):
-    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
 
 def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(model):

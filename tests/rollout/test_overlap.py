@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
+from helpers import wall
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
 from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
@@ -29,9 +29,6 @@ def no_thread_is_left():
 def walk(model, *, moving=None, frames=33):
     """Chunks of a walk; `frames` 33: four of them."""
     image = torch.rand(3, *model.size, generator=torch.Generator().manual_seed(1))
-
-    def wall(latents, camera, *, first):
-        return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
     session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, moving=moving)
     return session.follow(pan(session.camera, frames))

@@ -4,20 +4,17 @@ encoded once."""
 import pytest
 import torch
 
+from helpers import wall
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
 from mirage.models import world as world_module
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
 from mirage.rollout import Session
 from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 SIZE = (64, 96)
-
-
-def wall(latents, camera, *, first):
-    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
 
 def published_world(inputs="published"):
@@ -78,7 +75,7 @@ def test_nothing_is_encoded_for_other_branches(encoded):
 @pytest.mark.parametrize("inputs", ["published", "published_hole"])
 def test_the_branch_is_shown_the_memory_from_the_preceding_frames(inputs, monkeypatch):
     model = published_world(inputs)
-    session = begin(model, preceding=2, steps=1)
+    session = begin(model, preceding=2, sampler=Sampler(steps=1))
     shown = []
     denoise = world_module.WorldModel.denoise
     monkeypatch.setattr(

@@ -6,13 +6,13 @@ import weakref
 import pytest
 import torch
 
-from mirage.depth.protocol import FromFrames
+from helpers import wall
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.memory.protocol import NoMemory
+from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
@@ -29,11 +29,6 @@ def model():
 @pytest.fixture
 def image():
     return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def wall(latents, camera, *, first):
-    """Every view sees a wall two units away: a depth estimator that any random model can be given."""
-    return DepthMap(torch.full((len(latents), *latents.shape[-2:]), 2.0))
 
 
 def begin(model, image, **choices):
@@ -126,8 +121,8 @@ def test_what_was_seen_is_known_on_return(model, image):
 
 
 def test_a_scale_that_drifts_is_locked_to_the_memory(model, image):
-    def drifting(latents, camera, *, first):
-        return wall(latents, camera, first=first).scaled(1.0 if first else 1.2)
+    def drifting(views):
+        return wall(views).scaled(1.0 if views.first else 1.2)
 
     session = begin(model, image, depth=drifting)
     chunk = session.step(Camera.concatenate([session.camera[None]] * 8))
@@ -155,9 +150,9 @@ def test_what_a_segmenter_marks_never_enters(model, image):
 
 @pytest.mark.parametrize("filtered", [True, False])
 def test_what_stood_in_the_image_and_went_leaves_the_memory(model, image, filtered):
-    def passing(latents, camera, *, first):
-        depth = wall(latents, camera, first=first)
-        if first:
+    def passing(views):
+        depth = wall(views)
+        if views.first:
             depth.z[0, 1:3, 2:4] = 1.0
         return depth
 
@@ -169,9 +164,9 @@ def test_what_stood_in_the_image_and_went_leaves_the_memory(model, image, filter
 
 @pytest.mark.parametrize("kept_free", [True, False])
 def test_what_the_image_looked_through_stays_out_of_the_memory(model, image, kept_free):
-    def near(latents, camera, *, first):
-        depth = wall(latents, camera, first=first)
-        if not first:
+    def near(views):
+        depth = wall(views)
+        if not views.first:
             depth.z[:, 1:3, 2:4] = 1.0
         return depth
 
@@ -237,11 +232,11 @@ def test_a_walk_without_a_memory_is_not_saved(model, image, tmp_path):
 def test_an_estimator_of_frames_sees_the_frames_of_the_video_and_their_numbers(model, image):
     asked = []
 
-    def estimate(frames, camera, *, number):
-        asked.append((frames, camera, number))
-        return DepthMap(torch.full((len(frames), 32, 48), 2.0))  # at a resolution of its own
+    def estimate(views):
+        asked.append((views.frames, views.camera, views.number))
+        return DepthMap(torch.full((len(views.frames), 32, 48), 2.0))  # at a resolution of its own
 
-    session = begin(model, image, depth=FromFrames(estimate))
+    session = begin(model, image, depth=estimate)
     path = PRESETS["there_and_back"](session.camera, 17)
     video = torch.cat([chunk.frames for chunk in session.follow(path)])
     same = torch.cat([chunk.frames for chunk in begin(model, image).follow(path)])

@@ -2,23 +2,18 @@
 
 Exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 stopped by Ctrl-C (what was finished is kept);
 141 nobody reads what is printed. A fault of ours keeps its traceback, and exits with 1 too.
-Nothing heavy is imported before a subcommand is known, so `mirage --help` is instant. `arguments` holds all that can be
-typed; each subcommand's work is in the module of its name, in one function `run`.
+Nothing heavy is imported before a subcommand is known, so `mirage --help` is instant, and nothing at all before `main`
+runs, so Ctrl-C is answered from then on. `arguments` holds all that can be typed; each subcommand's work is in the
+module of its name, in one function `run`.
 """
 
-import contextlib
 import errno
-import importlib
-import io
-import json
-import os
-import re
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from mirage.cli.arguments import COMMANDS, Common, parse
-from mirage.errors import InputError
+if TYPE_CHECKING:
+    from mirage.cli.arguments import Common
 
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """What a disk or its owner says no with: another place has to be asked for, so the request was wrong."""
@@ -27,43 +22,69 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     try:
-        return _main(sys.argv[1:] if argv is None else argv)
-    except BrokenPipeError:
-        try:
-            print(flush=True)
-        except BrokenPipeError:  # whoever read what we print has seen enough, as in `mirage --help | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 141  # what a shell says of a command whose reader has left
-        raise  # another pipe, so a fault
+        from mirage.cli.streams import steady
+
+        with steady():
+            return _main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt as stop:
+        return _failed(str(stop) or "stopped", 130)
+    except ImportError as error:  # a package that was interrupted while it was imported may say that it is broken
+        if not any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
+            raise
+        return _failed("stopped", 130)
 
 
 def _main(argv: Sequence[str]) -> int:
-    asked = _asked(argv)
-    if isinstance(asked, int):
-        return asked
+    from mirage.errors import InputError
+
     try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions:
-                warnings.simplefilter("ignore")  # the libraries' remarks to their own users; python -W shows them
-            result = importlib.import_module(f"mirage.cli.{COMMANDS[type(asked)]}").run(asked)
-    except KeyboardInterrupt as stop:
-        return _failed(str(stop) or "stopped", 130)
+        code = _answered(argv)
+        sys.stdout.flush()  # here, where what goes wrong is still said in one line
+        return code
     except InputError as error:
         return _failed(str(error), 2)
+    except BrokenPipeError:
+        if not _unread("\n"):
+            raise  # another pipe, so a fault
+        return 141  # whoever read what we print has seen enough, as in `mirage --help | head`
     except OSError as error:
         if error.errno not in REFUSED:
             raise
+        _unread()
         return _failed(f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 2)
+
+
+def _answered(argv: Sequence[str]) -> int:
+    """Do what was typed. The warnings of libraries are for their own users; `python -W` shows them."""
+    import importlib
+    import json
+    import warnings
+
+    from mirage.cli.arguments import COMMANDS
+
+    asked = _asked(argv)
+    if isinstance(asked, int):
+        return asked
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        result = importlib.import_module(f"mirage.cli.{COMMANDS[type(asked)]}").run(asked)
     if asked.json:
         print(json.dumps(result.summary, allow_nan=False), flush=True)
     return result.code
 
 
-def _asked(argv: Sequence[str]) -> Common | int:
+def _asked(argv: Sequence[str]) -> "Common | int":
     """What was typed, or the exit code where that is all there is to say: help, version, a word that is not known.
 
     tyro draws a box of several lines round a mistake; people and scripts get its words on one.
     """
+    import contextlib
+    import io
+    import re
+
+    from mirage.cli.arguments import parse
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -71,12 +92,49 @@ def _asked(argv: Sequence[str]) -> Common | int:
     except SystemExit as stop:
         if not stop.code:
             return 0
-    lines = [line.strip(" │") for line in said.getvalue().splitlines() if not line.startswith(("╭", "╰"))]
-    words = " ".join(lines).split("───", maxsplit=1)[0]
-    helped = re.search(r"mirage[ a-z]* --help", said.getvalue())
+    box = re.sub(r"\x1b\[[\d;]*m", "", said.getvalue())  # in colours, where stdout is a terminal
+    words = re.sub(r"^Error parsing [^-\s]\S*: ", "", _first_words(box))  # a noun's own, of which the class is no part
+    helped = re.search(r"mirage[ a-z]*\s+--help", box)
     return _failed(f"{words} (see {helped[0] if helped else 'mirage --help'})", 2)
 
 
+def _first_words(box: str) -> str:
+    """What stands in tyro's box between its title and its first rule, in a terminal with lines or without.
+
+    ╭─ Title ──╮       Title
+    │ words    │       ----------
+    │ ──────── │         words
+    │ more     │         --------
+    """
+    lines = [line.strip(" │") for line in box.splitlines() if line.strip(" │")]
+    rules = [number for number, line in enumerate(lines) if line.strip("╭╮╰╯─-") == "" or line.startswith("╭")]
+    ends = [*rules, len(lines), len(lines)]
+    return " ".join(lines[ends[0] + 1 : ends[1]])
+
+
+def _unread(last: str = "") -> bool:
+    """Whether stdout takes nothing more; then it leads nowhere from here on."""
+    from mirage.cli.streams import silence
+
+    try:
+        print(end=last, flush=True)
+    except OSError:
+        silence(1)
+        return True
+    return False
+
+
 def _failed(message: str, code: int) -> int:
-    print(f"mirage: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    try:
+        print(f"mirage: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    except OSError:  # there is nowhere left to say it; the exit code does
+        from mirage.cli.streams import silence
+
+        silence(2)
     return code
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -6,10 +6,13 @@ import torch
 from rich.console import Console
 
 from mirage.cli.arguments import BenchEfficiency
+from mirage.cli.arguments.common import noun_of
 from mirage.cli.terminal import Result, peak_memory, progress
 from mirage.errors import InputError
+from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.speed import efficiency
+from mirage.evaluation.speed.real_scale import run_real_scale
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.models.codec import StreamDecoder, StreamEncoder
@@ -40,12 +43,7 @@ def _walk(asked: BenchEfficiency) -> dict[str, Any]:
     model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     with progress("measuring", total=asked.chunks + 1) as show:
         return efficiency.run_efficiency(
-            model,
-            memories=asked.memories,
-            chunks=asked.chunks,
-            steps=asked.steps,
-            seed=asked.seed,
-            progress=lambda what, number, of: show(number, what),
+            model, noun_of(asked, EfficiencyOptions), progress=lambda what, number, of: show(number, what)
         )
 
 
@@ -53,7 +51,7 @@ def _real_scale(asked: BenchEfficiency) -> dict[str, Any]:
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[asked.dtype]
     vae, block = random_autoencoder(dtype=dtype), random_block(dtype=dtype)
     with progress("real scale", total=5) as show:
-        found = efficiency.run_real_scale(
+        found = run_real_scale(
             lambda latents: StreamDecoder(vae).decode(latents),
             lambda frame: StreamEncoder(vae).encode(frame),
             block,

@@ -14,13 +14,13 @@ from mirage.cli.generate import additions, walk
 from mirage.cli.terminal import Result, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
-from mirage.evaluation.synthetic import returned
+from mirage.evaluation.truth import returned
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.video import VideoWriter
-from mirage.memory.protocol import NoMemory
+from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.loading import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.settings import Settings

@@ -22,10 +22,11 @@ class Result:
 
 
 @contextmanager
-def progress(what: str, *, total: float) -> Iterator[Callable[[float, str], None]]:
-    """Yields `show(done, words)`: how much of `total` is done, and what is being done. Silent when not a terminal."""
+def progress(what: str, *, total: float | None = None) -> Iterator[Callable[..., None]]:
+    """Yields `show(done, words, total=None)`: how much of `total` is done (once it is known), and what is being done.
+    Silent when not a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, words: None
+        yield lambda done, words, total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -42,7 +43,7 @@ def progress(what: str, *, total: float) -> Iterator[Callable[[float, str], None
     )
     with bar:
         task = bar.add_task(what, total=total, words="")
-        yield lambda done, words: bar.update(task, completed=done, words=words)
+        yield lambda done, words, total=None: bar.update(task, total=total, completed=done, words=words)
 
 
 def peak_memory() -> int:

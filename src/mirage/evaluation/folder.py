@@ -19,6 +19,7 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.formats.cameras import load_cameras, save_cameras
 from mirage.formats.image import load_image, save_image
+from mirage.formats.natural import natural
 from mirage.formats.source import read_npz
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
@@ -64,13 +65,13 @@ def load_frames(folder: str | os.PathLike[str]) -> Tensor:
     """uint8 [F,3,H,W] from a folder of pictures in the order of their names, or from its one video."""
     folder = Path(folder)
     inside = folder / "frames" if (folder / "frames").is_dir() else folder
-    pictures = sorted(path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem)
+    pictures = [path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem]
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
     if not pictures and len(videos) == 1:
         return load_video(videos[0])
     if not pictures:
         raise InputError(f"{folder} has no pictures and {len(videos)} videos; expected frames/*.png or one video")
-    frames = [(load_image(path) * 255).round().to(torch.uint8) for path in pictures]
+    frames = [(load_image(path) * 255).round().to(torch.uint8) for path in sorted(pictures, key=natural)]
     if len({frame.shape for frame in frames}) > 1:
         raise InputError(f"the pictures of {inside} have several sizes; expected one")
     return torch.stack(frames)

@@ -26,8 +26,8 @@ _MEAN, _SPREAD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 class Lpips(nn.Module):
     """Distance of images [*,3,H,W] in [0, 1] -> [*]; 0 for equal ones.
 
-    >>> lpips = Lpips.load("weights/lpips", net="alex")
-    >>> lpips(image, reference)
+    lpips = Lpips.load("weights/lpips", net="alex")
+    lpips(image, reference)
     """
 
     def __init__(self, net: Net = "alex") -> None:

@@ -12,7 +12,7 @@ are colours, for both. `F` frames, `H W` pixels, `N` pixels.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,68 +21,39 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mirage.chunks import check_frames
 from mirage.errors import InputError
 from mirage.evaluation.metrics import hue_distance, psnr
+from mirage.evaluation.options import SEEDS, PromptedOptions, Subject
 from mirage.evaluation.report import Summary, markdown_table
-from mirage.evaluation.runner import Task, run_tasks, write_results
-from mirage.evaluation.synthetic import (
-    SEEDS,
-    VARIANTS,
-    GroundTruth,
-    MakeSession,
-    check_draw,
-    seen_pixels,
-    session_maker,
-)
+from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
+from mirage.evaluation.truth import GroundTruth, seen_pixels
+from mirage.evaluation.variants import MakeSession, session_maker
+from mirage.evaluation.walk import subject_of
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.models.world import WorldModel
 from mirage.scenes import Scene
 from mirage.scenes.doors import has_door, repainted, turn_to_door, walls_of_next_room
-from mirage.scenes.words import COLOURS
 
 CHUNKS = 2
 MEMORY = "latent"
-
-
-@dataclass(frozen=True)
-class PromptedOptions:
-    """`worlds` with a door from `seed`, each walked once per colour. `model` names what is measured, for the record;
-    `size` (H, W), `grid` (h, w) and `chunk_frames` are the model's."""
-
-    out: Path
-    scenes: int = 12
-    seed: int = 0
-    colours: tuple[str, ...] = ("red", "yellow", "green", "blue")
-    size: tuple[int, int] = (192, 256)
-    grid: tuple[int, int] = (24, 32)
-    chunk_frames: int = 33
-    model: str = ""
 
 
 def run_prompted(
     model: WorldModel,
     options: PromptedOptions,
     *,
-    steps: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    name: str = "",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """`evaluate_prompted` for a world model, at its own size and chunk length, with its latent memory."""
-    size = model.size
-    options = replace(
-        options,
-        size=size,
-        grid=(size[0] // model.stride, size[1] // model.stride),
-        chunk_frames=model.chunk_frames,
-        model=f"{options.model} steps={steps or model.sampler.steps}",
-    )
-    make = session_maker(model, (MEMORY,), steps=steps, variants=VARIANTS)
-    return evaluate_prompted(make, options, progress=progress)
+    """`evaluate_prompted` of a model, at its own size and chunk length, with its latent memory; `name` is the model's,
+    for the record."""
+    make = session_maker(model, (MEMORY,), steps=options.steps)
+    return evaluate_prompted(make, options, subject=subject_of(model, name, options.steps), progress=progress)
 
 
 def evaluate_prompted(
-    make_session: MakeSession, options: PromptedOptions, *, progress: Callable[[str, int, int], None] | None = None
+    make_session: MakeSession, options: PromptedOptions, *, subject: Subject, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Walk every world with every colour; writes results.json, report.md and a contact sheet per world.
 
@@ -92,8 +63,7 @@ def evaluate_prompted(
     "changed_psnr": dB between walks of two colours, where the first image showed the place and on the unseen walls,
     "tasks", "failures"}. `make_session` gets scenes whose caption is the prompt.
     """
-    check(options)
-    frames = 1 + CHUNKS * (options.chunk_frames - 1)
+    frames = 1 + CHUNKS * (subject.chunk_frames - 1)
 
     def work(seed: int) -> Callable[[Path], dict[str, Any]]:
         return lambda folder: score_prompted(
@@ -101,8 +71,8 @@ def evaluate_prompted(
             make_session,
             options.colours,
             frames=frames,
-            size=options.size,
-            grid=options.grid,
+            size=subject.size,
+            grid=subject.grid,
             folder=folder,
         )
 
@@ -111,8 +81,7 @@ def evaluate_prompted(
         if has_door(Scene.sample(seed)):
             tasks.append(Task(f"scene-{seed:06d}", work(seed)))
         seed += 1
-    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "scenes")}
-    outcome = run_tasks(tasks, options.out, options=asked, progress=progress)
+    outcome = run_tasks(tasks, options.out, options=options.record() | subject.record(), progress=progress)
     summary = summarise(list(outcome.results.values()), options.colours)
     return write_results(
         options.out,
@@ -280,11 +249,3 @@ def _pixels(video: Tensor, mask: Tensor) -> Tensor:
 def _between(a: Tensor, b: Tensor, mask: Tensor) -> float:
     """dB between two videos over all pixels of a mask, frame 0 (which is given) left out."""
     return float(psnr(_pixels(a[1:], mask[1:]), _pixels(b[1:], mask[1:])))
-
-
-def check(options: PromptedOptions) -> None:
-    """`InputError` where the request cannot be met."""
-    check_draw(options.scenes, options.seed, most=SEEDS // 4)  # worlds without a door are passed over
-    if len(set(options.colours)) < 2 or not set(options.colours) <= set(COLOURS):
-        raise InputError(f"colours are two or more of {', '.join(COLOURS)}; got {' '.join(options.colours)!r}")
-    check_frames(options.chunk_frames, "a chunk")

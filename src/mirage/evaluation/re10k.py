@@ -12,7 +12,7 @@ index: frame `start`, then every `stride`-th. Scale is arbitrary per clip; `scal
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from mirage.errors import InputError
 from mirage.evaluation.folder import VIDEOS, Rollout, estimated_cameras, load_frames, load_rollout, save_rollout
 from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import SSIM_CONVENTIONS, pose_errors, psnr, ssim_by_convention
+from mirage.evaluation.options import Re10kOptions
 from mirage.evaluation.report import Summary, markdown_table, published_table, summarised
 from mirage.evaluation.revisit import closed_loop, controls, mirror
-from mirage.evaluation.runner import Task, run_tasks, write_results
-from mirage.evaluation.walk import Generate
+from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
+from mirage.evaluation.walk import Generate, generator_of, subject_of
 from mirage.formats.cameras import load_cameras
 from mirage.formats.image import fit_image, save_image
 from mirage.formats.picture import contact_sheet
@@ -34,26 +35,7 @@ from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import make_pose
 from mirage.geometry.trajectory import there_and_back
-
-
-@dataclass(frozen=True)
-class Re10kOptions:
-    """`loop`: walk out and exactly back, score the way out against truth and the end against the beginning.
-    `generated`: a folder of rollouts NAME/ made elsewhere, scored instead of generating. `size` (H, W)."""
-
-    clips: Path
-    out: Path
-    size: tuple[int, int] = (192, 256)
-    frames: int = 49
-    start: int = 0
-    stride: int = 1
-    index: Path | None = None
-    scale: float = 1.0
-    loop: bool = True
-    limit: int | None = None
-    generated: Path | None = None
-    lpips: Path | None = None
-    model: str = ""
+from mirage.models.world import WorldModel
 
 
 @dataclass(frozen=True)
@@ -68,20 +50,37 @@ class Re10kTask:
 
 
 def run_re10k(
-    options: Re10kOptions, generate: Generate | None = None, *, progress: Callable[[str, int, int], None] | None = None
+    model: WorldModel | None, options: Re10kOptions, *, name: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Generate (or read) and score every clip: results.json, report.md, a rollout and a contact sheet per clip."""
-    if (generate is None) == (options.generated is None):
+    """`evaluate_re10k` of a model, at its own size unless the options name another; of rollouts made elsewhere (None).
+    `name` is the model's, for the record."""
+    if model is None:
+        return evaluate_re10k(options, name=name, progress=progress)
+    return evaluate_re10k(
+        replace(options, size=options.size or model.size),
+        generator_of(model, options),
+        name=subject_of(model, name, options.steps).name,
+        progress=progress,
+    )
+
+
+def evaluate_re10k(
+    options: Re10kOptions, generate: Generate | None = None, *, name: str = "", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Generate (or read) and score every clip, at the options' size: results.json, report.md, a rollout and a contact
+    sheet per clip."""
+    size = options.size
+    if (generate is None) == (options.generated is None) or size is None:
         raise InputError(
-            "either a model generates or a folder of generated rollouts is named; got "
-            f"{'neither' if generate is None else 'both'}"
+            "either a model generates or a folder of generated rollouts is named, and a size; got "
+            f"{'no size' if size is None else 'neither' if generate is None else 'both'}"
         )
     lpips = Lpips.load(options.lpips) if options.lpips is not None else None
 
     def work(task: Re10kTask) -> Callable[[Path], dict[str, Any]]:
         def run(folder: Path) -> dict[str, Any]:
-            truth = load_truth(task, size=options.size, scale=options.scale)
-            path = there_and_back(truth.camera) if options.loop else truth.camera
+            truth = load_truth(task, size=size, scale=options.scale)
+            path = truth.camera if options.one_way else there_and_back(truth.camera)
             if generate is None:
                 assert options.generated is not None
                 made, source = load_rollout(options.generated / task.name), options.generated / task.name
@@ -100,13 +99,13 @@ def run_re10k(
         return run
 
     listed = tasks_of(options)
-    asked = {**{k: str(v) for k, v in vars(options).items()}, "out": "", "limit": ""}
+    asked = {**options.record(), "model": name}
     outcome = run_tasks([Task(task.name, work(task)) for task in listed], options.out, options=asked, progress=progress)
     rows = [_flat(result) for result in outcome.results.values()]
     summary = {
         "scores": summarised(rows),
         "ssim": SSIM_CONVENTIONS,
-        "size": options.size,
+        "size": size,
         "scale": options.scale,
         "lpips": "alex, version 0.1" if lpips else "not measured: no weights were given (--lpips FOLDER)",
     }

@@ -23,16 +23,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError
 from mirage.evaluation.folder import Rollout, load_rollout
 from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import psnr, ssim
+from mirage.evaluation.options import RevisitOptions
 from mirage.evaluation.report import Summary, markdown_table
-from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import rotation_angle
+from mirage.optional import optional
 
 Score = Callable[[Tensor, Tensor], Sequence[float]]
 """Two stacks [P,3,H,W] in [0, 1] -> one number per pair, larger is more alike; NaN where it has no meaning."""
@@ -41,25 +42,8 @@ APPEARANCE, SCENE, GEOMETRY = "appearance", "scene", "local geometry (ours: ORB 
 LEAST_RANGE = 1e-8
 
 
-@dataclass(frozen=True)
-class RevisitOptions:
-    """`rollouts`: folders as `folder.load_rollout` reads them. `metres`: of one world unit, because the thresholds are
-    in metres. `lpips`, `dino`: folders with their weights; `geometry`: local matches too (scikit-image)."""
-
-    rollouts: tuple[Path, ...]
-    out: Path
-    metres: float = 1.0
-    max_pairs: int = 100
-    geometry: bool = True
-    lpips: Path | None = None
-    dino: Path | None = None
-    seed: int = 0
-
-
-def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
+def run_revisit(options: RevisitOptions, *, progress: Progress | None = None) -> dict[str, Any]:
     """Score every folder, write results.json, report.md and contact sheets to `options.out`; returns the summary."""
-    if not options.rollouts:
-        raise InputError("no rollout folders were given; expected at least one")
     families = score_families(geometry=options.geometry, lpips=options.lpips, dino=options.dino)
 
     def work(source: Path) -> Callable[[Path], dict[str, Any]]:
@@ -81,18 +65,7 @@ def run_revisit(options: RevisitOptions, *, progress: Callable[[str, int, int], 
     if len(set(names)) != len(names):
         names = [f"{number:03d}-{name}" for number, name in enumerate(names)]
     tasks = [Task(name, work(path)) for name, path in zip(names, options.rollouts, strict=True)]
-    outcome = run_tasks(
-        tasks,
-        options.out,
-        options={
-            **vars(options),
-            "rollouts": None,
-            "out": None,
-            "lpips": str(options.lpips),
-            "dino": str(options.dino),
-        },
-        progress=progress,
-    )
+    outcome = run_tasks(tasks, options.out, options=options.record(), progress=progress)
     summary = summarise(list(outcome.results.values()))
     return write_results(options.out, outcome, summary, title="Revisits", tables={"Memory": revisit_table(summary)})
 
@@ -392,8 +365,6 @@ def _close(a: Camera, b: Camera) -> bool:
 
 
 def _scikit_image() -> tuple[Any, Any, Any]:
-    try:
-        from skimage import feature, measure, transform  # optional, and slow to import
-    except ImportError as error:
-        raise InputError("local matches need scikit-image; install mirage[eval], or ask for appearance only") from error
+    with optional("skimage", wanted="the score of local matches (appearance alone does without)"):
+        from skimage import feature, measure, transform  # slow to import
     return feature, measure, transform

@@ -28,6 +28,10 @@ from mirage.files import replacing
 FAILS = (ValueError, OSError, RuntimeError, ArithmeticError, MemoryError, LookupError)
 
 
+Progress = Callable[[str, int, int], None]
+"""(name of the task that begins, its number from 1, how many there are)."""
+
+
 @dataclass(frozen=True)
 class Task:
     """`name` is the folder ("a/b": a folder in a folder); `work(folder)` leaves files there and returns results."""
@@ -54,9 +58,9 @@ def run_tasks(
     out: str | os.PathLike[str],
     *,
     options: Mapping[str, Any],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """Run what is not done yet. `progress(name, number, of)` is called before each task, finished ones included.
+    """Run what is not done yet. `progress` is called before each task, finished ones included.
 
     `options` are remembered: results of one setting are never mixed with those of another.
     """

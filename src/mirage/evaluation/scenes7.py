@@ -8,7 +8,7 @@ survives the way through a memory. Beside each memory stand, in the same pixels:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr, ssim
+from mirage.evaluation.options import RealOptions
 from mirage.evaluation.report import Summary, markdown_table
-from mirage.evaluation.runner import Task, run_tasks, write_results
+from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
 from mirage.formats.cameras import load_cameras
 from mirage.formats.depth import cut_depth, load_depth
 from mirage.formats.image import fit_image, load_image, save_image
@@ -33,19 +34,6 @@ from mirage.rollout.memories import make_memory
 CEILING, STILL = "autoencoder", "still"
 
 
-@dataclass(frozen=True)
-class RealOptions:
-    """`pairs` pairs of frames for each of `gaps` (differences of frame numbers) of the sequence in the folder `frames`,
-    which has the layout of 7-Scenes. `model` names what is measured, for the record."""
-
-    frames: Path
-    out: Path
-    gaps: tuple[int, ...] = (4, 20, 60)
-    pairs: int = 8
-    memories: tuple[str, ...] = ("latent", "rgb", "rgb-voxel")
-    model: str = ""
-
-
 @dataclass(frozen=True, eq=False)
 class View:
     """A real frame at the model's size: image [3,H,W] in [0, 1], its own depth [H,W], its camera []."""
@@ -56,14 +44,14 @@ class View:
 
 
 def run_real(
-    model: WorldModel, options: RealOptions, *, progress: Callable[[str, int, int], None] | None = None
+    model: WorldModel, options: RealOptions, *, name: str = "", progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Every pair; writes results.json, report.md and a contact sheet per pair.
+    """Every pair; writes results.json, report.md and a contact sheet per pair. `name` is the model's, for the record.
 
     Returns {"by_gap": {GAP: {NAME: {psnr, ssim, coverage, n, spread}}}, "tasks", "failures"}, NAME a memory, "still" or
     "autoencoder"; the two are scored in the pixels that the first memory covers.
     """
-    numbers = check(options)
+    numbers = posed_frames(options)
     cameras = load_cameras(options.frames)
 
     def work(a: int, b: int) -> Callable[[Path], dict[str, Any]]:
@@ -78,8 +66,7 @@ def run_real(
         for gap in options.gaps
         for a in _starts(numbers, gap, options.pairs)
     ]
-    asked = {name: value for name, value in asdict(options).items() if name != "out"}
-    outcome = run_tasks(tasks, options.out, options={**asked, "frames": str(options.frames)}, progress=progress)
+    outcome = run_tasks(tasks, options.out, options={**options.record(), "model": name}, progress=progress)
     summary = {
         "by_gap": {
             gap: _summary([r for r in outcome.results.values() if r["gap"] == gap], options.memories)
@@ -167,18 +154,13 @@ def load_view(folder: Path, number: int, camera: Camera, size: tuple[int, int]) 
     return View(image, cut_depth(depth, size).resized(size), camera)
 
 
-def check(options: RealOptions) -> list[int]:
-    """The numbers of the frames that have a pose; `InputError` where the request cannot be met."""
+def posed_frames(options: RealOptions) -> list[int]:
+    """The numbers of the frames that have a pose; `InputError` where none of them are as far apart as asked for."""
     numbers = [int(path.name.split("-")[1].split(".")[0]) for path in sorted(options.frames.glob("frame-*.pose.txt"))]
     if not numbers:
         raise InputError(f"{options.frames} has no frame-*.pose.txt; expected a folder in the layout of 7-Scenes")
-    if options.pairs < 1 or not options.gaps or not options.memories:
-        raise InputError(
-            f"at least one pair, one gap and one memory, got {options.pairs} pairs, gaps {options.gaps} "
-            f"and memories {options.memories}"
-        )
     for gap in options.gaps:
-        if gap < 1 or not _starts(numbers, gap, 1):
+        if not _starts(numbers, gap, 1):
             raise InputError(
                 f"no two frames of {options.frames} are {gap} apart; it has {len(numbers)} frames, "
                 f"{numbers[0]} to {numbers[-1]}"

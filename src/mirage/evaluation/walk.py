@@ -9,12 +9,15 @@ from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
+from mirage.evaluation.options import Re10kOptions, Subject, WorldScoreOptions
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
+from mirage.rollout.memories import make_memory
 from mirage.rollout.session import Session
 from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,26 @@ def generator(
         return Walk(frames, time.perf_counter() - started, known, depth)
 
     return generate
+
+
+def generator_of(model: WorldModel, options: Re10kOptions | WorldScoreOptions) -> Generate:
+    """Walks of a model with the memory, steps and seed that an evaluation asks for."""
+    return generator(
+        model,
+        memory=lambda model: make_memory(options.memory, model),
+        settings=Settings(sampler=Sampler(steps=options.steps)),
+        seed=options.seed,
+    )
+
+
+def subject_of(model: WorldModel, name: str, steps: int | None) -> Subject:
+    """A model as what is measured, at its own size and chunk length."""
+    return Subject(
+        f"{name} steps={steps or model.sampler.steps}",
+        size=model.size,
+        stride=model.stride,
+        chunk_frames=model.chunk_frames,
+    )
 
 
 def legs(path: Camera, count: int) -> list[Camera]:

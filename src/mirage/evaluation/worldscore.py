@@ -23,12 +23,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mirage.chunks import TIME_STRIDE, check_frames
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.evaluation.folder import estimated_cameras, save_frames
+from mirage.evaluation.options import Subject, WorldScoreOptions
 from mirage.evaluation.report import Summary, markdown_table, published_table
-from mirage.evaluation.runner import Task, run_tasks, write_json, write_results
-from mirage.evaluation.walk import Generate, Walk
+from mirage.evaluation.runner import Progress, Task, run_tasks, write_json, write_results
+from mirage.evaluation.walk import Generate, Walk, generator_of, subject_of
 from mirage.evaluation.worldscore_aspects import (
     BOUNDS,
     DYNAMIC,
@@ -47,6 +48,7 @@ from mirage.formats.picture import contact_sheet
 from mirage.formats.video import VideoWriter
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
+from mirage.models.world import WorldModel
 
 Movement = Literal["static", "dynamic"]
 MOVES = (
@@ -196,34 +198,26 @@ def write_instance(
 # -- the task -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class WorldScoreOptions:
-    """`frames` per move; `speed`: WorldScore's v in world units (its own value for video models is 1; translation is
-    scored free of scale, so it should suit the depth of the scenes); `size` (H, W) of the video; `limit`: only so many
-    instances; `model` names what is measured, for the record."""
-
-    dataset: Path
-    out: Path
-    movement: Movement = "static"
-    size: tuple[int, int] = (704, 1280)
-    frames: int = 81
-    speed: float = 1.0
-    fps: float = 16
-    limit: int | None = None
-    model: str = ""
-
-
 def run_worldscore(
-    options: WorldScoreOptions, generate: Generate, *, progress: Callable[[str, int, int], None] | None = None
+    model: WorldModel, options: WorldScoreOptions, *, name: str = "", progress: Progress | None = None
+) -> dict[str, Any]:
+    """`evaluate_worldscore` of a model at its own size; `name` is the model's, for the record."""
+    return evaluate_worldscore(
+        options, generator_of(model, options), subject=subject_of(model, name, options.steps), progress=progress
+    )
+
+
+def evaluate_worldscore(
+    options: WorldScoreOptions, generate: Generate, *, subject: Subject, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Generate every instance into the official layout; score what needs no weights, and everything that an official
     evaluation.json tells. The official evaluator is then run on `out`/worldscore_output."""
-    instances = check(options)
+    instances, size = instances_of(options), subject.size
 
     def work(instance: Instance) -> Callable[[Path], dict[str, Any]]:
         def make(folder: Path) -> dict[str, Any]:
-            path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=options.size)
-            image, _ = fit_image(load_image(instance.image), path[0], options.size)
+            path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=size)
+            image, _ = fit_image(load_image(instance.image), path[0], size)
             made = generate(image, path, instance.prompts)
             write_instance(
                 options.out,
@@ -243,12 +237,12 @@ def run_worldscore(
         return make
 
     tasks = [Task(_task_name(instance), work(instance)) for instance in instances]
-    asked = {**vars(options), "out": None, "limit": None, "dataset": str(options.dataset)}
-    outcome = run_tasks(tasks, Path(options.out) / "mirage_tasks", options=asked, progress=progress)
-    found = list(_evaluations(Path(options.out) / "worldscore_output"))
+    asked = options.record() | subject.record()
+    outcome = run_tasks(tasks, options.out / "mirage_tasks", options=asked, progress=progress)
+    found = list(_evaluations(options.out / "worldscore_output"))
     official = aggregate(found)
     rows = [
-        {**outcome.results[_task_name(instance)], **_posed(instance, options)}
+        {**outcome.results[_task_name(instance)], **_posed(instance, options, size)}
         for instance in instances
         if _task_name(instance) in outcome.results
     ]
@@ -267,11 +261,8 @@ def run_worldscore(
     )
 
 
-def check(options: WorldScoreOptions) -> list[Instance]:
-    """The instances that are asked for; `InputError` where the request cannot be met."""
-    check_frames(options.frames, "a move")
-    if not options.speed > 0 or (options.limit is not None and options.limit < 1):
-        raise InputError(f"a speed above 0 and a limit of at least 1, got {options.speed:g} and {options.limit}")
+def instances_of(options: WorldScoreOptions) -> list[Instance]:
+    """The instances that are asked for."""
     return load_instances(options.dataset, options.movement)[: options.limit]
 
 
@@ -401,12 +392,12 @@ def _weightless(made: Walk, path: Camera) -> dict[str, Any]:
     return known
 
 
-def _posed(instance: Instance, options: WorldScoreOptions) -> dict[str, float]:
+def _posed(instance: Instance, options: WorldScoreOptions, size: tuple[int, int]) -> dict[str, float]:
     """Camera control's raw numbers, where somebody left estimated cameras in the instance's folder."""
     estimated = estimated_cameras(options.out / "worldscore_output" / instance.folder)
     if estimated is None:
         return {}
-    path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=options.size)
+    path = camera_path(instance.moves, frames=options.frames, speed=options.speed, size=size)
     if len(estimated) != len(path):
         raise InputError(f"{instance.folder} has {len(estimated)} estimated cameras; expected {len(path)}")
     rotation, translation = camera_errors(estimated.relative_to(estimated[0]), path, speed=options.speed)

@@ -1,6 +1,6 @@
 """What was filmed, and all that lies beside it: pictures, cameras, captions, depth. `F`: frames, `H W`: pixels.
 
-NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in the order of their names
+NAME.mp4 or NAME/            the frames: a video, or a folder of pictures in natural order (2 before 10)
 NAME.txt, .npz, .json        its cameras, one per frame, in any format of `load_cameras` (RealEstate10K, TUM, ...)
 NAME.caption.txt             what is seen, in words; or captions.json beside all of them: {NAME: words}
 NAME.depth/ or NAME.depth.npz    depth of every frame: maps in the order of their names, or an array depth [F,H,W]
@@ -12,7 +12,7 @@ for name, footage in find_footage("clips").items():
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from mirage.errors import InputError
 from mirage.formats.cameras import load_cameras
 from mirage.formats.depth import load_depth
 from mirage.formats.image import load_image
+from mirage.formats.natural import natural
 from mirage.formats.source import read_npz, read_text, reason
 from mirage.formats.video import video_frames
 from mirage.geometry.camera import Camera
@@ -58,7 +59,7 @@ class Footage:
             wanted = set(numbers)
             for i, frame in enumerate(video_frames(self.pictures)):
                 if i in wanted:
-                    found.append(rearrange(torch.from_numpy(frame.to_ndarray(format="rgb24")), "h w c -> c h w"))
+                    found.append(rearrange(torch.from_numpy(frame.rgb()), "h w c -> c h w"))
                 if len(found) == len(wanted):
                     break
         if len(found) != len(numbers):
@@ -121,20 +122,29 @@ def find_footage(
         )
         if not filmed:
             continue
-        name = path.stem if path.is_file() else path.name
+        name = _name(path)
         if name in found:
             raise InputError(f"{folder} has {found[name].pictures.name} and {path.name}; expected one footage per name")
-        beside = folder / f"{name}.caption.txt"
-        text = read_text(beside, accepts="a caption") if beside.is_file() else ""
-        found[name] = Footage(
-            path,
-            _first(poses / f"{name}{ending}" for ending in CAMERAS),
-            _first(folder / f"{name}{ending}" for ending in (".depth", ".depth.npz")),
-            " ".join(said.get(name, text).split()),
-        )
+        one = footage_of(path, cameras=poses)
+        found[name] = replace(one, caption=" ".join(said[name].split())) if name in said else one
     if not found:
         raise InputError(f"{folder} has no videos ({', '.join(VIDEOS)}) and no folders of pictures")
     return found
+
+
+def footage_of(path: Path, *, cameras: Path | None = None) -> Footage:
+    """One video or folder of pictures, with what lies beside it; `cameras`: the folder of camera files, if another."""
+    name, beside = _name(path), path.parent / f"{_name(path)}.caption.txt"
+    return Footage(
+        path,
+        _first((cameras or path.parent) / f"{name}{ending}" for ending in CAMERAS),
+        _first(path.parent / f"{name}{ending}" for ending in (".depth", ".depth.npz")),
+        " ".join(read_text(beside, accepts="a caption").split()) if beside.is_file() else "",
+    )
+
+
+def _name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
 
 
 def _captions(folder: Path, given: Path | None) -> dict[str, str]:
@@ -155,7 +165,7 @@ def _captions(folder: Path, given: Path | None) -> dict[str, str]:
 
 
 def _listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
+    return sorted((path for path in folder.iterdir() if path.suffix.lower() in endings), key=natural)
 
 
 def _first(paths) -> Path | None:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.formats.source import reason
+from mirage.optional import optional
 
 TARGET, PROJECTION = "train_target_rgb.pt", "train_target_scene_proj_rgb.pt"
 PRECEDING, REFERENCES, CAPTION = "train_preceding_rgb.pt", "train_reference_rgb.pt", "train_target_rgb.txt"
@@ -149,10 +150,8 @@ def _shards(folder: Path) -> list[Path]:
 
 def _opened(shard: Path):
     """A read-only transaction. Closing the environment with it keeps no lock and no map."""
-    try:
-        import lmdb  # optional: only this layout needs it
-    except ImportError as error:
-        raise InputError(f"{shard} is an LMDB, and the package lmdb is not installed; pip install lmdb") from error
+    with optional("lmdb", wanted=f"reading the LMDB {shard}"):
+        import lmdb
     try:
         return _Reading(lmdb.open(str(shard), readonly=True, lock=False, readahead=False, max_readers=64))
     except lmdb.Error as error:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from mirage.files import replacing
+from mirage.version import __version__
 
-PACKAGES = ("mirage", "torch", "numpy", "diffusers", "transformers", "safetensors", "av")
+PACKAGES = ("torch", "numpy", "diffusers", "transformers", "safetensors", "av")
 
 
 def write_receipt(path: str | os.PathLike[str], content: Mapping[str, object]) -> None:
@@ -22,8 +23,8 @@ def write_receipt(path: str | os.PathLike[str], content: Mapping[str, object]) -
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result; those not installed are left out. Imports none."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, Mirage and the packages that decide a result, without those not installed. Imports none."""
+    found = {"python": platform.python_version(), "mirage": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)

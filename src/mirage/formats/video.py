@@ -4,14 +4,19 @@
         for chunk in session.follow(path):
             video.write(chunk.frames)          # floats in [0, 1], as many as there are
 
-The file grows beside its target and takes its name when the block ends. If the block is left by Ctrl-C or an error
-after at least one frame, what was done so far is closed properly and kept: a playable video. With no frame, or on a
-full disk, nothing is left.
+The film grows beside its target (fragments.py) and takes its name when the block ends. If the block is left by Ctrl-C
+or an error after at least one frame, what was done so far is kept: a playable video; on a full disk, the groups of
+frames that had room. With no frame, nothing is left. A killed process leaves a film beside the target that plays and
+that `recover` gives its name.
+
+Colours: between RGB and yuv420p, libswscale's defaults darken by 1.3 of 255 levels a trip; `SWS` does not. We write
+BT.709 in limited range and say so in the stream and in the file. A video that says nothing is read as players do.
 """
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +25,7 @@ from typing import Literal, Self, TypeGuard
 import av
 import numpy as np
 import torch
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
@@ -29,26 +35,42 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.formats.fragments import REORDERED, Fragments, finalised
 from mirage.formats.image import to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
 
 Codec = Literal["libx264", "ffv1"]
 ACCEPTS = "a video (mp4, mkv, webm, ...)"
+DECODERS = {"libx264": "h264", "ffv1": "ffv1"}
 PIXELS = {"libx264": "yuv420p", "ffv1": "bgr0"}  # bgr0: RGB as it is, so ffv1 is lossless
 SUFFIXES = {"libx264": (".mp4", ".mkv", ".mov"), "ffv1": (".mkv",)}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VIDEO_LIMIT = 4 * ARRAY_LIMIT
+UNSPECIFIED = 2  # as colour matrix: the stream does not say
+GROUP, LONGEST = 16, 64  # frames: fewer make no group but at the end, and more make several
+# libswscale's SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT; accurate rounding alone is worse than none of them.
+SWS = 0x4 | 0x40000 | 0x2000
 
 
 class VideoWriter:
     """Writes [F,3,H,W] chunks in [0, 1] to an .mp4 (libx264, BT.709) or a lossless .mkv (ffv1).
 
     `crf` is x264's quality, 0 (lossless but for chroma) to 51. The size is that of the first chunk; for libx264 both
-    sides must be even. The same frames give the same bytes on one machine.
+    sides must be even. A `write` of 16 frames or more is in the file, and can be played, when it returns; what is
+    written in smaller pieces, once 16 have come together. The same writes give the same bytes on one machine.
+
+    `onto`: a film by this class, of the same settings, that the new frames follow; its own are not encoded again. It
+    may be `path` itself.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], fps: float = 16, *, codec: Codec = "libx264", crf: int = 18
+        self,
+        path: str | os.PathLike[str],
+        fps: float = 16,
+        *,
+        codec: Codec = "libx264",
+        crf: int = 18,
+        onto: str | os.PathLike[str] | None = None,
     ) -> None:
         self.path, self.frames = Path(path), 0
         if codec not in PIXELS:
@@ -61,13 +83,18 @@ class VideoWriter:
             raise InputError(f"got crf {crf}; expected 0 (best) to 51")
         self._codec: Codec = codec
         self._crf, self._fps = crf, Fraction(fps).limit_denominator(1001)
-        self._stream: VideoStream | None = None
+        self._onto = None if onto is None else regular_file(onto, accepts=ACCEPTS, limit=VIDEO_LIMIT)
+        self._size: tuple[int, int] | None = None
+        self._waiting: list[np.ndarray] = []  # uint8 [H,W,3], of a group that is not whole
+        self._kept = 0  # frames that are in the file
 
     def __enter__(self) -> Self:
         self._replacing = replacing(self.path)
-        self._beside = self._replacing.__enter__()
+        beside = self._replacing.__enter__()
         try:
-            self._container = av.open(str(self._beside), "w", options=self._container_options())
+            self._film = Fragments(beside)
+            if self._onto is not None:
+                self._begin_with(self._onto)
         except BaseException as error:
             self._replacing.__exit__(type(error), error, error.__traceback__)
             raise
@@ -79,44 +106,86 @@ class VideoWriter:
             raise ValueError(f"frames are floating point [F,3,H,W] in [0, 1], got {frames.dtype} {list(frames.shape)}")
         if not torch.isfinite(frames).all():
             raise ValueError("frames hold NaN or infinite values")
-        stream = self._stream or self._open_stream(*frames.shape[-2:])
-        if frames.shape[-2:] != (stream.height, stream.width):
-            raise ValueError(f"this video is {stream.height} x {stream.width}, got frames {list(frames.shape[-2:])}")
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
-            if self._codec == "libx264":
-                picture = picture.reformat(
-                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-                )
-            picture.pts, picture.time_base = self.frames, 1 / self._fps
-            self._container.mux(stream.encode(picture))
-            self.frames += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        nothing = None if self.frames else error or ValueError(f"no frame was written to {self.path}")
-        lost = error if _disk_full(error) else nothing  # why nothing can be kept
-        try:
-            if self._stream is not None and lost is None:
-                self._container.mux(self._stream.encode(None))
-            self._container.close()
-        except (FFmpegError, OSError) as closing:  # a full disk often shows only here
-            lost = lost or closing
-        self._replacing.__exit__(type(lost) if lost else None, lost, lost.__traceback__ if lost else None)
-        if _disk_full(lost):
-            raise InputError(f"cannot write {self.path}: {reason(lost)} after {self.frames} frames") from lost
-        if lost is not None and lost is not error:
-            raise lost
-
-    def _open_stream(self, height: int, width: int) -> VideoStream:
+        height, width = frames.shape[-2:]
         if self._codec == "libx264" and (height % 2 or width % 2):
             raise InputError(
                 f"libx264 video has even sides, got {width} x {height}; expected even ones, or codec ffv1 (.mkv)"
             )
-        stream = self._container.add_stream(self._codec, rate=self._fps)
+        self._size = self._size or (height, width)
+        if self._size != (height, width):
+            raise ValueError(f"this video is {self._size[0]} x {self._size[1]}, got frames {[height, width]}")
+        for frame in frames:
+            self._waiting.append(to_bytes(frame))
+            self.frames += 1
+            if len(self._waiting) == LONGEST:
+                self._keep()
+        if len(self._waiting) >= GROUP:
+            self._keep()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        lost = error
+        try:
+            self._keep()
+        except (FFmpegError, OSError) as closing:  # a full disk, most often
+            lost = lost or closing
+        self._film.close()
+        if not self._kept:
+            lost = lost or ValueError(f"no frame was written to {self.path}")
+            self._replacing.__exit__(type(lost), lost, lost.__traceback__)
+        else:
+            try:
+                with replacing(self._film.path) as plain:
+                    finalised(self._film.path, plain)
+            except (FFmpegError, OSError, InputError) as unfinished:
+                if not _disk_full(unfinished) and not _disk_full(unfinished.__cause__):
+                    raise
+                # There is no room for the film twice: it keeps its fragments, and plays all the same.
+            self._replacing.__exit__(None, None, None)
+        if _disk_full(lost):
+            kept = f"; {self.path} holds the first {self._kept}" if self._kept else ""
+            raise InputError(f"cannot write {self.path}: {reason(lost)} after {self.frames} frames{kept}") from lost
+        if lost is not None and lost is not error:
+            raise lost
+
+    def _keep(self) -> None:
+        """The waiting frames, encoded, into the file."""
+        if self._waiting:
+            self._film.append(self._encode)
+            self._kept += len(self._waiting)
+            self._waiting.clear()
+
+    def _encode(self, container: OutputContainer) -> None:
+        stream = self._stream(container)
+        context = stream.codec_context
+        coded = self._kept
+        for number, frame in enumerate([*self._waiting, None], start=self._kept):
+            picture = None if frame is None else self._picture(frame, number)
+            for packet in context.encode(picture):
+                # A group of a few frames tells no encoder by how many it reorders: counted, it is the same in all.
+                packet.dts, packet.time_base = coded - self._reordered, 1 / self._fps
+                coded += 1
+                packet.stream = stream
+                container.mux(packet)
+
+    def _picture(self, frame: np.ndarray, number: int) -> VideoFrame:
+        picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        if self._codec == "libx264":
+            picture = picture.reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=SWS,
+            )
+        picture.pts, picture.time_base = number, 1 / self._fps
+        return picture
+
+    def _stream(self, container: OutputContainer) -> VideoStream:
+        assert self._size is not None
+        stream = container.add_stream(self._codec, rate=self._fps)
         assert isinstance(stream, VideoStream)
-        stream.height, stream.width, stream.pix_fmt = height, width, PIXELS[self._codec]
+        (stream.height, stream.width), stream.pix_fmt = self._size, PIXELS[self._codec]
         context = stream.codec_context
         context.time_base = 1 / self._fps
         context.thread_count = 4  # fixed, because x264's output depends on it
@@ -126,19 +195,62 @@ class VideoWriter:
             context.options = {"crf": str(self._crf), "preset": "medium", "x264-params": "mbtree=0"}
             context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
             context.color_primaries, context.color_trc = 1, 1  # BT.709, said so that no player guesses BT.601
-        self._stream = stream
         return stream
 
-    def _container_options(self) -> dict[str, str]:
-        streamable = self.path.suffix.lower() in (".mp4", ".mov")
-        return {"fflags": "+bitexact", **({"movflags": "+faststart"} if streamable else {})}
+    def _begin_with(self, path: Path) -> None:
+        """The packets of an earlier film."""
+        try:
+            with av.open(str(path)) as film:
+                its = film.streams.video[0]
+                if its.codec_context.name != DECODERS[self._codec] or its.average_rate != self._fps:
+                    raise InputError(
+                        f"{path} is {its.codec_context.name} at {its.average_rate} frames per second; expected a film "
+                        f"of the same settings to go on from ({self._codec}, {self._fps})"
+                    )
+                self._size = its.height, its.width
+                packets = [packet for packet in film.demux(its) if packet.size]
+                shown = sorted(packet.pts or 0 for packet in packets)
+
+                def copy(container: OutputContainer) -> None:
+                    stream = container.add_stream_from_template(its)
+                    for number, packet in enumerate(packets):
+                        packet.pts, packet.dts = shown.index(packet.pts or 0), number - self._reordered
+                        packet.time_base, packet.stream = 1 / self._fps, stream
+                        container.mux(packet)
+
+                self._film.append(copy)
+        except (FFmpegError, IndexError) as error:
+            raise InputError(f"{path} is not a whole video ({reason(error)}); expected {ACCEPTS}") from error
+        self.frames = self._kept = len(packets)
+
+    @property
+    def _reordered(self) -> int:
+        return REORDERED if self._codec == "libx264" else 0
 
 
-def load_video(path: str | os.PathLike[str], *, max_bytes: int = VIDEO_LIMIT) -> Tensor:
-    """All frames of the first video stream: uint8 [F,3,H,W]. Refuses more than `max_bytes` of decoded frames."""
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A decoded frame; `seconds`: when it is shown, by its time stamp, from the first one on."""
+
+    seconds: float
+    decoded: VideoFrame
+
+    def rgb(self) -> np.ndarray:
+        """uint8 [H,W,3], upright: turned and mirrored by the display matrix that phones write."""
+        frame = self.decoded
+        picture = frame.reformat(format="rgb24", src_colorspace=_matrix(frame), interpolation=SWS).to_ndarray()
+        return np.ascontiguousarray(_upright(frame)(picture))
+
+
+def load_video(path: str | os.PathLike[str], *, fps: float | None = None, max_bytes: int = VIDEO_LIMIT) -> Tensor:
+    """The frames of the first video stream, upright: uint8 [F,3,H,W]. Refuses more than `max_bytes` of them.
+
+    All that decode, in order; or, with `fps`, those that are shown at the times 0, 1/fps, 2/fps, ... by their time
+    stamps: a clip of a variable rate (phones) as one of a constant rate.
+    """
     frames, held = [], 0
-    for frame in video_frames(path):
-        frames.append(frame.to_ndarray(format="rgb24"))
+    for frame in video_frames(path) if fps is None else at_rate(video_frames(path), fps):
+        frames.append(frame.rgb())
         held += frames[-1].nbytes
         if held > max_bytes or frames[-1].shape != frames[0].shape:
             raise InputError(
@@ -150,18 +262,68 @@ def load_video(path: str | os.PathLike[str], *, max_bytes: int = VIDEO_LIMIT) ->
     return rearrange(torch.from_numpy(np.stack(frames)), "f h w c -> f c h w").contiguous()
 
 
-def video_frames(path: str | os.PathLike[str]) -> Iterator[VideoFrame]:
-    """The frames of the first video stream, one after the other as they are decoded."""
+def video_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
+    """The frames of the first video stream, one after the other as they are decoded; as many as decode, whatever the
+    header says, and without those that an edit list leaves out."""
     regular_file(path, accepts=ACCEPTS, limit=VIDEO_LIMIT)
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; expected {ACCEPTS}")
-            yield from container.decode(container.streams.video[0])
+            first = None
+            for frame in container.decode(container.streams.video[0]):
+                seconds = frame.time if frame.time is not None else 0.0
+                first = seconds if first is None else first
+                yield Frame(seconds - first, frame)
     except (FFmpegError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not a whole video ({reason(error)}); expected {ACCEPTS}") from error
+
+
+def at_rate(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:
+    """Of frames that come at any times, those that are shown at 0, 1/fps, 2/fps, ...; some twice, some never.
+
+    The last frame is shown as long as the one before it.
+    """
+    if not 0 < fps <= 1000:
+        raise InputError(f"got {fps} frames per second; expected more than 0 and at most 1000")
+    number, shown, lasts = 0, None, 1 / fps
+    for frame in frames:
+        if shown is not None:
+            lasts = frame.seconds - shown.seconds
+            while number / fps < frame.seconds - 1e-6:
+                yield shown
+                number += 1
+        shown = frame
+    while shown is not None and number / fps < shown.seconds + lasts - 1e-6:
+        yield shown
+        number += 1
+
+
+def _matrix(frame: VideoFrame) -> int | None:
+    """The colour matrix, where the stream does not say it: BT.709 for large frames and BT.601 for small, as players
+    have it (libswscale itself would take BT.601 for all)."""
+    if frame.colorspace != UNSPECIFIED or frame.format.is_rgb:
+        return None
+    return Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
+
+
+def _upright(frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """What turns a decoded array [H,W,3] as its display matrix says: quarter turns and mirrors, as phones have."""
+    found = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return lambda picture: picture
+    a, b, _, c, d = np.frombuffer(bytes(found), dtype="<i4")[:5].tolist()  # shown x = a x + c y, shown y = b x + d y
+    turned = abs(b) > abs(a)
+    mirror_x, mirror_y = (c < 0, b < 0) if turned else (a < 0, d < 0)
+
+    def upright(picture: np.ndarray) -> np.ndarray:
+        picture = picture.swapaxes(0, 1) if turned else picture
+        picture = picture[:, ::-1] if mirror_x else picture
+        return picture[::-1] if mirror_y else picture
+
+    return upright
 
 
 def _disk_full(error: BaseException | None) -> TypeGuard[OSError]:

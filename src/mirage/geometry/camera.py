@@ -6,9 +6,10 @@ Poses are camera-to-world, OpenCV axes (x right, y down, z forward); depth is z-
 704x1280 frames, 44x80 latents and any depth map: a resize leaves it alone, a crop does not.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry import pose
 from mirage.geometry.grid import cell_centers
+
+FIELD_OF_VIEW = 65.0  # degrees on the longer side of a picture that says nothing
+FILM_DIAGONAL = math.hypot(36, 24)  # millimetres
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,32 @@ class Camera:
         fx = 0.5 / torch.tan(torch.deg2rad(torch.tensor(horizontal_fov / 2))).item()
         c2w = torch.eye(4) if c2w is None else c2w
         return cls(c2w, torch.tensor([fx, fx * aspect, 0.5, 0.5], dtype=c2w.dtype, device=c2w.device))
+
+    @classmethod
+    def for_image(
+        cls, image: Any, *, fov: float | None = None, focal_mm: float | None = None, K: Any = None
+    ) -> "Camera":
+        """The camera that took a picture with square pixels: at the origin, centred unless `K` says otherwise.
+
+        image       an array or tensor [3,H,W] or [H,W,3], a PIL image, or its size (H, W)
+        fov         degrees across it; without any of these 65 degrees on the longer side
+        focal_mm    focal length as of 35 mm film, what phones call 26 mm: the diagonals agree (43.27 mm of film)
+        K           its pixel matrix [3,3]
+        """
+        given = {"fov": fov, "focal_mm": focal_mm, "K": K}
+        several = [name for name, value in given.items() if value is not None]
+        if len(several) > 1:
+            raise InputError(f"got {' and '.join(several)}; expected one of fov, focal_mm, K")
+        height, width = size = _image_size(image)
+        if K is not None:
+            return _from_matrix(K, size)
+        if focal_mm is not None:
+            _check_number(focal_mm, "a focal length as of 35 mm film", 1, 10_000, "millimetres")
+            fov = math.degrees(2 * math.atan(width / (2 * focal_mm / FILM_DIAGONAL * math.hypot(height, width))))
+        elif fov is None:
+            fov = field_of_view(size)
+        _check_number(fov, "a field of view", 0.1, 170, "degrees across the picture")
+        return Camera.looking(horizontal_fov=fov, aspect=width / height)
 
     @classmethod
     def concatenate(cls, cameras: Sequence["Camera"]) -> Self:
@@ -172,6 +202,52 @@ class Camera:
 
     def __repr__(self) -> str:
         return f"Camera({list(self.shape)}, {self.c2w.dtype}, {self.c2w.device})".replace("torch.", "")
+
+
+def field_of_view(size: tuple[int, int], *, longer: float = FIELD_OF_VIEW) -> float:
+    """Degrees across a picture of `size` (H, W) with square pixels whose longer side sees `longer` degrees."""
+    height, width = size
+    return math.degrees(2 * math.atan(math.tan(math.radians(longer) / 2) * width / max(height, width)))
+
+
+def _image_size(image: Any) -> tuple[int, int]:
+    """(H, W) of whatever shows a picture."""
+    expected = "expected [3,H,W], [H,W,3], a PIL image, or its size (H, W)"
+    pillow = None if hasattr(image, "shape") else getattr(image, "size", None)
+    if isinstance(image, tuple) and len(image) == 2 and all(type(side) is int for side in image):
+        height, width = image
+    elif isinstance(pillow, tuple):
+        width, height = pillow
+    else:
+        shape = [int(side) for side in getattr(image, "shape", ())]
+        if len(shape) < 2 or not all(shape):
+            raise InputError(f"got a picture of type {type(image).__name__} and shape {shape}; {expected}")
+        last = len(shape) > 2 and shape[-1] in (1, 3, 4) and shape[-3] not in (1, 3, 4)
+        height, width = shape[-3:-1] if last else shape[-2:]
+    if min(height, width) < 1:
+        raise InputError(f"got a picture of {width} x {height} pixels; {expected}")
+    return height, width
+
+
+def _from_matrix(K: Any, size: tuple[int, int]) -> Camera:
+    try:
+        matrix = torch.as_tensor(K, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"got a pixel matrix of type {type(K).__name__}; expected 3x3 numbers") from error
+    if matrix.shape != (3, 3) or not torch.isfinite(matrix).all() or (matrix.diagonal()[:2] <= 0).any():
+        raise InputError(f"got a pixel matrix {matrix.tolist()}; expected 3x3, finite, focal lengths in pixels above 0")
+    if matrix[0, 0] <= 2 and matrix[0, 2] <= 1:
+        raise InputError(f"got a pixel matrix {matrix.tolist()}, which looks like fractions; expected pixels")
+    return Camera.from_pixels(torch.eye(4), matrix, size)
+
+
+def _check_number(value: Any, what: str, low: float, high: float, unit: str) -> None:
+    try:
+        fine = low <= float(value) <= high and not isinstance(value, bool | str)
+    except (TypeError, ValueError):
+        fine = False
+    if not fine:
+        raise InputError(f"got {value!r} as {what}; expected {low:g} to {high:g} {unit}")
 
 
 def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:

@@ -25,9 +25,10 @@ from mirage.geometry.grid import cell_centers
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
-from mirage.memory.projection.zbuffer import Backend, Hits
+from mirage.memory.projection.hits import Hits
+from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
-from mirage.memory.references import choose_references
+from mirage.memory.statefile import read_state, write_state
 from mirage.memory.table import History, Snapshot, Table
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -141,12 +142,6 @@ class LatentSpatialMemory:
             pages = torch.unique(readout.index[readout.mask] // PAGE)
             self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
-    def references(
-        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
-    ) -> list[int]:
-        """Those of the past frames that together see the most of what is known; see `choose_references`."""
-        return choose_references(readout, camera, history, depth, count=count)
-
     def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
         return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
@@ -154,17 +149,14 @@ class LatentSpatialMemory:
     # -- keeping ----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a world file: whole or not at all. See worldfile.py."""
-        from mirage.memory.worldfile import save_world  # which imports this file
-
-        save_world(path, self)
+        """Write a world file: whole or not at all. See statefile.py."""
+        write_state(path, *self.state())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> "LatentSpatialMemory":
         """The memory of a world file; `InputError` says what is wrong with one that is damaged."""
-        from mirage.memory.worldfile import load_world
-
-        return load_world(path, device=device)[0]
+        state = read_state(path)
+        return cls.from_state(state.tensors, state.meta, device=device, source=str(path))
 
     def clear(self) -> None:
         """Forget everything. Snapshots stay valid."""
@@ -180,7 +172,7 @@ class LatentSpatialMemory:
         self._history.restore(snapshot)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy).
+        """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy, dtype).
 
         position [N,3] f32, feature [N,C] (f16, f32, or i8 with scale [N] f16), frame [N] i32, footprint [N] f32, in
         the order of their ids; read [M] i64, the clock of each page's last read; camera_index [K] i32, c2w [K,4,4] f32,
@@ -195,7 +187,8 @@ class LatentSpatialMemory:
             "c2w": self._log["c2w"],
             "intrinsics": self._log["intrinsics"],
         }
-        return tensors, {"channels": self.channels, "policy": asdict(self.policy)}
+        dtype = str(self.dtype).removeprefix("torch.")
+        return tensors, {"channels": self.channels, "policy": asdict(self.policy), "dtype": dtype}
 
     @classmethod
     def from_state(
@@ -204,12 +197,20 @@ class LatentSpatialMemory:
         meta: dict[str, Any],
         *,
         device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
+        source: str = "the state",
     ) -> Self:
-        """The inverse of `state`. The tensors are taken at their word: whoever reads them from a file checks them."""
-        memory = cls(meta["channels"], policy=MemoryPolicy(**meta["policy"]), device=device, dtype=dtype)
-        memory._log.append(index=tensors["camera_index"], c2w=tensors["c2w"], intrinsics=tensors["intrinsics"])
-        memory._points.load(tensors)
+        """The inverse of `state`. The tensors are taken at their word: whoever reads them from a file checks them.
+        More points than its own budget has room for are an `InputError`, which calls the state `source`."""
+        policy, dtype = MemoryPolicy(**meta["policy"]), getattr(torch, meta.get("dtype", "float32"))
+        memory = cls(meta["channels"], policy=policy, device=device, dtype=dtype)
+        try:
+            memory._log.append(index=tensors["camera_index"], c2w=tensors["c2w"], intrinsics=tensors["intrinsics"])
+            memory._points.load(tensors)
+        except AssertionError as error:  # a table that is full
+            raise InputError(
+                f"{source}: {len(tensors['position'])} points of {len(tensors['camera_index'])} frames do not fit into "
+                f"the budget of {policy.max_bytes} bytes"
+            ) from error
         return memory
 
     # -- what it holds ----------------------------------------------------------------------------------------------

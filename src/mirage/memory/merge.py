@@ -43,13 +43,7 @@ def merge(a: LatentSpatialMemory, b: LatentSpatialMemory) -> LatentSpatialMemory
         device=a.device,
     )
     read[: len(tensors["read"])] = tensors["read"]
-    try:
-        return LatentSpatialMemory.from_state(joined | {"read": read}, meta, device=a.device, dtype=a.dtype)
-    except AssertionError as error:  # a table that is full
-        raise InputError(
-            f"{len(joined['position'])} points of {len(joined['camera_index'])} frames do not fit into "
-            f"the budget of {a.policy.max_bytes} bytes"
-        ) from error
+    return LatentSpatialMemory.from_state(joined | {"read": read}, meta, device=a.device, source="both together")
 
 
 def _known(position: Tensor, size: Tensor, among: Tensor, among_size: Tensor, ratio: float) -> Tensor:

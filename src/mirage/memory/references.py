@@ -2,9 +2,12 @@
 
 `T` target cameras, `J` past frames, `h w` latent grid, `N` sampled target cells. The memory says what the targets will
 show; a past frame counts for a cell if it saw that very surface and not something before it. Four frames that each see
-the same half of the target are worth one, so they are chosen greedily, each for what the others leave (performance.md,
-section 6). It stands beside the memory because training and inference must choose alike.
+the same half of the target are worth one, so they are chosen greedily, each for what the others leave
+(`benchmarks/bounds.py` compares the choices). It stands beside the memory because training and inference must choose
+alike.
 """
+
+from functools import singledispatch
 
 import torch
 from torch import Tensor
@@ -18,6 +21,19 @@ from mirage.memory.readout import Readout
 
 _SAMPLES = 1024
 """Target cells that are asked about, spread evenly over the known ones: a share of cells is then good to a percent."""
+
+
+@singledispatch
+def pick_references(
+    memory: object, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
+) -> list[int]:
+    """Up to `count` of the past frames `history` [J], with depth [J,h,w], that a denoiser should look at while it draws
+    what `camera` [T] sees; `readout` is what `memory` showed to those cameras.
+
+    By the surfaces that the readout knows (`choose_references`), unless a kind of memory has a rule of its own, which
+    its file registers: `@pick_references.register`. `baselines/frames.py` is an example.
+    """
+    return choose_references(readout, camera, history, depth, count=count)
 
 
 def choose_references(

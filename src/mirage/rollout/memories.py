@@ -10,8 +10,9 @@ from mirage.conditioning import pixel_codec
 from mirage.errors import InputError
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.baselines.frames import FrameMemory
+from mirage.memory.baselines.nothing import NoMemory
 from mirage.memory.baselines.rgb import RGBPointMemory
-from mirage.memory.protocol import NoMemory, SpatialMemory
+from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
 
 VOXEL = 0.02

@@ -25,6 +25,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
+from mirage.memory.references import pick_references
 from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
 from mirage.rollout.admission import New, Segmenter, admitted, unmarked
@@ -199,7 +200,8 @@ class Session:
             readout = self.memory.read(views, self.grid)
         with timed([timings], "condition"):
             past = self.history
-            past_views = self.memory.references(readout, views, past.camera, past.depth, count=self.settings.references)
+            count = self.settings.references
+            past_views = pick_references(self.memory, readout, views, past.camera, past.depth, count=count)
             plan = self._planned(readout, views, self._condition(readout, views, past_views), timings)
             plan = replace(plan, camera=camera, references=[int(past.number[i]) for i in past_views])
         asked = self.model.drafts if self.settings.draft is None else self.settings.draft
@@ -218,6 +220,7 @@ class Session:
         fresh = state.index == 0 and state.end is None  # the given image is still to be shown
         streamed = torch.cat([self._first, latents]) if fresh else latents
         tape = Tape(self.model, streamed, after=state.end)
+        end = End(tape)  # before anybody looks at the frames
         count = len(plan.camera)
         with timed([timings], "depth"):
             depth = self._depth(latents, new, tape, count)
@@ -236,7 +239,7 @@ class Session:
             camera=new[-1],
             index=state.index + 1,
             prompt=state.prompt,
-            end=End(tape),
+            end=end,
             image=None,
         )
         before = self.memory.snapshot()

@@ -9,7 +9,7 @@ from torch import Tensor
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.scenes.doors import has_door, through_door, turn_to_door
-from mirage.scenes.path import KINDS
+from mirage.scenes.kinds import KINDS
 from mirage.scenes.scene import Difficulty, Scene
 
 

@@ -15,14 +15,11 @@ import torch
 from mirage.errors import InputError
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
+from mirage.scenes.kinds import EVERY_KIND
 
 if TYPE_CHECKING:
     from mirage.scenes.scene import Scene
 
-KINDS = ("there_and_back", "orbit", "pan_and_return", "walk", "approach", "still_look")
-"""The kinds that training clips are drawn from."""
-EVERY_KIND = (*KINDS, "back_and_forth", "roam")
-"""And those that must be asked for by name."""
 LEG = 48
 """Frames of one way of a back_and_forth: it stands where it began at 0, 96, 192, ..., as after 3 chunks of 33."""
 _CELL, _BODY = 0.12, 0.45  # metres

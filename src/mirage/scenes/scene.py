@@ -21,7 +21,6 @@ from mirage.scenes.path import path
 from mirage.scenes.render import FLOOR, ROWS, SPANS, View, render
 from mirage.scenes.textures import FAMILIES
 
-HELD_OUT = 1_000_000
 Difficulty = Literal["standard", "hard"]
 Colour = tuple[float, ...]
 _INF = 1e3
@@ -31,7 +30,7 @@ _WALL = ("flat", "flat", "stripes", "checker", "dots", "blotches", "gradient", "
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One scene. Seeds below `HELD_OUT` are for tests and evaluation, never for training.
+    """One scene. Seeds below `kinds.HELD_OUT` are for tests and evaluation, never for training.
 
     >>> scene = Scene.sample(7)
     >>> view = scene.render(scene.path("walk", 33), (192, 256))
@@ -72,17 +71,12 @@ class Scene:
         return render(self, camera, size, time=time)
 
     def path(self, kind: str, frames: int = 97, *, seed: int = 0) -> Camera:
-        """A smooth walk `[frames]` of one of `path.EVERY_KIND` at eye height that touches nothing; on the CPU."""
+        """A smooth walk `[frames]` of one of `kinds.EVERY_KIND` at eye height that touches nothing; on the CPU."""
         return path(self, kind, frames, seed=seed)
 
     def to(self, device: torch.device | str) -> "Scene":
         moved = ("boxes", "material", "group", "motion", "motion_boxes", "sky")
         return replace(self, **{name: getattr(self, name).to(device) for name in moved})
-
-
-def training_seed(index: int) -> int:
-    """The seed of the index-th training scene: never a held-out one."""
-    return HELD_OUT + index
 
 
 @dataclass(frozen=True)

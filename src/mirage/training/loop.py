@@ -28,6 +28,7 @@ from torch.distributed.tensor import DTensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.optional import optional
 from mirage.training import parallel
 from mirage.training.optimizer import MuonAdamW
 from mirage.training.parallel import local, piece, whole
@@ -293,10 +294,8 @@ def _cut_curve(folder: Path, step: int) -> None:
 
 
 def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import
-    except ImportError as error:
-        raise InputError("tensorboard is not installed; pip install tensorboard, or read curve.jsonl") from error
+    with optional("tensorboard", wanted="a board of curves (curve.jsonl has them too)"):
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
     return SummaryWriter(str(folder / "tensorboard"))
 
 

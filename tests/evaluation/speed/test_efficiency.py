@@ -7,23 +7,24 @@ import pytest
 import torch
 
 from mirage.errors import InputError
+from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.speed.efficiency import (
-    LEAST,
     PUBLISHED,
     STAGES,
     decomposition,
     figure,
     run_efficiency,
-    run_real_scale,
     speedups,
 )
+from mirage.evaluation.speed.real_scale import LEAST, run_real_scale
 from mirage.models.tiny import tiny_world
 from mirage.models.wan22 import random_block
 
 
 @pytest.fixture(scope="module")
 def result():
-    return run_efficiency(tiny_world(size=(32, 64)), memories=("latent", "rgb", "none"), chunks=2, steps=1)
+    options = EfficiencyOptions(memories=("latent", "rgb", "none"), chunks=2, steps=1)
+    return run_efficiency(tiny_world(size=(32, 64)), options)
 
 
 def test_stages_of_a_chunk_add_up(result):
@@ -120,6 +121,6 @@ def test_a_block_of_the_real_denoiser_in_small():
 def test_nothing_to_measure_is_refused():
     model = tiny_world(size=(32, 64))
     with pytest.raises(InputError, match="at least one chunk"):
-        run_efficiency(model, chunks=0)
+        EfficiencyOptions(chunks=0)
     with pytest.raises(InputError, match="no memory"):
-        run_efficiency(model, memories=("elephant",))
+        run_efficiency(model, EfficiencyOptions(memories=("elephant",)))

@@ -6,7 +6,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import make_pose, rotation_about
 from mirage.memory.baselines.frames import FrameMemory
-from mirage.memory.references import choose_by_overlap
+from mirage.memory.references import choose_by_overlap, pick_references
 
 
 def turned(*degrees: float) -> Camera:
@@ -51,6 +51,6 @@ def test_a_memory_of_frames_shows_holes_and_offers_references():
     readout = memory.read(camera, (4, 6))
     assert not readout.mask.any()
     assert readout.latents.shape == (2, 5, 4, 6)
-    assert memory.references(readout, turned(90), camera, depth(2), count=1) == [1]
+    assert pick_references(memory, readout, turned(90), camera, depth(2), count=1) == [1]
     memory.restore(memory.snapshot())
     assert (len(memory), memory.nbytes) == (0, 0)

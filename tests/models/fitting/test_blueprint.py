@@ -49,7 +49,7 @@ def test_a_saved_model_has_the_blueprint_of_itself(tmp_path: Path) -> None:
                 key: value.shape for key, value in part.state_dict().items()
             }, name
     assert drawn.size == model.size
-    assert drawn.default_steps == model.default_steps
+    assert drawn.sampler == model.sampler
 
 
 def test_the_statistics_of_the_latents_are_48_sane_numbers() -> None:

@@ -11,6 +11,7 @@ from mirage.models.condition import Condition
 from mirage.models.fitting.offload import STAGES, check_offload, place, running
 from mirage.models.tiny import tiny_world
 from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -27,7 +28,9 @@ def outputs(model: WorldModel) -> list[torch.Tensor]:
     z, one = torch.randn((1, model.channels, 3, 2, 4), generator=g), torch.ones(1, 1, 3, 2, 4)
     condition = Condition(z, one, torch.zeros(1, 2, 3, 2, 4), torch.zeros(1, 6, 3, 2, 4), z[:, :, :1], z[:, :, :1],
                           z[:, :, :2], text)  # fmt: skip
-    made = [model.denoise(condition, generator=torch.Generator().manual_seed(1), steps=2) for _ in range(2)]
+    made = [
+        model.denoise(condition, generator=torch.Generator().manual_seed(1), sampler=Sampler(steps=2)) for _ in range(2)
+    ]
     depth = model.depth(latents, Camera.looking()[None], first=True)
     stream = model.decoder()
     return [text, latents, *made, depth.z, stream.decode(latents), stream.decode(made[0][0].transpose(0, 1))]
@@ -88,7 +91,7 @@ def test_in_groups_each_block_comes_and_goes_and_the_stem_stays_for_the_forward(
 
 def test_offloading_needs_a_gpu() -> None:
     for offload in ("model", "group"):
-        with pytest.raises(InputError, match=f"--offload {offload} needs a CUDA device"):
+        with pytest.raises(InputError, match=f"offload {offload} needs a CUDA device"):
             check_offload(offload, device="cpu")
     check_offload("none", device="cpu")
     with pytest.raises(InputError, match="accepted: none, model, group"):

@@ -10,6 +10,7 @@ from transformers import (
     Dinov2Config,
 )
 
+from helpers import views_of
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.models.others.frame_depth import DepthAnythingDepth, DepthProDepth
@@ -30,11 +31,11 @@ def depth_anything(kind: str) -> DepthAnythingForDepthEstimation:
 def test_depth_anything_sees_whole_frames_and_says_metres(monkeypatch) -> None:
     monkeypatch.setattr("mirage.models.others.frame_depth.SHORT_SIDE", 28)
     estimate = DepthAnythingDepth(depth_anything("metric"))
-    depth = estimate(FRAMES, CAMERA, number=NUMBER)
+    depth = estimate(views_of(FRAMES, CAMERA, NUMBER))
     assert depth.shape == (2, 28, 42)
     assert depth.valid.any()
     assert 0 < depth.z[depth.valid].min() <= depth.z[depth.valid].max() < 20
-    assert torch.equal(estimate(FRAMES[1:], CAMERA[1:], number=NUMBER[1:]).z[0], depth.z[1])  # each frame alone
+    assert torch.equal(estimate(views_of(FRAMES[1:], CAMERA[1:], NUMBER[1:])).z[0], depth.z[1])  # each frame alone
     with pytest.raises(InputError, match="'relative': its depth has no scale"):
         DepthAnythingDepth(depth_anything("relative"))
 
@@ -49,10 +50,10 @@ def test_depth_pro_takes_the_cameras_focal_length() -> None:
         fov_model_config=part))  # fmt: skip
     estimate = DepthProDepth(model)
     assert estimate.side == 128
-    depth = estimate(FRAMES, CAMERA, number=NUMBER)
+    depth = estimate(views_of(FRAMES, CAMERA, NUMBER))
     assert depth.shape[0] == 2
     twice = Camera(CAMERA.c2w, CAMERA.intrinsics * torch.tensor([2.0, 2.0, 1.0, 1.0]))
-    torch.testing.assert_close(estimate(FRAMES, twice, number=NUMBER).z[depth.valid], 2 * depth.z[depth.valid])
+    torch.testing.assert_close(estimate(views_of(FRAMES, twice, NUMBER)).z[depth.valid], 2 * depth.z[depth.valid])
 
 
 def test_weights_that_are_not_there_are_one_line(tmp_path) -> None:

@@ -203,7 +203,7 @@ def test_an_answer_is_read(answer, names):
 
 @pytest.mark.parametrize("asked", ["", " , ", "ask:", "ask:/no/such/folder", "none"])
 def test_what_names_nothing_is_refused_before_anything_loads(asked):
-    with pytest.raises(InputError, match="--moving"):
+    with pytest.raises(InputError, match="moving things"):
         load_moving(asked, device="cpu")
 
 

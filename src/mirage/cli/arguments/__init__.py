@@ -6,7 +6,6 @@ Defaults that a model or a file decides are None here, and their help says who d
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import tyro
@@ -28,7 +27,9 @@ from mirage.cli.arguments.measuring import (
     EvaluateUnseen,
     EvaluateWorldScore,
 )
+from mirage.cli.arguments.numbers import number_registry
 from mirage.cli.arguments.walking import Demo, Generate, Plan
+from mirage.version import __version__
 
 __all__ = [
     "COMMANDS",
@@ -98,7 +99,7 @@ def parse(argv: Sequence[str]) -> Common:
     """The request that was typed. Leaves by `SystemExit` after help and version (0) and on a mistake (2), said on
     stderr."""
     if list(argv) == ["--version"]:
-        print(f"mirage {version('mirage')}")
+        print(f"mirage {__version__}")
         sys.exit(0)
     words = "Video world models that remember. `mirage SUBCOMMAND --help` shows units and defaults."
     typed: Any = tyro.cli(
@@ -107,6 +108,7 @@ def parse(argv: Sequence[str]) -> Common:
         description=words,
         args=argv,  # pyright: ignore[reportArgumentType, reportCallIssue]
         config=(tyro.conf.FlagCreatePairsOff, OmitArgPrefixes),
+        registry=number_registry(),
     )
     request: Any = typed.what if isinstance(typed, Bench | Evaluate) else typed
     return request

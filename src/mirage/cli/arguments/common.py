@@ -1,6 +1,6 @@
 """What every subcommand takes. Imports nothing but tyro."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -16,8 +16,13 @@ def unset(metavar: str, meaning: str) -> Any:
     return arg(metavar=metavar, help_behavior_hint=f"(default: {meaning})")
 
 
+def noun_of(asked: Any, noun: type[T]) -> T:
+    """The part of a request that is a `noun` (a dataclass that it derives from), without what the command line adds."""
+    return noun(**{field.name: getattr(asked, field.name) for field in fields(noun)})  # pyright: ignore
+
+
 def speaking(cls: type[T]) -> type[T]:
-    """A dataclass whose inherited fields are shown as `Says` has it: what requests know is said here to tyro."""
+    """A dataclass whose inherited fields are shown as `Says` has it: what requests know is handed on to tyro."""
     for name, hint in get_type_hints(cls, include_extras=True).items():
         if get_origin(hint) is Annotated and isinstance(says := get_args(hint)[1], Says):
             shown = arg(metavar=says.value) if says.unset is None else unset(says.value, says.unset)

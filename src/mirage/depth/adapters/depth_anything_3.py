@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from mirage.depth.protocol import Views, uncropped
-from mirage.errors import InputError
 from mirage.formats.image import to_bytes
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.optional import optional
 
 DEFAULT = "depth-anything/DA3NESTED-GIANT-LARGE"
 CANONICAL_FOCAL = 300.0  # pixels; the metric series says depth as that camera would see it
@@ -27,13 +27,8 @@ class DepthAnything3Depth:
     @classmethod
     def load(cls, name: str = DEFAULT, *, device: torch.device | str = "cpu") -> "DepthAnything3Depth":
         """From a hub id or folder."""
-        try:
+        with optional("depth_anything_3", wanted="the depth model da3"):
             from depth_anything_3.api import DepthAnything3  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise InputError(
-                f"the depth estimator da3 needs the package depth_anything_3, which does not import ({error}); "
-                "see its repository for how to install it"
-            ) from error
         return cls(DepthAnything3.from_pretrained(name).to(device), canonical="METRIC" in name.upper())
 
     def __call__(self, views: Views, /) -> DepthMap:

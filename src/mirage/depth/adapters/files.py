@@ -1,6 +1,6 @@
 """Depth maps from files, one per video frame of the walk, by somebody else's estimator or a renderer.
 
-folder/*.png|pgm|npy|npz, in the order of their names;  or one .npz with depth [F,H,W] in world units
+folder/*.png|pgm|npy|npz, in the natural order of their names;  or one .npz with depth [F,H,W] in world units
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 from mirage.depth.protocol import Views
 from mirage.errors import InputError
 from mirage.formats.depth import load_depth
+from mirage.formats.natural import natural
 from mirage.formats.source import read_npz
 from mirage.geometry.depthmap import DepthMap
 
@@ -24,7 +25,7 @@ class DepthFiles:
         path = Path(path).expanduser()
         self.path, self.maps, self.files = path, None, []
         if path.is_dir():
-            self.files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            self.files = sorted((file for file in path.iterdir() if file.suffix.lower() in SUFFIXES), key=natural)
         elif path.suffix.lower() == ".npz" and path.is_file():
             arrays = read_npz(path, accepts=ACCEPTS)
             if "depth" not in arrays or arrays["depth"].ndim != 3 or arrays["depth"].dtype.kind != "f":

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from mirage.depth.protocol import Views, uncropped
-from mirage.errors import InputError
 from mirage.formats.image import to_bytes
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.optional import optional
 
 DEFAULT = "facebook/map-anything-apache"
 
@@ -28,14 +28,9 @@ class MapAnythingDepth:
     @classmethod
     def load(cls, name: str = DEFAULT, *, device: torch.device | str = "cpu") -> "MapAnythingDepth":
         """From a hub id or folder."""
-        try:
+        with optional("mapanything", wanted="the depth model mapanything"):
             from mapanything.models import MapAnything  # pyright: ignore[reportMissingImports]
             from mapanything.utils.image import preprocess_inputs  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise InputError(
-                f"the depth estimator mapanything needs the package mapanything, which does not import ({error})"
-                "; see its repository for how to install it"
-            ) from error
         return cls(MapAnything.from_pretrained(name).to(device), preprocess_inputs)
 
     def __call__(self, views: Views, /) -> DepthMap:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import exp_rotation, look_at, make_pose, rotation_about
@@ -27,7 +28,7 @@ from mirage.memory.baselines.published import PublishedCloud
 from mirage.memory.memory import LatentSpatialMemory
 from mirage.memory.points import PAGE
 from mirage.memory.policy import MemoryPolicy
-from mirage.memory.projection.zbuffer import NEAR, Backend, projection, visible_pages
+from mirage.memory.projection.zbuffer import NEAR, Backend, projection, twin, visible_pages
 
 GRID, CHANNELS, CHUNK = (44, 80), 48, 9
 POINTS = (31_680, 316_800, 3_168_000)
@@ -48,6 +49,10 @@ def run(
     concatenation; "default" is with the write gate, at a place the memory knows. hole_share_2x: share of the cells of
     seen surface that stay holes when the camera moves twice as close.
     """
+    if not points or min(points) < 1 or repeats < 1:
+        raise InputError(f"numbers of points and of repeats are above 0, got {list(points)} and {repeats}")
+    for backend in backends:
+        twin(backend)  # a package that is missing is said before the points are made
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -24,7 +24,6 @@ from mirage.memory.merge import cube_keys
 from mirage.memory.points import PointColumns, Points, tile_order
 from mirage.memory.projection.footprint import see
 from mirage.memory.readout import Readout
-from mirage.memory.references import choose_references
 from mirage.memory.table import History, Snapshot, Table
 
 Decode = Callable[[Tensor, Any], tuple[Tensor, Any]]
@@ -124,12 +123,6 @@ class RGBPointMemory:
         colours = self._points.features(seen.index.flatten().clamp_min(0), torch.float32).div_(255)
         pixels = rearrange(colours, "(t h w) c -> t c h w", h=self._size[0], w=self._size[1])
         return pixels.masked_fill_(~covered[:, None], 0), covered, seen.depth, seen.index
-
-    def references(
-        self, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int
-    ) -> list[int]:
-        """As the latent memory chooses; see `choose_references`."""
-        return choose_references(readout, camera, history, depth, count=count)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 

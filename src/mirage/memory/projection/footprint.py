@@ -19,14 +19,9 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.memory.points import Cloud
-from mirage.memory.projection.zbuffer import Backend, Hits, backend_for, zbuffer
-
-SHARE = 0.6
-"""Half the side of a splat, in footprints. 0.5 leaves seams, 0.75 swells silhouettes."""
-REACH = 2
-"""A splat ends this many cells from its own: enough for a camera four times closer."""
-BEHIND = 0.9
-"""A winner is covered by a neighbour whose depth is less than this share of its own."""
+from mirage.memory.projection.hits import Hits
+from mirage.memory.projection.splat import BEHIND, REACH, SHARE
+from mirage.memory.projection.zbuffer import Backend, backend_for, zbuffer
 
 
 def see(

@@ -2,14 +2,12 @@
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from mirage.memory.projection.footprint import BEHIND, REACH, SHARE
-from mirage.memory.projection.zbuffer import Hits
+from mirage.memory.projection.hits import Hits
+from mirage.memory.projection.jit import kernel
+from mirage.memory.projection.splat import BEHIND, REACH, SHARE
 from mirage.memory.projection.zbuffer_numba import each_camera
-
-_SHARE, _BEHIND = np.float32(SHARE), np.float32(BEHIND)
 
 
 def spread_numba(
@@ -33,6 +31,7 @@ def spread_numba(
             exact.offset[t].numpy(),
             sizes,
             focals[t],
+            (np.float32(SHARE), REACH, np.float32(BEHIND)),
             front > 0,
             np.float32(1 + front),
             low[t],
@@ -46,12 +45,14 @@ def spread_numba(
     return Hits(index, depth, offset)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _spread(winners, depths, offsets, footprint, focal, choosing, slack, low, high, index, depth, offset):
-    """One camera. The first three have REACH cells around the grid; the last three are the grid, changed in place."""
+@kernel
+def _spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, low, high, index, depth, offset):
+    """One camera; `splat` is its share, reach and behind. The first three have reach cells around the grid; the last
+    three are the grid, changed in place."""
     h, w = index.shape
-    side, half = 2 * REACH + 1, np.float32(0.5)
-    nearest = _nearest_around(depths)
+    share, reach, behind_share = splat
+    side, half = 2 * reach + 1, np.float32(0.5)
+    nearest = _nearest_around(depths, reach)
     z, u, v, points = (
         np.empty(side * side, np.float32),
         np.empty(side * side, np.float32),
@@ -60,7 +61,7 @@ def _spread(winners, depths, offsets, footprint, focal, choosing, slack, low, hi
     )
     for r in range(h):
         for c in range(w):
-            behind = _BEHIND * depth[r, c]
+            behind = behind_share * depth[r, c]
             if not nearest[r, c] < behind:
                 continue
             found, surface = 0, np.float32(np.inf)
@@ -69,10 +70,10 @@ def _spread(winners, depths, offsets, footprint, focal, choosing, slack, low, hi
                     d = depths[r + i, c + j]
                     if not d < behind or (len(low) and not (d >= low[r, c] and d <= high[r, c])):
                         continue
-                    aside = offsets[0, r + i, c + j] + np.float32(j - REACH)
-                    below = offsets[1, r + i, c + j] + np.float32(i - REACH)
+                    aside = offsets[0, r + i, c + j] + np.float32(j - reach)
+                    below = offsets[1, r + i, c + j] + np.float32(i - reach)
                     point = winners[r + i, c + j]
-                    size = _SHARE * footprint[point] / d
+                    size = share * footprint[point] / d
                     if abs(aside) <= size * focal[0] and abs(below) <= size * focal[1]:
                         z[found], u[found], v[found], points[found] = d, aside, below, point
                         surface = min(surface, d)
@@ -85,14 +86,14 @@ def _spread(winners, depths, offsets, footprint, focal, choosing, slack, low, hi
                     offset[0, r, c], offset[1, r, c] = min(max(u[k], -half), half), min(max(v[k], -half), half)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _nearest_around(depth):
-    """The least depth within REACH cells of each cell of the inner grid: along rows, then along columns."""
-    h, w = depth.shape[0] - 2 * REACH, depth.shape[1] - 2 * REACH
+@kernel
+def _nearest_around(depth, reach):
+    """The least depth within reach cells of each cell of the inner grid: along rows, then along columns."""
+    h, w = depth.shape[0] - 2 * reach, depth.shape[1] - 2 * reach
     along = depth[:, :w].copy()
-    for step in range(1, 2 * REACH + 1):
+    for step in range(1, 2 * reach + 1):
         along = np.minimum(along, depth[:, step : w + step])
     nearest = along[:h].copy()
-    for step in range(1, 2 * REACH + 1):
+    for step in range(1, 2 * reach + 1):
         nearest = np.minimum(nearest, along[step : h + step])
     return nearest

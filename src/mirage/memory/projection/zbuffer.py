@@ -11,7 +11,6 @@ order, without fused multiply-adds, so that a comparison of their indices can be
 
 import math
 import os
-from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.util import find_spec
 from typing import Literal, cast, get_args
@@ -23,6 +22,8 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.memory.points import PAGE, Cloud
+from mirage.memory.projection.hits import Hits, hits, project
+from mirage.optional import optional
 
 Backend = Literal["torch", "numba", "triton"]
 NEAR = 1e-6
@@ -31,16 +32,6 @@ _BLOCK = 2048
 """Pages that the torch definition takes at once: 180k points. Fewer pay more for calls, more for the caches."""
 _NOBODY = torch.iinfo(torch.int64).max
 """The id of a cell without a point: after every other."""
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """`index` [T,h,w] i64: the point that won, -1 where none did; `depth` [T,h,w] f32: its z-depth, inf where none;
-    `offset` [T,2,h,w] f32: where it fell from the cell's centre, right and down, in cells, 0 where none."""
-
-    index: Tensor
-    depth: Tensor
-    offset: Tensor
 
 
 def zbuffer(
@@ -71,7 +62,7 @@ def zbuffer(
     matrix = projection(camera, grid, margin).to(cloud.device)
     size = (grid[0] + 2 * margin, grid[1] + 2 * margin)
     visible = visible_pages(cloud, matrix, size, near)
-    return _TWINS[backend_for(cloud.device, backend)]()(cloud, matrix, size, visible, front, within, near)
+    return twin(backend_for(cloud.device, backend))(cloud, matrix, size, visible, front, within, near)
 
 
 def backend_for(device: torch.device, backend: Backend | None = None) -> Backend:
@@ -81,6 +72,20 @@ def backend_for(device: torch.device, backend: Backend | None = None) -> Backend
         raise InputError(f"z-buffer backend is one of {', '.join(get_args(Backend))}, got {named!r}")
     fast = {"cpu": "numba", "cuda": "triton"}.get(device.type, "torch")
     return cast(Backend, named or (fast if _installed(fast) else "torch"))
+
+
+def twin(backend: Backend):
+    """The function of that name, to be called as `zbuffer_torch` is. `InputError` where its package does not import."""
+    if backend == "torch":
+        return zbuffer_torch
+    with optional(backend, wanted=f"the z-buffer's backend {backend}"):
+        if backend == "numba":
+            from mirage.memory.projection.zbuffer_numba import zbuffer_numba
+
+            return zbuffer_numba
+        from mirage.memory.projection.zbuffer_triton import zbuffer_triton
+
+        return zbuffer_triton
 
 
 @cache
@@ -177,38 +182,6 @@ def _at_most(*pairs: tuple[Tensor, Tensor]) -> Tensor:
     return torch.from_numpy(np.flatnonzero(reduce(np.logical_and, [a.numpy() <= b.numpy() for a, b in pairs])))
 
 
-def hits(cloud: Cloud, matrix: Tensor, index: Tensor) -> Hits:
-    """Depth and offset of the winners `index` [T,h,w]."""
-    t, h, w = index.shape
-    depth = torch.full((t, h, w), math.inf, device=cloud.device)
-    if not len(cloud.x):
-        return Hits(index, depth, torch.zeros(t, 2, h, w, device=cloud.device))
-    nobody, at = index < 0, index.flatten().clamp_min(0)
-    x, y, z = (axis.index_select(0, at).view(t, 1, h * w) for axis in (cloud.x, cloud.y, cloud.z))
-    uv, z = project(x, y, z, matrix)
-    row, column = torch.meshgrid(torch.arange(h, device=at.device), torch.arange(w, device=at.device), indexing="ij")
-    offset = uv.view(t, 2, h, w) - torch.stack([column, row]).float() - 0.5
-    return Hits(index, z.view(t, h, w).masked_fill(nobody, math.inf), offset.masked_fill(nobody[:, None], 0.0))
-
-
-def project(
-    x: Tensor, y: Tensor, z: Tensor, matrix: Tensor, room: tuple[Tensor | None, Tensor | None] = (None, None)
-) -> tuple[Tensor, Tensor]:
-    """World coordinates [*,1,k] by matrices [*,3,4] -> (column, row) on the grid [*,2,k], in cells, and z-depth [*,k].
-
-    The twins repeat exactly this sequence of roundings. Behind the camera column and row mean nothing. `room`: two
-    [*,3,k] to work in; the answer lies in the first.
-    """
-    a, b, c, d = matrix[..., None].unbind(-2)
-    seen, product = torch.mul(x, a, out=room[0]), torch.mul(y, b, out=room[1])
-    seen += product
-    seen += torch.mul(z, c, out=product)
-    seen += d
-    uv, ahead = seen[..., :2, :], seen[..., 2, :]
-    uv *= torch.reciprocal(ahead)[..., None, :]
-    return uv, ahead
-
-
 def projection(camera: Camera, grid: tuple[int, int], margin: int = 0) -> Tensor:
     """Matrices [T,3,4] f32 from world points to (column * z, row * z, z) on a grid with `margin` cells around it."""
     h, w = grid
@@ -231,18 +204,3 @@ def visible_pages(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: flo
     inside = torch.addmm(shift + 1e-5 * shift.abs(), normal.clamp_min(0), (cloud.high + slack).T)
     inside.addmm_(normal.clamp_max(0), (cloud.low - slack).T)
     return inside.view(5, len(matrix), -1).amin(0) >= 0
-
-
-def _numba():
-    from mirage.memory.projection.zbuffer_numba import zbuffer_numba
-
-    return zbuffer_numba
-
-
-def _triton():
-    from mirage.memory.projection.zbuffer_triton import zbuffer_triton
-
-    return zbuffer_triton
-
-
-_TWINS = {"torch": lambda: zbuffer_torch, "numba": _numba, "triton": _triton}

@@ -2,8 +2,7 @@
 
 Per camera and page, two phases: a projection that the compiler turns into vector instructions, then a scalar loop over
 what fell onto the grid. Pages are visited in the order of their ids, so a strict "less than" leaves ties to the lower
-id. Cameras are independent and run on as many threads as torch may use. The compiled code is cached beside this file
-with PAGE in it, of which numba is not aware: whoever changes PAGE deletes the cache.
+id. Cameras are independent and run on as many threads as torch may use.
 """
 
 from collections.abc import Callable
@@ -11,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from mirage.memory.points import PAGE, Cloud
-from mirage.memory.projection.zbuffer import Hits
+from mirage.memory.projection.hits import Hits
+from mirage.memory.projection.jit import kernel
 
 
 def zbuffer_numba(
@@ -45,6 +44,7 @@ def zbuffer_numba(
             y,
             z,
             np.flatnonzero(seen[t]),
+            PAGE,
             matrices[t],
             np.uint32(h),
             np.uint32(w),
@@ -73,27 +73,28 @@ def each_camera(work: Callable[[int], None], cameras: int) -> None:
             work(t)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _camera(x, y, z, pages, matrix, h, w, near, choosing, slack, low, high, index, depth, offset):
-    """One camera. Fills `index` (-1 before), `depth` (inf before), both [h*w], and `offset` [2,h*w] (0 before).
+@kernel
+def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high, index, depth, offset):
+    """One camera, pages of `rows` points. Fills `index` (-1 before) and `depth` (inf before), both [h*w], and `offset`
+    [2,h*w] (0 before).
 
     Every number has its type said once: a float compared with an integer would become a double, and slow.
     """
-    cells, ahead = np.empty(PAGE, np.int32), np.empty(PAGE, np.float32)
-    column, row = np.empty(PAGE, np.float32), np.empty(PAGE, np.float32)
+    cells, ahead = np.empty(rows, np.int32), np.empty(rows, np.float32)
+    column, row = np.empty(rows, np.float32), np.empty(rows, np.float32)
     banded = len(low) > 0
     # if choosing: what lies on the front surface as far as it is known, to be chosen from when it is
     everything = slack == np.float32(np.inf)
     best = np.full(len(index) if everything else 0, np.inf, np.float32)
-    room = len(pages) * PAGE if choosing and not everything else 0
+    room = len(pages) * rows if choosing and not everything else 0
     kept, points = np.empty(room, np.uint32), np.empty(room, np.int64)
     depths, offs = np.empty(room, np.float32), np.empty(room, np.float32)
     half, found = np.float32(0.5), 0
     for page in pages:
         _project(
-            x, y, z, page * PAGE, matrix, np.float32(h), np.float32(w), np.int32(w), near, column, row, ahead, cells
+            x, y, z, page * rows, matrix, np.float32(h), np.float32(w), np.int32(w), near, column, row, ahead, cells
         )
-        for i in range(PAGE):
+        for i in range(rows):
             if cells[i] < 0:
                 continue
             cell, d = np.uint32(cells[i]), ahead[i]
@@ -104,27 +105,28 @@ def _camera(x, y, z, pages, matrix, h, w, near, choosing, slack, low, high, inde
                 off = aside * aside + below * below
                 if everything:  # is the front, so nothing has to wait for it
                     if off < best[cell]:
-                        best[cell], index[cell], depth[cell] = off, page * PAGE + i, d
+                        best[cell], index[cell], depth[cell] = off, page * rows + i, d
                 elif d <= depth[cell] * slack:
                     depth[cell] = min(depth[cell], d)
-                    kept[found], points[found], depths[found], offs[found] = cell, page * PAGE + i, d, off
+                    kept[found], points[found], depths[found], offs[found] = cell, page * rows + i, d, off
                     found += 1
             elif d < depth[cell]:
-                depth[cell], index[cell] = d, page * PAGE + i
+                depth[cell], index[cell] = d, page * rows + i
     if choosing and not everything:
         _choose(kept[:found], points[:found], depths[:found], offs[:found], slack, index, depth)
     _measure(x, y, z, matrix, w, index, offset)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _project(x, y, z, start, matrix, h, w, stride, near, column, row, ahead, cells):
     """One page: column, row and z of every point, and its cell, -1 off the grid."""
     m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
     m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
     m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
-    px, py, pz = x[start : start + PAGE], y[start : start + PAGE], z[start : start + PAGE]
+    rows = len(cells)
+    px, py, pz = x[start : start + rows], y[start : start + rows], z[start : start + rows]
     zero, one = np.float32(0), np.float32(1)
-    for i in range(PAGE):
+    for i in range(rows):
         d = px[i] * m20 + py[i] * m21 + pz[i] * m22 + m23
         inverse = one / d
         u = (px[i] * m00 + py[i] * m01 + pz[i] * m02 + m03) * inverse
@@ -134,7 +136,7 @@ def _project(x, y, z, start, matrix, h, w, stride, near, column, row, ahead, cel
         cells[i] = np.int32(v) * stride + np.int32(u) if inside else np.int32(-1)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _choose(cells, points, depths, offs, slack, index, depth):
     """Of the points on each cell's front surface, the one nearest to the cell's centre."""
     surface, best = depth.copy(), np.full(len(depth), np.inf, np.float32)
@@ -144,7 +146,7 @@ def _choose(cells, points, depths, offs, slack, index, depth):
             best[cell], index[cell], depth[cell] = offs[i], points[i], depths[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _measure(x, y, z, matrix, w, index, offset):
     """Where each winner fell from its cell's centre."""
     one, half = np.float32(1), np.float32(0.5)

@@ -12,7 +12,7 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from mirage.memory.points import PAGE, Cloud
-from mirage.memory.projection.zbuffer import Hits, hits
+from mirage.memory.projection.hits import Hits, hits
 
 _NOBODY = torch.iinfo(torch.int64).max
 OPTIONS = {"PAGE": PAGE, "LANES": triton.next_power_of_2(PAGE)}

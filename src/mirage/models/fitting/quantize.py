@@ -1,4 +1,4 @@
-"""Weights of fewer bits, through torchao and bitsandbytes, which the user installs: `mirage[quantize]`.
+"""Weights of fewer bits, through torchao and bitsandbytes, which the user installs: the extra `quantize`.
 
     fp8, int8   a byte per weight and a scale per row (torchao); activations keep their precision
     nf4         half a byte per weight and a scale per 64 (bitsandbytes); needs CUDA
@@ -19,6 +19,7 @@ from diffusers.quantizers import PipelineQuantizationConfig
 from torch import nn
 
 from mirage.errors import InputError
+from mirage.optional import install
 
 Quantize = Literal["none", "fp8", "int8", "nf4"]
 PACKAGES = {"fp8": "torchao", "int8": "torchao", "nf4": "bitsandbytes"}
@@ -40,9 +41,7 @@ def check_quantize(kind: Quantize, *, device: torch.device | str) -> None:
     if kind not in PACKAGES:
         raise InputError(f"quantize is {kind!r}; accepted: none, {', '.join(PACKAGES)}")
     if importlib.util.find_spec(PACKAGES[kind]) is None:
-        raise InputError(
-            f"quantize {kind} needs the package {PACKAGES[kind]}, which is not installed: pip install {PACKAGES[kind]}"
-        )
+        raise InputError(f"quantize {kind} needs the package {PACKAGES[kind]}; {install(PACKAGES[kind])}")
     if kind == "nf4" and torch.device(device).type != "cuda":
         raise InputError(f"quantize nf4 needs a CUDA device, got {device}; accepted without one: fp8, int8")
 

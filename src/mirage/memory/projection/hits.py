@@ -1,0 +1,55 @@
+"""What the z-buffer and its twins share: which points won, and the projection that all of them round alike.
+
+`N` points, `T` cameras, `h w` cells. Nothing here is compiled: a constant of a kernel lives in the kernel's file or in
+its arguments, because a cache of compiled code looks at that file alone.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mirage.memory.points import Cloud
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """`index` [T,h,w] i64: the point that won, -1 where none did; `depth` [T,h,w] f32: its z-depth, inf where none;
+    `offset` [T,2,h,w] f32: where it fell from the cell's centre, right and down, in cells, 0 where none."""
+
+    index: Tensor
+    depth: Tensor
+    offset: Tensor
+
+
+def hits(cloud: Cloud, matrix: Tensor, index: Tensor) -> Hits:
+    """Depth and offset of the winners `index` [T,h,w]."""
+    t, h, w = index.shape
+    depth = torch.full((t, h, w), math.inf, device=cloud.device)
+    if not len(cloud.x):
+        return Hits(index, depth, torch.zeros(t, 2, h, w, device=cloud.device))
+    nobody, at = index < 0, index.flatten().clamp_min(0)
+    x, y, z = (axis.index_select(0, at).view(t, 1, h * w) for axis in (cloud.x, cloud.y, cloud.z))
+    uv, z = project(x, y, z, matrix)
+    row, column = torch.meshgrid(torch.arange(h, device=at.device), torch.arange(w, device=at.device), indexing="ij")
+    offset = uv.view(t, 2, h, w) - torch.stack([column, row]).float() - 0.5
+    return Hits(index, z.view(t, h, w).masked_fill(nobody, math.inf), offset.masked_fill(nobody[:, None], 0.0))
+
+
+def project(
+    x: Tensor, y: Tensor, z: Tensor, matrix: Tensor, room: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> tuple[Tensor, Tensor]:
+    """World coordinates [*,1,k] by matrices [*,3,4] -> (column, row) on the grid [*,2,k], in cells, and z-depth [*,k].
+
+    The twins repeat exactly this sequence of roundings. Behind the camera column and row mean nothing. `room`: two
+    [*,3,k] to work in; the answer lies in the first.
+    """
+    a, b, c, d = matrix[..., None].unbind(-2)
+    seen, product = torch.mul(x, a, out=room[0]), torch.mul(y, b, out=room[1])
+    seen += product
+    seen += torch.mul(z, c, out=product)
+    seen += d
+    uv, ahead = seen[..., :2, :], seen[..., 2, :]
+    uv *= torch.reciprocal(ahead)[..., None, :]
+    return uv, ahead

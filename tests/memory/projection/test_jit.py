@@ -1,0 +1,53 @@
+"""Compiled kernels: kept where that can be, compiled in memory where not; none with a constant from elsewhere."""
+
+import ast
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mirage.memory.projection as here
+
+KERNELS = sorted(Path(here.__file__).parent.glob("*_numba.py"))
+
+
+def test_kernels_compile_where_nothing_can_be_kept_and_say_so_once(monkeypatch, caplog):
+    caching = pytest.importorskip("numba.core.caching")
+    from mirage.memory.projection import jit
+
+    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
+    jit._say_once.cache_clear()
+
+    def double(x):
+        return x + x
+
+    def triple(x):
+        return x + x + x
+
+    with caplog.at_level(logging.WARNING):
+        assert jit.kernel(double)(np.float32(2)) == 4
+        assert jit.kernel(triple)(np.float32(2)) == 6
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "NUMBA_CACHE_DIR" in caplog.text
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.name)
+def test_a_kernel_uses_no_value_of_another_file(path):
+    """numba keeps compiled code by its file alone: an imported constant that changed would leave it as it was."""
+    tree = ast.parse(path.read_text())
+    imported = {
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mirage.")
+        for alias in node.names
+    }
+    kernels = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "kernel" for one in node.decorator_list)
+    ]
+    assert kernels
+    for function in kernels:
+        used = {node.id for part in function.body for node in ast.walk(part) if isinstance(node, ast.Name)}
+        assert not used & imported, f"{function.name} uses {sorted(used & imported)}"

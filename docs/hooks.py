@@ -101,7 +101,7 @@ def options(asked: Any) -> Iterator[Option]:
         value = _note(notes, "metavar", "value") or _value_of(kind)
         unset = _note(notes, "help_behavior_hint", "unset")
         positional = any("ositional" in repr(note) for note in notes)
-        flag = f"--{field.name.replace('_', '-')}"
+        flag = f"--{'no-' if field.default is True else ''}{field.name.replace('_', '-')}"
         typed = value if positional else flag if kind is bool else f"{flag} {value}"
         yield Option(typed, _default(field, unset), _meanings(asked)[field.name])
 
@@ -142,8 +142,8 @@ def _default(field: Any, unset: str | None) -> str:
     if field.default is dataclasses.MISSING:
         return "needed"
     value = field.default
-    if value is False:
-        return "off"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     return f"`{value}`" if str(value) else "none"

@@ -10,7 +10,7 @@ import torch
 
 from mirage import Camera, DepthMap, LatentSpatialMemory, Readout, Scene, Session, load_world_model
 from mirage.geometry.trajectory import PRESETS
-from mirage.memory.protocol import NoMemory
+from mirage.memory.baselines.nothing import NoMemory
 
 
 class NearestFrame(NoMemory):

@@ -9,7 +9,7 @@ import sys
 
 from mirage import Scene, Session, Settings, load_world_model
 from mirage.geometry.trajectory import PRESETS
-from mirage.memory.protocol import NoMemory
+from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.tiny import tiny_world
 from mirage.sampler import Sampler
 

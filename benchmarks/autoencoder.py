@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @torch.no_grad()
 def walks(model: WorldModel, count: int) -> dict[str, Summary]:
-    """PSNR of walks [97,3,H,W] through the autoencoder: the mean over worlds and its deviation."""
+    """PSNR of walks [97,3,H,W] through the autoencoder: the mean over scenes and its deviation."""
     kinds = SyntheticOptions.kinds
     rows = []
     for seed in range(count):

@@ -1,4 +1,4 @@
-"""Frames per second of the worlds' ray caster at 192x256: one CPU thread, and CUDA where there is one.
+"""Frames per second of the scenes' ray caster at 192x256: one CPU thread, and CUDA where there is one.
 
 Run: python benchmarks/bench_scenes.py
 """

@@ -58,7 +58,7 @@ def psnr_by_world(runs: list[Path]) -> dict[str, dict[int, dict[str, float]]]:
 def row(
     its: dict[int, dict[str, float]], name: str, other: str, of_other: dict[int, dict[str, float]], what: str
 ) -> dict[str, object]:
-    """The differences in dB over the worlds that both have."""
+    """The differences in dB over the scenes that both have."""
     both = sorted(its.keys() & of_other.keys())
     apart = [its[seed][what] - of_other[seed][what] for seed in both]
     return {

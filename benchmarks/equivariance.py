@@ -1,12 +1,12 @@
 """What it is worth to train the autoencoder so that its latents warp: the same recipes with that and without.
 
-    python benchmarks/equivariance.py HOME --train     # "without", in HOME/without; 25 minutes of one core
+    python benchmarks/equivariance.py HOME --train     # "without", in HOME/without
     python benchmarks/equivariance.py HOME             # a table, and a picture in --out; a minute for each of --scenes
 
-HOME is the folder of a bundled model's training, with `mini_clips` and `mini_autoencoder` in it. Both are measured as
-`mini_autoencoder` left them. In held-out worlds the true frames of a walk are encoded, the latents before a chunk are
-written with true depth, and what the chunk's cameras read is compared with the true latents there. No denoiser takes
-part. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
+HOME is the folder of the bundled model's training, in which `mini:images` and `mini:autoencoder` have been run; both
+are measured as their last run left them. In held-out scenes the true frames of a walk are encoded, the latents before
+a chunk are written with true depth, and what its cameras read is compared with the true latents there. No denoiser is
+in it. `T` latent frames, `C` channels, `h w` latent grid, `N` known cells.
 
 error        mean square of readout minus true latents over known cells, in units of the channels' own variance
 return PSNR  of the last frames, decoded from true latents (ceiling) and with the readout in all known cells
@@ -15,6 +15,7 @@ return PSNR  of the last frames, decoded from true latents (ceiling) and with th
 import argparse
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,16 +30,16 @@ from torch import Tensor
 from mirage.chunks import TIME_STRIDE
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.report import markdown_table
-from mirage.evaluation.synthetic import Scene
+from mirage.evaluation.truth import GroundTruth
 from mirage.memory import LatentSpatialMemory
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
-from mirage.models.fold import fold_time
-from mirage.models.tiny import MiniConfig, build_world
-from mirage.scenes.words import vocabulary
-from mirage.training.autoencoder import AutoencoderTask, held_out_quality, start_from_images
+from mirage.models.tiny import MiniConfig
+from mirage.training.autoencoder import held_out_quality
 from mirage.training.clips import clip_paths
-from mirage.training.loop import averaged_weights, fit, put_weights
-from mirage.training.recipes import mini_autoencoder, mini_images
+from mirage.training.parts import Parts, assembled
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from recipes import mini
 
 CHUNK = 8  # latent frames that a chunk adds
 KINDS = ("there_and_back", "orbit", "pan_and_return")
@@ -58,23 +59,27 @@ class Warped:
 
 
 def train(home: Path) -> None:
-    """Image and clip recipes without equivariance; each step the batches of two processes."""
-    vae = fold_time(build_world(MiniConfig(), words=vocabulary()).vae)
-    start_from_images(vae)
-    for name, recipe in (("images", mini_images(home)), ("clips", mini_autoencoder(home))):
-        task = AutoencoderTask(vae, replace(recipe.config, equivariance=0.0))
-        fit(task, replace(recipe.schedule, accumulate=2), home / "without" / name)
+    """The recipes of images and of clips without equivariance; each step the batches of two processes."""
+    start = None
+    for recipe in (mini.images, mini.autoencoder):
+        run, folder = recipe(home), home / "without" / recipe.__name__
+        run = replace(
+            run,
+            config=replace(run.config, equivariance=0.0),
+            schedule=replace(run.schedule, accumulate=2),
+            start=start,
+        )
+        run.work(folder)
+        start = folder
 
 
 def autoencoder(run: Path) -> AutoencoderKLWan:
     """As a run left it; latents are in its own units."""
-    vae = build_world(MiniConfig(), words=vocabulary()).vae
-    put_weights(vae, averaged_weights(run))
-    return fold_time(vae).eval()
+    return assembled(Parts(vae=run)).vae.eval()
 
 
 @torch.no_grad()
-def warped(vae: AutoencoderKLWan, scene: Scene) -> Warped:
+def warped(vae: AutoencoderKLWan, scene: GroundTruth) -> Warped:
     """Read from a memory of true latents and true depth, chunk by chunk."""
     latents = encode(vae, scene.frames.transpose(0, 1)[None] * 2 - 1)[0].transpose(0, 1)
     grid = (latents.shape[-2], latents.shape[-1])
@@ -120,10 +125,10 @@ def row(name: str, walks: Sequence[Warped], quality: dict[str, float]) -> dict[s
 
 
 def main(home: Path, scenes: int, out: Path) -> None:
-    clips = clip_paths(mini_images(home).config.clips)[-8:]
-    scenes = [Scene.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(scenes)]
+    clips = clip_paths(mini.images(home).config.clips)[-8:]
+    scenes = [GroundTruth.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(scenes)]
     rows, channels = [], {}
-    for name, run in (("with", home / "mini_autoencoder"), ("without", home / "without" / "clips")):
+    for name, run in (("with", home / "autoencoder"), ("without", home / "without" / "autoencoder")):
         vae = autoencoder(run)
         walks = [warped(vae, scene) for scene in scenes]
         rows.append(row(name, walks, held_out_quality(vae, clips, clips=True)))

@@ -2,7 +2,7 @@
 
     python benchmarks/features.py [OUT]         # a table; 12 walks, half a minute of one core each
 
-Walks there and back and up to a thing and back, 3 chunks, in held-out worlds 7000 to 7003. A stored point is replaced
+Walks there and back and up to a thing and back, 3 chunks, in held-out scenes 7000 to 7003. A stored point is replaced
 by a new one if it is more than `ratio` times as coarse: if twice as coarse, if coarser, always.
 """
 

@@ -1,9 +1,9 @@
-"""What a full memory should forget: the eviction rules, scored on returns in procedural worlds with true depth.
+"""What a full memory should forget: the eviction rules, scored on returns in procedural scenes with true depth.
 
-    python benchmarks/returns.py [WORLDS]                 # a table; 6 worlds, some minutes
+    python benchmarks/returns.py [SCENES]                 # a table; 6 scenes, some minutes
 
 Latents are the true colours of each cell, so that it can be said of them too how far they are off. The budget is a
-third of what the gate would keep. Two walks through worlds of two rooms or more, of which the way back is what counts:
+third of what the gate would keep. Two walks through scenes of two rooms or more, of which the way back is what counts:
 
     out and back   a walk of 160 frames, and the same way back, written on
     rooms          a walk of 320 frames through all there is; then, as from a map, every eighth place of it
@@ -29,7 +29,7 @@ to 5 %; and the root of the mean squared error of the latents where known (colou
 
 
 def returns(scenes: int = 6) -> dict[tuple[str, str], Scores]:
-    """Means over worlds by (walk, rule)."""
+    """Means over scenes by (walk, rule)."""
     found: dict[tuple[str, str], list[Scores]] = {}
     for seed in roomy(scenes):
         scene = Scene.sample(seed)

@@ -1,8 +1,8 @@
 """Guidance without a branch: what comes back on return, and does the border of what the memory knew show?
 
-    python benchmarks/seams.py [WORLDS] [FIRST]        # a table; 6 worlds, from 20000; two minutes of a core for each
+    python benchmarks/seams.py [SCENES] [FIRST]        # a table; 6 scenes, from 20000; two minutes of a core for each
 
-Held-out worlds, two chunks, the bundled model: its backbone alone without memory, guided with and without carrying the
+Held-out scenes, two chunks, the bundled model: its backbone alone without memory, guided with and without carrying the
 pull on into unknown cells (`flow.Guidance.carry`), and its branch. `F` frames, `T` latents, `h w` grid, `H W` pixels.
 
     return   dB against the first views, where the walk ends in the pose it began in

@@ -2,8 +2,8 @@
 
     python benchmarks/static.py [--cache FOLDER] [--seeds FIRST END] [--depth exact 0.01 0.02 head] [--sheet FILE]
 
-Held-out worlds with boxes that move, 97 frames each, true latents of the bundled autoencoder (192x256 -> 24x32), walked
-as a session walks: the image, then chunks of 8 latents, each written against what is remembered. Worlds in whose views
+Held-out scenes with boxes that move, 97 frames each, true latents of the bundled autoencoder (192x256 -> 24x32), walked
+as a session walks: the image, then chunks of 8 latents, each written against what is remembered. Scenes in whose views
 nothing moves are left out. Minutes for the first run; `--cache` keeps latents and depth for the next.
 Depth: exact; exact with noise (that share per frame, half of it per cell); the bundled head's, locked to the memory's.
 
@@ -34,7 +34,7 @@ from mirage.scenes.kinds import KINDS
 
 GRID, SIZE, FRAMES, NEW = (24, 32), (192, 256), 97, 8
 TUNED = range(200, 228)
-"""Worlds on which the constants of `static` were chosen."""
+"""Scenes on which the constants of `static` were chosen."""
 HELD_OUT = range(300, 330)
 GroundTruth = dict[str, Tensor]
 """lat [T,C,h,w]; z, valid, hz, hvalid [T,h,w]: true depth and the head's; share, four [T,h,w]: how much of a cell shows
@@ -136,7 +136,7 @@ if __name__ == "__main__":
     asked.add_argument("--sheet", type=Path)
     options = asked.parse_args()
     scenes = {seed: made for seed in range(*options.seeds) if (made := scene(seed, options.cache)) is not None}
-    print(f"{len(scenes)} worlds: {', '.join(map(str, scenes))}")
+    print(f"{len(scenes)} scenes: {', '.join(map(str, scenes))}")
     print(f"{'depth':<8}{'found':>8}{'lost':>8}{'ghost':>9}{'unfiltered':>12}")
     pictures = {}
     for kind in options.depth:

@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
 import gpu
-import lease
-from mirage.training.loop import averaged_weights
-from mirage.training.recipes import RECIPES
-from mirage.training.run import run_of
 
 
 def test_a_toy_model_is_measured_and_told(tmp_path, capsys):
@@ -50,27 +46,3 @@ def test_a_peak_is_of_a_walk(offload, monkeypatch):
     monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda *_: 2**30)
     row = gpu.peak(offload, 32, torch.device("cpu"), 1, tiny=True, tell=lambda what: None)
     assert (row["--offload"], row["--tile"], row["measured GiB"], row["planned GiB"]) == (offload, 32, 1.0, None)
-
-
-def test_a_lease_runs_every_gpu_recipe_once_and_brings_back_what_it_made(tmp_path, monkeypatch, capsys):
-    asked = [name for stage in lease.STAGES.values() for name in stage]
-    for_a_gpu = [name for name in RECIPES if name.startswith("mini_gpu_")]
-    assert sorted(asked) == sorted([*for_a_gpu, "mini_export"])
-    ran = []
-
-    def run(name, home, *, processes):
-        ran.append((name, processes))
-        folder = home / run_of(name)
-        folder.mkdir(parents=True)
-        weights = {"step": torch.tensor(3), "averaged.weight": torch.ones(2)}
-        if name not in lease.MAKERS:
-            save_file(weights, folder / "checkpoint.safetensors")
-
-    monkeypatch.setattr(lease, "run", run)
-    home, out, there = tmp_path / "home", tmp_path / "out", tmp_path / "there"
-    assert lease.main(["2", "--home", str(home), "--out", str(out)]) == 0
-    assert ran == [("mini_gpu_latents", 14), ("mini_gpu_views", 14), ("mini_gpu_depth_head", 1)]
-    assert lease.main(["unpack", str(out), "--home", str(there)]) == 0
-    assert torch.equal(averaged_weights(there / "mini_depth_head")["weight"], torch.ones(2))
-    assert lease.main(["unpack", str(out), "--home", str(there)]) == 2
-    assert "has a run mini_depth_head already" in capsys.readouterr().err

@@ -3,7 +3,7 @@
     with replacing("world.safetensors") as beside:
         beside.write_bytes(data)          # a kill here leaves the old world.safetensors as it was
 
-Also the one place that tells a person why a path cannot be written.
+Also the one place that says why a path cannot be written.
 """
 
 import contextlib

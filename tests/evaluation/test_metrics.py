@@ -17,10 +17,8 @@ from mirage.evaluation.metrics import (
     depth_errors,
     frechet_distance,
     hue_distance,
-    median_scaled,
     pose_errors,
     psnr,
-    rotation_error,
     ssim,
     ssim_by_convention,
 )
@@ -130,19 +128,17 @@ def test_pose_errors_of_known_differences() -> None:
     turn = rotation_about("y", torch.tensor([0.0] + [10.0] * 8))
     turned = Camera(make_pose(true.c2w[:, :3, :3] @ turn, true.center), true.intrinsics)
     assert pose_errors(turned, true).rotation == pytest.approx(8 * math.radians(10), rel=1e-4)
-    assert rotation_error(turned, true)[1:].numpy() == pytest.approx(np.full(8, 10.0), abs=1e-2)
     # A rigid motion of the whole world changes nothing.
     moved = turned.moved(make_pose(rotation_about("x", 40.0), torch.tensor([1.0, 2.0, 3.0])))
     assert pose_errors(moved, true).cammc_rel == pytest.approx(pose_errors(turned, true).cammc_rel, rel=1e-3)
 
 
-def test_depth_errors_and_the_explicit_alignment() -> None:
+def test_depth_errors_align_nothing() -> None:
     z = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) + 1
     true = DepthMap(z, z > 1.2)
     wrong = DepthMap(1.5 * z)
     errors = depth_errors(wrong, true)
     assert (errors.absrel, errors.delta1, errors.known) == (pytest.approx(0.5), 0.0, 1.0)
-    assert depth_errors(median_scaled(wrong, true), true).absrel == pytest.approx(0, abs=1e-6)
     half = torch.zeros_like(z, dtype=torch.bool)
     half[:, :4] = True
     assert 0 < depth_errors(DepthMap(z, half), true).known < 1

@@ -185,6 +185,22 @@ def test_a_profile_with_transparency_and_in_every_format(data_dir: Path, tmp_pat
     assert (half[..., 30:] - truth[..., 30:]).abs().max() <= 3
 
 
+def test_adobe_rgb_that_only_exif_tells_of(data_dir: Path, tmp_path: Path) -> None:
+    """Cameras set to Adobe RGB write DCF's R03, and no profile."""
+    with Image.open(data_dir / "inputs/icc_profile/adobe.png") as picture:
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {ExifTags.Base.InteropIndex: "R03"}
+        Image.fromarray(np.asarray(picture.convert("RGB"))).save(
+            tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0
+        )
+    with_profile = load_image(data_dir / "inputs/icc_profile/adobe.png")
+    found = open_photograph(tmp_path / "a.jpg")
+    assert found.profile == "Adobe RGB (EXIF)"
+    assert ((found.pixels - with_profile).abs() * 255).mean() < 1
+    assert_close(found.pixels[:, 300, 450] * 255, torch.tensor([200.0, 60.0, 50.0]), rtol=0, atol=2)
+
+
 def test_a_profile_of_srgb_changes_no_pixel(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(smooth(40, 60)).save(tmp_path / "a.png", icc_profile=profile)

@@ -309,17 +309,6 @@ def readout_error(features: str) -> float:
 # -- what else a readout says ----------------------------------------------------------------------------------------
 
 
-def test_votes_count_the_frames_that_won():
-    memory = LatentSpatialMemory(6)
-    path = wander(40)[::10]
-    memory.write(noise(len(path)), room_depth(path, GRID), path)
-    readout = memory.read(path, GRID)
-    votes = readout.votes(memory.frames_written)
-    assert votes.shape == (len(path), len(path))
-    assert torch.equal(votes.sum(1), readout.mask.flatten(1).sum(1))
-    assert votes[0, 0] == (readout.frame[0] == 0).sum()
-
-
 def test_coverage_is_the_share_of_known_cells():
     memory = LatentSpatialMemory(6)
     memory.write(noise(), wall(), CAMERA[None])

@@ -1,4 +1,4 @@
-"""Laws of the procedural worlds: one seed, one picture; colour, depth and pose agree with one another."""
+"""Laws of the procedural scenes: one seed, one picture; colour, depth and pose agree with one another."""
 
 import random
 import re

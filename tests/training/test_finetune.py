@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -25,44 +24,40 @@ from mirage.rollout import Session
 from mirage.rollout.settings import Settings
 from mirage.sampler import Sampler
 from mirage.training import parallel
-from mirage.training.chunks import ReadyChunk
-from mirage.training.clips import clip_path, render_clips
-from mirage.training.denoiser import Chunks, DenoiserConfig, DenoiserTask
+from mirage.training.checkpoints import averaged_weights
+from mirage.training.clips import ReadyChunk, clip_path, load_latents, save_chunk
+from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig
-from mirage.training.latents import encode_clip, load_latent_clip
-from mirage.training.loop import Schedule, averaged_weights, fit, put_some
-from mirage.training.recipes import DistilRecipe, FinetuneRecipe, depth_head, wan_stage1, wan_stage2
-from mirage.training.run import changed, distil, finetune
+from mirage.training.exercises import Exerciser, Exercises, Mix
+from mirage.training.loop import fit, put_weights
+from mirage.training.objective import Objective
+from mirage.training.past import Augment
+from mirage.training.render import encode_clips, render_clips
+from mirage.training.runs import Changes, DepthHead, Finetune
+from mirage.training.schedule import Schedule
+from recipes import mini, wan
+from toys import SIZE
 
-SIZE = (64, 96)
 SCHEDULE = Schedule(
     steps=4, warmup=1, adamw=".", adamw_lr=2e-3, log_every=2, evaluate_every=4, checkpoint_seconds=0, accumulate=2
 )
 
 
 def small(latents, **changes):
-    """Everything that stage 1 has, at toy size."""
+    """Everything that the recipe of the branch has, at toy size."""
     config = DenoiserConfig(
-        latents,
-        batch=1,
-        frames=3,
-        held_out=1,
+        Exercises(latents, Mix(chunk=0.5, relived=0.5), batch=1, frames=3, preceding=1, references=1, held_out=1),
+        Objective(per_frame=True, sampler_steps=(2,), min_sigma=1e-3),
         train=("memory_branch",),
-        per_frame=True,
-        own=0.5,
-        own_steps=(2,),
-        min_sigma=1e-3,
         checkpoint=True,
-        max_preceding=1,
-        max_references=1,
     )
     return replace(config, **changes)
 
 
 @pytest.fixture(scope="module")
-def latents(tmp_path_factory):
+def latents(clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("latents")
-    render_clips(folder, count=3, size=SIZE, frames=17, kept=partial(encode_clip, tiny_world()))
+    encode_clips(tiny_world(), clips, folder, count=3)
     return folder
 
 
@@ -85,12 +80,12 @@ def curve(folder):
 def stages(model, latents, tmp_path_factory):
     """A home with the runs of both stages, and the second one's recipe."""
     home = tmp_path_factory.mktemp("stages")
-    first = FinetuneRecipe(model, small(latents), SCHEDULE)
-    finetune(first, home / "one", look=look)
+    first = Finetune(model, small(latents), SCHEDULE)
+    first.work(home / "one", look=look)
     second = replace(
-        first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4), start=home / "one"
+        first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4), branch=home / "one"
     )
-    finetune(second, home / "two")
+    second.work(home / "two")
     return home, second
 
 
@@ -98,7 +93,7 @@ def test_the_two_stages(stages):
     home, _ = stages
     weights = averaged_weights(home / "one")
     assert all(name.startswith("memory_branch.") for name in weights)
-    branch = MemoryBranch.from_pretrained(home / "one" / "branch")
+    branch = MemoryBranch.from_pretrained(home / "one" / "memory_branch")
     assert any(block.proj_out.weight.any() for block in branch.blocks)
     evaluation = curve(home / "one")[-1]["evaluation"]
     assert evaluation.keys() == {"loss_memory", "loss_none", "walk_error", "return_error"}
@@ -143,19 +138,19 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
 
     model = load_world_model(recipe.model)
     model.register_modules(memory_branch=MemoryBranch.from_transformer(model.transformer))
-    put_some(DenoiserTask(model, recipe.config).module, averaged_weights(home / "two"), source=home)
+    put_weights(DenoiserTask(model, recipe.config).module, averaged_weights(home / "two"))
     path = load_trajectory("pan", start=Camera.looking(horizontal_fov=65, aspect=1.5), frames=9)
     session = Session(
         model.eval(), load_image(tmp_path / "picture.png"), camera=path[0], settings=Settings(sampler=Sampler(steps=2))
     )
     list(session.follow(path))
 
-    branch, lora = home / "two" / "branch", home / "two" / "lora.safetensors"
+    branch, lora = home / "two" / "memory_branch", home / "two" / "lora.safetensors"
     both = walk("--branch", branch, "--lora", lora)
     torch.testing.assert_close(both, session.history.latents, atol=1e-5, rtol=1e-5)
     apart = [
         (walk(*files) - both).abs().max().item()
-        for files in (("--branch", branch), ("--branch", home / "one" / "branch", "--lora", lora))
+        for files in (("--branch", branch), ("--branch", home / "one" / "memory_branch", "--lora", lora))
     ]
     print("apart by", apart)
     assert min(apart) > 1e-4
@@ -209,7 +204,7 @@ def test_a_killed_run_leaves_the_same_curve(latents, tmp_path):
 
 
 def test_bfloat16_trains(model, latents, tmp_path):
-    finetune(FinetuneRecipe(model, small(latents, bf16=True), replace(SCHEDULE, steps=2)), tmp_path, look=look)
+    Finetune(model, small(latents, bf16=True), replace(SCHEDULE, steps=2)).work(tmp_path, look=look)
     weights = averaged_weights(tmp_path)
     assert all(value.dtype == torch.float32 for value in weights.values())
     assert all(torch.isfinite(value).all() for value in weights.values())
@@ -242,35 +237,34 @@ def test_two_processes_share_the_weights_out(latents, tmp_path):
     assert same(alone, averaged_weights(tmp_path / "shared"))
 
 
-def test_ready_made_chunks_train(tmp_path):
+def test_ready_made_chunks_train(model, tmp_path):
     g = torch.Generator().manual_seed(0)
-    chunk = ReadyChunk(*(torch.randn(n, 48, 4, 6, generator=g) for n in (3, 3, 1, 2)), "a room")
-    maker = Chunks(small(tmp_path, own=0.0, no_memory=0.0), [], 48)
-    sample = maker.ready(chunk, 2, 1, g, augment=True)
+    chunks = [ReadyChunk(*(torch.randn(n, 48, 4, 6, generator=g) for n in (3, 3, 1, 2)), "a room") for _ in range(2)]
+    for i, chunk in enumerate(chunks):
+        save_chunk(tmp_path / f"chunk-{i}.safetensors", chunk)
+    exercises = Exercises(tmp_path, augment=Augment(no_memory=0), batch=1, frames=3, held_out=1)
+    maker = Exerciser(exercises, Objective(), [tmp_path / "chunk-0.safetensors"], 48)
+    sample = maker.chunk(maker.paths[0], 2, 1, g)
     condition = sample.condition
+    target = chunks[0].target.half().float()
     assert (condition.preceding.shape[2], condition.references.shape[2]) == (2, 1)
-    assert torch.equal(condition.preceding[0, :, 0], chunk.target[0])  # one preceding frame was there, two were asked
-    assert torch.equal(sample.target[0].transpose(0, 1), chunk.target)
+    assert torch.equal(condition.preceding[0, :, 0], target[0])  # one preceding frame was there, two were asked
+    assert torch.equal(sample.target[0].transpose(0, 1), target)
+    Finetune(model, small(tmp_path, exercises=exercises), replace(SCHEDULE, steps=1)).work(tmp_path / "run")
+    assert (tmp_path / "run" / "memory_branch" / "config.json").is_file()
+    with pytest.raises(InputError, match=r"are ready-made; expected a mix of chunk=1 alone"):
+        Exerciser(replace(exercises, mix=Mix(chunk=0, words=1)), Objective(), maker.paths, 48)(0, g)
 
 
 def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):
     """Backbone and branch on one clip that goes out and back: 200 steps."""
     model = tiny_world(layers=2, branch_layers=(0, 1), detail_channels=32, prediction="sample")
-    render_clips(tmp_path, count=1, size=SIZE, frames=17, kept=partial(encode_clip, model))
-    held = load_latent_clip(clip_path(tmp_path, 0))
-    config = DenoiserConfig(
-        tmp_path,
-        batch=2,
-        frames=3,
-        fresh=0.5,
-        no_memory=0.0,
-        no_text=0.0,
-        max_references=0,
-        max_preceding=1,
-        latent_noise=0.05,
-        held_out=0,
-    )
-    task = DenoiserTask(model, config)
+    render_clips(tmp_path / "pixels", count=1, size=SIZE, frames=17)
+    encode_clips(model, tmp_path / "pixels", tmp_path, count=1)
+    held = load_latents(clip_path(tmp_path, 0))
+    augment = Augment(fresh=0.5, no_memory=0, no_prompt=0, latent_noise=0.05)
+    exercises = Exercises(tmp_path, augment=augment, batch=2, frames=3, preceding=1, references=0, held_out=0)
+    task = DenoiserTask(model, DenoiserConfig(exercises))
     before, start = task.evaluate()["loss_memory"], walk_error(model, held)
     fit(
         task,
@@ -304,14 +298,11 @@ def walk_error(model, clip):
 
 
 def test_a_depth_head_is_distilled(latents, tmp_path):
-    distil(
-        DistilRecipe(
-            DepthHeadConfig(latents, batch=4, held_out=1), Schedule(steps=20, warmup=2, average=0.8), hidden=16
-        ),
-        tmp_path,
-    )
+    schedule = Schedule(steps=20, warmup=2, average=0.8)
+    run = DepthHead(DepthHeadConfig(latents, batch=4, held_out=1), schedule, hidden=16)
+    run.work(tmp_path)
     head = LatentDepthHead.from_pretrained(tmp_path / "depth_head")
-    clip = load_latent_clip(clip_path(latents, 0))
+    clip = load_latents(clip_path(latents, 0))
     camera = Camera(clip.camera.c2w, clip.camera.intrinsics)
     found = head.depth(clip.latents, camera, torch.zeros(len(clip.latents), dtype=torch.bool))
     assert isinstance(found, DepthMap)
@@ -321,25 +312,31 @@ def test_a_depth_head_is_distilled(latents, tmp_path):
 
 
 def test_the_recipes_are_as_published(tmp_path):
-    one, two = wan_stage1(tmp_path), wan_stage2(tmp_path)
+    one, two = wan.branch(tmp_path), wan.lora(tmp_path)
     assert (one.config.train, one.config.lora_rank) == (("memory_branch",), 0)
     assert (two.config.train, two.config.lora_rank) == (("transformer", "memory_branch"), 64)
-    assert two.start == tmp_path / "wan_stage1"
-    assert (one.config.no_text, one.config.shift, one.config.per_frame) == (0.1, 5.0, True)
-    assert (one.config.latents, one.config.bf16, one.schedule.shard) == (tmp_path / "shards", True, True)
+    assert two.branch == tmp_path / "branch"
+    exercises, objective = one.config.exercises, one.config.objective
+    assert (exercises.augment.no_prompt, objective.shift, objective.per_frame) == (0.1, 5.0, True)
+    assert (exercises.clips, one.config.bf16, one.schedule.shard) == (tmp_path / "shards", True, True)
 
 
 def test_what_a_recipe_does_not_have_is_refused(tmp_path, latents):
-    recipe = changed("wan_stage1", wan_stage1(tmp_path), steps=7, minutes=2, model="mini", data=latents)
-    assert isinstance(recipe, FinetuneRecipe)
-    assert (recipe.schedule.steps, recipe.schedule.minutes) == (7, 2)
-    assert (recipe.model, recipe.config.latents) == ("mini", latents)
+    run = Changes(steps=7, minutes=2, model="mini", data=latents, workers=3).of(wan.branch(tmp_path), "wan:branch")
+    assert isinstance(run, Finetune)
+    assert (run.schedule.steps, run.schedule.minutes, run.schedule.workers) == (7, 2, 3)
+    assert (run.model, run.config.exercises.clips) == ("mini", latents)
+    assert Changes().of(wan.lora(tmp_path), "wan:lora") == wan.lora(tmp_path)
     with pytest.raises(InputError, match="trains no released model"):
-        changed("depth_head", depth_head(tmp_path), model="mini")
+        Changes(model="mini").of(wan.depth_head(tmp_path), "wan:depth_head")
+    with pytest.raises(InputError, match="has no steps"):
+        Changes(steps=3).of(mini.clips(tmp_path), "mini:clips")
+    with pytest.raises(InputError, match="takes no minutes"):
+        Changes(minutes=3).of(mini.export(tmp_path), "mini:export")
+    with pytest.raises(InputError, match="does not learn from latent clips"):
+        Changes(data=latents).of(mini.images(tmp_path), "mini:images")
     with pytest.raises(InputError, match=r"no clip of .* is longer than a chunk"):
-        DenoiserTask(tiny_world(), small(latents, frames=5))
-    with pytest.raises(InputError, match="not trained here"):
-        put_some(torch.nn.Linear(2, 2), {"other": torch.zeros(1)}, source=tmp_path)
+        DenoiserTask(tiny_world(), small(latents, exercises=replace(small(latents).exercises, frames=5)))
 
 
 def test_the_command(latents, tmp_path, capsys):
@@ -348,11 +345,11 @@ def test_the_command(latents, tmp_path, capsys):
             [
                 "train",
                 "--recipe",
-                "wan_stage1",
+                "wan:branch",
                 "--out",
                 str(tmp_path),
                 "--data",
-                str(tmp_path / "none"),
+                str(latents),
                 "--model",
                 str(tmp_path / "none"),
             ]
@@ -360,7 +357,7 @@ def test_the_command(latents, tmp_path, capsys):
         == 2
     )
     assert "no model" in capsys.readouterr().err
-    command = ["train", "--recipe", "depth_head", "--out", str(tmp_path / "home"), "--data", str(latents)]
+    command = ["train", "--recipe", "wan:depth_head", "--out", str(tmp_path / "home"), "--data", str(latents)]
     assert main([*command, "--steps", "1"]) == 0
     assert (tmp_path / "home" / "depth_head" / "depth_head" / "config.json").is_file()
 
@@ -378,7 +375,7 @@ def test_torchrun_starts_it_too(latents, tmp_path):
         "mirage",
         "train",
         "--recipe",
-        "depth_head",
+        "wan:depth_head",
         "--out",
         str(tmp_path),
         "--data",
@@ -396,7 +393,7 @@ def test_torchrun_starts_it_too(latents, tmp_path):
             [
                 "train",
                 "--recipe",
-                "depth_head",
+                "wan:depth_head",
                 "--out",
                 str(tmp_path / "alone"),
                 "--data",

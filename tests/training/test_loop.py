@@ -1,18 +1,25 @@
 """The training loop: a killed run goes on as if nothing had happened, alone or with others."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from mirage.errors import InputError
 from mirage.training import parallel
-from mirage.training.loop import Schedule, averaged_weights, fit, progress, put_weights, swapped
+from mirage.training.checkpoints import CHECKPOINT, PREVIOUS, averaged_weights, progress
+from mirage.training.loop import fit, put_weights, swapped
 from mirage.training.samples import RING, Batch, number_of
-from mirage.training.shards import pack, unpack
+from mirage.training.schedule import Schedule
 
 SCHEDULE = Schedule(steps=12, warmup=2, log_every=3, evaluate_every=6, checkpoint_seconds=0)
 
@@ -35,15 +42,17 @@ class Drawn:
 
 
 class Line:
-    """Fit y = 3 x with a one-layer net; optionally die at a step."""
+    """Fit y = 3 x with a one-layer net; optionally die when the batch of a step is made, or raise a signal in one."""
 
-    def __init__(self, *, die_at: int | None = None) -> None:
+    def __init__(self, *, die_at: int | None = None, signal_at: int | None = None, number=signal.SIGTERM) -> None:
         torch.manual_seed(0)
         self.module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
         self.maker = Drawn(die_at)
-        self.seen = []
+        self.seen, self.signal_at, self.number = [], signal_at, number
 
     def loss(self, batch, generator):
+        if len(self.seen) == self.signal_at:
+            signal.raise_signal(self.number)
         self.seen.append(batch.x)
         x = batch.x + 0.1 * torch.randn(batch.x.shape, generator=generator)
         loss = (self.module(x) - 3 * x[:, :1]).square().mean()
@@ -65,12 +74,114 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     resumed = Line()
     fit(resumed, SCHEDULE, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
-    curves = [
-        [json.loads(line) for line in (tmp_path / name / "curve.jsonl").read_text().splitlines()]
-        for name in ("whole", "cut")
-    ]
-    last = [next(line["loss"] for line in reversed(curve) if "loss" in line) for curve in curves]
-    assert last[0] == last[1]
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
+
+
+def curve(folder):
+    """Its lines, without the clock."""
+    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("at", range(11))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_has_been_learnt_at_whatever_step(tmp_path, at, number):
+    """The step at hand is taken and kept, between two lines of the curve too; weights and curve come out the same."""
+    whole, resumed = Line(), Line()
+    never = replace(SCHEDULE, checkpoint_seconds=1e9)
+    fit(whole, never, tmp_path / "whole")
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped by {number.name} at step {at + 1} of 12"):
+        fit(Line(signal_at=at, number=number), never, tmp_path / "cut")
+    assert signal.getsignal(number) is before
+    assert progress(tmp_path / "cut" / CHECKPOINT)[0] == at + 1
+    fit(resumed, never, tmp_path / "cut")
+    assert len(resumed.seen) == 11 - at
+    assert torch.equal(weights(whole), weights(resumed))
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
+
+
+def test_the_first_checkpoint_comes_after_20_seconds(tmp_path, monkeypatch):
+    """By a clock that goes a second a step; the others come when the schedule says."""
+    now, saved = [0.0], []
+    monkeypatch.setattr("mirage.training.loop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("mirage.training.loop.save_checkpoint", lambda folder, held: saved.append(int(held["step"])))
+
+    class Slow(Line):
+        def loss(self, batch, generator):
+            now[0] += 1
+            return super().loss(batch, generator)
+
+    fit(Slow(), replace(SCHEDULE, steps=200, checkpoint_seconds=60), tmp_path)
+    assert saved == [21, 82, 143, 200]
+
+
+def test_an_altered_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, capsys):
+    whole, resumed = Line(), Line()
+    fit(whole, SCHEDULE, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(die_at=8), SCHEDULE, tmp_path / "cut")
+    path = tmp_path / "cut" / CHECKPOINT
+    assert progress(path)[0] == progress(path.with_name(PREVIOUS))[0] + 1
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    fit(resumed, SCHEDULE, tmp_path / "cut")
+    said = capsys.readouterr().err
+    assert f"{path} was altered" in said
+    assert f"going on from {path.with_name(PREVIOUS)}" in said
+    assert len(resumed.seen) == 5  # of 12 steps 8 were taken, and one of them is lost
+    assert torch.equal(weights(whole), weights(resumed))
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from mirage.training import parallel
+from training_line import work
+
+if __name__ == "__main__":
+    parallel.launch(work, Path(sys.argv[1]), processes=2)
+"""
+LINE = """
+import sys, time
+sys.path.insert(0, {here!r})
+from test_loop import SCHEDULE, Line, fit, replace
+
+class Slow(Line):
+    def loss(self, batch, generator):
+        time.sleep(0.02)
+        return super().loss(batch, generator)
+
+def work(folder):
+    fit(Slow(), replace(SCHEDULE, steps=10_000, checkpoint_seconds=1e9), folder)
+"""
+
+
+def test_a_signal_to_the_first_of_several_processes_keeps_what_they_have_learnt(tmp_path):
+    """Between two lines of the curve, with the numbers of both."""
+    number = signal.SIGTERM
+    (tmp_path / "training_line.py").write_text(LINE.format(here=str(Path(__file__).parent)))
+    (tmp_path / "work.py").write_text(SCRIPT)
+    run = tmp_path / "run"
+    first = subprocess.Popen([sys.executable, "work.py", str(run)], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        begun = time.monotonic()
+        while not (run / "curve.jsonl").is_file() and first.poll() is None and time.monotonic() - begun < 90:
+            time.sleep(0.05)
+        os.kill(first.pid, number)
+        said = first.communicate(timeout=60)[1]
+    finally:
+        first.kill()
+    assert f"stopped by {number.name}" in said
+    step = progress(run / CHECKPOINT)[0]
+    assert step >= 3
+    assert averaged_weights(run)
+    lines = [line["step"] for line in curve(run) if "loss" in line]
+    with safe_open(run / CHECKPOINT, framework="pt") as file:
+        pending = {tuple(file.get_tensor(key).shape) for key in file.keys() if key.startswith("pending.")}
+    assert pending <= {(2, step - lines[-1])}
 
 
 def test_averaged_weights_are_what_a_finished_run_leaves(tmp_path):
@@ -164,7 +275,7 @@ def test_minutes_end_a_run_and_cool_it_down(tmp_path):
     short = replace(schedule, minutes=0.3 / 60, log_every=5)
     begun = time.monotonic()
     fit(Line(), short, tmp_path)
-    step, seconds = progress(tmp_path)
+    step, seconds = progress(tmp_path / CHECKPOINT)
     assert 0 < step < 10**6
     assert 0.3 <= seconds <= time.monotonic() - begun
     again = Line()
@@ -173,31 +284,4 @@ def test_minutes_end_a_run_and_cool_it_down(tmp_path):
     longer = Line()
     fit(longer, replace(short, minutes=(seconds + 0.2) / 60), tmp_path)
     assert longer.seen
-    assert progress(tmp_path)[1] >= seconds + 0.2
-
-
-def test_a_home_travels_in_shards_and_goes_on_elsewhere(tmp_path):
-    for run in ("mini_images", "mini_autoencoder", "other"):
-        fit(Line(), SCHEDULE, tmp_path / "home" / run)
-    (tmp_path / "home" / "mini_autoencoder" / "latents.json").write_text("{}")
-    limit = (1 << 20) + 20  # a layer or so each
-    files = pack(tmp_path / "home", tmp_path / "out", limit=limit)
-    assert len(files) > 2
-    assert max(file.stat().st_size for file in files) <= limit
-    runs = unpack(tmp_path / "out", tmp_path / "there")
-    assert runs == ["mini_autoencoder", "other"]  # what came before the autoencoder's last run is in it
-    for run in runs:
-        old, new = averaged_weights(tmp_path / "home" / run), averaged_weights(tmp_path / "there" / run)
-        assert old.keys() == new.keys()
-        assert all(torch.equal(old[name].half().float(), new[name]) for name in old)
-        assert progress(tmp_path / "there" / run)[0] == SCHEDULE.steps
-        assert losses(tmp_path / "there" / run) == losses(tmp_path / "home" / run)
-    assert (tmp_path / "there" / "mini_autoencoder" / "latents.json").read_text() == "{}"
-    fit(Line(), replace(SCHEDULE, steps=15), tmp_path / "there" / "other")
-    assert progress(tmp_path / "there" / "other")[0] == 15
-    with pytest.raises(InputError, match="has a run mini_autoencoder already"):
-        unpack(tmp_path / "out", tmp_path / "there")
-    with pytest.raises(InputError, match="holds no shards"):
-        unpack(tmp_path / "home", tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="a file is to have"):
-        pack(tmp_path / "home", tmp_path / "out", limit=(1 << 20) + 4)
+    assert progress(tmp_path / CHECKPOINT)[1] >= seconds + 0.2

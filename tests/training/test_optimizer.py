@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mirage.training.optimizer import MuonAdamW, orthogonalised
+from mirage.training.schedule import Schedule
 
 
 @settings(deadline=None, max_examples=30)
@@ -74,8 +75,6 @@ def test_a_frozen_parameter_stays():
 
 @pytest.mark.parametrize("steps", [10, 100])
 def test_the_schedule_warms_up_and_ends_at_zero(steps):
-    from mirage.training.loop import Schedule
-
     schedule = Schedule(steps=steps, warmup=5, cooldown=0.5)
     scales = [schedule.scale(step) for step in range(steps)]
     assert scales[0] == pytest.approx(0.2)

@@ -21,11 +21,13 @@ from mirage.formats.video import VideoWriter
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.tiny import tiny_world
 from mirage.scenes import sample_clip
+from mirage.training import clips as clip_files
 from mirage.training import parallel
 from mirage.training import prepare as stages
-from mirage.training.chunks import load_chunk, prepare_published
-from mirage.training.latents import load_latent_clip
+from mirage.training.clips import load_chunk, load_latents
+from mirage.training.past import ready_condition
 from mirage.training.prepare import PrepareOptions, prepare
+from mirage.training.published import prepare_published
 
 SIZE = (64, 96)
 
@@ -72,7 +74,7 @@ def prepared(model, footage, tmp_path_factory):
 
 def test_a_clip_is_what_inference_would_encode(model, clip, prepared):
     out, _ = prepared
-    one = load_latent_clip(out / "clip-good-000009.safetensors")
+    one = load_latents(out / "clip-good-000009.safetensors")
     frames = clip.rgb[9:18].float() / 255
     torch.testing.assert_close(one.latents, model.encode(frames), atol=2e-3, rtol=2e-3)
     torch.testing.assert_close(one.images[1], model.encode(frames[4:5])[0], atol=2e-3, rtol=2e-3)
@@ -132,7 +134,8 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(model, footage, prepared, t
             raise Killed
         return replacing(target)
 
-    monkeypatch.setattr(stages, "replacing", die_in_time)
+    for module in (stages, clip_files):
+        monkeypatch.setattr(module, "replacing", die_in_time)
     for attempt in range(1, 60):
         left = attempt
         try:
@@ -160,7 +163,7 @@ def test_a_stride_and_a_longer_rest(model, footage, tmp_path):
     prepare(model, PrepareOptions(footage, tmp_path, frames=17, stride=2, limit=2))
     clips = sorted(tmp_path.glob("clip-*"))
     assert [path.stem for path in clips] == ["clip-good-000000"]  # 11 frames are left of 22: one clip of 9
-    assert load_latent_clip(clips[0]).latents.shape[0] == 3
+    assert load_latents(clips[0]).latents.shape[0] == 3
 
 
 def test_estimators_are_asked_in_place_of_files(model, footage, clip, tmp_path):
@@ -177,21 +180,21 @@ def test_estimators_are_asked_in_place_of_files(model, footage, clip, tmp_path):
     content = prepare(model, PrepareOptions(footage, out, frames=9, poses="keep"), depth=depth, cameras=cameras)
     assert {one["name"] for one in content["left_out"]} == {"short", "broken"}
     assert set(asked) == {((3, 3, *SIZE), 3, 3)}
-    assert (load_latent_clip(out / "clip-poseless-000000.safetensors").depth.z == 2).all()
+    assert (load_latents(out / "clip-poseless-000000.safetensors").depth.z == 2).all()
 
 
 def test_poses_take_the_scale_of_the_depth(model, footage, clip, tmp_path, monkeypatch):
     monkeypatch.setattr(stages, "pose_scale", lambda depth, camera: PoseScale(20.0, 0.0, True, ""))
     save_cameras(tmp_path / "good.npz", rescaled(clip.camera, 0.05), format="npz")
     prepare(model, PrepareOptions(footage, tmp_path / "out", frames=21, cameras=tmp_path, poses="fit"))
-    found = load_latent_clip(tmp_path / "out" / "clip-good-000000.safetensors").camera
+    found = load_latents(tmp_path / "out" / "clip-good-000000.safetensors").camera
     camera = clip.camera[:21:4]
     torch.testing.assert_close(found.c2w, camera.relative_to(camera[0]).c2w, atol=1e-4, rtol=1e-4)
 
 
 def test_moving_things_may_stay(model, footage, tmp_path):
     prepare(model, PrepareOptions(footage, tmp_path, frames=9, moving=False, limit=2))
-    one = load_latent_clip(tmp_path / "clip-good-000000.safetensors")
+    one = load_latents(tmp_path / "clip-good-000000.safetensors")
     assert torch.equal(one.keep, one.depth.valid)
 
 
@@ -308,7 +311,7 @@ def test_published_samples_become_chunks_and_nothing_runs(published, tmp_path, c
     assert chunk.references.shape == (1, 8, 4, 6)
     assert not chunk.known[:, :2].any()
     assert chunk.known[:, 2:].all()
-    condition = chunk.condition(torch.zeros(1, 4, 32), preceding=1, references=2)
+    condition = ready_condition(chunk, preceding=1, references=2)
     assert torch.equal(condition.preceding[0, :, 0], chunk.preceding[-1])
     assert torch.equal(condition.references[0, :, 1], chunk.target[0])
 

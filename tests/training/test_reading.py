@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mirage.models.tiny import MiniConfig, build_world
 from mirage.scenes import Scene, training_seed, vocabulary
 from mirage.scenes.words import COLOURS, PATTERNS, THINGS
-from mirage.training.loop import Schedule, fit
+from mirage.training.loop import fit
 from mirage.training.reading import Reader, ReadingConfig, ReadingTask, recoloured, things
+from mirage.training.schedule import Schedule
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`mirage demo`: a walk there and back in a procedural world that no model was trained on, with memory, without, and as
+"""`mirage demo`: a walk there and back in a held-out procedural scene, with memory, without, and as
 it truly is; on one sheet, with the PSNR of the return. `F` video frames, `H W` pixels."""
 
 import sys

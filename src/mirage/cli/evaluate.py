@@ -96,6 +96,6 @@ def _look_ahead(chosen: options.Options) -> None:
 
 
 def _name(asked: Any) -> str:
-    """The model with what was put into it: what tells one set of results from another, for the record."""
+    """The model with what was put into it: what distinguishes one set of results from another, for the record."""
     parts = {name: getattr(asked, name, None) for name in ("branch", "lora")}
     return " ".join([asked.model, *(f"{name}={file}" for name, file in parts.items() if file is not None)])

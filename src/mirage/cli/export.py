@@ -3,13 +3,13 @@
 import torch
 
 from mirage.cli.arguments import Export
-from mirage.cli.colours import false_colours, true_colours
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
 from mirage.files import check_writable
 from mirage.formats.cameras import save_cameras
 from mirage.formats.ply import Points, save_ply
 from mirage.memory.worldfile import load_world
+from mirage.show.colours import false_colours, true_colours
 
 
 def run(asked: Export) -> Result:

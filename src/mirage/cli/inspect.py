@@ -1,12 +1,12 @@
 """`mirage inspect`: what a saved world holds, in numbers, and as a map from above."""
 
 from mirage.cli.arguments import Inspect
-from mirage.cli.colours import false_colours
 from mirage.cli.terminal import Result, beside
 from mirage.files import check_writable
 from mirage.formats.image import save_image
 from mirage.formats.picture import top_down_map
 from mirage.memory.worldfile import load_world
+from mirage.show.colours import false_colours
 
 
 def run(asked: Inspect) -> Result:

@@ -11,15 +11,15 @@ from mirage.errors import InputError
 from mirage.formats.published import is_lmdb
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.training import parallel
-from mirage.training.chunks import prepare_published
 from mirage.training.prepare import PrepareOptions, prepare
+from mirage.training.published import prepare_published
 
 OURS = ("auto", "head", "files")
 """Sources of depth that need no estimator."""
 
 
 def run(asked: Prepare) -> Result:
-    """Prepare into `asked.out` and tell what is there."""
+    """Prepare into `asked.out` and say what is there."""
     if asked.processes < 1:
         raise InputError(f"--processes {asked.processes}: expected 1 or more")
     if asked.out.exists() and not asked.out.is_dir():
@@ -32,8 +32,8 @@ def run(asked: Prepare) -> Result:
         parallel.launch(_published, asked, processes=asked.processes)
     else:
         parallel.launch(_filmed, asked, processes=asked.processes)
-    told = (asked.out / "report.txt").read_text()
-    print(told, end="")
+    report = (asked.out / "report.txt").read_text()
+    print(report, end="")
     print(f"wrote {asked.out / 'report.json'} and {asked.out / 'report.txt'}")
     content = json.loads((asked.out / "report.json").read_text())
     summary = {k: content[k] for k in ("clips", "skipped", "bytes", "seconds")}

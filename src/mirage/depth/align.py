@@ -20,11 +20,11 @@ _ROUNDS = 10
 _BIWEIGHT = 4.685
 """Tukey's constant: 95 % efficiency on Gaussian noise, no weight beyond 4.7 standard deviations."""
 _FLOOR = 1e-4
-"""Relative differences below this are not told apart: float32 depth and its half-cell sampling are not better."""
+"""Relative differences below this are not distinguished: float32 depth and its half-cell sampling are not better."""
 _HYPOTHESES, _JURY = 256, 2048
 """Pairs of cells that each propose a line, and cells that judge them."""
 _SPREAD = 0.05
-"""A shift is told from a scale only if the depths differ by this much (quartiles, relative to the median)."""
+"""A shift is distinguished from a scale only if the depths differ by this much (quartiles, relative to the median)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def align(
 ) -> Alignment:
     """Fit `depth` [*,h,w] to the depth `to` [*,h,w] that the memory shows to the same cameras.
 
-    offset: [*,2,h,w] in cells, right and down: where in each cell `to` was measured, as a readout tells. Give it: on
+    offset: [*,2,h,w] in cells, right and down: where in each cell `to` was measured, as a readout has it. Give it: on
         slanted surfaces the nearest point of a cell wins, always on its near side, and that bias adds up with every
         chunk (4 % in 20 chunks of a room; 0.1 % with the offset).
     affine: fit a shift too, for estimators whose depth is known up to both. The fit stands as long as fewer than half

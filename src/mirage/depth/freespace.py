@@ -44,6 +44,6 @@ def seen_through(
     for t in range(len(depth)):
         before = len(known) - len(depth) + t
         if before:
-            told = sight(points[t].flatten(0, 1), views[:before], known[:before], tolerance=tolerance)
-            through[t] = told.before.any(0).view_as(through[t])
+            one = sight(points[t].flatten(0, 1), views[:before], known[:before], tolerance=tolerance)
+            through[t] = one.before.any(0).view_as(through[t])
     return through & depth.valid

@@ -5,7 +5,7 @@ scale what frame i lifts lands on the depth of frame j; with a wrong one it land
 
     residual(s) = mean of min(|z_ij(s) / D_j - 1|, 10 %),   z_ij(s): depth of frame i seen from j, translations times s
 
-The mean and not the median: on the walls of a room half of the cells agree at any scale, the silhouettes tell.
+The mean and not the median: on the walls of a room half of the cells agree at any scale, the silhouettes do not.
 
 `T` frames, `h w` any grid; depth is z.
 """
@@ -26,7 +26,7 @@ _GAPS = (1, 2, 4, 8)
 _OVERLAP = 0.25
 """A scale counts only if so many of the cells still land in the other view."""
 _TELLING = 0.8
-"""The best scale must leave at most this share of what an average one leaves: else the clip does not tell."""
+"""The best scale must leave at most this share of what an average one leaves: else the clip does not determine it."""
 _SAME = 1e-3
 """Where an average scale leaves less than this, all of them fit."""
 _CLOSE, _FAR = 0.06, 0.1
@@ -35,8 +35,8 @@ _CLOSE, _FAR = 0.06, 0.1
 
 @dataclass(frozen=True)
 class PoseScale:
-    """`scale`: multiply translations by it; 1 where the clip does not tell (`believed` False). `residual`: what is
-    left at that scale; `reason`: one line, for people."""
+    """`scale`: multiply translations by it; 1 where the clip does not determine it (`believed` False). `residual`:
+    what is left at that scale; `reason`: one line, for people."""
 
     scale: float
     residual: float
@@ -48,7 +48,7 @@ def pose_scale(depth: DepthMap, camera: Camera) -> PoseScale:
     """The factor on the translations of `camera` [T] with which the depths [T,h,w] of its frames agree best.
 
     Looked for from 1/1000 to 1000 times the ratio of the median depth to the length of the path. A clip without
-    parallax (it only turns, or it slides along a flat wall) does not tell; its poses are left alone.
+    parallax (it only turns, or it slides along a flat wall) does not determine it; its poses are left alone.
     """
     if depth.shape[:1] != camera.shape or len(camera.shape) != 1:
         raise InputError(

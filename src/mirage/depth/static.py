@@ -6,10 +6,10 @@ what moves gives itself away to frames of the same chunk and to earlier ones:
     seen through    a frame saw what lies behind this point: it was not there then
     changed         a frame sees the surface at this place, but it looks different
 
-Each is a share of the frames that can tell. A single cell's share is noisy, and a thing that moves by less than its own
+Each is a share of the frames that show it. A single cell's share is noisy, and a thing that moves by less than its own
 width is seen through at its edges only; so the shares flow between neighbouring cells that look alike and lie at one
 depth, and a thing is judged nearly as a whole. What is usual in a chunk (how far depths of one surface differ, how far
-each channel does) is measured in it. All constants were chosen on worlds 200 to 227; docs/memory.md has the figures.
+each channel does) is measured in it. All constants were chosen on scenes 200 to 227; docs/memory.md has the figures.
 
 Somebody with a better eye (a segmenter, a painted video) gives a mask; it is added to what is found here.
 """
@@ -77,7 +77,7 @@ def static(
         for p, t in zip(points, places, strict=True)
     ]
     differences = _differences(sights, look, places)
-    on, before = (torch.stack([getattr(told, name) for told in sights]) for name in ("on", "before"))
+    on, before = (torch.stack([getattr(one, name) for one in sights]) for name in ("on", "before"))
     usual = _usual(differences, on)
 
     changed = (differences / usual[:, None]).mean(2).sqrt()
@@ -131,11 +131,11 @@ def _noise(points: Tensor, places: list[int], camera: Camera, depth: DepthMap) -
     return 1.4826 * apart.median().item() if len(apart) else 0.0
 
 
-def _others(told: Sight, t: int) -> Sight:
+def _others(one: Sight, t: int) -> Sight:
     """Without what frame t says of itself."""
-    others = torch.ones_like(told.on)
+    others = torch.ones_like(one.on)
     others[t] = False
-    return Sight(told.on & others, told.before & others, told.behind & others, told.uv)
+    return Sight(one.on & others, one.before & others, one.behind & others, one.uv)
 
 
 def _differences(sights: list[Sight], look: Tensor, places: list[int]) -> Tensor:
@@ -144,8 +144,8 @@ def _differences(sights: list[Sight], look: Tensor, places: list[int]) -> Tensor
     h, w = look.shape[-2:]
     low, high = -_corners(-look), _corners(look)
     found = []
-    for told, t in zip(sights, places, strict=True):
-        u, v = told.uv.nan_to_num(0, 0, 0).unbind(-1)
+    for one, t in zip(sights, places, strict=True):
+        u, v = one.uv.nan_to_num(0, 0, 0).unbind(-1)
         corner = (v * h + 0.5).clamp(0, h).long() * (w + 1) + (u * w + 0.5).clamp(0, w).long()
         here, below, above = look[t].flatten(1)[None], _gathered(low, corner), _gathered(high, corner)
         found.append(torch.maximum(below - here, here - above).clamp_min(0).square())
@@ -155,10 +155,10 @@ def _differences(sights: list[Sight], look: Tensor, places: list[int]) -> Tensor
 def _usual(differences: Tensor, on: Tensor) -> Tensor:
     """What four fifths of the squared differences of each channel stay below, [C]: channels that change with the view
     anyway count for little."""
-    told = differences.transpose(2, 3)[on]
-    if not len(told):
+    compared = differences.transpose(2, 3)[on]
+    if not len(compared):
         return differences.new_ones(differences.shape[2])
-    return told.kthvalue(1 + int(0.8 * (len(told) - 1)), dim=0).values + 0.02
+    return compared.kthvalue(1 + int(0.8 * (len(compared) - 1)), dim=0).values + 0.02
 
 
 def _flowed(shares: Tensor, look: Tensor, depth: DepthMap, *, jump: float) -> Tensor:

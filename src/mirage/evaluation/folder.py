@@ -32,7 +32,7 @@ ESTIMATES = ("estimated.npz", "estimated.txt", "estimated.json")
 @dataclass(frozen=True, eq=False)
 class Rollout:
     """`frames` uint8 [F,3,H,W], `camera` [F] as commanded, the name of the folder they came from, and `coverage`: the
-    share of the target cells that the memory filled, None where the folder does not tell."""
+    share of the target cells that the memory filled, None where the folder does not say."""
 
     name: str
     frames: Tensor

@@ -145,12 +145,6 @@ def pose_errors(estimated: Camera, true: Camera) -> PoseErrors:
     return PoseErrors(float(torch.deg2rad(pose.rotation_angle(turned)).sum()), *sums, frames=len(true))
 
 
-def rotation_error(estimated: Camera, true: Camera) -> Tensor:
-    """Angle between the rotations, frame by frame, in degrees [*]."""
-    a, b = (camera.c2w[..., :3, :3].double() for camera in (estimated, true))
-    return pose.rotation_angle(a.transpose(-1, -2) @ b)
-
-
 @dataclass(frozen=True)
 class DepthErrors:
     """`absrel`: mean |z - z*| / z*; `rmse` in world units; `delta1`: share with max(z/z*, z*/z) < 1.25; `known`: the
@@ -163,7 +157,7 @@ class DepthErrors:
 
 
 def depth_errors(predicted: DepthMap, true: DepthMap) -> DepthErrors:
-    """Over cells valid in both. Nothing is aligned: see `median_scaled`. Without a common cell the errors are NaN."""
+    """Over cells valid in both. Nothing is aligned. Without a common cell the errors are NaN."""
     both = predicted.valid & true.valid
     z, reference = predicted.z[both].double(), true.z[both].double()
     ratio = torch.maximum(z / reference, reference / z)
@@ -173,13 +167,6 @@ def depth_errors(predicted: DepthMap, true: DepthMap) -> DepthErrors:
         delta1=float((ratio < 1.25).double().mean()),
         known=float(both.sum() / true.valid.sum().clamp_min(1)),
     )
-
-
-def median_scaled(predicted: DepthMap, true: DepthMap) -> DepthMap:
-    """The prediction times the one scale that makes the median of true / predicted 1: for estimators without a unit.
-    Report it as such; a memory cannot do this to itself."""
-    both = predicted.valid & true.valid
-    return predicted.scaled(float((true.z[both] / predicted.z[both]).median())) if both.any() else predicted
 
 
 # -- helpers ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
     many pairs --robust fit of what the commanded motion leaves over--> one steady turn               `rotation_drift`
 
 Patches rather than key points, because what a small model makes up is soft: it has few corners, and still moves. What
-cannot be told is None. `H W` pixels, `N` matches, `S` starts; bearings are unit vectors in camera axes.
+cannot be found is None. `H W` pixels, `N` matches, `S` starts; bearings are unit vectors in camera axes.
 """
 
 from collections.abc import Sequence

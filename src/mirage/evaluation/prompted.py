@@ -3,9 +3,9 @@ prompt: do the walls that were never seen take it, and does what the first image
 
     "...; the next room has red walls, ..."     "...; the next room has blue walls, ..."
 
-A generated wall's hues are compared with those of the same wall truly painted so and drawn by the worlds' own renderer;
+A generated wall's hues are compared with those of the same wall truly painted so and drawn by the scenes' own renderer;
 the nearest colour is its answer. The other way round, of all walks the one that was asked for red should be nearest to
-the red wall: a world whose own colours are strong hides the first, not the second. Chance is one in as many as there
+the red wall: a scene whose own colours are strong hides the first, not the second. Chance is one in as many as there
 are colours, for both. `F` frames, `H W` pixels, `N` pixels.
 """
 
@@ -55,7 +55,7 @@ def run_prompted(
 def evaluate_prompted(
     make_session: MakeSession, options: PromptedOptions, *, subject: Subject, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Walk every world with every colour; writes results.json, report.md and a contact sheet per world.
+    """Walk every scene with every colour; writes results.json, report.md and a contact sheet per scene.
 
     Returns {"accuracy": {share, low, high (95 %, Wilson), right, n, chance}, "picked": the same for the walk that is
     nearest to each colour (one of equals is wrong), "answers": {ASKED: {ANSWER: count}},
@@ -102,7 +102,7 @@ def score_prompted(
     grid: tuple[int, int],
     folder: Path,
 ) -> dict[str, Any]:
-    """One world's walks, the answer of each, and how much each pair of them differs."""
+    """One scene's walks, the answer of each, and how much each pair of them differs."""
     path, walls = turn_to_door(scene, frames), walls_of_next_room(scene)
     truth = GroundTruth.of(scene, "turn_to_door", path, size=size)
     kept = pad(seen_pixels(truth, grid, chunk_frames=frames), (0, 0, 0, 0, 1, 0))  # by the first image, for it is one
@@ -151,12 +151,12 @@ def wall_hues(video: Tensor, true: Mapping[str, Tensor], wall: Tensor) -> dict[s
 
 def answer(turns: Mapping[str, float | None]) -> str:
     """The colour that the wall is nearest to; "grey" if it has none."""
-    told = {colour: turn for colour, turn in turns.items() if turn is not None}
-    return min(told, key=told.__getitem__) if told else "grey"
+    found = {colour: turn for colour, turn in turns.items() if turn is not None}
+    return min(found, key=found.__getitem__) if found else "grey"
 
 
 def summarise(results: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> dict[str, Any]:
-    """Over worlds; see `evaluate_prompted`."""
+    """Over scenes; see `evaluate_prompted`."""
     answers = {
         asked: {given: sum(result["answers"][asked] == given for result in results) for given in (*colours, "grey")}
         for asked in colours
@@ -189,9 +189,9 @@ def summarise(results: Sequence[Mapping[str, Any]], colours: Sequence[str]) -> d
 
 def nearest(turns: Mapping[str, Mapping[str, float | None]], colour: str) -> str | None:
     """Of the walks, by what they were asked for, the one whose wall is nearest to this colour; None if several are."""
-    told = {asked: row[colour] for asked, row in turns.items()}
-    least = min((turn for turn in told.values() if turn is not None), default=None)
-    found = [asked for asked, turn in told.items() if turn is not None and turn == least]
+    all_turns = {asked: row[colour] for asked, row in turns.items()}
+    least = min((turn for turn in all_turns.values() if turn is not None), default=None)
+    found = [asked for asked, turn in all_turns.items() if turn is not None and turn == least]
     return found[0] if len(found) == 1 else None
 
 
@@ -208,8 +208,8 @@ def prompted_table(summary: Mapping[str, Any]) -> str:
     """The one row that says whether words act."""
     hue, chance = summary["hue"], summary["accuracy"]["chance"]
     row = {
-        "right": _told(summary["accuracy"]),
-        "picked": _told(summary["picked"]),
+        "right": _with_interval(summary["accuracy"]),
+        "picked": _with_interval(summary["picked"]),
         "chance": chance,
         "hue turn to asked": hue["asked"],
         "to others": hue["others"],
@@ -236,7 +236,7 @@ def _share(right: int, n: int, *, chance: float) -> dict[str, float | None]:
     return {"share": right / n if n else None, "low": low, "high": high, "right": right, "n": n, "chance": chance}
 
 
-def _told(share: Mapping[str, Any]) -> str:
+def _with_interval(share: Mapping[str, Any]) -> str:
     interval = "" if share["low"] is None else f" ({share['low']:.2f} to {share['high']:.2f})"
     return f"{share['right']} of {share['n']}{interval}"
 

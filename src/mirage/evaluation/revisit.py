@@ -309,9 +309,9 @@ def _summary_of(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         entries = {}
         for metric in metrics:
             gains = [s["gain"][family][metric] for s in systems]
-            told = [g for g in gains if g["gain"] is not None and (g["range"] or 0.0) > LEAST_RANGE]
-            gain, span = Summary.of(g["gain"] for g in gains), Summary.of(g["range"] for g in told)
-            ratio = sum(g["gain"] for g in told) / sum(g["range"] for g in told) if told else None
+            ranged = [g for g in gains if g["gain"] is not None and (g["range"] or 0.0) > LEAST_RANGE]
+            gain, span = Summary.of(g["gain"] for g in gains), Summary.of(g["range"] for g in ranged)
+            ratio = sum(g["gain"] for g in ranged) / sum(g["range"] for g in ranged) if ranged else None
             entries[metric] = {"gain": gain, "range": span, "nmr": ratio}
         families[family] = {"metrics": entries, "nmr": Summary.of(e["nmr"] for e in entries.values()).mean}
     rest = {name: Summary.of(s[name] for s in systems) for name in ("mirror_psnr", "mirror_ssim", "psnr_c", "ssim_c")}

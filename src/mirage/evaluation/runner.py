@@ -47,11 +47,6 @@ class Outcome:
     results: dict[str, dict[str, Any]]
     failures: dict[str, str]
 
-    @property
-    def exit_code(self) -> int:
-        """0: all done; 1: some failed."""
-        return 1 if self.failures else 0
-
 
 def run_tasks(
     tasks: Sequence[Task],

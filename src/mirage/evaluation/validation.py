@@ -18,7 +18,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.models.world import WorldModel
 from mirage.rollout.session import Session
 from mirage.training import parallel
-from mirage.training.latents import LatentClip, load_latent_clip
+from mirage.training.clips import LatentClip, load_latents
 
 CLIPS = 2
 
@@ -31,7 +31,7 @@ def look(task: Any, step: int, folder: Path) -> dict[str, float]:
     numbers: dict[str, list[float]] = {"walk_error": [], "return_error": []}
     with task.gathered():
         for path in islice((p for p in task.test if p.name.startswith("clip-")), CLIPS):
-            clip = load_latent_clip(path)
+            clip = load_latents(path)
             out, back = walked(task.model, clip, seed=step)
             length = len(out)
             numbers["walk_error"].append(_distance(out[1:], clip.latents[1:length]))

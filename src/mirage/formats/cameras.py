@@ -57,7 +57,7 @@ def save_cameras(
     names: Sequence[str] | None = None,
 ) -> None:
     """Write a trajectory [F]. COLMAP makes a folder and like nerfstudio speaks of pixels, so both need the `size`
-    (H, W) of the images, which are called `names` there (frame_00000.png onwards unless told)."""
+    (H, W) of the images, which are called `names` there (frame_00000.png onwards by default)."""
     if len(camera.shape) != 1 or len(camera) == 0:
         raise InputError(f"a camera file holds a path [F] of at least one pose, got shape {list(camera.shape)}")
     path, camera = Path(path), camera.to("cpu")

@@ -3,7 +3,7 @@
 What else a picture says of itself, its field of view above all, is in photograph.py.
 
 image = load_image("room.jpg")
-image, camera = fit_image(image, Camera.looking(aspect=3 / 2), size=(128, 192))   # the camera follows the crop
+image, camera = fit_image(image, Camera.for_image(image), size=(128, 192))     # the camera follows the crop
 """
 
 import importlib.util
@@ -36,6 +36,7 @@ MIN_SIDE = 16
 SHRINKABLE = 256_000_000  # pixels of a JPEG: the largest of phones have 200 million
 FULL_SIZE = "full size"  # in `Image.info`: (W, H) before it was asked to shrink
 SLACK = 1e-3  # of floats beside [0, 1]
+ADOBE_TO_SRGB = np.array([[1.39836, -0.39836, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04293, 1.04293]], dtype=np.float32)
 JPEG = b"\xff\xd8\xff"
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -100,6 +101,8 @@ def decoded(image: Image.Image, *, source: str, min_side: int) -> Decoded:
         turned = upright.size != image.size or exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         converted, profile, notes = _managed(upright)
         pixels = _pixels(converted)
+        if "icc_profile" not in image.info and str(exif.get(ExifTags.Base.InteropIndex, "")).startswith("R03"):
+            pixels, profile = _from_adobe_rgb(pixels), "Adobe RGB (EXIF)"
         if image.format in ("GIF", "WEBP", "PNG") and getattr(image, "is_animated", False):
             notes.append("the first frame of an animation")
     except InputError:
@@ -222,9 +225,9 @@ def _read_heif(path: Path) -> None:
 
 
 def _exif(image: Image.Image) -> dict[int, Any]:
-    """EXIF's first two directories in one: where cameras write what they know of a picture."""
+    """EXIF's directories in one: where cameras write what they know of a picture."""
     exif = image.getexif()
-    return dict(exif) | dict(exif.get_ifd(ExifTags.IFD.Exif))
+    return dict(exif) | dict(exif.get_ifd(ExifTags.IFD.Exif)) | dict(exif.get_ifd(ExifTags.IFD.Interop))
 
 
 def _managed(image: Image.Image) -> tuple[Image.Image, str | None, list[str]]:
@@ -252,6 +255,12 @@ def _managed(image: Image.Image) -> tuple[Image.Image, str | None, list[str]]:
     if alpha is not None:
         converted.putalpha(alpha)
     return converted, " ".join(ImageCms.getProfileDescription(profile).split())[:60] or "an ICC profile", []
+
+
+def _from_adobe_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Adobe RGB [H,W,3] in sRGB, clipped: cameras that write it name it in EXIF (DCF's R03), without a profile."""
+    linear = np.einsum("ij,hwj->hwi", ADOBE_TO_SRGB, np.clip(pixels, 0, 1) ** np.float32(563 / 256)).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def _changes(transform: ImageCms.ImageCmsTransform) -> int:

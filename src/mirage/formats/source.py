@@ -126,8 +126,8 @@ def _array(content: bytes, *, where: str) -> np.ndarray:
         raise InputError(f"{where} is not a numpy array ({reason(error)})") from error
     if dtype.kind not in "fiub":
         raise InputError(f"{where} holds {dtype.name!r}; expected real numbers")
-    got, told = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
-    if got != told or min(shape, default=0) < 0:
-        raise InputError(f"{where} is cut or damaged: its header tells of {told} bytes, {got} follow")
+    got, said = len(content) - stream.tell(), math.prod(shape) * dtype.itemsize
+    if got != said or min(shape, default=0) < 0:
+        raise InputError(f"{where} is cut or damaged: its header says {said} bytes, {got} follow")
     flat = np.frombuffer(content, dtype=dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")

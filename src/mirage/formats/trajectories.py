@@ -32,7 +32,7 @@ def load_trajectory(
 ) -> Camera:
     """The path [F] whose frame 0 is the pose of `start` (one camera).
 
-    `frames`: this many (a preset has 49 unless told; a file or keys are cut to it, and asking for more than they have
+    `frames`: this many (a preset has 49 by default; a file or keys are cut to it, and asking for more than they have
     is refused unless `resample`, which spreads the whole path over them). A file's intrinsics are kept where it has
     them and are those of `start` elsewhere: who reconciles them with an image uses `square_pixels`.
     """
@@ -79,6 +79,6 @@ def _from_file(path: str | os.PathLike[str], start: Camera, convention: Conventi
 
 
 def _like_keys(spec: str) -> bool:
-    """Worth reading as keys, so that a mistake in them is told as one: its first word is a key, and it has a number."""
+    """Worth reading as keys, so that mistakes in them are reported: its first word is a key, and it has a number."""
     first = spec.strip().lower().split(",")[0].replace("+", " ").replace("-", " ").split()
     return bool(first) and first[0] in KEYS and any(c.isdigit() for c in spec) and not Path(spec).suffix

@@ -67,7 +67,7 @@ class Camera:
 
     @classmethod
     def looking(cls, *, horizontal_fov: float = 65.0, aspect: float = 4 / 3, c2w: Tensor | None = None) -> Self:
-        """A centred camera of a given horizontal field of view in degrees and aspect W/H, at the origin unless told."""
+        """A centred camera of a given horizontal field of view in degrees and aspect W/H, at the origin by default."""
         fx = 0.5 / torch.tan(torch.deg2rad(torch.tensor(horizontal_fov / 2))).item()
         c2w = torch.eye(4) if c2w is None else c2w
         return cls(c2w, torch.tensor([fx, fx * aspect, 0.5, 0.5], dtype=c2w.dtype, device=c2w.device))

@@ -42,13 +42,6 @@ class Readout:
             offset=torch.zeros(cameras, 2, *grid),
         )
 
-    def votes(self, frames: int) -> Tensor:
-        """How many cells each of the first `frames` written frames won: [T, frames] i64."""
-        flat = self.frame.flatten(1).long()
-        known = (flat >= 0) & (flat < frames)
-        counts = torch.zeros(len(flat), frames, dtype=torch.int64, device=flat.device)
-        return counts.scatter_add_(1, flat.clamp(0, frames - 1), known.long()) if frames else counts
-
     def __getitem__(self, views: slice | list[int]) -> "Readout":
         """What some of the cameras see."""
         return Readout(**{field.name: getattr(self, field.name)[views] for field in fields(self)})

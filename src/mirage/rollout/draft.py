@@ -1,10 +1,10 @@
-"""What a chunk makes up, made up once: a draft of a few of its views, which all of them then know.
+"""Newly generated regions of a chunk, generated once: a draft of a few of its views, which all of them then know.
 
 Where nothing is known a small network draws every frame of a chunk by itself, and what it draws does not move as the
 camera does. So it first draws a few views that lie apart, from all that is known. What that puts where nothing was
 known is lifted into a memory that is thrown away, the view with most to show first; then the chunk is drawn, and to
-it the draft is known. A draft listens to the prompt more than the chunk does (`WorldModel.draft_guidance`), for what is
-made up is what words are about; and it may take more steps (`WorldModel.draft_steps`), for it has few frames.
+it the draft is known. A draft listens to the prompt more than the chunk does (`WorldModel.draft_guidance`), for new
+regions are what words are about; and it may take more steps (`WorldModel.draft_steps`), for it has few frames.
 
     readout of a few views --denoise--> draft --lift the view that shows most--> scratch memory --read--> fills holes
                                                   ^------------- until no view has holes worth it -----------'

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.scenes.builder import Difficulty
 from mirage.scenes.doors import has_door, through_door, turn_to_door
 from mirage.scenes.kinds import KINDS
-from mirage.scenes.scene import Difficulty, Scene
+from mirage.scenes.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)

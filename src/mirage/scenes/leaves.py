@@ -2,7 +2,7 @@
 
 Shapes of every size (as many of each as hide their share, so that any scale looks like any other) lie on each other;
 each has a colour, a slope of light and a grain whose spectrum falls as a photograph's does. What is trained on the
-worlds alone has seen large flat surfaces and patterns; a photograph has neither. (Dead leaves:
+scenes alone has seen large flat surfaces and patterns; a photograph has neither. (Dead leaves:
 Lee, Mumford, Huang 2001.)
 """
 

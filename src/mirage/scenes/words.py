@@ -83,12 +83,12 @@ def shortened(caption: str, rng: random.Random) -> str:
         return caption
     share, things = rng.random(), [thing for _, its in parts for thing in its]
     kept = {n for n in range(len(things)) if rng.random() < share} or {rng.randrange(len(things))}
-    number, told = iter(range(len(things))), []
+    number, clauses = iter(range(len(things))), []
     for beginning, its in parts:
         some = [thing for thing in its if next(number) in kept]
         if some:
-            told.append(f"{beginning} {listed(some)}".strip())
-    return "; ".join(told)
+            clauses.append(f"{beginning} {listed(some)}".strip())
+    return "; ".join(clauses)
 
 
 def listed(parts: list[str]) -> str:

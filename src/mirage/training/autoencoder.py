@@ -8,8 +8,7 @@ be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should de
     crop x2 = x1 moved by d ------encode------> z2
 
 What that forbids it costs: channels that do not shift well die, five of the sixteen of the bundled model. Their
-deviation is then taken to be 1, so that nobody after asks what they say (`measure_latents`). With `pinned` the living
-ones keep what they said, so that whatever was trained on the latents before still fits.
+deviation is then taken to be 1, so that nobody after asks what they say (`measure_latents`).
 
 Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
 """
@@ -20,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from mirage.models.autoencode import AutoencoderKLWan, decode, encode
-from mirage.training.clips import clip_paths
+from mirage.training.clips import clip_paths, opened_rgb
 from mirage.training.draws import draw, normal
 from mirage.training.samples import Batch
 
@@ -32,16 +30,14 @@ from mirage.training.samples import Batch
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
-    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either. `pinned`: the weight
-    that holds channels where they were before. `stills`: a folder of pictures that half of the steps on images see.
-    `bf16`: the networks in bfloat16, what learns in float32."""
+    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either. `stills`: a folder of
+    pictures that half of the steps on images see. `bf16`: the networks in bfloat16, what learns in float32."""
 
     clips: Path
     mix: tuple[tuple[int, int, int], ...]
     equivariance: float = 0.01
     noise: float = 0.05
     held_out: int = 8
-    pinned: float = 0.0
     stills: Path | None = None
     bf16: bool = False
 
@@ -58,15 +54,11 @@ class AutoencoderTask:
     """Reconstruction of crops, with the latents' fixed noise, weak L2 and the equivariance of the module's docstring.
 
     The posterior is not sampled: its mean with a small fixed noise trains 8 dB better at this size.
-    `before`: the autoencoder whose living channels are held, if `config.pinned`.
     """
 
-    def __init__(
-        self, vae: AutoencoderKLWan, config: AutoencoderConfig, before: AutoencoderKLWan | None = None
-    ) -> None:
+    def __init__(self, vae: AutoencoderKLWan, config: AutoencoderConfig) -> None:
         self.module: nn.Module = vae
         self.vae, self.config = vae, config
-        self.before = None if before is None else before.requires_grad_(False)
         paths = clip_paths(config.clips)
         train, self.test = paths[: -config.held_out], paths[-config.held_out :]
         its: Any = vae.config
@@ -95,22 +87,10 @@ class AutoencoderTask:
         reconstruction = error.square().mean() + 0.1 * error.abs().mean()
         loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
         numbers = {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
-        if self.before is not None:
-            moved_by = self._moved_by(z, both)
-            loss, numbers["pinned"] = loss + self.config.pinned * moved_by, float(moved_by.detach())
         return loss, numbers
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.vae.device.type, torch.bfloat16, enabled=self.config.bf16)
-
-    def _moved_by(self, z: Tensor, video: Tensor) -> Tensor:
-        """How far the living channels are from what they were, in units of their variance."""
-        assert self.before is not None
-        with torch.no_grad(), self._precision():
-            old = encode(self.before, video).float()
-        std = statistics(self.before)[1].to(z)
-        alive = std > DEAD * std.max()
-        return ((z - old)[:, alive] / std[alive, None, None, None]).square().mean()
 
     def evaluate(self) -> dict[str, float]:
         return held_out_quality(self.vae, self.test, clips=max(frames for frames, _, _ in self.config.mix) > 1)
@@ -135,8 +115,7 @@ class Cropper:
 
     def _crop(self, paths: list[Path], frames: int, size: int, generator: torch.Generator) -> Tensor:
         """uint8 [3,F,size,size] from a random place of a random clip, mirrored half of the time."""
-        with safe_open(paths[draw(len(paths), generator)], framework="pt") as file:
-            rgb = file.get_slice("rgb")
+        with opened_rgb(paths[draw(len(paths), generator)]) as rgb:
             count, _, height, width = rgb.get_shape()
             t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
             crop = rgb[t : t + frames, :, y : y + size, x : x + size]
@@ -151,8 +130,7 @@ def held_out_quality(vae: AutoencoderKLWan, paths: Sequence[Path], *, clips: boo
     half = its.scale_factor_spatial // 2
     images, videos, shifts = [], [], []
     for path in paths:
-        with safe_open(path, framework="pt") as file:
-            rgb = file.get_slice("rgb")[:33].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
+        rgb = _beginning(path, 33).to(vae.device)
         still = rgb[0, :, ::16].transpose(0, 1)[:, :, None]
         z = encode(vae, still)
         images.append(psnr(decode(vae, z), still))
@@ -194,33 +172,23 @@ DEAD = 0.01
 """A channel whose deviation is below this share of the largest one's says nothing."""
 
 
-def statistics(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [C] of its latents, by its configuration."""
-    its: Any = vae.config
-    return torch.tensor(its.latents_mean), torch.tensor(its.latents_std)
-
-
 def dead_channels(std: Tensor) -> list[int]:
     """Numbers of the channels that say nothing, by all channels' deviations [C]."""
     return torch.nonzero(std <= DEAD * std.max())[:, 0].tolist()
 
 
 @torch.no_grad()
-def measure_latents(
-    vae: AutoencoderKLWan, clips: Path, *, count: int = 24, before: AutoencoderKLWan | None = None
-) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each latent channel over training clips, for the configuration; of channels that
-    already lived `before`, what they were. Of dead ones the deviation is 1: normalised, they are as good as 0."""
-    latents = []
-    for path in clip_paths(clips)[:count]:
-        with safe_open(path, framework="pt") as file:
-            rgb = file.get_slice("rgb")[:17].to(vae.device).float().transpose(0, 1)[None] / 127.5 - 1
-        latents.append(encode(vae, rgb))
+def measure_latents(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each latent channel over training clips, for the configuration. Of dead channels
+    the deviation is 1: normalised, they are as good as 0."""
+    latents = [encode(vae, _beginning(path, 17).to(vae.device)) for path in clip_paths(clips)[:count]]
     flat = torch.cat(latents).transpose(0, 1).flatten(1).cpu()
     mean, std = flat.mean(1), flat.std(1)
-    if before is not None:
-        old_mean, old_std = statistics(before)
-        alive = old_std > DEAD * old_std.max()
-        mean, std = torch.where(alive, old_mean, mean), torch.where(alive, old_std, std)
     std[dead_channels(std)] = 1.0
     return mean.tolist(), std.tolist()
+
+
+def _beginning(path: Path, frames: int) -> Tensor:
+    """The first `frames` of a clip, [1,3,F,H,W] in [-1, 1]."""
+    with opened_rgb(path) as rgb:
+        return rgb[:frames].float().transpose(0, 1)[None] / 127.5 - 1

@@ -15,20 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirage.models.depth_head import LatentDepthHead, cell_slopes
-from mirage.training.clips import clip_paths
-from mirage.training.denoiser import split
+from mirage.training.clips import clip_paths, load_latents, split
 from mirage.training.draws import draw
-from mirage.training.latents import load_latent_clip
 from mirage.training.samples import Batch
 
 
 @dataclass(frozen=True)
 class DepthHeadConfig:
-    """`batch` latents a step and process, half of them of the clips in `latents` and half of those in `views` where
-    given; `noise`: largest deviation of noise on them, as generated ones have; `cached`: clips kept in memory."""
+    """`batch` latents a step and process, of the latent clips in the folder `clips`; `noise`: largest deviation of
+    noise on them, as generated ones have; `cached`: clips kept in memory."""
 
-    latents: Path
-    views: Path | None = None
+    clips: Path
     batch: int = 32
     noise: float = 0.3
     held_out: int = 16
@@ -52,8 +49,8 @@ class DepthHeadTask:
     def __init__(self, head: LatentDepthHead, config: DepthHeadConfig) -> None:
         self.head = head
         self.module: nn.Module = self.head
-        train, self.test = split(clip_paths(config.latents), config.held_out)
-        self.maker = Viewer(config, [train, *([clip_paths(config.views)] if config.views is not None else [])])
+        train, self.test = split(clip_paths(config.clips), config.held_out)
+        self.maker = Viewer(config, train)
 
     def loss(self, batch: Views, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         log_depth, logit = self.head(batch.latents, batch.slopes, batch.single)
@@ -73,7 +70,7 @@ class DepthHeadTask:
         """AbsRel as it is and after each frame's median is matched; share of cells whose validity is right."""
         raw, matched, right = [], [], []
         for path in self.test:
-            clip = load_latent_clip(path)
+            clip = load_latents(path)
             single = torch.zeros(len(clip.latents), dtype=torch.bool)
             slopes = cell_slopes(clip.camera, (clip.latents.shape[-2], clip.latents.shape[-1]))
             there = (tensor.to(self.head.device) for tensor in (clip.latents, slopes, single))
@@ -92,23 +89,22 @@ class DepthHeadTask:
 
 
 class Viewer:
-    """A `Maker` of views; each of `sources` gives as many."""
+    """A `Maker` of views of the clips at `paths`."""
 
-    def __init__(self, config: DepthHeadConfig, sources: list[list[Path]]) -> None:
-        self.config, self.sources = config, sources
-        self._load = lru_cache(maxsize=config.cached)(load_latent_clip)
+    def __init__(self, config: DepthHeadConfig, paths: list[Path]) -> None:
+        self.config, self.paths = config, paths
+        self._load = lru_cache(maxsize=config.cached)(load_latents)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process reads the clips for itself."""
-        return Viewer, (self.config, self.sources)
+        return Viewer, (self.config, self.paths)
 
     def __call__(self, number: int, generator: torch.Generator) -> Views:
         samples = [self._sample(generator) for _ in range(self.config.batch)]
         return Views(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
 
     def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        source = self.sources[draw(len(self.sources), generator) if len(self.sources) > 1 else 0]
-        clip = self._load(source[draw(len(source), generator)])
+        clip = self._load(self.paths[draw(len(self.paths), generator)])
         t, single = draw(len(clip.latents), generator), bool(draw(2, generator))
         latents = (clip.images if single else clip.latents)[t]
         level = self.config.noise * torch.rand((), generator=generator)

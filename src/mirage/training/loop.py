@@ -1,13 +1,13 @@
-"""The loop that every recipe runs: steps, schedule, averaged weights, checkpoints, a curve.
+"""The loop that every recipe runs: steps, averaged weights, checkpoints, a curve.
 
 A run is a folder:
-    checkpoint.safetensors    weights, averaged weights, optimiser state and step; written beside and renamed
-    curve.jsonl               one line every `log_every` steps
-    recipe.json               what was asked for
+    checkpoint.safetensors    weights, averaged weights, optimiser state and step (checkpoints.py); and the one before
+    curve.jsonl               one line every `log_every` steps, and one for every look at held-out data
 
-What a step sees is drawn from (seed, step, rank) and from nothing else (samples.py), and a checkpoint falls on a line
-of the curve, so a run that was killed and resumed takes the same steps, and leaves the same curve, as one that was not.
-A run that is to last so many `minutes` counts them over all its pieces; its learning rate follows the clock.
+What a step sees is drawn from (seed, step, rank) and from nothing else (samples.py), and a checkpoint holds the numbers
+that are not on the curve yet, so a run that was killed and resumed takes the same steps, and leaves the same curve, as
+one that was not. A run that is to last so many `minutes` counts them over all its pieces; its learning rate follows the
+clock. A signal ends the step at hand, leaves a checkpoint, and then ends the run.
 """
 
 import json
@@ -16,13 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -30,12 +28,15 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.optional import optional
 from mirage.training import parallel
+from mirage.training.checkpoints import newest_checkpoint, progress, save_checkpoint
 from mirage.training.optimizer import MuonAdamW
 from mirage.training.parallel import local, piece, whole
-from mirage.training.samples import Maker, batches, generator_of
+from mirage.training.samples import Batch, Maker, batches, generator_of
+from mirage.training.schedule import Schedule
+from mirage.training.stopping import Stop, signals_noted
 
-CHECKPOINT = "checkpoint.safetensors"
-_ENDED = 10**9  # more steps than any schedule has
+FIRST_CHECKPOINT = 20.0
+"""Seconds to the first checkpoint, if not sooner: a mistake in what was asked shows early, and so does a full disk."""
 Look = Callable[["Task", int, Path], dict[str, float]]
 """What is looked at beside the numbers: called with the task, the step and the run's folder, after `Task.evaluate`."""
 
@@ -58,126 +59,188 @@ class Task(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """`steps` in all: a linear warm-up, a plateau, and a linear cool-down over the last `cooldown` share.
+def fit(task: Task, schedule: Schedule, folder: Path, *, look: Look | None = None) -> None:
+    """Train `task` in `folder`, going on from its checkpoint if there is one; leaves the averaged weights in place.
 
-    `minutes`: the end is then, or after `steps` if that is sooner; the cool-down, too. `workers`: processes that make
-    batches ahead. `reuse`: how often a batch is seen, with other noise. `accumulate`: batches whose gradients are added
-    up for a step. `shard`: share the weights out among the processes (FSDP2). `tensorboard`: the curve there, too.
-    `muon_bf16`: Muon's matrices are worked out in bfloat16.
-    """
-
-    steps: int
-    minutes: float | None = None
-    warmup: int = 50
-    cooldown: float = 0.4
-    muon_lr: float = 0.02
-    adamw_lr: float = 1e-3
-    adamw: str = "(?!)"
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    average: float = 0.998
-    seed: int = 0
-    log_every: int = 20
-    evaluate_every: int = 200
-    checkpoint_seconds: float = 120.0
-    workers: int = 0
-    reuse: int = 1
-    accumulate: int = 1
-    shard: bool = False
-    tensorboard: bool = False
-    muon_bf16: bool = False
-
-    def scale(self, step: int, seconds: float = 0.0) -> float:
-        """Factor on both learning rates at `step`, so many seconds after the beginning."""
-        end = max(1.0, self.cooldown * self.steps)
-        left = (self.steps - step) / end
-        if self.minutes is not None:
-            left = min(left, (1 - seconds / (60 * self.minutes)) / max(self.cooldown, 1e-6))
-        return min((step + 1) / self.warmup, 1.0, max(left, 0.0))
-
-    def over(self, step: int, seconds: float) -> bool:
-        """Whether the run has ended."""
-        return step >= self.steps or (self.minutes is not None and seconds >= 60 * self.minutes)
-
-
-def fit(task: Task, schedule: Schedule, folder: Path, *, recipe: object = None, look: Look | None = None) -> None:
-    """Train `task` in `folder`, going on from its checkpoint if there is one; leaves the averaged weights in place."""
+    Raises `KeyboardInterrupt` when a signal ended it, after a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    chief = parallel.rank() == 0
-    board = _board(folder) if schedule.tensorboard and chief else None
-    optimizer = MuonAdamW(
-        task.module.named_parameters(),
-        muon_lr=schedule.muon_lr,
-        adamw_lr=schedule.adamw_lr,
-        adamw=schedule.adamw,
-        weight_decay=schedule.weight_decay,
-        bf16=schedule.muon_bf16,
-    )
-    averaged = {name: local(p.detach()).clone() for name, p in optimizer.parameters.items()}
-    step, before = _resume(folder, optimizer, averaged)
-    if chief:
-        _cut_curve(folder, step)
-    if chief and is_dataclass(recipe) and not isinstance(recipe, type):
-        (folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1, default=str))
-    parameters = list(optimizer.parameters.values())
-    shared = any(isinstance(p, DTensor) for p in parameters)
-    started, saved, seconds, totals = time.monotonic(), time.monotonic(), before, {}
-    made = batches(
-        task.maker,
-        seed=schedule.seed,
-        rank=parallel.rank(),
-        first=step * schedule.accumulate,
-        stop=schedule.steps * schedule.accumulate,
-        workers=schedule.workers,
-        reuse=schedule.reuse,
-        device=parameters[0].device,
-    )
-    while not schedule.over(step, seconds):
+    run = _Run(task, schedule, folder)
+    curve = _Curve(folder, schedule, run.step) if parallel.rank() == 0 else None
+    chief = curve is not None
+    shared = any(isinstance(p, DTensor) for p in run.optimizer.parameters.values())
+    made, stop = run.batches(), Stop()
+    saved, wait = time.monotonic(), min(FIRST_CHECKPOINT, schedule.checkpoint_seconds)
+    with signals_noted(stop):
+        while not schedule.over(run.step, run.seconds):
+            run.take_step(made)
+            last = schedule.over(run.step, run.seconds)
+            if run.step % schedule.log_every == 0 or last:
+                line = run.means()
+                if curve is not None:
+                    curve.add(line)
+            if (chief or shared) and (run.step % schedule.evaluate_every == 0 or last):
+                with swapped(task.module, run.averaged):
+                    seen = task.evaluate() | (look(task, run.step, folder) if look is not None else {})
+                if curve is not None:
+                    curve.add({"step": run.step, "evaluation": seen})
+            due = last or stop.asked is not None or time.monotonic() - saved > wait
+            if parallel.any_of(due):
+                run.save()
+                saved, wait = time.monotonic(), schedule.checkpoint_seconds
+                if parallel.any_of(stop.asked is not None) and not last:
+                    raise KeyboardInterrupt(
+                        f"stopped by {stop.asked or 'a signal'} at step {run.step} of {schedule.steps}; the same "
+                        "command goes on from there"
+                    )
+    if curve is not None:
+        curve.close()
+    _put(task.module, run.averaged)
+
+
+class _Run:
+    """What a checkpoint holds, between two steps."""
+
+    def __init__(self, task: Task, schedule: Schedule, folder: Path) -> None:
+        self.task, self.schedule, self.folder = task, schedule, folder
+        self.optimizer = MuonAdamW(
+            task.module.named_parameters(),
+            muon_lr=schedule.muon_lr,
+            adamw_lr=schedule.adamw_lr,
+            adamw=schedule.adamw,
+            weight_decay=schedule.weight_decay,
+            bf16=schedule.muon_bf16,
+        )
+        self.averaged = {name: local(p.detach()).clone() for name, p in self.optimizer.parameters.items()}
+        self.step, self.seconds = 0, 0.0
+        self.pending: dict[str, list[float]] = {}  # numbers that are not on the curve yet
+        self._resume()
+        self._before, self._started = self.seconds, time.monotonic()
+
+    def batches(self) -> Iterator[Batch]:
+        """What the steps that are left see."""
+        schedule = self.schedule
+        return batches(
+            self.task.maker,
+            seed=schedule.seed,
+            rank=parallel.rank(),
+            first=self.step * schedule.accumulate,
+            stop=schedule.steps * schedule.accumulate,
+            workers=schedule.workers,
+            reuse=schedule.reuse,
+            device=next(iter(self.optimizer.parameters.values())).device,
+        )
+
+    def take_step(self, made: Iterator[Batch]) -> None:
+        """Forward, backward, and both averages: of gradients over processes, of weights over steps."""
+        schedule, parameters = self.schedule, list(self.optimizer.parameters.values())
         for p in parameters:
             p.grad = None
-        for part in range(step * schedule.accumulate, (step + 1) * schedule.accumulate):
-            loss, numbers = task.loss(next(made), generator_of(schedule.seed, part, parallel.rank(), noise=True))
+        for part in range(self.step * schedule.accumulate, (self.step + 1) * schedule.accumulate):
+            noise = generator_of(schedule.seed, part, parallel.rank(), noise=True)
+            loss, numbers = self.task.loss(next(made), noise)
             (loss / schedule.accumulate).backward()
             for key, value in numbers.items():
-                totals.setdefault(key, []).append(value)
+                self.pending.setdefault(key, []).append(value)
         parallel.average_gradients(parameters)
         norm = parallel.clip_gradients(parameters, schedule.clip_norm)
         if not math.isfinite(norm):
-            raise FloatingPointError(f"the gradient is not finite at step {step}; the last checkpoint is whole")
-        totals.setdefault("norm", []).append(norm)
-        optimizer.step(schedule.scale(step, seconds))
-        step += 1
-        seconds = parallel.average(before + time.monotonic() - started)
-        decay = min(schedule.average, step / (step + 10))
+            raise FloatingPointError(f"the gradient is not finite at step {self.step}; the last checkpoint is whole")
+        self.pending.setdefault("norm", []).append(norm)
+        self.optimizer.step(schedule.scale(self.step, self.seconds))
+        self.step += 1
+        self.seconds = parallel.average(self._before + time.monotonic() - self._started)
+        decay = min(schedule.average, self.step / (self.step + 10))
         with torch.no_grad():
-            for name, p in optimizer.parameters.items():
-                averaged[name].lerp_(local(p), 1 - decay)
-        last = schedule.over(step, seconds)
-        told = step % schedule.log_every == 0 or last
-        if told:
-            line = {
-                "step": step,
-                "seconds": round(seconds, 1),
-                **{k: round(parallel.average(sum(v) / len(v)), 5) for k, v in totals.items()},
+            for name, p in self.optimizer.parameters.items():
+                self.averaged[name].lerp_(local(p), 1 - decay)
+
+    def means(self) -> dict[str, Any]:
+        """A line of the curve: means over the steps since the last one, and over the processes."""
+        means = {k: round(parallel.average(sum(v) / len(v)), 5) for k, v in self.pending.items()}
+        self.pending = {}
+        return {"step": self.step, "seconds": round(self.seconds, 1), **means}
+
+    def save(self) -> None:
+        """Whole tensors, so that any number of processes may go on; process 0 holds and writes them."""
+        like = self.optimizer.parameters
+        tensors = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
+        tensors |= {f"weights.{n}": whole(local(p.detach()), p) for n, p in like.items()}
+        tensors |= {f"averaged.{n}": whole(t, like[n]) for n, t in self.averaged.items()}
+        tensors |= {f"optimizer.{n}": t for n, t in self.optimizer.state().items()}
+        tensors |= {f"pending.{n}": parallel.each(values) for n, values in sorted(self.pending.items())}
+        if parallel.rank() == 0:
+            save_checkpoint(self.folder, tensors)
+
+    def _resume(self) -> None:
+        path = newest_checkpoint(self.folder)
+        if path is None:
+            return
+        with safe_open(path, framework="pt") as file:
+            wanted = {f"weights.{n}" for n in self.optimizer.parameters}
+            held = {key for key in file.keys() if key.startswith("weights.")}
+            if wanted != held:
+                raise InputError(
+                    f"{path} is of another model: {len(wanted ^ held)} parameters differ; use another folder"
+                )
+            with torch.no_grad():
+                for name, p in self.optimizer.parameters.items():
+                    local(p).copy_(piece(file.get_tensor(f"weights.{name}"), p))
+                    self.averaged[name].copy_(piece(file.get_tensor(f"averaged.{name}"), p))
+            state = {
+                k.removeprefix("optimizer."): file.get_tensor(k) for k in file.keys() if k.startswith("optimizer.")
             }
-            totals = {}
-            if chief:
-                _log(folder, line, schedule.steps, board)
-        if (chief or shared) and (step % schedule.evaluate_every == 0 or last):
-            with swapped(task.module, averaged):
-                seen = task.evaluate() | (look(task, step, folder) if look is not None else {})
-            if chief:
-                _log(folder, {"step": step, "evaluation": seen}, schedule.steps, board)
-        if told and (chief or shared):
-            due = last or time.monotonic() - saved > schedule.checkpoint_seconds
-            if parallel.agreed(due) if shared else due:
-                _save(folder, step, seconds, optimizer, averaged)
-                saved = time.monotonic()
-    if board is not None:
-        board.close()
-    _put(task.module, averaged)
+            self.optimizer.load_state(state)
+            for key in file.keys():
+                if key.startswith("pending."):
+                    rows = file.get_tensor(key)
+                    mine = rows[parallel.rank()] if len(rows) == parallel.world_size() else rows.mean(0)
+                    self.pending[key.removeprefix("pending.")] = mine.tolist()
+        self.step, self.seconds = progress(path)
+
+
+class _Curve:
+    """curve.jsonl without the lines after a checkpoint's step, for those steps are taken again; and stderr, and
+    TensorBoard where it is asked for."""
+
+    def __init__(self, folder: Path, schedule: Schedule, step: int) -> None:
+        self.path, self.steps = folder / "curve.jsonl", schedule.steps
+        if self.path.is_file():
+            lines = [
+                line for line in self.path.read_text().splitlines() if (at := _step(line)) is not None and at <= step
+            ]
+            with replacing(self.path) as beside:
+                beside.write_text("".join(f"{line}\n" for line in lines))
+        self.board = _board(folder) if schedule.tensorboard else None
+
+    def add(self, line: dict[str, Any]) -> None:
+        """One more line, at its step."""
+        if self.board is not None:
+            for key, value in (line | line.get("evaluation", {})).items():
+                if isinstance(value, float):
+                    self.board.add_scalar(key, value, line["step"])
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        numbers = json.dumps({k: v for k, v in line.items() if k != "step"})
+        print(f"{self.path.parent.name} {line['step']}/{self.steps} {numbers}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """At the end of the run."""
+        if self.board is not None:
+            self.board.close()
+
+
+def _step(line: str) -> int | None:
+    """Of a line of a curve; None: a kill cut it short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return None
+
+
+def _board(folder: Path) -> Any:
+    with optional("tensorboard", wanted="a board of curves (curve.jsonl has them too)"):
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+    return SummaryWriter(str(folder / "tensorboard"))
 
 
 @contextmanager
@@ -209,105 +272,3 @@ def _put(module: nn.Module, weights: dict[str, Tensor]) -> None:
         )
     for name, p in own.items():
         local(p).copy_(weights[name])
-
-
-@torch.no_grad()
-def put_some(module: nn.Module, weights: dict[str, Tensor], *, source: Path) -> None:
-    """As `put_weights`, but parameters of `module` that no weight is for keep theirs: a later stage trains more."""
-    own = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    strange = sorted(weights.keys() - own.keys())
-    if strange:
-        more = f" and {len(strange) - 1} more" if strange[1:] else ""
-        raise InputError(f"{source} is of another model: it has {strange[0]}{more}, which is not trained here")
-    for name, value in weights.items():
-        own[name].copy_(value)
-
-
-def averaged_weights(folder: Path) -> dict[str, Tensor]:
-    """The averaged weights of a run, by parameter name."""
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        raise InputError(f"{folder} has no checkpoint; run the recipe that makes it first")
-    with safe_open(path, framework="pt") as file:
-        return {
-            key.removeprefix("averaged."): file.get_tensor(key) for key in file.keys() if key.startswith("averaged.")
-        }
-
-
-def finished(folder: Path, weights: dict[str, Tensor]) -> None:
-    """Leave weights, by parameter name, as a run that has ended."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {"step": torch.tensor(_ENDED), "seconds": torch.tensor(0.0)}
-    for kind in ("weights", "averaged"):
-        tensors |= {f"{kind}.{name}": value.float().contiguous().clone() for name, value in weights.items()}
-    with replacing(folder / CHECKPOINT) as beside:
-        save_file(tensors, beside)
-
-
-def progress(folder: Path) -> tuple[int, float]:
-    """Step and second of a run's checkpoint."""
-    with safe_open(folder / CHECKPOINT, framework="pt") as file:
-        seconds = float(file.get_tensor("seconds")) if "seconds" in file.keys() else 0.0
-        return int(file.get_tensor("step")), seconds
-
-
-def _save(folder: Path, step: int, seconds: float, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> None:
-    """Whole tensors, so that any number of processes may go on; process 0 holds and writes them."""
-    like = optimizer.parameters
-    tensors = {"step": torch.tensor(step), "seconds": torch.tensor(seconds)}
-    tensors |= {f"weights.{n}": whole(local(p.detach()), p) for n, p in like.items()}
-    tensors |= {f"averaged.{n}": whole(t, like[n]) for n, t in averaged.items()}
-    tensors |= {f"optimizer.{n}": t for n, t in optimizer.state().items()}
-    if parallel.rank() == 0:
-        with replacing(folder / CHECKPOINT) as beside:
-            save_file({key: t.contiguous().cpu() for key, t in tensors.items()}, beside)
-
-
-def _resume(folder: Path, optimizer: MuonAdamW, averaged: dict[str, Tensor]) -> tuple[int, float]:
-    """The step and the second of the run to go on from. What came in shards (shards.py) has no optimiser's state."""
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return 0, 0.0
-    with safe_open(path, framework="pt") as file:
-        wanted = {f"weights.{n}" for n in optimizer.parameters}
-        held = {key for key in file.keys() if key.startswith("weights.")}
-        if wanted != held:
-            raise InputError(f"{path} is of another model: {len(wanted ^ held)} parameters differ; use another folder")
-        with torch.no_grad():
-            for name, p in optimizer.parameters.items():
-                local(p).copy_(piece(file.get_tensor(f"weights.{name}"), p))
-                averaged[name].copy_(piece(file.get_tensor(f"averaged.{name}"), p))
-        state = {k.removeprefix("optimizer."): file.get_tensor(k) for k in file.keys() if k.startswith("optimizer.")}
-        if state:
-            optimizer.load_state(state)
-    return progress(folder)
-
-
-def _cut_curve(folder: Path, step: int) -> None:
-    """Without the lines after the checkpoint, for those steps are taken again."""
-    path = folder / "curve.jsonl"
-    if path.is_file():
-        whole_lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-        lines = [line for line in whole_lines if json.loads(line)["step"] <= step]
-        with replacing(path) as beside:
-            beside.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _board(folder: Path) -> Any:
-    with optional("tensorboard", wanted="a board of curves (curve.jsonl has them too)"):
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
-def _log(folder: Path, line: dict, steps: int, board: Any = None) -> None:
-    if board is not None:
-        for key, value in (line | line.get("evaluation", {})).items():
-            if isinstance(value, float):
-                board.add_scalar(key, value, line["step"])
-    with (folder / "curve.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(
-        f"{folder.name} {line['step']}/{steps} " + json.dumps({k: v for k, v in line.items() if k != "step"}),
-        file=sys.stderr,
-        flush=True,
-    )

@@ -8,10 +8,12 @@ weights only of the block at work. `local` is that piece, `whole` the sum of the
 """
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from multiprocessing import parent_process
 from threading import Thread
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,9 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from mirage.errors import InputError
+from mirage.training.stopping import Stop, signals_noted
 
 # glibc gives large blocks back to the system at once and asks for them again at the next step; a third of a small
 # model's training time can go into that. Read by a process as it starts.
@@ -43,7 +48,38 @@ def launch(work: Callable[..., None], *args: object, processes: int) -> None:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         os.environ.update(ALLOCATOR)
-        mp.start_processes(_enter, (processes, port, work, args), nprocs=processes, start_method="spawn")
+        _start(processes, port, work, args)
+
+
+def _start(processes: int, port: int, work: Callable[..., None], args: tuple) -> None:
+    """In processes of their own, which hear what signals this one hears. What is wrong with the request is raised here
+    as it was there."""
+    stop = Stop()
+    with signals_noted(stop):
+        context = mp.start_processes(
+            _enter, (processes, port, work, args), nprocs=processes, start_method="spawn", join=False
+        )
+        assert context is not None
+        started: Any = context.processes
+        told = False
+        try:
+            while not context.join(timeout=0.2):
+                if stop.asked and not told:
+                    told = True
+                    for process in started:
+                        if process.is_alive():
+                            os.kill(process.pid, signal.Signals[stop.asked])
+        except mp.ProcessRaisedException as error:
+            last = str(error).rstrip().splitlines()[-1]
+            marker = f"{InputError.__module__}.{InputError.__qualname__}: "
+            if last.startswith(marker):
+                raise InputError(last.removeprefix(marker)) from error
+            raise
+        except mp.ProcessExitedException:
+            if not stop.asked:
+                raise
+    if stop.asked:
+        raise KeyboardInterrupt(f"stopped by {stop.asked}; the same command goes on from here")
 
 
 def _enter(rank: int, processes: int, port: int, work: Callable[..., None], args: tuple) -> None:
@@ -79,13 +115,23 @@ def wait() -> None:
         dist.barrier()
 
 
-def agreed(word: bool) -> bool:
-    """What process 0 says, for all."""
+def any_of(word: bool) -> bool:
+    """Whether one of the processes says so."""
     if world_size() == 1:
         return word
     said = torch.tensor(int(word), device=_device())
-    dist.broadcast(said, 0)
+    dist.all_reduce(said, dist.ReduceOp.MAX)
     return bool(said)
+
+
+def each(values: list[float]) -> Tensor:
+    """What every process has [processes, n], for all."""
+    mine = torch.tensor(values, dtype=torch.float64, device=_device() if world_size() > 1 else None)
+    if world_size() == 1:
+        return mine[None]
+    rows = [torch.empty_like(mine) for _ in range(world_size())]
+    dist.all_gather(rows, mine)
+    return torch.stack(rows)
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:

@@ -1,6 +1,6 @@
 """Footage becomes clips to train on: latents, cameras, depth, what stands still, words. A kill loses nothing.
 
-    footage/NAME.mp4, NAME.txt, ...  (formats/footage.py)        SHARDS/clip-NAME-000000.safetensors  (latents.py)
+    footage/NAME.mp4, NAME.txt, ...  (formats/footage.py)        SHARDS/clip-NAME-000000.safetensors  (clips.py)
                                                                  SHARDS/skipped/NAME-000000.json      {stage, reason}
       cut -> latents -> depth -> static -> pack                  SHARDS/report.json, report.txt
                                                                  SHARDS/parts/...    what unfinished clips have so far
@@ -40,6 +40,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.world import WorldModel
 from mirage.training import parallel
+from mirage.training.clips import LatentClip, clip_path, described, save_latents
 from mirage.training.latents import encode_frames
 
 LEAST_VALID = 0.05
@@ -64,7 +65,7 @@ class PrepareOptions:
                any other word names the estimator that is given to `prepare`
     poses      "fit": translations are scaled so that they agree with the depth; "keep": they are in its units already;
                "auto": kept with depth from files, fitted otherwise
-    moving     leave out of the memory what moves, as `Settings.filter` does at inference
+    moving     leave out of the memory what moves, as a walk does
     cameras    folder of camera files, None: beside the footage; captions: a JSON file or a folder, None: beside it
     """
 
@@ -125,21 +126,10 @@ def prepare(
 
 def report(options: PrepareOptions, seconds: dict[str, float]) -> dict[str, Any]:
     """What is in `out` now, as report.json and report.txt; `seconds` by stage, of this run."""
-    clips, skipped = [], []
-    for path in sorted(options.out.glob("clip-*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            told = file.metadata() or {}
-            clips.append(
-                {
-                    "name": path.stem.removeprefix("clip-"),
-                    "latents": file.get_slice("latents").get_shape()[0],
-                    "bytes": path.stat().st_size,
-                    "caption": bool(told.get("caption")),
-                    **json.loads(told.get("prepared", "{}")),
-                }
-            )
-    for path in sorted((options.out / "skipped").glob("*.json")):
-        skipped.append({"name": path.stem, **json.loads(path.read_text())})
+    clips = [described(path) for path in sorted(options.out.glob("clip-*.safetensors"))]
+    skipped = [
+        {"name": path.stem, **json.loads(path.read_text())} for path in sorted((options.out / "skipped").glob("*.json"))
+    ]
     content = {
         "clips": len(clips),
         "skipped": len(skipped),
@@ -201,10 +191,10 @@ class _Work:
                 done += here
 
     def latents(self, cut: Cut) -> dict[str, Tensor]:
-        encoded = encode_frames(self.model, self._fitted(cut))
-        if not all(torch.isfinite(x).all() for x in encoded.values()):
+        latents, images = encode_frames(self.model, self._fitted(cut))
+        if not (torch.isfinite(latents).all() and torch.isfinite(images).all()):
             raise InputError("its latents are not finite")
-        return encoded
+        return {"latents": latents, "images": images}
 
     def depth(self, cut: Cut) -> dict[str, Tensor]:
         """Depth on the latent grid, and the cameras in its units."""
@@ -281,23 +271,25 @@ class _Work:
         for cut in cuts:
             if not self._over(cut):
                 held = {k: t for stage in STAGES for k, t in self._part(cut, stage).items()}
-                told = {
-                    "source": self.footage[cut.footage].pictures.name,
+                footage = self.footage[cut.footage]
+                prepared = {
+                    "source": footage.pictures.name,
                     "start": cut.start,
                     "stride": cut.stride,
                     "valid": round(float(held["valid"].float().mean()), 4),
                     "still": round(float(held["keep"].float().mean()), 4),
-                    "pose_scale": float(held.pop("pose_scale")),
+                    "pose_scale": float(held["pose_scale"]),
                 }
-                caption = self.footage[cut.footage].caption
-                _save(self._shard(cut), held, {"caption": caption, "prepared": json.dumps(told)})
+                depth, camera = DepthMap(held["depth"], held["valid"]), Camera(held["c2w"], held["intrinsics"])
+                clip = LatentClip(held["latents"], held["images"], depth, camera, footage.caption, held["keep"])
+                save_latents(self._shard(cut), clip, prepared=prepared)
             shutil.rmtree(self._path(cut, "").parent, ignore_errors=True)
 
     def _over(self, cut: Cut) -> bool:
         return self._shard(cut).is_file() or (self.options.out / "skipped" / f"{cut.name}.json").is_file()
 
     def _shard(self, cut: Cut) -> Path:
-        return self.options.out / f"clip-{cut.name}.safetensors"
+        return clip_path(self.options.out, cut.name)
 
     def _path(self, cut: Cut, stage: str) -> Path:
         return self.options.out / "parts" / cut.name / f"{stage}.safetensors"
@@ -398,9 +390,9 @@ def _rows(path: Path) -> int:
         return file.get_slice("c2w").get_shape()[0]
 
 
-def _save(path: Path, tensors: dict[str, Tensor], told: dict[str, str] | None = None) -> None:
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     with replacing(path) as beside:
-        save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, beside, metadata=told)
+        save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, beside)
 
 
 def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> Any:

@@ -46,7 +46,7 @@ class ReadingConfig:
 @dataclass(frozen=True)
 class Asked(Batch):
     """Token `ids` and `known` [B,L]; at named things (`named` [B,L] bool) their `colour` [B,L,3] in [0, 1], -1 where no
-    colour is told, `pattern` [B,L] and `room` [B,L] as numbers."""
+    colour is named, `pattern` [B,L] and `room` [B,L] as numbers."""
 
     ids: Tensor
     known: Tensor
@@ -71,7 +71,7 @@ class ReadingTask:
         return nn.ModuleDict({"text_encoder": model.text_encoder, "head": head})
 
     def loss(self, batch: Asked, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        colour, pattern, room = self._told(batch)
+        colour, pattern, room = self._answers(batch)
         wanted = batch.colour[batch.named]
         named = wanted[:, 0] >= 0
         off = (colour[named] - wanted[named]).square().mean()
@@ -81,11 +81,11 @@ class ReadingTask:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """On other captions: how far colours are off (root mean square); shares of patterns and rooms told right."""
+        """On other captions: how far colours are off (RMS); the shares of patterns and rooms that are right."""
         off, which, where = [], [], []
         for number in range(4):
             batch = self.maker(number, torch.Generator().manual_seed(10**6 + number))
-            colour, pattern, room = self._told(batch)
+            colour, pattern, room = self._answers(batch)
             wanted = batch.colour[batch.named]
             off.append((colour - wanted)[wanted[:, 0] >= 0].square().mean())
             which.append((pattern.argmax(-1) == batch.pattern[batch.named]).float().mean())
@@ -93,12 +93,12 @@ class ReadingTask:
         off, which, where = (float(torch.stack(values).mean()) for values in (off, which, where))
         return {"colour_off": round(off**0.5, 4), "pattern_right": round(which, 4), "room_right": round(where, 4)}
 
-    def _told(self, batch: Asked) -> tuple[Tensor, Tensor, Tensor]:
+    def _answers(self, batch: Asked) -> tuple[Tensor, Tensor, Tensor]:
         """Of each named thing: colour [n,3], pattern and room as logits."""
         text = self.model.text_encoder(batch.ids, batch.known).last_hidden_state
         module: Any = self.module
-        told = module["head"](text[batch.named])
-        return told[:, :3], told[:, 3 : 3 + len(_PATTERNS)], told[:, 3 + len(_PATTERNS) :]
+        said = module["head"](text[batch.named])
+        return said[:, :3], said[:, 3 : 3 + len(_PATTERNS)], said[:, 3 + len(_PATTERNS) :]
 
 
 class Reader:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mirage.models.condition import Condition
+from mirage.training.stopping import leave_interrupts_to_others
 
 RING = 16
 """Batches that are kept to be used again; they lie where the model does."""
@@ -56,6 +57,7 @@ def batches(
             num_workers=workers,
             collate_fn=_as_it_is,
             multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=leave_interrupts_to_others,
             generator=torch.Generator(),  # or torch's own would be moved on
         )
     )

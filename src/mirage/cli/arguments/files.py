@@ -82,6 +82,6 @@ class Convert(Common):
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
     """Of the weights written; a few that diffusers keeps in float32 stay as they are stored."""
     heads: Annotated[int | None, unset("N", "the config.json's, else width / 128 as in all of Wan")] = None
-    """Attention heads, which weights do not tell."""
+    """Attention heads, which weights do not say."""
     alpha: Annotated[float | None, unset("X", "the LoRA's own, else its rank")] = None
     """Alpha of a LoRA: its weights count alpha / rank times."""

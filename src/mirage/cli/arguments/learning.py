@@ -27,7 +27,7 @@ class Prepare(Common):
     frames: Annotated[int | None, unset("N", "two chunks of the model")] = None
     """Video frames per clip, 1 + 4k, at least one chunk."""
     stride: int = 1
-    """Take every so-manieth frame."""
+    """Take every frame (1), every second one (2), ..."""
     depth: Annotated[str, arg(metavar="auto|head|files|NAME")] = "auto"
     """Where depth comes from. files: beside the footage; head: the model's latent depth head; auto: files where there
     are any, else the head; or an estimator of frames by name, as --depth-model of generate takes it."""
@@ -48,25 +48,28 @@ class Prepare(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Common):
-    """Train by a recipe of mirage.training.recipes; a run that was killed goes on from its checkpoint.
+    """Train by a recipe; a run that was stopped or killed goes on from its last checkpoint, by the same command.
 
-    On several GPUs: torchrun --nproc-per-node 8 -m mirage train ...
+    A recipe is a function that returns a whole run: see recipes/mini.py (the bundled model, from nothing) and
+    recipes/wan.py (a memory for a released model). On several GPUs: torchrun --nproc-per-node 8 -m mirage train ...
     """
 
-    recipe: Annotated[str, arg(metavar="NAME")]
-    """Which recipe: wan_stage1, wan_stage2, depth_head, or mini_autoencoder and its like."""
+    recipe: Annotated[str, arg(metavar="NAME|MODULE:FUNCTION")]
+    """mini:denoiser, wan:branch, ... (a mistyped name lists all), or a function of any module of yours."""
     out: Annotated[Path, arg(metavar="FOLDER")]
-    """Home of the runs: each recipe has its folder there, and finds there what earlier ones made."""
+    """Folder of all runs: each recipe has its own in it, and finds there what earlier ones left."""
     processes: int = 1
-    """Processes of one thread each that average their gradients."""
+    """Processes of one thread each: they average their gradients, or share out the clips to make."""
+    workers: Annotated[int | None, unset("N", "the recipe's, 0 in ours")] = None
+    """Processes that make batches ahead, for each of those; the curve is the same with any number of them."""
     steps: Annotated[int | None, unset("N", "the recipe's")] = None
     """Training steps."""
     minutes: Annotated[float | None, unset("M", "the recipe's")] = None
     """The run ends after so long, learning rate and all, if its steps do not end it sooner."""
     model: Annotated[str | None, unset("NAME|FOLDER|HUB-ID", "the recipe's")] = None
-    """Which released model learns; for wan_stage1 and wan_stage2."""
-    data: Annotated[Path | None, unset("FOLDER", "shards, in --out")] = None
-    """What `mirage prepare` made; for wan_stage1, wan_stage2 and depth_head."""
+    """Which released model learns; for wan:branch and wan:lora."""
+    data: Annotated[Path | None, unset("FOLDER", "the recipe's: shards or latents, in --out")] = None
+    """Latent clips, such as `mirage prepare` makes; for denoisers and depth heads."""
     pictures: bool = False
     """With every evaluation of a denoiser, walk through held-out clips and back: validation/step-*.png."""
     tensorboard: bool = False

@@ -42,9 +42,9 @@ class Generate(Common, ModelRequest, Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Walking):
-    """A walk there and back in a procedural world, with memory and without, and the truth, on one sheet.
+    """A walk there and back in a procedural scene, with memory and without, and the truth, on one sheet.
 
-    The world is one that no model was trained on. Leaves the sheet and the videos in a folder.
+    The scene is held out: no model was trained on it. Leaves the sheet and the videos in a folder.
     """
 
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/demo")
@@ -54,7 +54,7 @@ class Demo(Walking):
     walk: Literal["there_and_back", "pan_and_return", "orbit", "approach"] = "there_and_back"
     """Kind of walk; all end where they began."""
     seed: int = 5
-    """Which held-out world (0 to 999,999), and the noise."""
+    """Which held-out scene (0 to 999,999), and the noise."""
     steps: Annotated[int | None, unset("N", "the model's own")] = None
     """Denoising steps per chunk."""
 

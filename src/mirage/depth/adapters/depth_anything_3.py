@@ -42,14 +42,14 @@ class DepthAnything3Depth:
                 "intrinsics": camera.pixel_matrix(size).float().expand(len(frames), 3, 3).numpy(),
             }
         # its other ways to the patch size crop; a resize shows the whole frame, and the focal length goes with it
-        told = self.model.inference(
+        found = self.model.inference(
             [to_bytes(frame.cpu()) for frame in frames], process_res_method="upper_bound_resize", **given
         )
-        depth = torch.as_tensor(told.depth).float()
+        depth = torch.as_tensor(found.depth).float()
         height, width = depth.shape[-2:]
         seen = camera.intrinsics.expand(len(frames), 4)
-        if given and told.intrinsics is not None:
-            k = torch.as_tensor(told.intrinsics).float()
+        if given and found.intrinsics is not None:
+            k = torch.as_tensor(found.intrinsics).float()
             seen = Camera.from_pixels(camera.c2w, k, (height, width)).intrinsics
         if self.canonical:
             focal = (seen[:, 0] * width + seen[:, 1] * height) / 2

@@ -41,9 +41,9 @@ class MapAnythingDepth:
                   "camera_poses": camera.c2w[t].float(), "is_metric_scale": torch.tensor([False])}
                  for t, frame in enumerate(frames)]  # fmt: skip
         looked = self.preprocess(seen)
-        told = self.model.infer(looked, apply_mask=True)
-        z = torch.cat([view["depth_z"].float().cpu()[..., 0] for view in told])
-        mask = torch.cat([view["mask"].cpu()[..., 0] for view in told]).bool()
+        found = self.model.infer(looked, apply_mask=True)
+        z = torch.cat([view["depth_z"].float().cpu()[..., 0] for view in found])
+        mask = torch.cat([view["mask"].cpu()[..., 0] for view in found]).bool()
         k = torch.cat([view["intrinsics"].reshape(1, 3, 3).float().cpu() for view in looked])
         seen = Camera.from_pixels(camera.c2w, k, (z.shape[-2], z.shape[-1])).intrinsics
         return uncropped(DepthMap(z, mask), seen, camera)

@@ -60,18 +60,18 @@ def run_real_scale(
     """
     size = (grid[0] * stride, grid[1] * stride)
 
-    def tell(what: str, number: int) -> None:
+    def report(what: str, number: int) -> None:
         if progress is not None:
             progress(what, number, 5)
 
-    tell("latent memory", 0)
+    report("latent memory", 0)
     rows = _latent_rows(chunks, grid, channels, repeats)
     read, write = median(row["read_s"] for row in rows), median(row["write_s"] for row in rows)
-    tell("rgb memory", 1)
+    report("rgb memory", 1)
     lift, render, points, nbytes = _rgb_chunk(grid, size, repeats)
-    tell("bytes", 2)
+    report("bytes", 2)
     memory = _bytes(chunks, grid, size, channels, merged)
-    tell("codec", 3)
+    report("codec", 3)
     codec = _codec(decode, encode, grid, size, channels)
     rgb = {
         **codec,
@@ -98,7 +98,7 @@ def run_real_scale(
         "environment": environment(torch.device("cpu")),
     }
     if block is not None:
-        tell("one transformer block", 4)
+        report("one transformer block", 4)
         frame = grid[0] * grid[1] // 4  # tokens: patches of 2x2 cells
         whole, targets = (
             _seconds(partial(block, frame * frames)) for frames in (memory_speed.CHUNK + 3, memory_speed.CHUNK)

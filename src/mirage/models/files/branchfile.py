@@ -1,9 +1,9 @@
 """A memory branch as one file: ours, or as published with the paper.
 
-    branch = load_branch("branch.safetensors", world.transformer)
+    branch = load_branch("branch.safetensors", model.transformer)
 
 Ours is safetensors with the branch's configuration in its header; a folder that `MemoryBranch.save_pretrained` wrote is
-read too. The published layout (`vace_blocks.*`, `vace_patch_embedding.*`) is told by its names. Every tensor has its
+read too. The published layout (`vace_blocks.*`, `vace_patch_embedding.*`) is known by its names. Every tensor has its
 place or the file is refused: a branch of another network never loads in part.
 """
 

@@ -33,7 +33,7 @@ DAMAGED = (
     OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, AssertionError, EOFError,
     OverflowError, MemoryError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile, NotImplementedError,
 )  # fmt: skip
-"""All that PyTorch's reader was seen to raise for bytes that are no checkpoint (tests/models/test_checkpoint.py)."""
+"""All that PyTorch's reader was seen to raise for bytes that are no checkpoint (test_checkpoint.py)."""
 
 
 @dataclass(frozen=True)

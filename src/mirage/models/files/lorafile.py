@@ -1,6 +1,6 @@
 """A LoRA of the transformer as one file: as published with the paper, as PEFT or diffusers write it, or ours.
 
-    load_lora("lora.safetensors", world.transformer)    # attached, not merged: `transformer.unload_lora()` undoes it
+    load_lora("lora.safetensors", model.transformer)    # attached, not merged: `transformer.unload_lora()` undoes it
 
     weight' = weight + (alpha / rank) * B @ A               A [rank,in], B [out,rank]
 

@@ -154,7 +154,7 @@ def budget(
     size       frames H W; None: the model's own
     tile       decode in tiles of that many pixels
     cpu        count as the CPU computes: convolutions over time folded
-    show       told the number and name of each stage before it is worked out, which may take seconds
+    show       called with the number and name of each stage before it is worked out, which may take seconds
     """
     world = world_of(model, dtype)
     if cpu:
@@ -254,7 +254,7 @@ class _Fused(TorchFunctionMode):
 
 
 def world_of(model: str | Path, dtype: torch.dtype, *, device: torch.device = META) -> WorldModel:
-    """The world without weights, as it would be loaded in `dtype`; on another `device` its weights are random."""
+    """The model without weights, as it would be loaded in `dtype`; on another `device` its weights are random."""
     if str(model) == BUILT_IN:
         with TemporaryDirectory() as folder:
             wan22.write_configs(Path(folder))

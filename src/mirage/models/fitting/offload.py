@@ -1,4 +1,4 @@
-"""Where the networks of a world lie: all on the device, one stage at a time, or block by block.
+"""Where the networks of a model lie: all on the device, one stage at a time, or block by block.
 
     none     every network stays on the device
     model    text | transformer and branch | depth | autoencoder: the stage that runs is there, the others are in main
@@ -37,7 +37,7 @@ _INNER = {"text_encoder": ["encoder"]}  # where a network has its blocks, if not
 
 
 def place(networks: dict[str, nn.Module], *, offload: Offload, device: torch.device | str) -> None:
-    """Put the networks of a world, by component, where they belong."""
+    """Put the networks of a model, by component, where they belong."""
     device = torch.device(device)
     if offload == "none":
         for network in networks.values():
@@ -86,7 +86,7 @@ class StageHook(ModelHook):
 
 @contextmanager
 def running(network: nn.Module) -> Iterator[None]:
-    """Its parts are about to run one by one: the hooks of its whole forward are told before, and after."""
+    """Its parts are about to run one by one: the hooks of its whole forward are called before, and after."""
     staged: Any = getattr(network, "_hf_hook", None)  # accelerate's place for a hook
     registry: Any = getattr(network, "_diffusers_hook", None)
     kinds = (GroupOffloadingHook, LazyPrefetchGroupOffloadingHook)  # others, of step caches, are no business of ours

@@ -57,8 +57,8 @@ class DepthAnythingDepth:
         z = []
         for frame in frames:  # one at a time: a chunk at once would need a chunk's memory
             seen = F.interpolate(frame[None].to(self.model.device), size, mode="bicubic", antialias=True)
-            told: Any = self.model(pixel_values=((seen.clamp(0, 1) - mean) / deviation).to(self.model.dtype))
-            z.append(told.predicted_depth[0].float())
+            found: Any = self.model(pixel_values=((seen.clamp(0, 1) - mean) / deviation).to(self.model.dtype))
+            z.append(found.predicted_depth[0].float())
         depth = torch.stack(z)
         return DepthMap(depth, depth < 0.99 * self.farthest)  # the end of its range is "far away", the sky most of all
 
@@ -83,9 +83,9 @@ class DepthProDepth:
         for frame, fx in zip(frames, focal, strict=True):
             seen = F.interpolate(frame[None].to(self.model.device) * 2 - 1, (self.side, self.side), mode="bilinear",
                                  antialias=True)  # fmt: skip
-            told: Any = self.model(pixel_values=seen.to(self.model.dtype))
+            found: Any = self.model(pixel_values=seen.to(self.model.dtype))
             # the network says inverse depth for a focal length of one picture width
-            z.append(fx / told.predicted_depth[0].float().clamp(1e-4, 1e4))
+            z.append(fx / found.predicted_depth[0].float().clamp(1e-4, 1e4))
         depth = torch.stack(z)
         return DepthMap(depth, depth < 1e3 * focal[:, None, None])
 

@@ -60,9 +60,9 @@ class MovingThings:
             height, width = sight.fpn_hidden_states[0].shape[-2:]
             mask = torch.zeros(height, width, dtype=torch.bool, device=self.model.device)
             for features, known in words:
-                told: Any = self.model(vision_embeds=sight, text_embeds=features, attention_mask=known)
-                there = (told.pred_logits.sigmoid() * told.presence_logits.sigmoid() > THERE)[0]
-                mask |= (told.pred_masks[0, there].sigmoid() > INSIDE).any(0)
+                answer: Any = self.model(vision_embeds=sight, text_embeds=features, attention_mask=known)
+                there = (answer.pred_logits.sigmoid() * answer.presence_logits.sigmoid() > THERE)[0]
+                mask |= (answer.pred_masks[0, there].sigmoid() > INSIDE).any(0)
             found.append(mask)
         return torch.stack(found).float()
 
@@ -101,7 +101,7 @@ class AskedNames:
         return names_in(str(self.tokenizer.decode(said[0, tokens.shape[1] :], skip_special_tokens=True)))
 
     def _asked(self, grids: Tensor) -> list[int]:
-        """One turn of Qwen's chat, as tokens: the pictures, of which the network is told the grids [F,3], and the
+        """One turn of Qwen's chat, as tokens: the pictures, of which the network is given the grids [F,3], and the
         question."""
         its = self.model.config
         merged = its.vision_config.spatial_merge_size**2
@@ -117,8 +117,8 @@ class AskedNames:
 def names_in(answer: str) -> tuple[str, ...]:
     """The names in an answer such as "Person, dog." or "none"."""
     words = (re.sub(r"[^\w' -]", " ", word).strip().lower() for word in re.split(r"[,;\n]", answer))
-    told = (word for word in words if any(map(str.isalpha, word)) and word != "none" and len(word) <= 40)
-    return tuple(dict.fromkeys(told))[:WORDS]
+    names = (word for word in words if any(map(str.isalpha, word)) and word != "none" and len(word) <= 40)
+    return tuple(dict.fromkeys(names))[:WORDS]
 
 
 def load_moving(asked: str, *, segmenter: str = SAM3, device: torch.device | str) -> MovingThings:

@@ -1,0 +1,1 @@
+"""What people are shown of a memory: colours for what has none of its own."""

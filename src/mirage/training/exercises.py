@@ -1,0 +1,208 @@
+"""The exercises that the denoiser learns from, mixed by one table of shares.
+
+    chunk      a chunk of a clip, with what the clip showed before it as memory            T = `frames`
+    relived    the same, where the newest chunk of the memory is the model's own work      T = `frames`
+    glimpses   a frame and two more from anywhere in the clip, near or far                 T = 3
+    drafts     a frame and the two more that a draft of the next chunk shows               T = 3
+    words      a frame of which nothing is known but the prompt                            T = 2
+
+A step has one shape, because processes that share out weights must call the network equally often; so glimpses and
+drafts share steps, and are mixed within them. What these show much of, and a chunk little, is what only words tell.
+
+What a step sees is a function of its number, of the generator and of files (samples.py), never of what learns.
+Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mirage.conditioning import drafted_views
+from mirage.errors import InputError
+from mirage.models.world import WorldModel
+from mirage.training.clips import LatentClip, ReadyChunk, latent_frames, load_sample
+from mirage.training.draws import chance, draw
+from mirage.training.objective import Objective
+from mirage.training.past import Augment, Observer, Past, Seen
+from mirage.training.samples import Batch
+
+GLIMPSES = 3
+"""Frames, the first among them, of a chunk of glimpses: as many as a draft shows."""
+Shape = Literal["chunk", "relived", "short", "words"]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What share of the steps is of which exercise; all of them sum to 1."""
+
+    chunk: float = 1.0
+    relived: float = 0.0
+    glimpses: float = 0.0
+    drafts: float = 0.0
+    words: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = {row.name: getattr(self, row.name) for row in fields(self)}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise InputError(f"the share of {name} is {share}; expected 0 to 1")
+        if not math.isclose(total := sum(shares.values()), 1, abs_tol=1e-6):
+            raise InputError(f"the shares of {', '.join(shares)} sum to {total:g}; expected 1")
+
+    def shape(self, generator: torch.Generator) -> Shape:
+        """Of a step, by the shares: one row after the other, each taken with its share of what is left."""
+        rows: list[tuple[Shape, float]] = [
+            ("relived", self.relived),
+            ("words", self.words),
+            ("short", self.glimpses + self.drafts),
+            ("chunk", self.chunk),
+        ]
+        while len(rows) > 1:
+            (shape, share), *others = rows
+            if share > 0 and chance(share / sum(of for _, of in rows), generator):
+                return shape
+            rows = others
+        return rows[0][0]
+
+    def drafted(self, generator: torch.Generator) -> bool:
+        """Whether one sample of a short step is a draft."""
+        return self.drafts > 0 and chance(self.drafts / (self.glimpses + self.drafts), generator)
+
+
+@dataclass(frozen=True)
+class Exercises:
+    """Where samples come from and what they are.
+
+    clips        a folder of latent clips, or of ready-made chunks
+    mix          the exercises; augment: how samples differ from the clips
+    batch        chunks a step and process, of `frames` latent frames; of shorter ones as many more
+    preceding    most frames before the first one that are shown beside it; references: most earlier views
+    held_out     clips that are looked at and not learnt from
+    cached       clips that are kept in the main memory
+    bf16         the autoencoder of memories of pixels in bfloat16; for CPUs that compute in it
+    """
+
+    clips: Path
+    mix: Mix = field(default_factory=Mix)
+    augment: Augment = field(default_factory=Augment)
+    batch: int = 4
+    frames: int = 9
+    preceding: int = 1
+    references: int = 2
+    held_out: int = 16
+    cached: int = 1024
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Relived(Batch):
+    """Pasts whose newest chunk the model is still to make, in `steps`, and how many frames to show beside."""
+
+    pasts: tuple[Past, ...]
+    steps: int
+    preceding: int
+    references: int
+
+
+class Exerciser:
+    """A `Maker` of what steps see, from the clips at `paths`. `codec`: see `Observer`."""
+
+    def __init__(
+        self,
+        exercises: Exercises,
+        objective: Objective,
+        paths: Sequence[Path],
+        channels: int,
+        codec: WorldModel | None = None,
+    ) -> None:
+        self.exercises, self.objective, self.paths = exercises, objective, paths
+        self.channels, self.codec = channels, codec
+        self.observer = Observer(exercises.augment, channels, codec, bf16=exercises.bf16)
+        mix, frames = exercises.mix, exercises.frames
+        self.long = [path for path in paths if mix.relived and latent_frames(path) > frames]
+        if mix.relived and not self.long:
+            raise InputError(
+                f"the share of relived is {mix.relived:g}, and no clip of {exercises.clips} is longer than a chunk; "
+                "expected 0"
+            )
+        if mix.drafts and len(drafted_views(frames)) != GLIMPSES:
+            raise InputError(
+                f"the share of drafts is {mix.drafts:g}, but chunks have {frames} frames; expected 3 or more"
+            )
+        self._load = lru_cache(maxsize=exercises.cached)(load_sample)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process reads the clips for itself."""
+        return Exerciser, (self.exercises, self.objective, self.paths, self.channels, self.codec)
+
+    def __call__(self, number: int, generator: torch.Generator) -> Seen | Relived:
+        asked, objective = self.exercises, self.objective
+        shared = torch.Generator().manual_seed(number)  # one shape for all processes, so none waits for another
+        preceding, references = draw(asked.preceding + 1, shared), draw(asked.references + 1, shared)
+        steps = objective.sampler_steps[draw(len(objective.sampler_steps), shared)]
+        shape = asked.mix.shape(shared)
+        if shape == "relived":
+            paths = [self.long[draw(len(self.long), generator)] for _ in range(asked.batch)]
+            return Relived(tuple(self.relived(path, generator) for path in paths), steps, preceding, references)
+        if shape == "words":
+            return Seen.of([self.words(generator) for _ in range(asked.batch * asked.frames // 2)])
+        steps = steps if chance(objective.last_step, shared) else 0
+        if shape == "short":
+            seen = Seen.of([self.glimpses(generator) for _ in range(asked.batch * asked.frames // GLIMPSES)])
+            return replace(seen, steps=steps, shift=objective.glimpse_shift)
+        turns = (self.paths[draw(len(self.paths), generator)] for _ in range(asked.batch))
+        return replace(Seen.of([self.chunk(path, preceding, references, generator) for path in turns]), steps=steps)
+
+    def chunk(self, path: Path, preceding: int, references: int, generator: torch.Generator) -> Seen:
+        """A chunk [B=1] of a clip."""
+        clip = self._load(path)
+        if isinstance(clip, ReadyChunk):
+            return self.observer.ready(clip, preceding, references, generator)
+        start = draw(len(clip.latents) - self.exercises.frames + 1, generator)
+        fresh = chance(self.exercises.augment.fresh, generator)
+        past = self.observer.past(clip, start, self._chunk(start), generator, fresh=fresh)
+        return self.observer.seen(past, preceding, references, generator)
+
+    def relived(self, path: Path, generator: torch.Generator) -> Past:
+        """What a clip shows before one of its chunks, though not the first one."""
+        clip = self.clip(path)
+        start = 1 + draw(len(clip.latents) - self.exercises.frames, generator)
+        return self.observer.past(clip, start, self._chunk(start), generator, fresh=False)
+
+    def glimpses(self, generator: torch.Generator) -> Seen:
+        """A frame and others of the same clip as a chunk [B=1] of `GLIMPSES` frames: what a draft is
+        (`mirage.rollout.draft`). Half of the time of an image, half with all that the clip showed before."""
+        clip = self.clip(self.paths[draw(len(self.paths), generator)])
+        length, fresh = len(clip.latents), chance(0.5, generator)
+        if self.exercises.mix.drafted(generator):
+            start = draw(length - self.exercises.frames + 1, generator)
+            others = [start + view for view in drafted_views(self.exercises.frames)[1:]]
+        else:
+            start = draw(length - (0 if fresh else GLIMPSES - 1), generator)
+            behind = torch.arange(start + 1, length)
+            drawn = torch.cat([torch.arange(start), behind]) if fresh else behind
+            drawn = drawn[torch.randperm(len(drawn), generator=generator)[: GLIMPSES - 1]]
+            others = sorted(drawn.tolist(), key=lambda other: abs(other - start))
+        past = self.observer.past(clip, start, [start, *others], generator, fresh=fresh)
+        return self.observer.seen(past, 0, 0, generator, pixels=False)  # which are dear, and glimpses come by the dozen
+
+    def words(self, generator: torch.Generator) -> Seen:
+        """A frame of a clip as a chunk [B=1] of two."""
+        clip = self.clip(self.paths[draw(len(self.paths), generator)])
+        shown = 1 + draw(len(clip.latents) - 1, generator)
+        return self.observer.words_alone(clip, draw(shown, generator), shown, generator)
+
+    def clip(self, path: Path) -> LatentClip:
+        """A clip that is more than a ready-made chunk."""
+        clip = self._load(path)
+        if isinstance(clip, ReadyChunk):
+            raise InputError(f"the chunks of {self.exercises.clips} are ready-made; expected a mix of chunk=1 alone")
+        return clip
+
+    def _chunk(self, start: int) -> range:
+        return range(start, start + self.exercises.frames)

@@ -1,0 +1,147 @@
+"""The objective: flow matching of a chunk's latents, and the last step of a sampler.
+
+    flow matching   x_t = (1 - s) x0 + s noise at a random noise level s; the network's output is read as x0, and its
+                    error divided by s is that of the velocity
+    last step       x_t is where the model's own sampler stands before its last step, in place of the truth with noise
+
+Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid; s sigma, the noise level in [0, 1].
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mirage.errors import InputError
+from mirage.models import flow
+from mirage.models.condition import Condition
+from mirage.models.transformer import MemoryBranch, predict
+from mirage.models.world import WorldModel
+from mirage.sampler import Sampler
+from mirage.training.autoencoder import dead_channels
+from mirage.training.draws import normal
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How a chunk is learnt from.
+
+    shift           of the timesteps that are drawn: s -> shift s / (1 + (shift - 1) s)
+    glimpse_shift   of those of glimpses and drafts, for what becomes of what is unknown is decided where there is
+                    little but noise; None: as for all
+    per_frame       a timestep for every frame, as published, instead of one for the chunk
+    min_sigma       the loss is that of the velocity; below this sigma it counts for less
+    last_step       the share of the steps with chunks, glimpses or drafts that are the last one of the model's own
+                    sampler, instead of flow matching
+    sampler_steps   how many steps that sampler takes: one of these, drawn for every step; the same for a relived chunk.
+                    A model that has met one number only is worse with more
+    unknown         what an unknown cell counts there, a known one being 1
+    pixel_weighted  errors of a channel count by what it does to the pixels (`pixel_weights`); else all alike
+    """
+
+    shift: float = 3.0
+    glimpse_shift: float | None = None
+    per_frame: bool = False
+    min_sigma: float = 0.25
+    last_step: float = 0.0
+    sampler_steps: tuple[int, ...] = (4,)
+    unknown: float = 0.0
+    pixel_weighted: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.last_step <= 1:
+            raise InputError(f"last_step is {self.last_step}; expected a share, 0 to 1")
+        if not self.sampler_steps or min(self.sampler_steps) < 1:
+            raise InputError(f"sampler_steps are {self.sampler_steps}; expected one or more numbers, each 1 or more")
+
+
+class FlowMatching:
+    """An objective for a model: both losses, of the frames after the first one, which is given. `weights` [C,1,1,1]:
+    what errors of a channel count."""
+
+    def __init__(self, objective: Objective, model: WorldModel, network: "Network", weights: Tensor) -> None:
+        self.objective, self.model, self.network, self.weights = objective, model, network, weights
+
+    def loss(
+        self, condition: Condition, x0: Tensor, generator: torch.Generator, *, shift: float | None = None
+    ) -> Tensor:
+        """Flow matching: the mean over all cells of [B,C,T,h,w]. `shift`: None: the objective's."""
+        return (self.errors(condition, x0, generator, shift=shift) * self.weights).mean()
+
+    def errors(
+        self, condition: Condition, x0: Tensor, generator: torch.Generator, *, shift: float | None = None
+    ) -> Tensor:
+        """Squared errors [B,C,T-1,h,w] of the velocity, at drawn noise and timesteps."""
+        asked, device = self.objective, self.model.transformer.device
+        timestep = flow.sample_timesteps(
+            (len(x0), x0.shape[2]), generator=generator, shift=shift or asked.shift, per_frame=asked.per_frame
+        )
+        noise = normal(x0.shape, generator, device)
+        x0, timestep = x0.to(device), timestep.to(device)
+        sigma = timestep / flow.TIMESTEPS
+        noisy = flow.add_noise(x0, noise, sigma)
+        noisy[:, :, :1] = condition.first
+        output = self.network(noisy, timestep, condition).float()
+        error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0
+        return (error / sigma.clamp_min(asked.min_sigma)[:, None, :, None, None]).square()[:, :, 1:]
+
+    def last_step_loss(self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+        """The mean over cells where a sampler of so many steps stands before the last one.
+
+        In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
+        it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
+        they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
+        """
+        with torch.no_grad():
+            noisy, level = self.sampled(condition, steps, generator, stop=steps - 1)
+        sigma = noisy.new_full((len(noisy), noisy.shape[2]), level)
+        sigma[:, 0] = 0
+        output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
+        error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0.to(noisy)
+        count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(error), self.objective.unknown)
+        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.objective.min_sigma)).square() * count * self.weights
+        return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
+
+    def sampled(
+        self, condition: Condition, steps: int, generator: torch.Generator, *, stop: int | None = None
+    ) -> tuple[Tensor, float]:
+        """What the model's own sampler makes in `steps` steps [B,C,T,h,w], or where it stands after `stop` of them,
+        and the noise level there."""
+        scheduler, sampler = self.model.scheduler, Sampler(steps=steps).over(self.model.sampler)
+        made = flow.denoise(
+            self.network, condition, scheduler=scheduler, sampler=sampler, generator=generator, stop=stop
+        )
+        levels = [*flow.sigmas(scheduler, sampler), 0.0]
+        return made, levels[steps if stop is None else stop]
+
+
+class Network(nn.Module):
+    """Transformer and branch as one module to call, so that weights that are shared out are gathered for a call."""
+
+    def __init__(self, model: WorldModel, *, bf16: bool = False) -> None:
+        super().__init__()
+        assert model.memory_branch is not None
+        self.transformer, self.branch, self.bf16 = model.transformer, model.memory_branch, bf16
+
+    def forward(self, latents: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        branch: MemoryBranch = self.branch
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
+            return predict(self.transformer, branch, latents, timestep, condition)
+
+
+@torch.no_grad()
+def pixel_weights(model: WorldModel, latents: Tensor, *, amount: float = 0.3, least: float = 0.2) -> Tensor:
+    """What an error of each channel is to count [C,1,1,1]: the root of the energy that noise of deviation `amount` on
+    it alone adds to the picture, in units of the mean over living channels. Dead ones count `least`, as does what
+    counts less, so that they stay at their mean. `latents` [T,C,h,w]: a corner of the first frames is taken."""
+    z = latents[:3, :, :16, :16].to(model.vae.device)
+    before = model.decode(z)
+    generator = torch.Generator().manual_seed(0)
+    energy = torch.zeros(z.shape[1])
+    for channel in range(z.shape[1]):
+        moved = z.clone()
+        moved[:, channel] += amount * normal(z[:, channel].shape, generator, z.device)
+        energy[channel] = (model.decode(moved) - before).square().mean()
+    energy[dead_channels(energy)] = 0
+    roots = energy.sqrt()
+    return (roots / roots[roots > 0].mean()).clamp_min(least)[:, None, None, None].to(model.transformer.device)

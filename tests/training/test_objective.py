@@ -1,0 +1,83 @@
+"""What is asked of a step: flow matching, or the last step of the model's own sampler."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mirage.errors import InputError
+from mirage.models import flow
+from mirage.training.clips import clip_path, load_latents
+from mirage.training.denoiser import DenoiserConfig, DenoiserTask
+from mirage.training.exercises import Exercises, Mix
+from mirage.training.objective import Objective, pixel_weights
+from mirage.training.past import Augment
+from toys import at
+
+
+def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(model, latents):
+    exercises = Exercises(latents, augment=Augment(no_memory=0), batch=2, frames=3, held_out=1)
+    task = DenoiserTask(model, DenoiserConfig(exercises, Objective(last_step=1.0, sampler_steps=(3,))))
+    batch = task.maker(0, torch.Generator().manual_seed(0))
+    assert batch.steps == 3
+    known = batch.condition.mask.bool()
+    known[:, :, 0] = False  # that frame is given
+    assert 0 < known.float().mean() < 1
+
+    def loss(target):
+        return task.loss(replace(batch, target=target), torch.Generator().manual_seed(1))[0].item()
+
+    at_first = loss(batch.target)
+    assert loss(batch.target + 9 * ~known) == pytest.approx(at_first)
+    assert loss(batch.target + 9 * known) > at_first + 1
+
+
+def test_a_channel_counts_by_what_it_does_to_the_pixels(model, latents):
+    """A decoder that hears nothing of channel 0, and then three times as much of channel 2; it is no linear one."""
+    model, clip = copy.deepcopy(model), load_latents(clip_path(latents, 0))
+    with torch.no_grad():
+        conv = model.vae.post_quant_conv
+        conv.weight[:, 0] = 0
+        before = pixel_weights(model, clip.latents, least=0.01).flatten()
+        conv.weight[:, 2] *= 3
+        after = pixel_weights(model, clip.latents, least=0.01).flatten()
+    assert before[0] == pytest.approx(0.01)
+    assert (before[1:] > 0.05).all()
+    assert 1.5 < (after[2] / after[3]) / (before[2] / before[3]) < 4.5
+    exercises = Exercises(latents, batch=1, frames=3, held_out=1)
+    task = DenoiserTask(model, DenoiserConfig(exercises, Objective(pixel_weighted=True)))
+    assert torch.equal(task.flow.weights.flatten(), after.clamp_min(0.2))
+
+
+def test_glimpses_may_lean_to_noise(model, latents, monkeypatch):
+    """With a shift of their own; other chunks keep that of all."""
+    shifts = []
+    draw_timesteps = flow.sample_timesteps
+
+    def noted(size, *, shift, **others):
+        shifts.append(shift)
+        return draw_timesteps(size, shift=shift, **others)
+
+    monkeypatch.setattr(flow, "sample_timesteps", noted)
+    for mix in (Mix(chunk=0, glimpses=1), Mix()):
+        exercises = Exercises(latents, mix, batch=1, frames=3, held_out=1)
+        at(DenoiserTask(model, DenoiserConfig(exercises, Objective(glimpse_shift=10.0, shift=2.0))), 0)
+    assert shifts == [10.0, 2.0]
+
+
+def test_samplers_of_every_length_asked_for_are_learnt_from_at_their_share(model, latents):
+    objective = Objective(last_step=0.4, sampler_steps=(2, 5))
+    maker = DenoiserTask(model, DenoiserConfig(Exercises(latents, batch=1, frames=3, held_out=1), objective)).maker
+    steps = [maker(number, torch.Generator().manual_seed(0)).steps for number in range(60)]
+    assert set(steps) == {0, 2, 5}
+    assert 0.2 < 1 - steps.count(0) / 60 < 0.6
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"last_step": 1.5}, r"last_step is 1\.5; expected a share"), ({"sampler_steps": ()}, "sampler_steps are")],
+)
+def test_an_objective_checks_itself(wrong, words):
+    with pytest.raises(InputError, match=words):
+        Objective(**wrong)

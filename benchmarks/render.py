@@ -2,7 +2,7 @@
 
     python benchmarks/render.py
 
-results/page.md.jinja has the page's words; every figure in it is taken from a record (records.py) when it is rendered.
+results/page.jinja has the page's words; every figure in it is taken from a record (records.py) when it is rendered.
 A test checks that page and README are what this makes.
 """
 
@@ -18,7 +18,7 @@ from mirage.evaluation.report import PUBLISHED
 from mirage.files import replacing
 from records import FOLDER, ROOT, Record, markdown, number, text
 
-TEMPLATE = ROOT / "results" / "page.md.jinja"
+TEMPLATE = ROOT / "results" / "page.jinja"
 PAGE, README, FIGURES = ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "figures"
 MARKS = re.compile(r"(<!-- results: from here.*?-->\n).*?(<!-- results: to here -->)", re.DOTALL)
 MAIN, EACH, PAIRED = "Return and seen regions", "Each return", "World by world"

@@ -1,5 +1,5 @@
-"""What the site has beside its written pages, made when it is built: the command line's reference from the dataclasses
-that define it, and the index of the log from its entries. For mkdocs, which calls the `on_...` functions.
+"""What of the site is made and not written: the command line's reference, from the dataclasses that define it, whenever
+the site is built; and the index of the log from its entries, by `python docs/hooks.py`. mkdocs calls `on_files`.
 """
 
 import ast
@@ -17,8 +17,7 @@ DOCS = Path(__file__).parent
 def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
-    for name, content in (("reference/command-line.md", command_line()), ("log/index.md", log_index())):
-        files.append(File.generated(config, name, content=content))
+    files.append(File.generated(config, "reference/command-line.md", content=command_line()))
     return files
 
 
@@ -162,3 +161,7 @@ def _meanings(asked: Any) -> Mapping[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(words, str):
                 found[field.target.id] = " ".join(words.split())
     return found
+
+
+if __name__ == "__main__":
+    (DOCS / "log" / "index.md").write_text(log_index(), encoding="utf-8")

@@ -53,6 +53,7 @@ def test_convert_then_generate(given, tmp_path, capsys):
             tmp_path / f"{name}.safetensors",
             "--heads",
             2,
+            *(("--branch-layers", 0, 2) if name == "branch" else ()),
             "--json",
         )
         assert code == 0

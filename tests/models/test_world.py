@@ -16,6 +16,7 @@ from mirage.geometry.camera import Camera
 from mirage.models import loading
 from mirage.models.codec import StreamDecoder
 from mirage.models.condition import Condition
+from mirage.models.files import index as index_module
 from mirage.models.fitting.blueprint import blueprint
 from mirage.models.flow import Guidance
 from mirage.models.loading import load_world_model
@@ -274,6 +275,7 @@ def test_names_that_are_no_model_never_reach_the_network(tmp_path: Path, monkeyp
         raise AssertionError("the network was asked")
 
     monkeypatch.setattr(loading, "snapshot_download", network)
+    monkeypatch.setattr(index_module, "hf_hub_download", network)
     file = tmp_path / "file"
     file.write_text("not a model")
     for name in ("nothing", "./nowhere/model", "/nowhere/model", "~/nowhere", "a/b/c", file, Path("owner/name")):
@@ -287,6 +289,7 @@ def test_a_hub_id_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("404\nnot found")
 
     monkeypatch.setattr(loading, "snapshot_download", network)
+    monkeypatch.setattr(index_module, "hf_hub_download", network)
     assert "'owner/name'" in refused("owner/name")
 
 

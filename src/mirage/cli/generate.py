@@ -26,6 +26,7 @@ from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.video import VideoWriter
 from mirage.geometry.camera import Camera
+from mirage.models.files.index import look_first
 from mirage.request import ModelRequest, Request, checked_plain
 from mirage.rollout import Chunk, Session
 from mirage.rollout.begin import Opened, begin, device_of, load_model, open_request, prompts_by_chunk
@@ -41,6 +42,7 @@ def run(asked: Generate) -> Result:
     started = time.perf_counter()
     request, of_model = asked.requests(load_again(asked.again) if asked.again else ({}, {}))
     request.check_with(of_model)
+    _check_depth(of_model.model, request.depth_model)
     device = device_of(of_model)
     if asked.save_world is not None and request.memory != "latent":
         raise InputError(f"--save-world is about a latent memory, not --memory {request.memory}")
@@ -138,6 +140,14 @@ def run(asked: Generate) -> Result:
         "stopped": stopped,
     }
     return Result(summary, 130 if stopped else 0)
+
+
+def _check_depth(model: str, depth_model: str) -> None:
+    """Depth of every chunk comes from somewhere; told before weights are read or fetched."""
+    index = look_first(model)
+    if index is not None and not index.depth_head and depth_model == "head":
+        raise InputError(f"--model {model} has no depth head; accepted with it: --depth-model depth-anything, "
+                         f"depth-pro, da3, mapanything, or depth maps")  # fmt: skip
 
 
 def walk(

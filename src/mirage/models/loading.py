@@ -24,7 +24,8 @@ from mirage.errors import InputError
 from mirage.models.codec import Tiles
 from mirage.models.files.branchfile import check_backbone, load_branch
 from mirage.models.files.checkpoint import one_line
-from mirage.models.files.lorafile import load_lora
+from mirage.models.files.index import look_first
+from mirage.models.files.loras import Given, attach_loras, check_loras, read_loras
 from mirage.models.fitting.offload import Offload, check_offload, place
 from mirage.models.fitting.quantize import Quantize, check_quantize, quantization
 from mirage.models.fold import fold_time
@@ -38,7 +39,7 @@ def load_world_model(
     name_or_path: str | Path,
     *,
     branch: str | Path | None = None,
-    lora: str | Path | None = None,
+    lora: Given = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     quantize: Quantize = "none",
@@ -48,7 +49,7 @@ def load_world_model(
     """A world model by name ("mini"), from a folder, or from the Hugging Face hub ("owner/name"). Safetensors only.
 
     branch     a file with a memory branch, ours or as published, in place of the model's own
-    lora       a file with a LoRA of the transformer
+    lora       LoRAs of the transformer: a file, or several, each with its strength (`LoraSpec`, or "FILE:STRENGTH")
     dtype      None: bfloat16 on a GPU, float32 elsewhere
     quantize   weights of fewer bits, see `mirage.models.fitting.quantize`
     offload    where the networks lie when they do not run, see `mirage.models.fitting.offload`
@@ -58,11 +59,14 @@ def load_world_model(
     device = torch.device(device or "cpu")
     check_quantize(quantize, device=device)
     check_offload(offload, device=device)
-    for kind, file in (("branch", branch), ("LoRA", lora)):  # before gigabytes are read or fetched
-        if file is not None and not Path(file).expanduser().exists():
-            raise InputError(f"no {kind} at {file}: no such file or folder")
+    # before gigabytes are read or fetched
+    index = look_first(BUNDLED.get(str(name_or_path), name_or_path))
+    if branch is not None and not Path(branch).expanduser().exists():
+        raise InputError(f"no branch at {branch}: no such file or folder")
+    loras = read_loras(lora, branch=branch)
     folder = _folder(name_or_path)
     stored = _check_files(folder)
+    check_loras(loras, folder)
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
@@ -73,6 +77,7 @@ def load_world_model(
                 use_safetensors=True,
                 local_files_only=True,
                 quantization_config=quantization(quantize, set(stored), dtype=dtype),
+                **({} if index is None else index.replaced()),
             )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
         raise InputError(f"model {folder} does not load: {one_line(error)}") from error
@@ -85,8 +90,7 @@ def load_world_model(
     if branch is not None:
         model.register_modules(memory_branch=load_branch(branch, model.transformer))
         check_prediction(model.memory_branch, model.prediction)
-    if lora is not None:
-        load_lora(lora, model.transformer)
+    attach_loras(loras, model.transformer)
     if device.type == "cpu":
         fold_time(model.vae)
     model.offload, model.tiles = offload, None if tile is None else Tiles.of(tile, model.stride)

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Literal, get_args
 
@@ -35,6 +36,7 @@ from mirage.models import flow
 from mirage.models.codec import StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.files.loras import merged
 from mirage.models.fitting.offload import Offload, running
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.sampler import Sampler
@@ -324,6 +326,11 @@ class WorldModel(DiffusionPipeline):
         """What the network outputs: velocity ("flow_prediction") or clean latents ("sample")."""
         its: Any = self.scheduler.config
         return its.prediction_type
+
+    def save_pretrained(self, save_directory: str | Path, *arguments: Any, **choices: Any) -> None:
+        """As diffusers does, with LoRAs, attached or fused, in the transformer's weights: what is saved loads again."""
+        with merged(self.transformer):
+            super().save_pretrained(save_directory, *arguments, **choices)
 
     def eval(self) -> WorldModel:
         """All networks in evaluation mode."""

@@ -19,7 +19,7 @@ from mirage.models.files import convert as convert_module
 from mirage.models.files import keys
 from mirage.models.files.branchfile import load_branch, save_branch
 from mirage.models.files.convert import convert
-from mirage.models.files.lorafile import load_lora
+from mirage.models.files.loras import load_loras
 from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world, word_tokenizer
 from mirage.models.world import WorldModel
@@ -213,7 +213,9 @@ def test_a_published_branch_converts_and_attaches(model: Path, tmp_path: Path, s
     state = published.branch_state(seen=seen)
     save_file({f"pipe.vace.{name}": value for name, value in state.items()}, file)
     if layout == "ours":
-        assert convert(file, tmp_path / "branch.safetensors", heads=2) == {"branch": tmp_path / "branch.safetensors"}
+        assert convert(file, tmp_path / "branch.safetensors", heads=2, branch_layers=(0, 2)) == {
+            "branch": tmp_path / "branch.safetensors"
+        }
         file = tmp_path / "branch.safetensors"
     wan = load_world_model(model, branch=file)
     branch = wan.memory_branch
@@ -243,7 +245,8 @@ def test_a_branch_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> N
 
     good = published.branch_state()
     assert "takes 32 channels; accepted: 49 or 96" in wrong(published.branch_state(seen=32))
-    assert "gives a hint to layer 4; this model has 4" in wrong(published.branch_state(blocks=3))
+    assert "has 3 side blocks, which tells no layers of a backbone of 4" in wrong(published.branch_state(blocks=3))
+    assert "has 1 side blocks" in wrong(published.branch_state(blocks=1))  # cut short
     assert "lacks blocks.1.proj_out.bias [48]" in wrong({k: v for k, v in good.items() if "1.after_proj.bias" not in k})
     wider = {name: value.repeat_interleave(2, 0) if "ffn.0" in name else value for name, value in good.items()}
     wider = {name: value.repeat_interleave(2, 1) if "ffn.2.w" in name else value for name, value in wider.items()}
@@ -274,6 +277,7 @@ def test_a_lora_is_its_matrices_times_alpha(model: Path, tmp_path: Path, style: 
                    for name, value in state.items()}  # fmt: skip
         if alpha is not None:
             (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": alpha}))
+        file = tmp_path / "adapter_model.safetensors"
     if style == "down_up":
         names = {"lora_A": "lora_down", "lora_B": "lora_up", "pipe.dit": "diffusion_model"}
         for old, new in names.items():
@@ -310,7 +314,7 @@ def test_asked_alpha_wins_and_ranks_may_differ(model: Path, tmp_path: Path) -> N
     save_file(q | rest, tmp_path / "lora.safetensors")
     convert(tmp_path / "lora.safetensors", tmp_path / "six.safetensors", alpha=6.0)
     transformer = load_world_model(model).transformer
-    load_lora(tmp_path / "six.safetensors", transformer)
+    load_loras(tmp_path / "six.safetensors", transformer)
     modules = dict(transformer.named_modules())
     for name, rank in (("blocks.1.attn1.to_q", 2), ("blocks.1.ffn.net.0.proj", 5)):
         layer: Any = modules[name]
@@ -325,7 +329,7 @@ def test_a_lora_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> Non
     def wrong(state: State, **header: str) -> str:
         save_file(state, file, metadata=header or None)
         with pytest.raises(InputError) as caught:
-            load_lora(file, transformer)
+            load_loras(file, transformer)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -335,7 +339,7 @@ def test_a_lora_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> Non
     assert "another backbone: its blocks.0.attn1.to_q is 40 -> 48" in wrong(
         {**good, f"{first}.lora_A.weight": torch.zeros(4, 40)}
     )
-    assert "no linear layer of this model" in wrong(
+    assert "no layer of this model" in wrong(
         {name.replace("blocks.0", "blocks.9"): value for name, value in good.items()}
     )
     assert "stranger" in wrong({**good, "stranger": torch.zeros(2)})
@@ -351,8 +355,10 @@ def test_a_checkpoint_with_both_becomes_a_folder_with_both(model: Path, tmp_path
     """Stage two of the published training, as one pickle of dictionaries."""
     both = {"vace": published.branch_state(), "lora": published.lora_state(), "step": 8500}
     torch.save(both, tmp_path / "both.pt")
-    assert "expected a folder" in refused(tmp_path / "both.pt", tmp_path / "one.safetensors", heads=2)
-    written = convert(tmp_path / "both.pt", tmp_path / "out", heads=2)
+    assert "expected a folder" in refused(
+        tmp_path / "both.pt", tmp_path / "one.safetensors", heads=2, branch_layers=(0, 2)
+    )
+    written = convert(tmp_path / "both.pt", tmp_path / "out", heads=2, branch_layers=(0, 2))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["branch.safetensors", "lora.safetensors"]
     wan = load_world_model(model, branch=written["branch"], lora=written["lora"])
     assert wan.memory_branch is not None

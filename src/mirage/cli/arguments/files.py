@@ -63,20 +63,23 @@ class Export(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(Common):
-    """Read other people's checkpoints into our layout: Wan2.2's original release, published Mirage branches and LoRAs.
+    """Read other people's checkpoints into our layout: Wan2.2's original release, ComfyUI's files, branches and LoRAs.
 
-    Every tensor is accounted for by name and shape, or the command lists what did not match and writes nothing. Pickles
-    (.pth) are read as bare tensors; one that wants to run code is refused.
+    Every tensor is accounted for by name and shape, or the command lists what did not match and writes nothing. A model
+    comes whole or not at all. Pickles (.pth) are read as bare tensors; one that wants to run code is refused.
 
     The folder with shards, Wan2.2_VAE.pth, UMT5 and tokenizer:  mirage convert Wan2.2-TI2V-5B --out models/wan22
 
+    ComfyUI's three files, or a folder of them:  mirage convert DIFFUSION VAE UMT5 --out models/wan22
+
     A published side branch:  mirage convert step_8500_vace.safetensors --out branch.safetensors
 
-    A published LoRA:  mirage convert step_9000_lora.safetensors --out lora.safetensors
+    A LoRA of any layout:  mirage convert step_9000_lora.safetensors --out lora.safetensors
     """
 
-    source: Annotated[Positional[Path], arg(metavar="FILE|FOLDER")]
-    """A weight file (.safetensors, .pth, .pt), an index of shards, a folder of shards, or Wan2.2's own folder."""
+    sources: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE|FOLDER [FILE ...]")]
+    """A weight file (.safetensors, .pth, .pt), an index of shards, a folder of them, Wan2.2's own
+    folder or ComfyUI's; or the files of one model."""
     out: Annotated[Path, arg(metavar="PATH")]
     """A .safetensors file for a branch or a LoRA; else a new folder: what --model, --branch and --lora take."""
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
@@ -85,3 +88,7 @@ class Convert(Common):
     """Attention heads, which weights do not say."""
     alpha: Annotated[float | None, unset("X", "the LoRA's own, else its rank")] = None
     """Alpha of a LoRA: its weights count alpha / rank times."""
+    branch_layers: Annotated[
+        tuple[int, ...] | None, unset("N ...", "as its blocks usually do: 15 every 2nd, 8 every 4th")
+    ] = None
+    """Layers of the backbone, from 0, that the blocks of a published branch are for."""

@@ -3,13 +3,15 @@
     branch = load_branch("branch.safetensors", model.transformer)
 
 Ours is safetensors with the branch's configuration in its header; a folder that `MemoryBranch.save_pretrained` wrote is
-read too. The published layout (`vace_blocks.*`, `vace_patch_embedding.*`) is known by its names. Every tensor has its
-place or the file is refused: a branch of another network never loads in part.
+read too. The published layout (`vace_blocks.*`, `vace_patch_embedding.*`) is known by its names, and which layers its
+blocks hint by their number: half as many as the backbone has layers (15 of 30) are for every second, a quarter (8, as
+Spatia's) for every fourth; others have to be given. Every tensor has its place or the file is refused: a branch of
+another network never loads in part. A LoRA in the same file is left to `loras.py`.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from safetensors.torch import save_file
 from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.models.files.checkpoint import Checkpoint, check_tensors, one_line, open_checkpoint
-from mirage.models.files.keys import bare, branch_name
+from mirage.models.files.keys import bare, branch_name, is_branch, lora_part
 from mirage.models.transformer import PUBLISHED, MemoryBranch
 from mirage.models.wan22 import TRANSFORMER
 
@@ -55,10 +57,15 @@ class BranchFile:
         return branch.eval().requires_grad_(False)
 
 
-def load_branch(path: str | Path, transformer: WanTransformer3DModel) -> MemoryBranch:
-    """The branch in a file of either layout, for this backbone, in its dtype and on its device."""
+def load_branch(
+    path: str | Path, transformer: WanTransformer3DModel, *, layers: Sequence[int] | None = None
+) -> MemoryBranch:
+    """The branch in a file of either layout, for this backbone, in its dtype and on its device.
+
+    layers: of the backbone that a published branch hints, where the number of its blocks does not tell
+    """
     its: Any = transformer.config
-    found = read_branch(open_checkpoint(path), heads=its.num_attention_heads)
+    found = read_branch(open_checkpoint(path), heads=its.num_attention_heads, depth=its.num_layers, layers=layers)
     check_backbone(found.config, transformer, source=path)
     branch: Any = found.build(transformer.dtype)
     return branch.to(transformer.device)
@@ -83,11 +90,22 @@ def save_branch(path: str | os.PathLike[str], branch: MemoryBranch) -> None:
         save_file(state, beside, metadata={"format": "pt", "mirage": FORMAT, "config": json.dumps(its)})
 
 
-def read_branch(weights: Checkpoint, *, heads: int | None = None) -> BranchFile:
-    """What branch a checkpoint holds. heads: of its attention, which the published layout does not say."""
-    if any(bare(name).startswith(("vace_blocks.", "vace_patch_embedding.")) for name in weights.shapes):
+def read_branch(
+    weights: Checkpoint, *, heads: int | None = None, depth: int | None = None, layers: Sequence[int] | None = None
+) -> BranchFile:
+    """What branch a checkpoint holds; a LoRA beside it is not looked at.
+
+    heads, depth, layers: what the published layout does not say: heads of its attention, layers of its backbone (None:
+    30, as Wan2.2-TI2V-5B has), and which of them its blocks hint (None: as many blocks usually do).
+    """
+    if any(is_branch(name) for name in weights.shapes):
+        weights = weights.only(name for name in weights.shapes if lora_part(name) is None)
+        weights.check_numbers()
         config, names = _published(weights, heads)
+        config["layers"] = _layers(weights, names, depth or TRANSFORMER["num_layers"], layers)
     else:
+        if layers is not None:
+            raise InputError(f"{weights.source} is no published branch: its layers are not for choice")
         config, names = _ours(weights), {name: name for name in weights.shapes}
     try:
         with torch.device("meta"):
@@ -119,7 +137,7 @@ def _ours(weights: Checkpoint) -> dict[str, Any]:
 
 
 def _published(weights: Checkpoint, heads: int | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Configuration and names of a published branch: one block at every second layer, sizes as its weights say."""
+    """Configuration and names of a published branch but for its layers; sizes are as its weights say."""
     names: dict[str, str] = {}
     for name in weights.shapes:
         new = branch_name(bare(name)) or name
@@ -142,10 +160,28 @@ def _published(weights: Checkpoint, heads: int | None) -> tuple[dict[str, Any], 
     heads = heads or max(1, dim // TRANSFORMER["attention_head_dim"])
     if dim % heads or dim // heads % 2:
         raise InputError(f"{weights.source} is {dim} wide, which {heads} attention heads do not divide")
-    count = len({name.split(".")[1] for name in names if name.startswith("blocks.")})
     return {
-        "layers": tuple(range(0, 2 * count, 2)), "channels": channels, "num_attention_heads": heads,
+        "channels": channels, "num_attention_heads": heads,
         "attention_head_dim": dim // heads, "ffn_dim": ffn, "patch_size": tuple(patch), "inputs": kinds[seen],
         "cross_attn_norm": True, "qk_norm": TRANSFORMER["qk_norm"], "eps": TRANSFORMER["eps"],
         "use_offset": False, "use_rays": False,
     }, names  # fmt: skip
+
+
+def _layers(weights: Checkpoint, names: Mapping[str, str], depth: int, asked: Sequence[int] | None) -> tuple[int, ...]:
+    """Which layers of a backbone `depth` deep the blocks of a published branch hint."""
+    held = {int(name.split(".")[1]) for name in names if name.startswith("blocks.")}
+    if held != set(range(len(held))):
+        raise InputError(f"{weights.source} is cut short: it has side blocks {sorted(held)}, not all from 0 on")
+    if asked is not None:
+        if len(asked) != len(held) or sorted(set(asked)) != list(asked) or min(asked) < 0:
+            raise InputError(f"{weights.source} has {len(held)} side blocks, for the layers {list(asked)}; expected as "
+                             f"many layers, from low to high")  # fmt: skip
+        return tuple(asked)
+    usual = {count: step for step in (4, 2) if (count := len(range(0, depth, step))) > 1}
+    if len(held) not in usual:
+        known = " or ".join(f"{count} (every {step}th layer)" if step > 2 else f"{count} (every 2nd layer)"
+                            for count, step in sorted(usual.items()))  # fmt: skip
+        raise InputError(f"{weights.source} has {len(held)} side blocks, which tells no layers of a backbone of "
+                         f"{depth}; expected {known}, or the branch converted with its layers named")  # fmt: skip
+    return tuple(range(0, depth, usual[len(held)]))

@@ -15,7 +15,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mirage.errors import InputError
 Shape = tuple[int, ...]
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)\.safetensors")
+INDEX = ".safetensors.index.json"
 SHOWN = 3  # names of each kind in a message
 DAMAGED = (
     OSError, ValueError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, AssertionError, EOFError,
@@ -51,6 +52,17 @@ class Checkpoint:
     metadata: Mapping[str, str]
     read: Callable[[str], Tensor]
 
+    def only(self, names: Iterable[str]) -> "Checkpoint":
+        """The same file, of which only these tensors are looked at."""
+        return replace(self, shapes={name: self.shapes[name] for name in names})
+
+    def check_numbers(self) -> None:
+        """`InputError` if a tensor holds anything but floating point numbers, which no network here is made of."""
+        for name in self.shapes:
+            if not self.dtypes[name].is_floating_point:
+                raise InputError(f"{self.source} holds {name} as {str(self.dtypes[name]).removeprefix('torch.')}; "
+                                 f"accepted: floating point numbers, fp8 with a scale among them")  # fmt: skip
+
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """The tensors of a .safetensors or PyTorch file, of an index of shards, or of a folder with either."""
@@ -59,15 +71,35 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return _open_folder(path)
     if not path.is_file():
         raise InputError(f"no weights at {path}: no such file")
+    check_content(path)
     if path.suffix == ".safetensors":
         if (shard := SHARD.fullmatch(path.name)) and int(shard[3]) > 1:
             raise InputError(f"{path} is one of {int(shard[3])} shards; expected their folder {path.parent}")
         return _open_safetensors(path, [path])
-    if path.name.endswith(".safetensors.index.json"):
+    if path.name.endswith(INDEX):
         return _open_index(path)
     if path.suffix in PICKLES:
         return _open_pickle(path)
     raise InputError(f"{path} is no weight file; accepted: .safetensors, {', '.join(PICKLES)}, or an index of shards")
+
+
+def check_content(path: Path) -> None:
+    """`InputError` if a file holds something else than its name says, of the kinds that people have in its place."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(64).lstrip()
+    except OSError as error:
+        raise InputError(f"{path} is not read: {one_line(error)}") from error
+    if begins.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise InputError(
+            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches it"
+        )
+    if begins.startswith(b"GGUF") or path.suffix == ".gguf":
+        raise InputError(
+            f"{path} is GGUF, weights quantised for llama.cpp; accepted: safetensors, of fp8_scaled or more"
+        )
+    if begins[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise InputError(f"{path} is a web page, not weights: the download gave a page in place of the file")
 
 
 def check_tensors(
@@ -92,8 +124,35 @@ def check_tensors(
         raise InputError(f"{source} does not match {what}: it {'; '.join(faults)}")
 
 
+def open_folder(folder: Path) -> list[Checkpoint]:
+    """Every checkpoint in a folder and those inside it, two deep; shards are one, told by their index or names."""
+    inside = sorted(file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(depth) if file.is_file())
+    opened: list[Checkpoint] = []
+    done: set[Path] = set()
+    for index in (file for file in inside if file.name.endswith(INDEX)):
+        opened.append(_open_index(index))
+        stem = index.name.removesuffix(INDEX)
+        done |= {
+            file
+            for file in inside
+            if file.parent == index.parent and (s := SHARD.fullmatch(file.name)) and s[1] == stem
+        }
+    for file in inside:
+        if file in done or not file.name.endswith((".safetensors", ".gguf", *PICKLES)):
+            continue
+        if shard := SHARD.fullmatch(file.name):
+            shards = [one for one in inside if one.parent == file.parent and (s := SHARD.fullmatch(one.name))
+                      and (s[1], s[3]) == (shard[1], shard[3])]  # fmt: skip
+            opened.append(_open_shards(file.parent, shards))
+            done |= set(shards)
+        else:
+            opened.append(open_checkpoint(file))
+    return opened
+
+
 def _open_folder(folder: Path) -> Checkpoint:
-    indices = sorted(folder.glob("*.safetensors.index.json"))
+    """The one checkpoint of a folder."""
+    indices = sorted(folder.glob(f"*{INDEX}"))
     files = sorted(folder.glob("*.safetensors"))
     if len(indices) == 1:
         return _open_index(indices[0])
@@ -102,8 +161,17 @@ def _open_folder(folder: Path) -> Checkpoint:
     shards = [shard for file in files if (shard := SHARD.fullmatch(file.name))]
     if len(files) == 1 and not shards:
         return _open_safetensors(folder, files)
+    pickles = sorted(file for file in folder.iterdir() if file.suffix in PICKLES)
+    if not files and len(pickles) == 1:
+        return replace(open_checkpoint(pickles[0]), source=folder)
     if not files or len(shards) != len(files) or len({(s[1], s[3]) for s in shards}) != 1:
         raise InputError(f"{folder} has {len(files)} .safetensors files; expected one, or the shards of one network")
+    return _open_shards(folder, files)
+
+
+def _open_shards(folder: Path, files: list[Path]) -> Checkpoint:
+    """All shards of one network, which no index names."""
+    shards = [shard for file in files if (shard := SHARD.fullmatch(file.name))]
     lacking = set(range(1, int(shards[0][3]) + 1)) - {int(shard[2]) for shard in shards}
     if lacking:
         raise InputError(f"{folder} lacks shard {min(lacking)} of {int(shards[0][3])}")
@@ -133,6 +201,7 @@ def _open_safetensors(source: Path, files: list[Path]) -> Checkpoint:
     home: dict[str, Any] = {}
     metadata: dict[str, str] = {}
     for file in files:
+        check_content(file)
         try:
             opened = safe_open(file, framework="pt").__enter__()  # closed with the last tensor that is mapped from it
             metadata |= opened.metadata() or {}
@@ -188,7 +257,8 @@ def _flat(content: dict[Any, Any], path: Path, depth: int = 0) -> Iterable[tuple
 
 def _dtype(name: str, file: Path) -> torch.dtype:
     known = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-             "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}  # fmt: skip
+             "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+             "U8": torch.uint8}  # bytes: ComfyUI keeps a tokenizer and notes as such  # fmt: skip
     if name not in known:
         raise InputError(f"{file} holds numbers of type {name}; accepted: {', '.join(known)}")
     return known[name]

@@ -13,7 +13,8 @@ import re
 
 WRAPPERS = (
     "module.", "_fsdp_wrapped_module.", "_orig_mod.", "model.", "diffusion_model.", "state_dict.", "generator.",
-    "lora.", "pipe.", "dit.", "vace.", "base_model.", "transformer.",
+    "lora.", "pipe.", "dit.", "vace.", "base_model.", "transformer.", "first_stage_model.", "vae.", "text_encoders.",
+    "umt5xxl.",
 )  # fmt: skip
 """What trainers and pipelines put before a name: they say who held the network, not what it is."""
 
@@ -56,6 +57,38 @@ TEXT_BLOCK = {
     "ffn.fc1": "layer.1.DenseReluDense.wi_1",
     "ffn.fc2": "layer.1.DenseReluDense.wo",
 }
+PARTS = {
+    r"lora_B(?:\.\w+)??\.bias": "B bias",
+    r"(?:lora_A|lora_down|lora\.down|lora_linear_layer\.down)(?:\.\w+)??(?:\.weight)?": "A",
+    r"(?:lora_B|lora_up|lora\.up|lora_linear_layer\.up)(?:\.\w+)??(?:\.weight)?": "B",
+    "alpha": "alpha",
+    "diff": "weight",
+    "w_norm": "weight",
+    "diff_b": "bias",
+    "b_norm": "bias",
+    "diff_m": "weight",
+}
+"""How names of a LoRA's tensors end, and what each is: A and B of a pair, the bias of its B, its alpha; or what is
+added to a weight or bias itself (lightx2v, LyCORIS; "diff_m": to the modulation of a block)."""
+FLAT = ("lora_unet__", "lora_unet_", "lora_prior_unet_", "lora_transformer_", "lycoris_")
+"""What kohya, musubi, VideoX-Fun and LyCORIS put before a module's name, whose dots they turn into underscores."""
+OTHERS = {
+    "dora_scale": "DoRA",
+    "dora_layer": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "lokr_": "LoKr",
+    "hada_": "LoHa",
+    "oft_": "OFT",
+    "boft_": "BOFT",
+    "vera_lambda": "VeRA",
+    "ia3_l": "IA3",
+    "lora_mid": "LoCon with a core",
+    "use_rslora_flag": "rank-stabilised LoRA by a flag",
+    "lora_embedding_": "LoRA of an embedding",
+    "reshape_weight": "LoRA that reshapes weights",
+    "set_weight": "LoRA that replaces weights",
+}
+"""Parts of names by which adapters of other kinds are told."""
 TEXT_ENCODER = {"token_embedding": "shared", "norm": "encoder.final_layer_norm"}
 
 
@@ -64,6 +97,11 @@ def bare(name: str) -> str:
     while prefix := next((wrapper for wrapper in WRAPPERS if name.startswith(wrapper)), None):
         name = name.removeprefix(prefix)
     return name
+
+
+def is_branch(name: str) -> bool:
+    """Whether a tensor is of a published side branch, whatever stands before its name."""
+    return bare(name).startswith(("vace_blocks.", "vace_patch_embedding.")) and lora_part(name) is None
 
 
 def transformer_name(name: str) -> str | None:
@@ -101,22 +139,42 @@ def vae_name(name: str) -> str | None:
 
 
 def text_encoder_name(name: str) -> str | None:
-    """Of the UMT5 encoder in transformers."""
+    """Of the UMT5 encoder in transformers, whose own names ComfyUI's files keep."""
+    if re.fullmatch(
+        r"shared\.weight|encoder\.(?:block\.\d+\.layer\.[01]|final_layer_norm)\..*weight|encoder\.final_layer_norm\.weight",
+        name,
+    ):
+        return name
     if found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
         return _inside(f"encoder.block.{found[1]}", found[2], TEXT_BLOCK)
     return _renamed(name, TEXT_ENCODER)
 
 
 def lora_part(name: str) -> tuple[str, str] | None:
-    """The module that a LoRA tensor is for, as diffusers calls it, and which part of it: "A", "B" or "alpha"."""
-    ends = {
-        r"lora_(?:A|down)(?:\.default)?\.weight": "A", r"lora_(?:B|up)(?:\.default)?\.weight": "B", r"alpha": "alpha",
-    }  # fmt: skip
-    for end, part in ends.items():
-        if found := re.fullmatch(rf"(.+)\.{end}", bare(name)):
-            renamed = transformer_name(f"{found[1]}.weight")
-            return (renamed.removesuffix(".weight") if renamed else found[1]), part
+    """What the file calls the module that a tensor of a LoRA is for, and which part of it: see `PARTS`."""
+    for end, part in PARTS.items():
+        if found := re.fullmatch(rf"(.+)\.{end}", name):
+            return (f"{found[1]}.modulation" if end == "diff_m" else found[1]), part
     return None
+
+
+def lora_module(name: str) -> str | None:
+    """A module or lone parameter of Wan's transformer in diffusers, by whatever name a LoRA's file has for it."""
+    if flat := next((prefix for prefix in FLAT if name.startswith(prefix)), None):
+        name = name.removeprefix(flat)
+        block, table = re.fullmatch(r"(blocks)_(\d+)_(.+)", name), _FLAT_BLOCK
+    else:
+        name = bare(name)
+        block, table = re.fullmatch(r"(blocks)\.(\d+)\.(.+)", name), _BLOCK
+    if block is not None:
+        renamed = table.get(block[3])
+        return None if renamed is None else f"blocks.{int(block[2])}.{renamed}"
+    return (_FLAT_TRANSFORMER if flat else _TRANSFORMER).get(name)
+
+
+def other_adapter(name: str) -> str | None:
+    """The kind of adapter, not a plain LoRA, that a tensor of this name belongs to."""
+    return next((kind for mark, kind in OTHERS.items() if re.search(rf"(?:^|[._]){mark}", name)), None)
 
 
 def _inside(prefix: str, rest: str, table: dict[str, str]) -> str | None:
@@ -130,3 +188,14 @@ def _renamed(name: str, table: dict[str, str]) -> str | None:
     if leaf in ("weight", "bias", "gamma") and module in table:
         return f"{table[module]}.{leaf}"
     return table[name] if name in table and leaf == "modulation" else None
+
+
+def _both(table: dict[str, str]) -> dict[str, str]:
+    """From the original names and from those of diffusers alike."""
+    return {new: new for new in table.values()} | table
+
+
+_BLOCK, _TRANSFORMER = _both(BLOCK), _both(TRANSFORMER)
+_FLAT_BLOCK, _FLAT_TRANSFORMER = (
+    {old.replace(".", "_"): new for old, new in table.items()} for table in (_BLOCK, _TRANSFORMER)
+)

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test surface audit sbom results-quick bench-gpu
+.PHONY: setup demo test docs surface audit sbom results-quick bench-gpu
 
 setup: $(STAMP)
 
@@ -22,6 +22,11 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# The site, into build/site; a link that leads nowhere fails it.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "see build/site/index.html"
 
 # What other people's programs rely on, written anew: only where it is meant to change.
 surface: setup

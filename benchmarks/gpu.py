@@ -9,8 +9,9 @@
     zbuffer    microseconds and share of the memory bandwidth, Triton against torch
     peaks      the most memory of a walk, option by option, against `mirage plan`
 
-Leaves gpu.json and gpu.md in --out; at full size the latter also goes to its place in docs/results.md. Random weights
-are as slow as real ones; pictures mean nothing. Building needs 50 GB on the GPU.
+Leaves gpu.json and gpu.md in --out; at full size they also become results/WEIGHTS/gpu.json, for
+`python benchmarks/render.py`. Random weights are as slow as real ones; pictures mean nothing. Building needs 50 GB on
+the GPU.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any
 
 import torch
 
+import records
 from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.speed import efficiency, memory_speed
@@ -43,7 +45,6 @@ from mirage.rollout import Session
 from mirage.rollout.overlap import overlapped
 from mirage.rollout.settings import Settings
 from mirage.sampler import Sampler
-from results import put
 
 WAYS: tuple[tuple[Offload, int | None], ...] = (
     ("none", None),
@@ -113,7 +114,7 @@ def main(argv: list[str]) -> int:
     with replacing(asked.out / "gpu.md") as beside:
         beside.write_text(text, encoding="utf-8")
     if not asked.tiny:
-        put("gpu", text)
+        records.measured("gpu", "make bench-gpu", text, how="one GPU", seconds=None).save()
     print(text)
     return 0
 

@@ -1,15 +1,13 @@
-"""Make the CPU part of docs/results.md anew: run each command below and put what it prints between its marks.
+"""Measure again: run commands, keep what they print as results/WEIGHTS/NAME.json (records.py), render the pages.
 
-    python benchmarks/results.py [SECTION ...]        # all: under 20 minutes on 2 idle cores, two commands at a time
-    python benchmarks/results.py worlds               # the long ones only if asked for: two processes on each
+    python benchmarks/results.py [NAME ...]        # all short ones: under 20 minutes on 2 idle cores, two at a time
+    python benchmarks/results.py worlds            # the long ones only if asked for: two processes on each
 
-In docs/results.md a section is a command and its tables between <!-- made: NAME --> and <!-- end -->; nothing else of
-the file is touched. Needs real frames (MIRAGE_DATA, else ../shared/data) for "real" and "re10k", which are left as they
-were without them. Results go to outputs/results/NAME, which is emptied first.
+Needs real frames (MIRAGE_DATA, else ../shared/data) for "real" and "re10k", which are left as they were without them.
+Frames and reports go to outputs/results/NAME, which is emptied first.
 """
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -17,12 +15,13 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
-from mirage.files import replacing
+import render
+from records import FOLDER, ROOT, measured, read_report
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENT, OUT = ROOT / "docs" / "results.md", Path("outputs") / "results"
+OUT = Path("outputs") / "results"
 DATA = Path(os.environ.get("MIRAGE_DATA", ROOT.parent / "shared" / "data"))
 SECTIONS = {
     "real-scale": "mirage bench efficiency --real-scale",
@@ -54,20 +53,33 @@ LONG = {
 }
 """Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
 this script)."""
+ALONE = {
+    "speed": "mirage bench memory --points 316800 3168000 --repeats 5 --json",
+    "growth": "python benchmarks/growth.py growth",
+    "long": "python benchmarks/growth.py long",
+    "world": "python benchmarks/growth.py world",
+    "bounds": "python benchmarks/bounds.py",
+}
+"""Of the memory, without weights: results/memory. They want the machine for themselves."""
 AFTER = {"revisit": "synthetic"}
+PAIRED = {
+    "worlds": "python benchmarks/differences.py outputs/results/worlds",
+    "steps": "python benchmarks/differences.py outputs/results/worlds outputs/results/steps",
+}
+"""What compares walks scene by scene once a measurement is there; its table is kept with it."""
 
 
 def main(asked: Sequence[str]) -> int:
-    unknown = [name for name in asked if name not in SECTIONS | LONG]
+    unknown = [name for name in asked if name not in SECTIONS | LONG | ALONE]
     if unknown:
-        print(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS | LONG)}", file=sys.stderr)
+        print(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS | LONG | ALONE)}", file=sys.stderr)
         return 2
     names = list(asked or SECTIONS)
     if not DATA.is_dir():
         tell(f"no real data at {DATA}: real and re10k are left as they were")
-        names = [name for name in names if "$MIRAGE_DATA" not in (SECTIONS | LONG)[name]]
+        names = [name for name in names if "$MIRAGE_DATA" not in (SECTIONS | LONG | ALONE)[name]]
     started, done, failed = time.monotonic(), 0, 0
-    with ThreadPoolExecutor(1 if LONG.keys() & set(names) else 2) as pool:
+    with ThreadPoolExecutor(1 if (LONG | ALONE).keys() & set(names) else 2) as pool:
         running = {pool.submit(run, name): name for name in names if AFTER.get(name) not in names}
         while running:
             future = next(as_completed(running))
@@ -75,19 +87,20 @@ def main(asked: Sequence[str]) -> int:
             code, said, seconds = future.result()
             done, failed = done + 1, failed + (code != 0)
             if code == 0:
-                put(name, shown(name, said, seconds))
+                keep(name, said, seconds)
             tell(
                 f"[{done}/{len(names)}] {name}: {'done' if code == 0 else f'failed with {code}'} in {seconds:.0f} s, "
                 f"{time.monotonic() - started:.0f} s in all"
             )
             running |= {pool.submit(run, later): later for later in names if AFTER.get(later) == name and code == 0}
+    render.main()
     return 1 if failed else 0
 
 
 def run(name: str) -> tuple[int, str, float]:
     """One command, each process on one thread: its exit code, what it printed, and the seconds it took. What it says on
     stderr is shown."""
-    command = (SECTIONS | LONG)[name]
+    command = (SECTIONS | LONG | ALONE)[name]
     tell(f"{name}: {command}")
     shutil.rmtree(ROOT / OUT / name, ignore_errors=True)
     program, *words = [
@@ -111,32 +124,31 @@ def run(name: str) -> tuple[int, str, float]:
     return max(process.returncode for process in processes), told[0], time.monotonic() - started
 
 
-def shown(name: str, said: str, seconds: float) -> str:
-    """A section: the command, and the tables that it printed."""
-    kept = [
-        f"#{line}" if line.startswith("## ") else line
-        for line in said.splitlines()
-        if not line.startswith(("wrote ", "# "))
-    ]
-    tables = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
-    command = (SECTIONS | LONG)[name]
+def keep(name: str, said: str, seconds: float) -> None:
+    """As a record, with the paired differences where there are some to make."""
+    command = (SECTIONS | LONG | ALONE)[name]
     how = (
         "one thread, beside another command"
         if name in SECTIONS
         else "two processes of one thread each"
-        if command.startswith("mirage")
+        if name in LONG and command.startswith("mirage")
         else "one thread"
     )
-    return f"```\n{command}\n```\n\n{tables}\n\n{seconds:.0f} s, {how}.\n"
-
-
-def put(name: str, text: str) -> None:
-    """Between the marks of a section of docs/results.md."""
-    marked = re.compile(rf"(<!-- made: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    document, found = marked.subn(lambda marks: marks[1] + text + marks[2], DOCUMENT.read_text(encoding="utf-8"))
-    assert found == 1, f"docs/results.md has {found} places for {name}"
-    with replacing(DOCUMENT) as beside:
-        beside.write_text(document, encoding="utf-8")
+    printed = "\n".join(line for line in said.splitlines() if not line.startswith(("wrote ", "# ")))
+    record = measured(name, command, printed, how=how, seconds=round(seconds))
+    if name in PAIRED:
+        words = shlex.split(PAIRED[name])
+        paired = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        if paired.returncode == 0:
+            record = replace(
+                record, tables=record.tables | {render.PAIRED: next(iter(read_report(paired.stdout)[0].values()))}
+            )
+        else:
+            tell(f"{name}: no differences, {paired.stderr.strip()}")
+    if name in ALONE:
+        replace(record, weights="none").save(FOLDER.parent / "memory")
+    else:
+        record.save()
 
 
 def tell(words: str) -> None:

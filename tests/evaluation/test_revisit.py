@@ -133,6 +133,9 @@ def test_local_matches_tell_the_same_place_from_another() -> None:
     assert same[0] == same[1] == 1
     assert same[1] > near[1] > far[1]
     assert math.isnan(local_matches(torch.zeros(3, 64, 64), here)[0])
+    edge = torch.zeros(3, 64, 64)
+    edge[:, 12:18, 12:18] = 1  # its corners are too near the border for a descriptor
+    assert math.isnan(local_matches(edge, here)[0])
     forgetful = LocalMatches(kept=0)  # what is kept changes nothing
     assert [forgetful(here, nearby), forgetful(here, other), forgetful(here, nearby)] == [near, far, near]
 

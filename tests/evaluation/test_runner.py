@@ -103,9 +103,10 @@ def test_summaries_leave_out_what_is_no_number() -> None:
     assert Summary.of([1.0, math.nan, None, 3.0]) == Summary(2.0, math.sqrt(2), 2)
     assert Summary.of([math.inf]) == Summary(None, None, 0)
     rows = [{"name": "a", "psnr": 20.0, "ok": True}, {"name": "b", "psnr": None, "ssim": 0.5}]
-    assert summarised(rows) == {"psnr": Summary(20.0, 0.0, 1), "ssim": Summary(0.5, 0.0, 1)}
+    assert summarised(rows) == {"psnr": Summary(20.0, None, 1), "ssim": Summary(0.5, None, 1)}
     table = markdown_table([{"who": "a|b", "psnr": Summary(20.0, 1.0, 3), "none": math.nan}])
     assert table.splitlines()[2] == "| a\\|b | 20.00 ± 1.000 | - |"
+    assert markdown_table([{"one": Summary.of([20.0])}]).splitlines()[2] == "| 20.00 |"  # no spread of one value
     assert plain({"t": torch.tensor([1.0, math.inf]), "s": Summary(1.0, 0.0, 1)}) == {
         "t": [1.0, None],
         "s": {"mean": 1.0, "spread": 0.0, "n": 1},

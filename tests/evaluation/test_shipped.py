@@ -1,6 +1,6 @@
-"""The weights in the package give the figures of docs/results.md."""
+"""The weights in the package give the figures of results/."""
 
-import re
+import json
 from pathlib import Path
 
 import torch
@@ -11,16 +11,14 @@ from mirage.evaluation.truth import GroundTruth, returned
 from mirage.evaluation.variants import session_maker
 from mirage.models.loading import load_world_model
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
+RESULTS = Path(__file__).parents[2] / "results" / "eighth" / "worlds.json"
 
 
 def stated(row: str) -> tuple[float, float]:
-    """PSNR on return and its spread over scenes, from the table of held-out scenes."""
-    found = re.search(r"<!-- made: worlds -->(.*?)<!-- end -->", RESULTS.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    cell = re.search(rf"^\| {re.escape(row)} \| ([\d.]+) ± ([\d.]+) \|", found[1], re.MULTILINE)
-    assert cell is not None, row
-    return float(cell[1]), float(cell[2])
+    """PSNR on return and its spread over scenes, from what was measured on the held-out ones."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))["tables"]["Return and seen regions"]
+    cell = next(entry["return PSNR"] for entry in rows if entry["memory"] == row)
+    return cell["mean"], cell["spread"]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Of `n` values that are numbers: their mean, and their standard deviation as `spread` (0 for one value)."""
+    """Of `n` values that are numbers: their mean, and their standard deviation as `spread` (None for one value)."""
 
     mean: float | None
     spread: float | None
@@ -25,7 +25,7 @@ class Summary:
         kept = [float(value) for value in values if value is not None and math.isfinite(value)]
         if not kept:
             return cls(None, None, 0)
-        return cls(statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else 0.0, len(kept))
+        return cls(statistics.fmean(kept), statistics.stdev(kept) if len(kept) > 1 else None, len(kept))
 
 
 def summarised(rows: Sequence[Mapping[str, Any]]) -> dict[str, Summary]:
@@ -35,7 +35,8 @@ def summarised(rows: Sequence[Mapping[str, Any]]) -> dict[str, Summary]:
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> str:
-    """One line per row. Numbers keep three significant decimals, a `Summary` is "mean ± spread", nothing is "-"."""
+    """One line per row. Numbers keep three significant decimals; a `Summary` is "mean ± spread", of one value its mean;
+    nothing is "-"."""
     names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows]
@@ -93,7 +94,8 @@ def _is_number(value: Any) -> bool:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Summary):
-        return "-" if value.mean is None else f"{_number(value.mean)} ± {_number(value.spread or 0.0)}"
+        mean = "-" if value.mean is None else _number(value.mean)
+        return mean if value.spread is None else f"{mean} ± {_number(value.spread)}"
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     return _number(value) if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")

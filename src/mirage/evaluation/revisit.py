@@ -277,7 +277,8 @@ class LocalMatches:
             orb = feature.ORB(n_keypoints=self.keypoints, fast_threshold=0.02)
             try:
                 orb.detect_and_extract(picture.double().mean(0).numpy())
-                self._corners[key] = orb.keypoints[:, ::-1], orb.descriptors
+                # corners too near the border have no descriptor: nothing may be left
+                self._corners[key] = (orb.keypoints[:, ::-1], orb.descriptors) if len(orb.descriptors) else None
             except RuntimeError:  # scikit-image's way of saying that the picture has no corner
                 self._corners[key] = None
         return key

@@ -3,7 +3,7 @@
 The features are colours here, three channels, so that one can look at them; a world model stores latents in the same
 way. What was never seen is a hole in the mask (grey in the picture), not a zero.
 
-Run: python examples/00_hello_memory.py [PICTURE.png]
+Run: python examples/01_memory_alone.py [PICTURE.png]
 """
 
 import sys
@@ -46,6 +46,6 @@ sheet = contact_sheet(
     columns=len(views),
     captions={label: words for label in ("what is there", "what the memory knows after one look")},
 )
-picture = sys.argv[1] if len(sys.argv) > 1 else "hello_memory.png"
+picture = sys.argv[1] if len(sys.argv) > 1 else "memory_alone.png"
 save_image(picture, sheet)
 print(f"see {picture}")

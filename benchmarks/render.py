@@ -1,0 +1,239 @@
+"""Make what people read of what was measured: docs/results.md, the plots in docs/figures and README's table.
+
+    python benchmarks/render.py
+
+results/page.jinja has the page's words; every figure in it is taken from a record (records.py) when it is rendered.
+A test checks that page and README are what this makes.
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+import records
+from mirage.evaluation.report import PUBLISHED
+from mirage.files import replacing
+from records import FOLDER, ROOT, Record, markdown, number, text
+
+TEMPLATE = ROOT / "results" / "page.jinja"
+PAGE, README, FIGURES = ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "figures"
+MARKS = re.compile(r"(<!-- results: from here.*?-->\n).*?(<!-- results: to here -->)", re.DOTALL)
+MAIN, EACH, PAIRED = "Return and seen regions", "Each return", "World by world"
+RUNS = "largest read, runs of a day"
+CEILING = "ceiling: autoencoder"
+SHOWN = {"return PSNR": "revisit PSNR", "return SSIM": "revisit SSIM", "return": "revisit", "worlds": "scenes"}
+"""The field's words for what the commands print."""
+NAMES = {
+    "MAIN": MAIN,
+    "EACH": EACH,
+    "PAIRED": PAIRED,
+    "MEMORIES": ["latent", "rgb", "none"],
+    "CONTROLS": ["control: copy first", "control: repeat last", "control: stop half-way"],
+    "SHORT": ["memory", "return PSNR", "return SSIM", "seen PSNR", "seen SSIM", "n"],
+}
+
+
+def main() -> int:
+    found = all_records()
+    for path, content in ((PAGE, page(found)), (README, readme(found, README.read_text(encoding="utf-8")))):
+        with replacing(path) as beside:
+            beside.write_text(content, encoding="utf-8")
+    draw(found)
+    return 0
+
+
+def all_records() -> dict[str, Record]:
+    """Of the weights that ship, and of the memory alone."""
+    return records.load(FOLDER) | records.load(ROOT / "results" / "memory")
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+def page(found: Mapping[str, Record]) -> str:
+    """docs/results.md."""
+
+    def table(name: str, heading: str, *, only: Sequence[str] = (), columns: Sequence[str] = ()) -> str:
+        rows = found[name].rows(heading)
+        if only:
+            rows = [row for wanted in only for row in rows if row[next(iter(row))] == wanted]
+        return markdown([_worded(row) for row in rows], [SHOWN.get(column, column) for column in columns])
+
+    def cell(name: str, heading: str, column: str, **where: str) -> str:
+        return text(found[name].cell(heading, column, **where))
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        {**NAMES, **{name: record for name, record in found.items() if name.isidentifier()}},
+        records=found,
+        table=table,
+        cell=cell,
+        where=lambda name: circumstances(found[name]),
+        published=published(),
+    )
+
+
+def circumstances(record: Record) -> str:
+    """What a figure stands with: the command, when, where, of which code."""
+    took = f", {record.seconds:g} s" if record.seconds else ""
+    code = f"{record.date}, commit {record.commit}"
+    return f"<small>`{record.command}` · {code} · {record.machine}; {record.how}{took}</small>"
+
+
+def readme(found: Mapping[str, Record], before: str) -> str:
+    """README with its four numbers between the marks."""
+    worlds, unseen, prompted, speed = (found[name] for name in ("worlds", "unseen", "prompted", "speed"))
+
+    def revisit(memory: str) -> str:
+        return text(worlds.cell(MAIN, "return PSNR", memory=memory))
+
+    def turned(memory: str) -> str:
+        return number(unseen.cell("Camera", "rotation error", memory=memory, **{"frames apart": "a chunk"})["value"])
+
+    scenes = worlds.rows(MAIN)[0]["n"]
+    picked = prompted.rows("Colour of the next room's walls")[0]["picked"]
+    runs: list[Any] = [row["ratio"] for row in speed.tables.get(RUNS, [])]
+    runs = runs or [max(row["ratio"] for row in speed.rows("read"))]  # pyright: ignore[reportArgumentType]
+    rows = [
+        {
+            "what": f"Revisit PSNR after 97 frames, {scenes} held-out scenes",
+            "measured": f"**{revisit('latent')} dB**; memory of pixels {revisit('rgb')}, no memory {revisit('none')}; "
+            f"autoencoder ceiling {revisit(CEILING)}",
+        },
+        {
+            "what": "Rotation error of newly generated regions over a chunk, median",
+            "measured": f"**{turned('latent')}°**; true frames by the same measure {turned('true frames (floor)')}°, "
+            f"frozen picture {turned('frozen picture (control)')}°",
+        },
+        {
+            "what": "Prompt adherence: the walk asked for a colour is nearest to it, of four",
+            "measured": f"**{text(picked)}**, 95 % interval; chance 0.25",
+        },
+        {
+            "what": "Reading 3.2 million points from 9 cameras, one CPU thread",
+            "measured": f"**{' and '.join(f'{ratio:g}' for ratio in runs)} times** faster than the published "
+            "algorithm restated",
+        },
+    ]
+    after, count = MARKS.subn(lambda marks: marks[1] + markdown(rows) + marks[2], before)
+    assert count == 1, "README has one place for its table"
+    return after
+
+
+def published() -> str:
+    """Figures of other people."""
+    parts = []
+    for name, rows in PUBLISHED.items():
+        said = [
+            {f"{name} (as published)": row["system"], **{k: v for k, v in row.items() if k != "system"}} for row in rows
+        ]
+        parts.append(markdown(said))
+    return "\n".join(parts)
+
+
+def _worded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """With the columns and entries that people know."""
+    return {
+        SHOWN.get(key, key): SHOWN.get(value, value) if isinstance(value, str) else value for key, value in row.items()
+    }
+
+
+# -- plots -----------------------------------------------------------------------------------------------------------
+
+
+def draw(found: Mapping[str, Record]) -> None:
+    """All plots, as SVG that is the same for the same figures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams |= {
+        "svg.hashsalt": "mirage",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    FIGURES.mkdir(exist_ok=True)
+    for name, drawn in (("revisit", _revisit), ("chunks3", _chunks3), ("chunks21", _chunks21), ("rotation", _rotation)):
+        figure = drawn(found, plt)
+        figure.savefig(FIGURES / f"{name}.svg", metadata={"Date": None}, bbox_inches="tight")
+        plt.close(figure)
+
+
+def _revisit(found: Mapping[str, Record], plt: Any) -> Any:
+    shown = {
+        "latent": "latent memory",
+        "rgb": "memory of pixels",
+        "none": "no memory",
+        CEILING: "autoencoder",
+    }
+    cells = [found["worlds"].cell(MAIN, "return PSNR", memory=name) for name in shown]
+    return _dots(
+        plt,
+        {shown[name]: (c["mean"], c["spread"], c["spread"]) for name, c in zip(shown, cells, strict=True)},
+        "revisit PSNR, dB (mean, standard deviation over scenes)",
+    )[0]
+
+
+def _dots(plt: Any, rows: Mapping[str, tuple[float, float, float]], label: str) -> tuple[Any, Any]:
+    """A dot for each row, with how far it reaches down and up."""
+    figure, axes = plt.subplots(figsize=(6, 1.9))
+    middle, down, up = zip(*rows.values(), strict=True)
+    axes.errorbar(middle, range(len(rows)), xerr=[down, up], fmt="o", color="#3949ab", capsize=3)
+    axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.grid(axis="x", alpha=0.3)
+    return figure, axes
+
+
+def _by_chunk(record: Record, memory: str, what: str) -> tuple[list[int], list[float]]:
+    row = next(row for row in record.rows("By chunk") if (row["memory"], row["what"]) == (memory, what))
+    values = {int(key.split()[1]): value for key, value in row.items() if key.startswith("chunk ")}
+    return list(values), [float(value) for value in values.values()]  # pyright: ignore[reportArgumentType]
+
+
+def _chunks3(found: Mapping[str, Record], plt: Any) -> Any:
+    figure, both = plt.subplots(1, 2, figsize=(6.5, 2.3))
+    for axes, what, label in zip(both, ("seen PSNR", "coverage"), ("seen PSNR, dB", "known share"), strict=True):
+        for memory, style in (("latent", "o-"), ("rgb", "s--"), ("none", "^:")):
+            axes.plot(*_by_chunk(found["worlds"], memory, what), style, label=memory)
+        axes.set(xlabel="chunk", ylabel=label, xticks=[1, 2, 3])
+    both[1].legend(frameon=False, loc="center right")
+    figure.tight_layout()
+    return figure
+
+
+def _chunks21(found: Mapping[str, Record], plt: Any) -> Any:
+    record = found["chunks"]
+    returns = next(row for row in record.rows(EACH) if row["memory"] == "latent")
+    back = {int(key.split()[-1]): value for key, value in returns.items() if key.startswith("after chunk")}
+    figure, both = plt.subplots(1, 2, figsize=(6.5, 2.3))
+    both[0].plot(*_by_chunk(record, "latent", "seen PSNR"), "-", color="#7986cb", label="seen")
+    both[0].plot(list(back), list(back.values()), "o", color="#3949ab", label="revisit")
+    both[0].set(xlabel="chunk", ylabel="PSNR, dB", ylim=(15, 30))
+    both[0].legend(frameon=False, loc="lower right")
+    both[1].plot(*_by_chunk(record, "latent", "depth AbsRel"), "-", color="#3949ab")
+    both[1].set(xlabel="chunk", ylabel="depth AbsRel", ylim=(0, 0.15))
+    figure.tight_layout()
+    return figure
+
+
+def _rotation(found: Mapping[str, Record], plt: Any) -> Any:
+    rows = [row for row in found["unseen"].rows("Camera") if row["frames apart"] == "a chunk"]
+    cells: dict[str, Any] = {str(row["memory"]): row["rotation error"] for row in rows}
+    figure, axes = _dots(
+        plt,
+        {name: (c["value"], c["value"] - c["low"], c["high"] - c["value"]) for name, c in cells.items()},
+        "rotation error over a chunk, degrees (median, quartiles)",
+    )
+    axes.set_xscale("log")
+    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 40], ["0.5", "1", "2", "5", "10", "20", "40"])
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,12 +2,14 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
 
 from helpers import wall
 from mirage.errors import InputError
+from mirage.geometry import pose
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS, pan
@@ -16,6 +18,7 @@ from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
+from mirage.rollout.saved import Saved, save_session
 from mirage.rollout.settings import Settings
 
 SIZE = (64, 96)
@@ -215,6 +218,33 @@ def test_a_saved_walk_goes_on_as_it_would_have(model, image, tmp_path):
     assert torch.equal(here.readout.index, there.readout.index)
     assert here.frames.shape == there.frames.shape
     assert (here.frames[-4:] - there.frames[-4:]).abs().mean() < 0.02
+
+
+def test_a_saved_walk_goes_on_to_the_bit_when_the_branch_has_its_say(image, tmp_path):
+    """The poses of a world file are what they were: a rounding of theirs would reach the latents through the rays."""
+    heard = tiny_world()
+    generator = torch.Generator().manual_seed(0)
+    for weight in heard.memory_branch.parameters():  # what training begins at zero, and so keeps the branch silent
+        if not weight.any():
+            weight.data = 0.05 * torch.randn(weight.shape, generator=generator)
+    tilted = pose.make_pose(pose.rotation_about("x", 17) @ pose.rotation_about("z", 5), torch.tensor([0.1, 0.2, 0.3]))
+    path = pan(Camera.looking(aspect=1.5, c2w=tilted), 25, degrees=60)
+    session = Session(heard, image, camera=path[0], depth=wall, seed=3)
+    list(session.follow(path[:17]))
+    session.save(tmp_path / "world.safetensors")
+    loaded = Session.load(tmp_path / "world.safetensors", heard, depth=wall)
+    assert torch.equal(loaded.history.camera.c2w, session.history.camera.c2w)
+    assert torch.equal(loaded.step(path[17:25]).latents, session.step(path[17:25]).latents)
+
+
+def test_a_world_file_has_a_camera_for_each_latent(model, image, tmp_path):
+    session = begin(model, image)
+    past = session.history
+    short = replace(past, camera=Camera.concatenate([past.camera, past.camera]))
+    saved = Saved(session.memory, short, "", 3, 0, session.settings)
+    save_session(tmp_path / "world.safetensors", saved)
+    with pytest.raises(InputError, match="1 latents and cameras"):
+        Session.load(tmp_path / "world.safetensors", model)
 
 
 def test_a_world_file_of_another_model_is_refused(model, image, tmp_path):

@@ -259,6 +259,20 @@ def test_a_walk_without_a_memory_is_not_saved(model, image, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_estimator_that_has_a_length_is_an_estimator(model, image):
+    """Depth maps from files have one, and of an empty file it is 0: no reason to ask the depth head instead."""
+
+    class Empty:
+        def __len__(self):
+            return 0
+
+        def __call__(self, views):
+            raise InputError("there is no depth map")
+
+    with pytest.raises(InputError, match="no depth map"):
+        begin(model, image, depth=Empty())
+
+
 def test_an_estimator_of_frames_sees_the_frames_of_the_video_and_their_numbers(model, image):
     asked = []
 

@@ -107,7 +107,7 @@ class Session:
         seed: int,
     ) -> None:
         self.model, self.memory, self.moving = model, memory, moving
-        self.estimator = estimator or depth_head(model)
+        self.estimator = depth_head(model) if estimator is None else estimator
         self.settings = settings or Settings()
         self.seed = check_number("the seed", seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
         self._texts: dict[str, Tensor] = {}
@@ -238,10 +238,11 @@ class Session:
                 timings=timings,
                 tape=tape,
             )
-        except BaseException:  # also Ctrl-C
+            self._state = after
+        except BaseException:  # also Ctrl-C, between any two lines
+            self._state = state
             self.memory.restore(before)
             raise
-        self._state = after
         return chunk
 
     def follow(

@@ -63,7 +63,7 @@ def test_who_keeps_chunks_keeps_no_decoder_and_who_walks_on_keeps_no_frames(mode
 
     def caches() -> int:
         gc.collect()
-        return sum(isinstance(thing, StreamDecoder) for thing in gc.get_objects())
+        return sum(type(thing) is StreamDecoder for thing in gc.get_objects())
 
     before, session = caches(), begin(model, image)
     path = pan(session.camera, 33)

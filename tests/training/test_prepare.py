@@ -169,9 +169,9 @@ def test_a_stride_and_a_longer_rest(model, footage, tmp_path):
 def test_estimators_are_asked_in_place_of_files(model, footage, clip, tmp_path):
     asked = []
 
-    def depth(pictures, camera, *, number):
-        asked.append((tuple(pictures.shape), len(camera), len(number)))
-        return DepthMap(torch.full((len(pictures), 16, 24), 2.0))
+    def depth(views):
+        asked.append((tuple(views.frames.shape), len(views.camera), len(views.number)))
+        return DepthMap(torch.full((len(views.frames), 16, 24), 2.0))
 
     def cameras(frames):
         return clip.camera[: len(frames)]
@@ -200,7 +200,7 @@ def test_moving_things_may_stay(model, footage, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"frames": 5}, "at least one chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")],
+    [({"frames": 5}, "at least a chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")],
 )
 def test_wrong_requests_are_refused_before_any_work(model, footage, tmp_path, change, words):
     options = {"footage": footage, "out": tmp_path / "out", **change}

@@ -7,6 +7,7 @@ chunk decoded.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -35,9 +36,9 @@ class Views:
     first: bool
     decode: Callable[[], Tensor]
 
-    @property
+    @cached_property
     def frames(self) -> Tensor:
-        """[T,3,H,W] in [0, 1]; decoded when asked for, which costs what decoding costs."""
+        """[T,3,H,W] in [0, 1]; decoded when first asked for, which costs what decoding costs."""
         return self.decode()
 
     @property

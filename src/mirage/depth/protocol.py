@@ -36,9 +36,13 @@ class Views:
     first: bool
     decode: Callable[[], Tensor]
 
-    @cached_property
+    @property
     def frames(self) -> Tensor:
         """[T,3,H,W] in [0, 1]; decoded when first asked for, which costs what decoding costs."""
+        return self._decoded
+
+    @cached_property
+    def _decoded(self) -> Tensor:
         return self.decode()
 
     @property

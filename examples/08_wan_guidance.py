@@ -7,11 +7,10 @@ With the real weights (a GPU, see `mirage plan`):
 
 import sys
 
-from mirage import Scene, Session, Settings, load_world_model
+from mirage import Sampler, Scene, Session, Settings, load_world_model
 from mirage.geometry.trajectory import PRESETS
 from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.tiny import tiny_world
-from mirage.sampler import Sampler
 
 if len(sys.argv) > 1:
     model = load_world_model(sys.argv[1])

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from mirage.models.loading import load_world_model as load_world_model
     from mirage.models.world import WorldModel as WorldModel
     from mirage.pipeline import MiragePipeline as MiragePipeline
+    from mirage.request import ModelRequest as ModelRequest
+    from mirage.request import Request as Request
     from mirage.rollout.chunk import Chunk as Chunk
     from mirage.rollout.session import Session as Session
     from mirage.rollout.settings import Settings as Settings
+    from mirage.sampler import Sampler as Sampler
     from mirage.scenes.scene import Scene as Scene
 
 _HOMES = {
@@ -38,7 +41,10 @@ _HOMES = {
     "LatentSpatialMemory": "mirage.memory.memory",
     "MemoryPolicy": "mirage.memory.policy",
     "MiragePipeline": "mirage.pipeline",
+    "ModelRequest": "mirage.request",
     "Readout": "mirage.memory.readout",
+    "Request": "mirage.request",
+    "Sampler": "mirage.sampler",
     "Session": "mirage.rollout.session",
     "Settings": "mirage.rollout.settings",
     "Scene": "mirage.scenes.scene",

@@ -315,3 +315,14 @@ def test_where_the_network_agrees_with_the_memory_nothing_is_carried() -> None:
 def test_guidance_is_a_share(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"accepted: (0 to 1|rounds)"):
         flow.Guidance(**wrong)
+
+
+@pytest.mark.parametrize("left", ["steps", "shift", "last", "noise", "guidance"])
+def test_a_sampler_with_choices_left_open_is_refused(left: str) -> None:
+    """Each of them: none is made for the caller without a word."""
+    whole = {"steps": 2, "shift": 3.0, "last": 0.0, "noise": 1.0, "guidance": 1.0}
+    part = Sampler(**{name: value for name, value in whole.items() if name != left})  # pyright: ignore
+    with pytest.raises(InputError, match="leaves choices open"):
+        flow.denoise(
+            gaussian("sample"), condition(), scheduler=scheduler("sample"), sampler=part, generator=torch.Generator()
+        )

@@ -7,6 +7,7 @@ chunk decoded.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -37,7 +38,11 @@ class Views:
 
     @property
     def frames(self) -> Tensor:
-        """[T,3,H,W] in [0, 1]; decoded when asked for, which costs what decoding costs."""
+        """[T,3,H,W] in [0, 1]; decoded when first asked for, which costs what decoding costs."""
+        return self._decoded
+
+    @cached_property
+    def _decoded(self) -> Tensor:
         return self.decode()
 
     @property

@@ -97,8 +97,11 @@ def denoise(
     stop             after so many of the steps, with the noise of the next step's level still in; None: none is left
     """
     steps, noise, scale = sampler.steps, sampler.noise, sampler.guidance
-    if steps is None or noise is None or scale is None:
+    if not sampler.complete:
         raise InputError(f"{sampler} leaves choices open; accepted: one that is complete, see Sampler.over")
+    assert steps is not None
+    assert noise is not None
+    assert scale is not None
     if scale != 1.0 and negative is None:
         raise InputError(f"guidance scale is {scale} without a negative condition; accepted: 1, or give one")
     first = condition.first

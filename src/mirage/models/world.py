@@ -167,7 +167,8 @@ class WorldModel(DiffusionPipeline):
         negative      the condition to go away from, for guidance other than 1
         conditioning  how the memory enters, see `conditioning`
 
-        Threads may call it at the same time; with step caching, which lives in the network, they take turns.
+        Threads may call it at the same time, but not with offload, where a stage sends the networks of the others away.
+        With step caching, which lives in the network, they take turns, so a callback must not sample again.
         """
         device, dtype = self._execution_device, self.transformer.dtype
         branch = self.memory_branch if self.conditioning(conditioning) == "branch" else None

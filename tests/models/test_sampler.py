@@ -186,3 +186,18 @@ def test_without_a_compiler_the_request_is_refused(model: WorldModel, monkeypatc
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(InputError, match=r"C\+\+ compiler"):
         model.compile_blocks()
+
+
+def test_a_callback_that_samples_under_caching_is_refused_and_the_model_is_free_again(model: WorldModel) -> None:
+    cached = tiny_world()
+    cached.cache_steps(0.05)
+    seen, choices = condition(cached), {"sampler": Sampler(steps=2), "conditioning": "guidance"}
+
+    def once(callback=None) -> Tensor:
+        generator = torch.Generator().manual_seed(2)
+        return cached.denoise(seen, generator=generator, callback=callback, **choices)  # pyright: ignore[reportArgumentType]
+
+    first = once()
+    with pytest.raises(InputError, match="afterwards"):
+        once(lambda at: once() and None)
+    assert torch.equal(once(), first)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import copy
 import html
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, ClassVar, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.hooks import FirstBlockCacheConfig
@@ -42,8 +43,6 @@ from mirage.models.transformer import MemoryBranch, predict
 from mirage.sampler import Sampler
 
 Conditioning = Literal["auto", "branch", "guidance"]
-_CACHED = Lock()
-"""Step caching keeps its state in the network: whoever samples with it does so alone."""
 _COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -189,7 +188,7 @@ class WorldModel(DiffusionPipeline):
                 with self.transformer.cache_context("negative" if seen is away else "positive"):
                     return predict(self.transformer, branch, latents, timestep, seen)
 
-        with _CACHED if cached else nullcontext():
+        with _alone(self.transformer) if cached else nullcontext():
             if cached:
                 self.transformer._reset_stateful_cache()  # the last chunk's blocks say nothing about this one
             return flow.denoise(
@@ -354,3 +353,21 @@ def check_prediction(branch: MemoryBranch | None, prediction: flow.Prediction) -
     if branch is not None and branch.detail is not None and prediction != "sample":
         raise InputError(f"the branch has a detail path, which draws clean latents to the readout, but the scheduler's "
                          f"prediction_type is {prediction!r}; accepted: 'sample'")  # fmt: skip
+
+
+_TURNS: WeakKeyDictionary[nn.Module, tuple[Lock, list[int]]] = WeakKeyDictionary()
+"""Of each network: a lock, and the thread that holds it."""
+
+
+@contextmanager
+def _alone(network: nn.Module) -> Iterator[None]:
+    """Step caching keeps its state in the network: whoever samples with it does so alone, and not from within."""
+    lock, owner = _TURNS.setdefault(network, (Lock(), []))
+    if get_ident() in owner:
+        raise InputError("a callback of a sampling with step caching samples with the same model; accepted: afterwards")
+    with lock:
+        owner.append(get_ident())
+        try:
+            yield
+        finally:
+            owner.clear()

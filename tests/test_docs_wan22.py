@@ -54,7 +54,8 @@ def filled(command: str) -> list[str]:
     """The words after `mirage`, at tiny size."""
     words = shlex.split(command)[1:]
     for at, word in enumerate(words[:-1]):
-        words[at + 1] = SMALL.get(word, OPEN.get(word, words[at + 1]) if words[at + 1] == "..." else words[at + 1])
+        small = SMALL | (OPEN if words[0] == "generate" else {})
+        words[at + 1] = small.get(word, words[at + 1])
         if word == "--depth-model":
             words[at + 1] = "depth.npz"
     if words[0] == "evaluate":

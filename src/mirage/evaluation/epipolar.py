@@ -20,6 +20,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import invert
+from mirage.optional import install
 
 SIDE = 480  # pixels of a picture's longer side, in which features are found and errors are measured
 PAIRS = 10  # pairs of frames that are looked at
@@ -51,7 +52,7 @@ def agreement(readings: Mapping[str, Camera], picture: Callable[[int], Tensor]) 
         raise InputError(f"readings of one file have as many frames each; got {sorted(counts)}")
     frames = counts.pop()
     if importlib.util.find_spec("skimage") is None:
-        raise InputError("comparing a path with its pictures needs scikit-image: pip install 'mirage[eval]'")
+        raise InputError(f"comparing a path with its pictures needs scikit-image: {install('skimage')}")
     known: dict[int, _Features] = {}
     found = []
     for first, second in pairs(frames):

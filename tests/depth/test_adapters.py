@@ -70,6 +70,7 @@ class FakeDA3:
             scale = np.array([84 / 90, 56 / 60, 1])[:, None]
             told = intrinsics * scale
             assert np.allclose(told[0], k, atol=1e-4)
+            assert extrinsics is not None
             assert extrinsics.shape == (2, 4, 4)
         return SimpleNamespace(depth=depth.copy(), intrinsics=told)
 

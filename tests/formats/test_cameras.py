@@ -4,6 +4,7 @@ is wrong with a file is one line of `InputError`. `F`: frames."""
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,7 +282,7 @@ EYES, FOUR = np.tile(np.eye(4), (3, 1, 1)), np.array([0.5, 0.5, 0.5, 0.5])
         ({"c2w": EYES, "K": np.eye(3) + np.eye(3, k=1), "size": (4, 4)}, ("skew",)),
     ],
 )
-def test_wrong_npz(tmp_path: Path, arrays: dict[str, np.ndarray], words: tuple[str, ...]) -> None:
+def test_wrong_npz(tmp_path: Path, arrays: dict[str, Any], words: tuple[str, ...]) -> None:
     np.savez(tmp_path / "poses.npz", **arrays)
     refused(tmp_path / "poses.npz", "poses.npz", *words)
 

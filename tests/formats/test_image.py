@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ def test_a_damaged_image_is_read_or_refused(tmp_path: Path, seed: int, suffix: s
     if not whole.exists():
         exif = Image.Exif()
         exif[0x0112] = 6
-        options = {"exif": exif} if suffix in ("png", "jpg", "webp", "tiff") else {}
+        options: dict[str, Any] = {"exif": exif} if suffix in ("png", "jpg", "webp", "tiff") else {}
         Image.fromarray(noise(20, 24)).convert("L" if suffix == "pgm" else "RGB").save(whole, **options)
     data, draw = bytearray(whole.read_bytes()), random.Random(seed)
     for _ in range(draw.randint(1, 8)):

@@ -243,6 +243,8 @@ def test_a_clip_cut_without_encoding_has_the_frames_that_decode(tmp_path: Path) 
         stream = cut.add_stream_from_template(whole.streams.video[0])
         for packet in whole.demux(whole.streams.video[0]):
             if packet.size:
+                assert packet.pts is not None
+                assert packet.dts is not None
                 early = round(5 / 30 / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - early, packet.dts - early, stream
                 cut.mux(packet)
@@ -326,7 +328,11 @@ def test_the_frame_numbers_are_the_time_stamps(tmp_path: Path) -> None:
         with av.open(str(tmp_path / "a.mp4")) as container:
             its = container.streams.video[0]
             assert (its.frames, its.average_rate) == (count, 24)
-            stamps = [frame.pts * frame.time_base * 24 for frame in container.decode(its)]
+            stamps = []
+            for frame in container.decode(its):
+                assert frame.pts is not None
+                assert frame.time_base is not None
+                stamps.append(frame.pts * frame.time_base * 24)
         assert stamps == list(range(count))
 
 

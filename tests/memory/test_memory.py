@@ -12,6 +12,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly, orbit, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.points import PAGE
+from mirage.memory.policy import Features
 from mirage.memory.table import Table
 
 GRID = (22, 40)
@@ -297,7 +298,7 @@ def test_each_kind_of_feature_costs_its_stated_error(features, error):
     assert readout_error(features) <= error
 
 
-def readout_error(features: str) -> float:
+def readout_error(features: Features) -> float:
     """Of Gaussian latents, root mean square, relative."""
     memory = LatentSpatialMemory(48, policy=MemoryPolicy(features=features))
     latents = noise(channels=48)

@@ -1,13 +1,16 @@
 """What of a prompt a model does not read is said, word for word; nothing is said where all is read."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import word_tokenizer
 from mirage.models.words import cleaned, vocabulary, words_read
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes.words import vocabulary as scene_words
 
 
@@ -57,11 +60,8 @@ def test_the_vocabulary_is_that_of_the_scenes(mini: WorldModel) -> None:
 
 
 def words_read_with(mini: WorldModel, tokenizer, prompt: str):
-    class Other:
-        config = mini.config
-
-    Other.tokenizer = tokenizer
-    return words_read(Other, prompt)  # pyright: ignore[reportArgumentType]
+    other = SimpleNamespace(config=mini.config, tokenizer=tokenizer)
+    return words_read(other, prompt)  # pyright: ignore[reportArgumentType]
 
 
 def test_cleaning_is_what_the_model_does(mini: WorldModel) -> None:

@@ -35,6 +35,12 @@ def begin(model, image, **choices):
     return Session(model, image, camera=Camera.looking(aspect=1.5), **{"depth": wall, "seed": 3, **choices})
 
 
+def positions(session) -> torch.Tensor:
+    """Where the points of its memory are, [N,3]."""
+    assert isinstance(session.memory, LatentSpatialMemory)
+    return session.memory.points.position
+
+
 def test_frames_cameras_and_latents_of_a_walk_fit_together(model, image):
     session = begin(model, image)
     path = PRESETS["there_and_back"](session.camera, 25)
@@ -64,14 +70,12 @@ def test_who_keeps_chunks_keeps_no_decoder_and_who_walks_on_keeps_no_frames(mode
 
     before, session = caches(), begin(model, image)
     path = pan(session.camera, 33)
-    chunks = []
-    for chunk in session.follow(path):
-        assert torch.isfinite(chunk.frames).all()
-        chunks.append(chunk)
+    chunks = list(session.follow(path))
+    assert all(torch.isfinite(chunk.frames).all() for chunk in chunks)
     assert len(chunks) == 4
     assert caches() == before + 1
     held = weakref.ref(chunks[-1].frames)
-    del chunk, chunks
+    del chunks
     assert held() is None
     session.step(path[:8].relative_to(path[0]))  # and it can go on
 
@@ -145,7 +149,7 @@ def test_what_a_segmenter_marks_never_enters(model, image):
     session.step(Camera.concatenate([session.camera[None]] * 4))
     assert asked == [(0, 1, (1, 3, *SIZE)), (1, 8, (8, 3, *SIZE)), (9, 4, (4, 3, *SIZE))]
     assert len(session.memory) == 4 * 3
-    assert (session.memory.points.position[:, 0] > 0).all()
+    assert (positions(session)[:, 0] > 0).all()
 
 
 @pytest.mark.parametrize("filtered", [True, False])
@@ -157,9 +161,9 @@ def test_what_stood_in_the_image_and_went_leaves_the_memory(model, image, filter
         return depth
 
     session = begin(model, image, depth=passing, settings=Settings(filter=filtered))
-    assert (session.memory.points.position[:, 2] < 1.5).sum() == 4
+    assert (positions(session)[:, 2] < 1.5).sum() == 4
     session.step(Camera.concatenate([session.camera[None]] * 8))
-    assert (session.memory.points.position[:, 2] < 1.5).any() == (not filtered)
+    assert (positions(session)[:, 2] < 1.5).any() == (not filtered)
 
 
 @pytest.mark.parametrize("kept_free", [True, False])
@@ -172,7 +176,7 @@ def test_what_the_image_looked_through_stays_out_of_the_memory(model, image, kep
 
     session = begin(model, image, depth=near, settings=Settings(free_space=kept_free, lock=False))
     session.step(Camera.concatenate([session.camera[None]] * 8))
-    assert (session.memory.points.position[:, 2] < 1.5).any() == (not kept_free)
+    assert (positions(session)[:, 2] < 1.5).any() == (not kept_free)
 
 
 def test_a_budget_holds_at_every_step(model, image):
@@ -186,7 +190,7 @@ def test_a_budget_holds_at_every_step(model, image):
 
 def test_a_given_depth_map_places_the_image(model, image):
     session = begin(model, image, depth=DepthMap(torch.full(SIZE, 3.0)))
-    assert session.memory.points.position[:, 2].unique().tolist() == [3.0]
+    assert positions(session)[:, 2].unique().tolist() == [3.0]
 
 
 @pytest.mark.parametrize("poses", [0, 3, 12, 16])

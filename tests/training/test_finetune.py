@@ -94,7 +94,7 @@ def test_the_two_stages(stages):
     weights = averaged_weights(home / "one")
     assert all(name.startswith("memory_branch.") for name in weights)
     branch = MemoryBranch.from_pretrained(home / "one" / "memory_branch")
-    assert any(block.proj_out.weight.any() for block in branch.blocks)
+    assert any(block.get_parameter("proj_out.weight").any() for block in branch.blocks)
     evaluation = curve(home / "one")[-1]["evaluation"]
     assert evaluation.keys() == {"loss_memory", "loss_none", "walk_error", "return_error"}
     assert (home / "one" / "validation" / "step-000004.png").is_file()
@@ -239,7 +239,11 @@ def test_two_processes_share_the_weights_out(latents, tmp_path):
 
 def test_ready_made_chunks_train(model, tmp_path):
     g = torch.Generator().manual_seed(0)
-    chunks = [ReadyChunk(*(torch.randn(n, 48, 4, 6, generator=g) for n in (3, 3, 1, 2)), "a room") for _ in range(2)]
+
+    def latents(n: int) -> torch.Tensor:
+        return torch.randn(n, 48, 4, 6, generator=g)
+
+    chunks = [ReadyChunk(latents(3), latents(3), latents(1), latents(2), "a room") for _ in range(2)]
     for i, chunk in enumerate(chunks):
         save_chunk(tmp_path / f"chunk-{i}.safetensors", chunk)
     exercises = Exercises(tmp_path, augment=Augment(no_memory=0), batch=1, frames=3, held_out=1)

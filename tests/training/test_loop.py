@@ -46,7 +46,7 @@ class Line:
 
     def __init__(self, *, die_at: int | None = None, signal_at: int | None = None, number=signal.SIGTERM) -> None:
         torch.manual_seed(0)
-        self.module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
+        self.module: nn.Module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
         self.maker = Drawn(die_at)
         self.seen, self.signal_at, self.number = [], signal_at, number
 

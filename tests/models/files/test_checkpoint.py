@@ -133,7 +133,7 @@ def test_an_index_that_does_not_hold_is_refused(index: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("written", [zipped, legacy, safe])
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_bytes_are_read_as_they_are_or_refused(written: Any, data: st.DataObject, tmp_path: Path) -> None:
     """Cut, flipped and overwritten anywhere: an `InputError`, or a file that still reads; never another error."""

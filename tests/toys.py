@@ -1,5 +1,7 @@
 """Toys that the tests of training share: a small model, and the loss of a step."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,12 @@ def small_model(**choices):
     its: dict[str, Any] = {"channels": 8, "stride": 8, "patch_size": (1, 4, 4)}
     its |= {"dim_mult": (1, 2, 2), "temporal_downsample": (True, True)}
     return tiny_world(**its | choices)
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """A run's losses and evaluations, without the clock."""
+    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
 def seen(task, step) -> Seen:

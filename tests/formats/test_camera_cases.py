@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from helpers import refusal
 from mirage.errors import InputError
 from mirage.formats.cameras import CameraOptions, CameraRecord, load_cameras, read_cameras
 from mirage.formats.cameras.poses import AXES
@@ -51,10 +52,7 @@ def some_path(frames: int, seed: int = 0) -> Tensor:
 
 
 def refused(path: Path, *words: str, **options) -> None:
-    with pytest.raises(InputError) as caught:
-        read_cameras(path, CameraOptions(**options))
-    assert "\n" not in str(caught.value)
-    assert all(word in str(caught.value) for word in words), str(caught.value)
+    refusal(read_cameras, path, CameraOptions(**options), words=words)
 
 
 # -- every handed case ----------------------------------------------------------------------------------------------

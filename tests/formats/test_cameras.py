@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from helpers import refusal
 from mirage.errors import InputError
 from mirage.formats import load_cameras, save_cameras
 from mirage.formats.cameras import Format
@@ -37,11 +38,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 
 def refused(path: Path, *words: str, **options) -> None:
-    with pytest.raises(InputError) as caught:
-        load_cameras(path, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert all(word in message for word in words), message
+    refusal(load_cameras, path, words=words, **options)
 
 
 # -- writing and reading back ---------------------------------------------------------------------------------------

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.plan import denoise
 from mirage.rollout.settings import Settings
@@ -22,13 +21,8 @@ PATH = pan(Camera.looking(aspect=1.5), 17, degrees=60)
 OLD = Path(__file__).parent / "data" / "world-987e518.safetensors"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_world()
-
-
 def begin(model, seed=3, **choices):
-    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(seed))
+    image = random_image(SIZE, seed=seed)
     return Session(model, image, camera=Camera.looking(aspect=1.5), **{"depth": wall, "seed": seed, **choices})
 
 

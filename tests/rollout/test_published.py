@@ -4,7 +4,7 @@ encoded once."""
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory
@@ -30,7 +30,7 @@ def published_world(inputs="published"):
 
 
 def begin(model, **settings):
-    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
+    image = random_image(SIZE)
     return Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
 
 

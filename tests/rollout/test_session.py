@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from helpers import wall
+from helpers import wall, walls
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -19,16 +19,6 @@ from mirage.rollout import Session
 from mirage.rollout.settings import Settings
 
 SIZE = (64, 96)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_world()
-
-
-@pytest.fixture
-def image():
-    return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
 
 
 def begin(model, image, **choices):
@@ -238,7 +228,7 @@ def test_an_estimator_of_frames_sees_the_frames_of_the_video_and_their_numbers(m
 
     def estimate(views):
         asked.append((views.frames, views.camera, views.number))
-        return DepthMap(torch.full((len(views.frames), 32, 48), 2.0))  # at a resolution of its own
+        return walls(len(views.frames), (32, 48))  # at a resolution of its own
 
     session = begin(model, image, depth=estimate)
     path = PRESETS["there_and_back"](session.camera, 17)

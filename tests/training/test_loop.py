@@ -20,6 +20,7 @@ from mirage.training.checkpoints import CHECKPOINT, PREVIOUS, averaged_weights, 
 from mirage.training.loop import fit, put_weights, swapped
 from mirage.training.samples import RING, Batch, number_of
 from mirage.training.schedule import Schedule
+from toys import curve
 
 SCHEDULE = Schedule(steps=12, warmup=2, log_every=3, evaluate_every=6, checkpoint_seconds=0)
 
@@ -75,12 +76,6 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     fit(resumed, SCHEDULE, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
     assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
-
-
-def curve(folder):
-    """Its lines, without the clock."""
-    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
 @pytest.mark.parametrize("at", range(11))

@@ -8,6 +8,8 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -121,31 +123,38 @@ def test_nothing_is_left_of_nothing(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
     """The system's limit on the size of a file stands for the disk: writes fail with "file too large" in mid-film."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(InputError, match="cannot write"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video:  # noqa: PT012
-            for _ in range(20):
-                video.write(torch.rand(4, 3, 64, 64))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    with (  # noqa: PT012
+        room_for(60_000),
+        pytest.raises(InputError, match="cannot write"),
+        VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video,
+    ):
+        for _ in range(20):
+            video.write(torch.rand(4, 3, 64, 64))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_keeps_the_groups_that_had_room(tmp_path: Path) -> None:
     """Room for some chunks and not for all, nor for the film twice: what is kept plays, and the line says how much."""
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, limits[1]))
-    try:
-        with pytest.raises(InputError, match="first 32"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as film:  # noqa: PT012
-            for _ in range(20):
-                film.write(torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with (  # noqa: PT012
+        room_for(600_000),
+        pytest.raises(InputError, match="first 32"),
+        VideoWriter(tmp_path / "a.mkv", codec="ffv1") as film,
+    ):
+        for _ in range(20):
+            film.write(torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert len(load_video(tmp_path / "a.mkv")) == 32
     assert [file.name for file in tmp_path.iterdir()] == ["a.mkv"]
 

@@ -237,10 +237,7 @@ def test_a_branch_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> N
 
     def wrong(state: State, **header: str) -> str:
         save_file(state, file, metadata=header or None)
-        with pytest.raises(InputError) as caught:
-            load_branch(file, transformer)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
+        return refusal(load_branch, file, transformer)
 
     good = published.branch_state()
     assert "takes 32 channels; accepted: 49 or 96" in wrong(published.branch_state(seen=32))
@@ -327,10 +324,7 @@ def test_a_lora_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> Non
 
     def wrong(state: State, **header: str) -> str:
         save_file(state, file, metadata=header or None)
-        with pytest.raises(InputError) as caught:
-            load_loras(file, transformer)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
+        return refusal(load_loras, file, transformer)
 
     half = {name: value for name, value in good.items() if name != f"{first}.lora_B.weight"}
     assert f"no pair for {first}.lora_A.weight" in wrong(half)

@@ -100,7 +100,8 @@ def options(asked: Any) -> Iterator[Option]:
         value = _note(notes, "metavar", "value") or _value_of(kind)
         unset = _note(notes, "help_behavior_hint", "unset")
         positional = any("ositional" in repr(note) for note in notes)
-        flag = f"--{'no-' if field.default is True else ''}{field.name.replace('_', '-')}"
+        name = _note(notes, "name", "name") or field.name.replace("_", "-")
+        flag = f"--{'no-' if field.default is True else ''}{name}"
         typed = value if positional else flag if kind is bool else f"{flag} {value}"
         yield Option(typed, _default(field, unset), _meanings(asked)[field.name])
 

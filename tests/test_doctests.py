@@ -15,7 +15,7 @@ from helpers import random_image, walls
 from mirage.geometry.camera import Camera
 from mirage.geometry.grid import cell_centers
 from mirage.geometry.trajectory import dolly, orbit
-from mirage.models import world
+from mirage.models import loading
 from mirage.models.tiny import tiny_world
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -51,7 +51,7 @@ def names(tmp_path_factory):
 
 @pytest.mark.parametrize("path", WITH, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_examples_run(path, names, monkeypatch):
-    monkeypatch.setattr(world, "load_world_model", names["load_world_model"])
+    monkeypatch.setattr(loading, "load_world_model", names["load_world_model"])
     module = importlib.import_module(".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"))
     cameras = {"__init__": names["path"][0], "pipeline": names["path"]}
     given = module.__dict__ | names | {"camera": cameras.get(path.stem, names["camera"])}

@@ -169,7 +169,7 @@ def test_every_optional_package_is_one_of_ours_or_says_what_to_install():
                 assert name.split(".")[0] in known, f"{path.name} imports {name}: name it in mirage/optional.py"
     extras = PROJECT["optional-dependencies"]
     for module, extra in EXTRAS.items():
-        package = {"skimage": "scikit-image"}.get(module, module)
+        package = {"skimage": "scikit-image", "pillow_heif": "pillow-heif"}.get(module, module)
         assert any(requirement.startswith(package) for requirement in extras[extra])
         assert install(module) == f"pip install '{DISTRIBUTION}[{extra}]'"
 
@@ -187,7 +187,8 @@ def test_a_package_that_is_missing_says_what_to_install(module, monkeypatch):
 @pytest.mark.parametrize("backend", ["numba", "triton"])
 def test_a_backend_without_its_package_says_what_to_install(backend, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, backend, None)
-    monkeypatch.delitem(sys.modules, f"mirage.memory.projection.zbuffer_{backend}", raising=False)
+    for name in (f"zbuffer_{backend}", "jit"):
+        monkeypatch.delitem(sys.modules, f"mirage.memory.projection.{name}", raising=False)
     with pytest.raises(InputError, match=f"backend {backend} needs the package {backend} .* pip install"):
         twin(backend)
     if backend == "numba":

@@ -85,3 +85,11 @@ def test_a_sampler_leaves_open_what_a_model_completes():
 def test_asking_imports_nothing_heavy():
     code = "import sys, mirage.request\nprint([n for n in ('torch', 'numpy', 'tyro') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["seed", "steps", "fov", "guidance_scale"])
+def test_a_number_beyond_every_float_is_one_line(name):
+    """JSON has no largest number."""
+    walk = {"image": "a.png", "trajectory": "orbit", name: 10**400}
+    with pytest.raises(InputError, match=name):
+        Request.from_plain(walk, source="walk.receipt.json")

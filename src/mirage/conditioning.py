@@ -5,7 +5,6 @@ Letters: `B` batch, `T` target latent frames, `P` preceding, `R` references, `C`
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
 from einops import rearrange
@@ -68,12 +67,6 @@ def plucker(camera: Camera, grid: tuple[int, int]) -> Tensor:
     direction = torch.nn.functional.normalize(direction, dim=-1)
     moment = torch.linalg.cross(origin[:, None, None].expand_as(direction), direction)
     return rearrange(torch.cat([direction, moment], dim=-1), "t h w c -> t c h w").float()
-
-
-def batched(conditions: Sequence[Condition]) -> Condition:
-    """Conditions of equal T, P and R as one batch."""
-    names = [field.name for field in dataclasses.fields(Condition) if getattr(conditions[0], field.name) is not None]
-    return Condition(**{name: torch.cat([getattr(c, name) for c in conditions]) for name in names})
 
 
 def pixel_codec(model: WorldModel) -> tuple[Decode, Encode]:

@@ -28,7 +28,7 @@ def check_number(
     """
     fits: Any = isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
     plain: Any = value
-    if fits and math.isfinite(plain) and low <= plain <= high:
+    if fits and _finite(plain) and low <= plain <= high:
         return kind(plain)
     sort = "a whole number" if kind is int else "a number"
     span = {
@@ -38,3 +38,11 @@ def check_number(
         (True, True): f"{sort}, {low:g} to {high:g}",
     }[math.isfinite(low), math.isfinite(high)]
     raise InputError(f"{what} is {value!r}; accepted: {accepted or span}")
+
+
+def _finite(number: Any) -> bool:
+    """Also of whole numbers beyond every float, which count as infinite: nothing takes so many."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False

@@ -16,6 +16,7 @@ EXTRAS = {
     "torchao": "quantize",
     "bitsandbytes": "quantize",
     "lmdb": "train",
+    "pillow_heif": "heif",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton")

@@ -5,6 +5,7 @@ import re
 from mirage.errors import InputError
 
 MOST_BYTES = 2**48
+"""No machine has more; sizes beyond it are slips of the hand, and sums of them overflow."""
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 

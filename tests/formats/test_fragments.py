@@ -59,6 +59,9 @@ def test_a_killed_writer_leaves_the_finished_chunks(tmp_path: Path) -> None:
             while mother.poll() is None and not lines[-1].startswith("child"):
                 lines.append(mother.stdout.readline())
             pid = int(lines[-1].split()[1])
+            begun = time.monotonic()
+            while time.monotonic() < begun + 5 and not any(film.stat().st_size for film in folder.iterdir()):
+                time.sleep(0.01)  # a machine may be busy: the moments are counted from the first bytes on
             time.sleep(draw.uniform(0.0, 0.25))
             os.kill(pid, signal.SIGKILL)
             while (line := mother.stdout.readline()) not in ("dead\n", ""):

@@ -249,7 +249,7 @@ def test_the_viewer_of_nerfstudio_loads_the_path(tmp_path: Path) -> None:
 
 
 def test_llff_is_what_nerf_loaders_make_of_it(tmp_path: Path) -> None:
-    """load_llff.py: poses [3,5,F], columns down right back -> right up back; the depths of the points that are seen."""
+    """NeRF's own loader: poses [3,5,F], columns down right back -> right up back; depths of what is seen."""
     camera = some_path(12, 5, one_lens=True, plain=True)
     ahead = camera.unproject(torch.full((5, 40, 2), 0.5), torch.linspace(2, 9, 40).expand(5, 40))
     points = Points(ahead.reshape(-1, 3))

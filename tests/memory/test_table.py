@@ -2,6 +2,7 @@
 
 import gc
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,3 +75,29 @@ def test_a_limited_table_never_allocates_again():
         table.append(a=torch.zeros(100))
         table.truncate(0)
     assert (table["a"].data_ptr(), table.nbytes) == before
+
+
+def test_a_table_that_cannot_grow_is_what_it_was_and_grows_when_it_can(monkeypatch):
+    """Memory may run out at any of the columns; all of them have the same room afterwards."""
+    table = Table({"a": torch.empty(0), "b": torch.empty(0, 3)})
+    history = History(table)
+    table.append(a=torch.ones(4), b=torch.ones(4, 3))
+    before = history.snapshot()
+    allocate, left = torch.Tensor.new_empty, 1
+
+    def scarce(self, size, **choices):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise MemoryError
+        return allocate(self, size, **choices)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.Tensor, "new_empty", scarce)
+        with pytest.raises(MemoryError):
+            table.append(a=torch.zeros(40), b=torch.zeros(40, 3))
+    history.restore(before)
+    assert len(table) == 4
+    table.append(a=torch.arange(40.0), b=torch.zeros(40, 3))
+    assert torch.equal(table["a"], torch.cat([torch.ones(4), torch.arange(40.0)]))
+    assert table["b"].shape == (44, 3)

@@ -1,5 +1,6 @@
 """A session as a state machine: planning changes nothing, accepting changes everything or nothing."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,6 +98,45 @@ def test_a_step_that_fails_leaves_the_session_at_its_last_chunk(model, stage, fi
     assert same(everything(session), before)
     assert torch.equal(session.step(steps).latents, plain.step(steps).latents)
     assert same(everything(session), everything(plain))
+
+
+def test_ctrl_c_between_any_two_lines_of_accept_leaves_all_or_nothing(model):
+    """Wherever it falls, what follows is what would have followed: from the moment before, or from that after."""
+    session = begin(model, settings=Settings(filter=True, draft=False))
+    start = session.snapshot()
+    plan = session.plan(PATH[1:9])
+    latents = denoise([plan])[0]
+    before = everything(session)
+    session.accept(plan, latents)
+    after, code = everything(session), Session.accept.__wrapped__.__code__
+    lines = sorted({line for *_, line in code.co_lines() if line is not None and line > code.co_firstlineno + 3})
+
+    def stop_at(chosen):
+        def trace(frame, event, _):
+            if frame.f_code is not code:
+                return None
+            if event == "line" and frame.f_lineno == chosen:
+                sys.settrace(None)
+                frame.f_trace = None
+                raise KeyboardInterrupt
+            return trace
+
+        return trace
+
+    interrupted = 0
+    for line in lines:
+        session.restore(start)
+        sys.settrace(stop_at(line))
+        try:
+            session.accept(plan, latents)
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            sys.settrace(None)
+        now = everything(session)
+        assert same(now, before) or same(now, after), line
+        assert same(now, before) == (session.index == 0), line
+    assert interrupted > 20
 
 
 def test_a_plan_is_accepted_where_it_was_made_and_with_latents_of_its_own(model):

@@ -2,12 +2,14 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
 
 from helpers import wall, walls
 from mirage.errors import InputError
+from mirage.geometry import pose
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import PRESETS, pan
@@ -16,6 +18,7 @@ from mirage.memory.baselines.nothing import NoMemory
 from mirage.models.codec import StreamDecoder
 from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
+from mirage.rollout.saved import Saved, save_session
 from mirage.rollout.settings import Settings
 
 SIZE = (64, 96)
@@ -56,7 +59,7 @@ def test_who_keeps_chunks_keeps_no_decoder_and_who_walks_on_keeps_no_frames(mode
 
     def caches() -> int:
         gc.collect()
-        return sum(isinstance(thing, StreamDecoder) for thing in gc.get_objects())
+        return sum(type(thing) is StreamDecoder for thing in gc.get_objects())
 
     before, session = caches(), begin(model, image)
     path = pan(session.camera, 33)
@@ -211,6 +214,33 @@ def test_a_saved_walk_goes_on_as_it_would_have(model, image, tmp_path):
     assert (here.frames[-4:] - there.frames[-4:]).abs().mean() < 0.02
 
 
+def test_a_saved_walk_goes_on_to_the_bit_when_the_branch_has_its_say(image, tmp_path):
+    """The poses of a world file are what they were: a rounding of theirs would reach the latents through the rays."""
+    heard = tiny_world()
+    generator = torch.Generator().manual_seed(0)
+    for weight in heard.memory_branch.parameters():  # what training begins at zero, and so keeps the branch silent
+        if not weight.any():
+            weight.data = 0.05 * torch.randn(weight.shape, generator=generator)
+    tilted = pose.make_pose(pose.rotation_about("x", 17) @ pose.rotation_about("z", 5), torch.tensor([0.1, 0.2, 0.3]))
+    path = pan(Camera.looking(aspect=1.5, c2w=tilted), 25, degrees=60)
+    session = Session(heard, image, camera=path[0], depth=wall, seed=3)
+    list(session.follow(path[:17]))
+    session.save(tmp_path / "world.safetensors")
+    loaded = Session.load(tmp_path / "world.safetensors", heard, depth=wall)
+    assert torch.equal(loaded.history.camera.c2w, session.history.camera.c2w)
+    assert torch.equal(loaded.step(path[17:25]).latents, session.step(path[17:25]).latents)
+
+
+def test_a_world_file_has_a_camera_for_each_latent(model, image, tmp_path):
+    session = begin(model, image)
+    past = session.history
+    short = replace(past, camera=Camera.concatenate([past.camera, past.camera]))
+    saved = Saved(session.memory, short, "", 3, 0, session.settings)
+    save_session(tmp_path / "world.safetensors", saved)
+    with pytest.raises(InputError, match="1 latents and cameras"):
+        Session.load(tmp_path / "world.safetensors", model)
+
+
 def test_a_world_file_of_another_model_is_refused(model, image, tmp_path):
     begin(model, image).save(tmp_path / "world.safetensors")
     with pytest.raises(InputError, match="48 channels"):
@@ -221,6 +251,20 @@ def test_a_walk_without_a_memory_is_not_saved(model, image, tmp_path):
     with pytest.raises(InputError, match="NoMemory"):
         begin(model, image, memory=NoMemory(48)).save(tmp_path / "world.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_estimator_that_has_a_length_is_an_estimator(model, image):
+    """Depth maps from files have one, and of an empty file it is 0: no reason to ask the depth head instead."""
+
+    class Empty:
+        def __len__(self):
+            return 0
+
+        def __call__(self, views):
+            raise InputError("there is no depth map")
+
+    with pytest.raises(InputError, match="no depth map"):
+        begin(model, image, depth=Empty())
 
 
 def test_an_estimator_of_frames_sees_the_frames_of_the_video_and_their_numbers(model, image):

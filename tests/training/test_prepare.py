@@ -204,7 +204,7 @@ def test_moving_things_may_stay(model, footage, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"frames": 5}, "at least one chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")],
+    [({"frames": 5}, "at least a chunk"), ({"stride": 0}, "stride is 1 or more"), ({"footage": "none"}, "no folder")],
 )
 def test_wrong_requests_are_refused_before_any_work(model, footage, tmp_path, change, words):
     options = {"footage": footage, "out": tmp_path / "out", **change}

@@ -32,7 +32,7 @@ from mirage.rollout import Chunk, Session
 from mirage.rollout.begin import Opened, begin, device_of, load_model, open_request, prompts_by_chunk
 from mirage.rollout.overlap import overlapped, overlaps
 from mirage.rollout.plan import Progress
-from mirage.rollout.session import Snapshot
+from mirage.rollout.state import Snapshot
 
 PICTURES = 8  # on the contact sheet
 

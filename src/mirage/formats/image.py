@@ -29,6 +29,7 @@ from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
 from mirage.geometry.camera import Camera
+from mirage.optional import install
 
 ACCEPTS = "an image (PNG, JPEG, WebP, TIFF, HEIC, ...)"
 MAX_PIXELS = 64_000_000
@@ -218,7 +219,7 @@ def _refuse_large(image: Image.Image, path: object, most: int) -> NoReturn:
 def _read_heif(path: Path) -> None:
     """HEIC is read from here on, where pillow-heif is installed."""
     if importlib.util.find_spec("pillow_heif") is None:
-        raise InputError(f"{path} is HEIC, which needs the package pillow-heif; install that, or convert it to JPEG")
+        raise InputError(f"{path} is HEIC, which needs pillow-heif: {install('pillow_heif')}, or convert it to JPEG")
     from pillow_heif import register_heif_opener
 
     register_heif_opener(thumbnails=False)

@@ -206,7 +206,7 @@ def _places(path: Camera, frames: int, at: Tensor | None) -> tuple[Tensor, Tenso
     if at.shape != (len(path),) or (at[1:] < at[:-1]).any() or not at.isfinite().all():
         raise InputError(f"a path of {len(path)} frames is resampled by as many stamps that never fall; got others")
     wanted = _evenly(at, frames)
-    left = (torch.searchsorted(at, wanted, right=True) - 1).clamp(0, max(len(path) - 2, 0))
+    left = (torch.searchsorted(at.contiguous(), wanted.contiguous(), right=True) - 1).clamp(0, max(len(path) - 2, 0))
     right = (left + 1).clamp_max(len(path) - 1)
     span = at[right] - at[left]
     fraction = torch.where(span > 0, (wanted - at[left]) / span.clamp_min(1e-300), 0.0)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mirage.errors import InputError
+from mirage.units import MOST_BYTES
 
 Admit = Literal["unseen", "all"]
 Features = Literal["float16", "int8", "float32"]
 Splat = Literal["footprint", "cell"]
 Evict = Literal["coverage", "oldest", "least_read"]
-MOST_BYTES = 2**48
-"""No machine has more; sizes beyond it are slips of the hand, and sums of them overflow."""
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,10 @@ class Table:
             return
         assert self.limit is None, f"{n} rows do not fit into {self.limit}"
         capacity = -(-max(n, 2 * self.capacity) // self._round_to) * self._round_to
+        grown = {name: old.new_empty((capacity, *old.shape[1:])) for name, old in self._buffers.items()}
         for name, old in self._buffers.items():
-            grown = old.new_empty((capacity, *old.shape[1:]))
-            grown[: self.n] = old[: self.n]
-            self._buffers[name] = grown
+            grown[name][: self.n] = old[: self.n]
+        self._buffers = grown  # all columns or none: who runs out of memory here can go on with what there was
 
 
 @dataclass(frozen=True, eq=False)

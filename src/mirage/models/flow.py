@@ -35,9 +35,9 @@ class Guidance:
 
     early, late   share of the readout above noise level `until` and from there on: first it decides what is where, then
                   the network has its say about detail and about the seams between known and unknown
-    carry         rounds in which the pull spreads into the unknown cells around, so that what is made up continues in
-                  tone what is known; it reaches about as many cells as the root of that. Where the two agree by
-                  themselves there is nothing to carry
+    carry         rounds in which the pull spreads into the unknown cells around, so that newly generated regions
+                  continue in tone what is known; it reaches about as many cells as the root of that. Where the two
+                  agree by themselves there is nothing to carry
 
     Pull-back with re-noising, as WorldForge (arXiv 2509.15130), done on the prediction, so that a multistep solver's
     history is that of the pulled path. The defaults are measured: docs/wan22.md, "Guidance without training".

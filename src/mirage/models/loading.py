@@ -1,6 +1,7 @@
 """Loading a world model: by name, from a folder, or from the hub; whole, or not at all.
 
-Everything that a file can lack is looked at here and said in one line; the libraries below would warn and make it up.
+Everything that a file can lack is looked at here and said in one line; the libraries below would warn and fill it at
+random.
 """
 
 from __future__ import annotations

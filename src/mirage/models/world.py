@@ -50,9 +50,9 @@ _COMPILERS = ("g++", "clang++", "c++")
 class WorldModel(DiffusionPipeline):
     """Autoencoder, denoiser with its memory branch, text encoder, depth head.
 
-    >>> world = load_world_model("mini")
-    >>> latents = world.encode(frames)                          # [F,3,H,W] in [0, 1] -> [T,C,h,w], F = 1 + 4 (T - 1)
-    >>> depth = world.depth(latents, camera, first=True)        # DepthMap [T,h,w]
+    >>> model = load_world_model("mini")
+    >>> latents = model.encode(frames)                          # [F,3,H,W] in [0, 1] -> [T,C,h,w], F = 1 + 4 (T - 1)
+    >>> depth = model.depth(latents, camera, first=True)        # DepthMap [T,h,w]
 
     A stock Wan2.2-TI2V folder loads too: without `memory_branch` the memory enters through the sampler, without
     `depth_head` depth must come from elsewhere.

@@ -84,7 +84,7 @@ class Tape:
     """A piece of a stream of latents, decoded when somebody looks. Two threads may: one decodes, the other waits."""
 
     def __init__(self, model: WorldModel, latents: Tensor, *, after: "End | None" = None) -> None:
-        self._world, self._latents, self._after = model, latents, after
+        self._model, self._latents, self._after = model, latents, after
         self._frames: Tensor | None = None
         self._end: Callable[[], End | None] = lambda: None
         self._decoding = Lock()
@@ -94,7 +94,7 @@ class Tape:
         with self._decoding:
             if self._frames is None:
                 with torch.no_grad():
-                    decoder = self._after.decoder() if self._after else self._world.decoder()
+                    decoder = self._after.decoder() if self._after else self._model.decoder()
                     self._frames = decoder.decode(self._latents)
                 self._after = None  # the past is in the decoder's cache now
                 end = self._end()

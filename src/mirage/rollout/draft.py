@@ -26,7 +26,7 @@ WORTH = 0.02
 
 
 def worth_drafting(readout: Readout) -> bool:
-    """Whether a chunk [T] has so much to make up; its first frame is there already."""
+    """Whether so much of a chunk [T] is to be newly generated; its first frame is there already."""
     return float((~readout.mask[1:]).float().mean()) > WORTH
 
 

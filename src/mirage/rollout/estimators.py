@@ -15,7 +15,9 @@ NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
 
 def check_estimator(name: str) -> None:
     """`InputError` if there is none of that name; nothing is loaded."""
-    if name.partition(":")[0] not in NAMES and not Path(name).expanduser().exists():
+    kind, colon, weights = name.partition(":")
+    named = kind in NAMES and bool(weights) == bool(colon) and not (kind == "head" and weights)
+    if not named and not (name and Path(name).expanduser().exists()):
         raise InputError(
             f"no depth estimator {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps"
         )

@@ -74,5 +74,8 @@ def _history(tensors: dict[str, Tensor], extra: Any, source: str) -> History:
     count, grid = len(tensors["latents"]), tensors["latents"].shape[-2:]
     if tensors["depth"].shape != (count, *grid) or tensors["number"].shape != (count,) or count == 0:
         raise InputError(f"{source}: its {count} latents, their depth and their numbers do not fit together")
-    camera = check_cameras(Camera(tensors["c2w"].cpu(), tensors["intrinsics"].cpu()), source=source)
+    camera = Camera(tensors["c2w"].cpu(), tensors["intrinsics"].cpu())
+    if camera.shape != (count,):
+        raise InputError(f"{source}: it has {count} latents and cameras {list(camera.shape)}; expected one each")
+    check_cameras(camera, source=source)  # and taken as they are: made orthonormal anew, the walk would go on elsewhere
     return History(tensors["latents"], DepthMap(tensors["depth"], tensors["valid"]), camera, tensors["number"].cpu())

@@ -9,9 +9,8 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,38 +34,10 @@ from mirage.rollout.history import History
 from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
+from mirage.rollout.state import Snapshot, State
 
 _LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """A moment of a walk: all that a step changes, but for the memory itself.
-
-    history   the latent frames that are kept to begin with and to look back at
-    camera    [], where the walk stands
-    index     how many chunks were made
-    prompt    what newly generated regions should look like
-    end       of the video's stream so far; None: no frame was made yet
-    image     until the first chunk is made: the memory before the given image entered it, and which of the image's
-              cells were kept [1,h,w] (None: all). One image cannot tell what in it moves; the first chunk can
-    """
-
-    history: History
-    camera: Camera
-    index: int
-    prompt: str
-    end: End | None
-    image: tuple[Any, Tensor | None] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A moment with its memory, to come back to; cheap, and valid for as long as it is held."""
-
-    state: State
-    memory: Any
 
 
 class Session:
@@ -136,7 +107,7 @@ class Session:
         seed: int,
     ) -> None:
         self.model, self.memory, self.moving = model, memory, moving
-        self.estimator = estimator or depth_head(model)
+        self.estimator = depth_head(model) if estimator is None else estimator
         self.settings = settings or Settings()
         self.seed = check_number("the seed", seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
         self._texts: dict[str, Tensor] = {}
@@ -267,10 +238,11 @@ class Session:
                 timings=timings,
                 tape=tape,
             )
-        except BaseException:  # also Ctrl-C
+            self._state = after
+        except BaseException:  # also Ctrl-C, between any two lines
+            self._state = state
             self.memory.restore(before)
             raise
-        self._state = after
         return chunk
 
     def follow(

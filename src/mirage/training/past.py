@@ -18,7 +18,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from mirage.conditioning import batched, build_condition, pixel_codec
+from mirage.conditioning import build_condition, pixel_codec
 from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -26,7 +26,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.memory.baselines.rgb import RGBPointMemory
 from mirage.memory.references import choose_references
-from mirage.models.condition import Condition
+from mirage.models.condition import Condition, stacked
 from mirage.models.world import WorldModel
 from mirage.scenes.words import shortened
 from mirage.training.clips import LatentClip, ReadyChunk
@@ -88,7 +88,7 @@ class Seen(Batch):
     def of(cls, samples: "Sequence[Seen]") -> "Seen":
         """Several as one."""
         return cls(
-            batched([sample.condition for sample in samples]),
+            stacked([sample.condition for sample in samples]),
             tuple(prompt for sample in samples for prompt in sample.prompts),
             torch.cat([sample.target for sample in samples]),
         )

@@ -1,0 +1,39 @@
+"""A moment of a walk, as a value: what a step changes, and what undo comes back to. `h w` latent grid."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mirage.geometry.camera import Camera
+from mirage.rollout.chunk import End
+from mirage.rollout.history import History
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A moment of a walk: all that a step changes, but for the memory itself.
+
+    history   the latent frames that are kept to begin with and to look back at
+    camera    [], where the walk stands
+    index     how many chunks were made
+    prompt    what newly generated regions should look like
+    end       of the video's stream so far; None: no frame was made yet
+    image     until the first chunk is made: the memory before the given image entered it, and which of the image's
+              cells were kept [1,h,w] (None: all). One image cannot tell what in it moves; the first chunk can
+    """
+
+    history: History
+    camera: Camera
+    index: int
+    prompt: str
+    end: End | None
+    image: tuple[Any, Tensor | None] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A moment with its memory, to come back to; cheap, and valid for as long as it is held."""
+
+    state: State
+    memory: Any

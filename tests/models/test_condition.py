@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -43,7 +44,8 @@ def test_wrong_shapes_are_named() -> None:
         "constant": good.mask,
     }
     for name, value in wrong.items():
-        said = refusal(replace, good, **{name: value})
+        change: dict[str, Any] = {name: value}
+        said = refusal(replace, good, **change)
         assert re.search(rf"{name} has shape .*accepted", said)
 
 

@@ -1,5 +1,6 @@
 """A session as a state machine: planning changes nothing, accepting changes everything or nothing."""
 
+import inspect
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_ctrl_c_between_any_two_lines_of_accept_leaves_all_or_nothing(model):
     latents = denoise([plan])[0]
     before = everything(session)
     session.accept(plan, latents)
-    after, code = everything(session), Session.accept.__wrapped__.__code__
+    after, code = everything(session), inspect.unwrap(Session.accept).__code__
     lines = sorted({line for *_, line in code.co_lines() if line is not None and line > code.co_firstlineno + 3})
 
     def stop_at(chosen):

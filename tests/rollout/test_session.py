@@ -218,6 +218,7 @@ def test_a_saved_walk_goes_on_to_the_bit_when_the_branch_has_its_say(image, tmp_
     """The poses of a world file are what they were: a rounding of theirs would reach the latents through the rays."""
     heard = tiny_world()
     generator = torch.Generator().manual_seed(0)
+    assert heard.memory_branch is not None
     for weight in heard.memory_branch.parameters():  # what training begins at zero, and so keeps the branch silent
         if not weight.any():
             weight.data = 0.05 * torch.randn(weight.shape, generator=generator)
@@ -235,6 +236,7 @@ def test_a_world_file_has_a_camera_for_each_latent(model, image, tmp_path):
     session = begin(model, image)
     past = session.history
     short = replace(past, camera=Camera.concatenate([past.camera, past.camera]))
+    assert isinstance(session.memory, LatentSpatialMemory)
     saved = Saved(session.memory, short, "", 3, 0, session.settings)
     save_session(tmp_path / "world.safetensors", saved)
     with pytest.raises(InputError, match="1 latents and cameras"):

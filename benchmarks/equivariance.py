@@ -126,11 +126,11 @@ def row(name: str, walks: Sequence[Warped], quality: dict[str, float]) -> dict[s
 
 def main(home: Path, scenes: int, out: Path) -> None:
     clips = clip_paths(mini.images(home).config.clips)[-8:]
-    scenes = [GroundTruth.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(scenes)]
+    truths = [GroundTruth.sample(seed, KINDS[seed % 3], frames=65, size=MiniConfig().size) for seed in range(scenes)]
     rows, channels = [], {}
     for name, run in (("with", home / "autoencoder"), ("without", home / "without" / "autoencoder")):
         vae = autoencoder(run)
-        walks = [warped(vae, scene) for scene in scenes]
+        walks = [warped(vae, truth) for truth in truths]
         rows.append(row(name, walks, held_out_quality(vae, clips, clips=True)))
         channels[name] = relative(walks).sort(descending=True).values.tolist()
     out.mkdir(parents=True, exist_ok=True)

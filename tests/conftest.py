@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # before anything of diffusers is imported, so fixtures import it themselves
 torch.set_num_threads(1)
 # a runner started in the background ignores Ctrl-C, and so would the tests that press it
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,3 +23,29 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data is not at {folder}; set MIRAGE_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A world model of random weights, for tests that leave it as it is."""
+    from mirage.models.tiny import tiny_world
+
+    return tiny_world()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder, to read or to copy."""
+    from mirage.models.tiny import tiny_world
+
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    tiny_world().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def image():
+    """What it may begin from, [3,H,W]."""
+    from helpers import random_image
+
+    return random_image()

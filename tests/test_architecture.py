@@ -210,7 +210,7 @@ def test_public_names_are_there_and_come_from_their_rooms():
     typed = {
         alias.asname: node.module
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module.startswith("mirage.")
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mirage.")
         for alias in node.names
     }
     assert typed.pop("__version__") == "mirage.version"  # a string, which costs nothing

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def mirage(
     given = {"PYTHONIOENCODING": encoding, "TERM": term}
     shell = f'exec "$@" {closed}'
     command = ["sh", "-c", shell, "sh", sys.executable, "-m", "mirage", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
     return subprocess.run(command, env={**os.environ, **given}, check=False, timeout=120, **pipes)
 
 
@@ -130,7 +131,8 @@ def test_a_full_stdout_is_one_line(words):
 def test_nobody_who_reads_is_no_fault(stream, words, code):
     reads, writes = os.pipe()
     os.close(reads)
-    run = mirage(words, **{stream: writes})
+    streams: dict[str, Any] = {stream: writes}
+    run = mirage(words, **streams)
     os.close(writes)
     assert run.returncode == code
     assert not run.stderr

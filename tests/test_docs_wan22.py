@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import published_layout as published
+from helpers import random_image
 from mirage.cli import main
 from mirage.formats.image import save_image
 from mirage.models.tiny import tiny_world, word_tokenizer
@@ -44,7 +45,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     word_tokenizer(("a", "red", "room")).save_pretrained(release / "google" / "umt5-xxl")
     (folder / "models").mkdir()
     tiny_world(drafts=False).save_pretrained(folder / "FOLDER")
-    save_image(folder / "image.png", torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    save_image(folder / "image.png", random_image(seed=0))
     (folder / "prompts.txt").write_text("frame 0: a red room\n")
     np.savez(folder / "depth.npz", depth=np.full((9, 64, 96), 3.0, dtype=np.float32))
     return folder

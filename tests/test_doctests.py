@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import mirage
+from helpers import random_image, walls
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
 from mirage.geometry.trajectory import dolly, orbit
 from mirage.models import loading
@@ -35,13 +35,13 @@ def names(tmp_path_factory):
         "mirage": mirage,
         "torch": torch,
         "load_world_model": lambda name: model,
-        "image": torch.rand(3, *model.size, generator=torch.Generator().manual_seed(0)),
+        "image": random_image(model.size, seed=0),
         "frames": torch.rand(5, 3, *model.size, generator=torch.Generator().manual_seed(1)),
         "path": path,
         "camera": path[::4],  # one per latent frame
         "elsewhere": path[1:3],
         "latents": torch.zeros(2, 48, *grid),
-        "depth": DepthMap(torch.full((2, *grid), 2.0)),
+        "depth": walls(2, grid),
         "folder": folder,
         "show": lambda frames: None,
         "orbit": lambda camera, frames: orbit(camera, 5),

@@ -10,7 +10,6 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 from mirage.models import flow
-from mirage.models.tiny import tiny_world
 from mirage.pipeline import MiragePipeline
 from mirage.rollout import Session
 from mirage.rollout.settings import Settings
@@ -18,15 +17,8 @@ from mirage.sampler import Sampler
 
 
 @pytest.fixture(scope="module")
-def pipe(tmp_path_factory: pytest.TempPathFactory) -> MiragePipeline:
-    folder: Path = tmp_path_factory.mktemp("model")
-    tiny_world().save_pretrained(folder)
-    return MiragePipeline.from_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def image() -> Tensor:
-    return torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
+def pipe(saved: Path) -> MiragePipeline:
+    return MiragePipeline.from_pretrained(saved)
 
 
 PATH = pan(Camera.looking(aspect=1.5), 9)

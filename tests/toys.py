@@ -1,16 +1,35 @@
 """Toys that the tests of training share: a small model, and the loss of a step."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from mirage.models.tiny import tiny_world
+from mirage.training.past import Seen
 
 SIZE = (64, 96)
 
 
 def small_model(**choices):
     """With a stride of 8 and 8 channels, so that a clip of `SIZE` has a grid of 8 x 12."""
-    its = {"channels": 8, "dim_mult": (1, 2, 2), "temporal_downsample": (True, True), "stride": 8}
-    return tiny_world(**its | {"patch_size": (1, 4, 4)} | choices)
+    its: dict[str, Any] = {"channels": 8, "stride": 8, "patch_size": (1, 4, 4)}
+    its |= {"dim_mult": (1, 2, 2), "temporal_downsample": (True, True)}
+    return tiny_world(**its | choices)
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    """A run's losses and evaluations, without the clock."""
+    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def seen(task, step) -> Seen:
+    """What a step sees, of those that show something at once."""
+    batch = task.maker(step, torch.Generator().manual_seed(step))
+    assert isinstance(batch, Seen)
+    return batch
 
 
 def at(task, step):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import views_of
+from helpers import views_of, walls
 from mirage.depth.adapters.depth_anything_3 import DepthAnything3Depth
 from mirage.depth.adapters.files import DepthFiles
 from mirage.depth.adapters.map_anything import MapAnythingDepth
@@ -53,7 +53,7 @@ def test_a_crop_comes_back_where_it_was() -> None:
     assert torch.equal(depth.valid[0], inside)
     torch.testing.assert_close(depth.z[0][inside], truth((60, 90))[inside])
     with pytest.raises(InputError, match="are of no part of the camera"):
-        uncropped(DepthMap(torch.ones(2, 4, 4)), CAMERA.intrinsics.expand(2, 4) / 2, CAMERA)
+        uncropped(walls(2, (4, 4), 1.0), CAMERA.intrinsics.expand(2, 4) / 2, CAMERA)
 
 
 class FakeDA3:
@@ -70,6 +70,7 @@ class FakeDA3:
             scale = np.array([84 / 90, 56 / 60, 1])[:, None]
             told = intrinsics * scale
             assert np.allclose(told[0], k, atol=1e-4)
+            assert extrinsics is not None
             assert extrinsics.shape == (2, 4, 4)
         return SimpleNamespace(depth=depth.copy(), intrinsics=told)
 

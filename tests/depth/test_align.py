@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers import walls
 from mirage.depth.align import align
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -97,7 +98,7 @@ def test_a_fit_that_explains_nothing_is_refused():
 
 
 def test_a_flat_view_tells_no_shift():
-    found = align(DepthMap(torch.full((1, *GRID), 2.0)), DepthMap(torch.full((1, *GRID), 3.0)), affine=True)
+    found = align(walls(1, GRID), walls(1, GRID, 3.0), affine=True)
     assert found.accepted
     assert (found.scale, found.shift) == (pytest.approx(1.5), 0.0)
     assert "flat" in found.reason
@@ -105,7 +106,7 @@ def test_a_flat_view_tells_no_shift():
 
 def test_shapes_must_agree():
     with pytest.raises(InputError, match="same shape"):
-        align(DepthMap(torch.ones(2, 3, 4)), DepthMap(torch.ones(3, 4)))
+        align(walls(2, (3, 4), 1.0), DepthMap(torch.ones(3, 4)))
 
 
 # -- a walk with a depth source that drifts --------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import walls
 from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -24,7 +25,7 @@ def aside(metres: float) -> Camera:
 
 def wall(frames: int = 1) -> DepthMap:
     """4 away, over the whole picture."""
-    return DepthMap(torch.full((frames, *GRID), FAR))
+    return walls(frames, GRID, FAR)
 
 
 def both(*cameras: Camera) -> Camera:
@@ -79,4 +80,4 @@ def test_what_does_not_fit_together_is_told():
     with pytest.raises(InputError, match="one camera each"):
         seen_through(wall(2), CAMERA[None])
     with pytest.raises(InputError, match="earlier depth"):
-        seen_through(wall(), CAMERA[None], past=(DepthMap(torch.ones(1, 3, 4)), CAMERA[None]))
+        seen_through(wall(), CAMERA[None], past=(walls(1, (3, 4), 1.0), CAMERA[None]))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from helpers import walls
 from mirage.depth.posescale import pose_scale, rescaled
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -22,7 +23,7 @@ def test_a_path_in_other_units_is_brought_back(seed, kind, noise):
 
 
 def test_what_does_not_tell_is_left_alone():
-    depth = DepthMap(torch.full((5, 12, 16), 2.0))
+    depth = walls(5, (12, 16))
     still = pose_scale(depth, Camera(torch.eye(4).expand(5, 4, 4), torch.tensor([0.8, 1.0, 0.5, 0.5])))
     assert (still.scale, still.believed) == (1.0, False)
     along = torch.eye(4).repeat(5, 1, 1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from einops import reduce
 
+from helpers import walls
 from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -45,7 +46,7 @@ def test_what_earlier_frames_saw_behind_it_gives_a_still_frame_away():
     latents, depth, moves = passing_box(frames=1)
     assert static(latents, depth, CAMERA[None]).all()  # nothing to compare with
     empty = 0.3 * torch.rand(3, *GRID, generator=torch.Generator().manual_seed(0))[None]
-    past = empty.repeat(2, 1, 1, 1), DepthMap(torch.full((2, *GRID), 4.0)), Camera.concatenate([CAMERA[None]] * 2)
+    past = empty.repeat(2, 1, 1, 1), walls(2, GRID, 4.0), Camera.concatenate([CAMERA[None]] * 2)
     keep = static(latents, depth, CAMERA[None], past=past)
     assert not (keep & moves).any()
     assert keep.sum() > 0.97 * (~moves).sum()

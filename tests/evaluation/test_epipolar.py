@@ -6,6 +6,7 @@ import torch
 from mirage.errors import InputError
 from mirage.evaluation.epipolar import Fit, agreement, decided, explained, pairs
 from mirage.formats.cameras import CameraOptions, read_cameras
+from mirage.formats.cameras.record import Axes, Pose
 from mirage.formats.image import load_image
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
@@ -13,7 +14,9 @@ from mirage.geometry.pose import exp_rotation, invert, make_pose
 from mirage.geometry.trajectory import dolly, orbit, pan
 
 SIZE = (360, 480)
-READINGS = [(pose, axes) for pose in ("c2w", "w2c") for axes in ("opencv", "opengl", "ned", "ros")]
+POSES: tuple[Pose, ...] = ("c2w", "w2c")
+AXES: tuple[Axes, ...] = ("opencv", "opengl", "ned", "ros")
+READINGS: list[tuple[Pose, Axes]] = [(pose, axes) for pose in POSES for axes in AXES]
 
 
 def seen(path: Camera, a: int, b: int, *, count: int = 200) -> torch.Tensor:

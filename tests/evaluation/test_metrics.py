@@ -1,6 +1,7 @@
 """The metrics against definitions and against scikit-image and scipy, which know nothing of ours."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mirage.errors import InputError
 from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import (
     PSNR_LIMIT,
+    SsimWindow,
     depth_errors,
     frechet_distance,
     hue_distance,
@@ -43,10 +45,11 @@ def test_psnr_and_ssim_are_scikit_images(seed: int) -> None:
     image, noisy = pair(seed)
     a, b = image.double().numpy(), noisy.double().numpy()
     assert psnr(noisy, image).item() == pytest.approx(peak_signal_noise_ratio(a, b, data_range=1), abs=1e-4)
-    for window, options in (
-        ("gaussian", {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}),
-        ("uniform", {}),
-    ):
+    windows: dict[SsimWindow, dict[str, Any]] = {
+        "gaussian": {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False},
+        "uniform": {},
+    }
+    for window, options in windows.items():
         expected = structural_similarity(a, b, channel_axis=0, data_range=1, **options)
         assert ssim(noisy, image, window=window).item() == pytest.approx(expected, abs=1e-5)
 
@@ -154,7 +157,7 @@ def test_lpips_without_weights_is_refused_and_with_them_is_a_distance(tmp_path) 
     backbone = {f"features.{name}": value for name, value in made.features.state_dict().items()}
     torch.save(backbone, tmp_path / "alexnet-x.pth")
     torch.save(
-        {f"lin{i}.model.1.weight": head.weight.detach().abs() for i, head in enumerate(made.heads)},
+        {f"lin{i}.model.1.weight": weight.detach().abs() for i, weight in enumerate(made.heads.parameters())},
         tmp_path / "alex.pth",
     )
     lpips = Lpips.load(tmp_path)

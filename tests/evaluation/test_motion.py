@@ -82,6 +82,7 @@ def test_a_true_step_back_is_found_in_a_strip():
     assert found is not None
     true = invert(path.c2w[0].double()) @ path.c2w[1].double()
     assert rotation_angle(true[:3, :3].T @ found.rotation) < 0.5
+    assert found.direction is not None
     assert found.direction @ normalize(true[:3, 3], dim=0) > 0.9
     nowhere = DepthMap(depth.z, torch.zeros_like(depth.valid))
     assert moved_by(view.rgb[0], view.rgb[1], path.intrinsics[0], where=(strip, strip), depth=nowhere) is None

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_the_command_line_offers_the_noun_with_its_own_defaults(offered, noun):
     mine = {field.name: field.default for field in fields(offered)}
     for field in fields(noun):
         assert mine[field.name] == field.default, field.name
-    needed = {field.name: Path("there") for field in fields(noun) if field.default is MISSING}
+    needed: dict[str, Any] = {field.name: Path("there") for field in fields(noun) if field.default is MISSING}
     if "rollouts" in needed:
         needed["rollouts"] = (Path("there"),)
     assert noun_of(offered(json=True, **needed), noun) == noun(**needed)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -105,6 +106,7 @@ def test_intervals_and_bad_requests(tmp_path):
     assert wilson(0, 10) == pytest.approx((0, 0.278), abs=1e-3)
     assert wilson(5, 10) == pytest.approx((0.237, 0.763), abs=1e-3)
     assert wilson(0, 0) == (None, None)
-    for wrong in ({"scenes": 0}, {"seed": -1}, {"colours": ("red",)}, {"colours": ("red", "loud")}):
+    requests: list[dict[str, Any]] = [{"scenes": 0}, {"seed": -1}, {"colours": ("red",)}, {"colours": ("red", "loud")}]
+    for wrong in requests:
         with pytest.raises(InputError, match=r"an evaluation has|colours are"):
             PromptedOptions(out=tmp_path, **wrong)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from helpers import random_image
 from mirage.cli import main
 from mirage.errors import InputError
 from mirage.evaluation.options import RealOptions
@@ -11,19 +12,13 @@ from mirage.formats.cameras import load_cameras
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import make_pose
-from mirage.models.tiny import tiny_world
 
 SIZE = (64, 96)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_world(size=SIZE)
-
-
 def view(x=0.0, seed=0):
     """A flat wall two units away."""
-    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(seed))
+    image = random_image(SIZE, seed=seed)
     lens = Camera.looking(aspect=1.5).intrinsics
     return View(image, DepthMap(torch.full(SIZE, 2.0)), Camera(make_pose(torch.eye(3), torch.tensor([x, 0, 0])), lens))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -129,6 +130,9 @@ def test_every_return_is_scored() -> None:
 def test_only_held_out_scenes_are_measured(tmp_path) -> None:
     with pytest.raises(InputError, match="never trained on"):
         GroundTruth.sample(HELD_OUT, "orbit", frames=5, size=SIZE)
-    for wrong in ({"seed": 1000}, {"scenes": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}):
+    requests: list[dict[str, Any]] = [
+        {"seed": 1000}, {"scenes": 0}, {"chunks": 0}, {"memories": ()}, {"kinds": ("hop",)}
+    ]  # fmt: skip
+    for wrong in requests:
         with pytest.raises(InputError, match=r"evaluation has|walks are"):
             SyntheticOptions(out=tmp_path, **wrong)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -63,10 +64,14 @@ def results(tmp_path_factory) -> dict:
         out=out, scenes=1, chunks=1, seed=0, memories=("truth", "stands"), moves=("pan",), gaps=(8,)
     )
     subject = Subject(size=SIZE, chunk_frames=CHUNK)
-    for _ in range(2):  # the second time from what the first one left
-        told = evaluate_unseen(
+
+    def measured() -> dict:
+        return evaluate_unseen(
             lambda name, truth: Player(WALKERS[name](truth)), options, subject=subject, encode=encode
         )
+
+    measured()
+    told = measured()  # from what the first time left
     assert (out / "report.md").read_text().count(f"| {FLOOR} |") >= 2
     assert len(list(out.glob("scene-*/sheet.png"))) == 1
     return told
@@ -156,6 +161,7 @@ def test_blurred_is_flat_and_a_sharper_picture_is_steep(results):
     video[..., 5] = 0.5
     flat = steepness(video, area)
     assert flat == pytest.approx(0.5 * 2 * 8 / (8 * 3 + 7 * 4))
+    assert flat is not None
     assert steepness(2 * video, area) == pytest.approx(2 * flat)
     assert steepness(video, ~area & False) is None
 
@@ -180,7 +186,7 @@ def test_distance_grows_with_blur():
 
 
 def test_bad_requests_are_refused(tmp_path):
-    for wrong in (
+    requests: list[dict[str, Any]] = [
         {"scenes": 0},
         {"seed": 1000},
         {"chunks": 0},
@@ -188,7 +194,8 @@ def test_bad_requests_are_refused(tmp_path):
         {"memories": ()},
         {"gaps": (17,)},
         {"gaps": ()},
-    ):
+    ]
+    for wrong in requests:
         with pytest.raises(InputError, match=r"an evaluation has|moves are|gaps are"):
             evaluate_unseen(
                 lambda name, truth: Player(truth.frames),

@@ -1,8 +1,8 @@
 """The evaluation drives real sessions: a world model of random weights walks and is measured, every row is there."""
 
 import pytest
-import torch
 
+from helpers import random_image
 from mirage.errors import InputError
 from mirage.evaluation.options import SyntheticOptions
 from mirage.evaluation.synthetic import run_synthetic
@@ -10,18 +10,12 @@ from mirage.evaluation.variants import VARIANTS
 from mirage.evaluation.walk import generator
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
-from mirage.models.tiny import tiny_world
 from mirage.models.world import WorldModel
-
-
-@pytest.fixture(scope="module")
-def model() -> WorldModel:
-    return tiny_world()
 
 
 def test_a_walk_has_a_frame_per_pose_and_says_what_was_known(model: WorldModel) -> None:
     height, width = model.size
-    image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
+    image = random_image((height, width), seed=0)
     path = pan(Camera.looking(aspect=width / height), 7, degrees=5)
     walk = generator(model)(image, path, ["a room"])
     assert walk.frames.shape == (7, 3, height, width)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation, Slerp
 
+from helpers import walls
 from mirage.errors import InputError
 from mirage.evaluation import worldscore as ws
 from mirage.evaluation.options import Subject, WorldScoreOptions
@@ -160,7 +161,7 @@ def test_a_run_writes_the_official_layout_and_reads_official_scores(dataset, tmp
     def generate(image, path, prompts):
         assert image.shape == (3, *SIZE)
         assert len(prompts) == 2
-        depth = DepthMap(torch.full((3, 8, 12), 2.0))
+        depth = walls(3, (8, 12))
         return Walk(image.expand(len(path), -1, -1, -1), seconds=1.25, depth=depth)
 
     options = WorldScoreOptions(dataset=dataset, out=tmp_path / "out", frames=5, speed=0.5)

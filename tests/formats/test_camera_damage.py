@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import refusal
 from mirage.errors import InputError
 from mirage.formats.cameras import read_cameras
 
@@ -120,6 +121,4 @@ def test_damaged_files_are_read_or_refused(data_dir: Path, tmp_path: Path) -> No
 def test_nothing_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     for content in (b"", b"\n", b"\x00" * 100, b"PK\x03\x04", b"\x93NUMPY", b"{}", b"[]", b"#\n"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError) as caught:
-            read_cameras(tmp_path / name)
-        assert "\n" not in str(caught.value)
+        refusal(read_cameras, tmp_path / name)

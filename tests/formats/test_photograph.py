@@ -4,6 +4,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ def profiled(data_dir: Path, name: str = "adobe") -> tuple[bytes, Image.Image]:
 @pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
 def test_a_profile_with_transparency_and_in_every_format(data_dir: Path, tmp_path: Path, suffix: str) -> None:
     profile, picture = profiled(data_dir)
-    options = {"lossless": True} if suffix == "webp" else {}
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
     picture.save(tmp_path / f"a.{suffix}", icc_profile=profile, **options)
     truth = rearrange(torch.from_numpy(smooth(40, 60).copy()), "h w c -> c h w").float()
     assert (load_image(tmp_path / f"a.{suffix}") * 255 - truth).abs().max() <= 3
@@ -281,8 +282,9 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path: Path) -> None:
 
 def test_an_animation_is_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.fromarray(smooth(40, 60)), Image.new("RGB", (60, 40), "black")]
-    for suffix, options in (("webp", {"lossless": True}), ("png", {}), ("gif", {})):
-        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
+    options: dict[str, dict[str, Any]] = {"webp": {"lossless": True}, "png": {}, "gif": {}}
+    for suffix, how in options.items():
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **how)
         found = open_photograph(tmp_path / f"a.{suffix}")
         assert "the first frame of an animation" in str(found)
         assert (found.pixels * 255 - torch.from_numpy(smooth(40, 60).copy()).permute(2, 0, 1)).abs().mean() < 6

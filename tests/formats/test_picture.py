@@ -36,7 +36,7 @@ def test_a_sheet_shows_every_picture_whole() -> None:
 def test_a_sheet_spreads_from_first_to_last() -> None:
     grey = torch.linspace(0, 1, 21)[:, None, None, None].expand(21, 3, 16, 16)
     sheet = contact_sheet({"a": grey}, columns=3, width=64)
-    assert [area(sheet, (level,) * 3) >= 64 * 64 for level in (0.0, 0.5, 0.25)] == [True, True, False]
+    assert [area(sheet, (level, level, level)) >= 64 * 64 for level in (0.0, 0.5, 0.25)] == [True, True, False]
 
 
 def test_captions_replace_numbers() -> None:

@@ -4,8 +4,9 @@ camera centres and viewing directions that went in."""
 import csv
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pycolmap
@@ -163,11 +164,12 @@ def test_our_own_model_is_written_again(tmp_path: Path) -> None:
 def test_evo_reads_tum_kitti_and_euroc(tmp_path: Path) -> None:
     tools = pytest.importorskip("evo.tools.file_interface", reason="evo is in the extra `interop`")
     camera = some_path(7, 9, one_lens=True, plain=True)
-    for format, read in (
-        ("tum", tools.read_tum_trajectory_file),
-        ("kitti", tools.read_kitti_poses_file),
-        ("euroc", tools.read_euroc_csv_trajectory),
-    ):
+    readers: dict[Format, Callable[[str], Any]] = {
+        "tum": tools.read_tum_trajectory_file,
+        "kitti": tools.read_kitti_poses_file,
+        "euroc": tools.read_euroc_csv_trajectory,
+    }
+    for format, read in readers.items():
         save_cameras(target(tmp_path, format), camera, format=format)
         path = read(str(target(tmp_path, format)))
         poses = np.stack(path.poses_se3)
@@ -339,7 +341,7 @@ def test_georeferenced_positions_stay_whole(tmp_path: Path) -> None:
 def test_wrong_requests_write_nothing(tmp_path: Path) -> None:
     camera = some_path(18, 3, one_lens=True, plain=True)
     (tmp_path / "file").write_text("mine")
-    for path, words, options in (
+    requests: list[tuple[str, str, dict[str, Any]]] = [
         ("a.json", "size", {}),
         ("a.txt", "3 poses", {"numbers": [0, 1], "format": "tum"}),
         ("a.txt", "3 poses", {"times": torch.zeros(2), "format": "tum"}),
@@ -347,7 +349,8 @@ def test_wrong_requests_write_nothing(tmp_path: Path) -> None:
         ("a", "positive", {"size": (0, 640)}),
         ("file", "a file of that name", {"size": SIZE, "format": "colmap"}),
         ("no/folder", "does not exist", {"size": SIZE, "format": "colmap"}),
-    ):
+    ]
+    for path, words, options in requests:
         with pytest.raises(InputError, match=words):
             save_cameras(tmp_path / path, camera, **options)
     with pytest.raises(InputError, match="at least one pose"):

@@ -8,6 +8,8 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -121,31 +123,38 @@ def test_nothing_is_left_of_nothing(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
     """The system's limit on the size of a file stands for the disk: writes fail with "file too large" in mid-film."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(InputError, match="cannot write"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video:  # noqa: PT012
-            for _ in range(20):
-                video.write(torch.rand(4, 3, 64, 64))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    with (  # noqa: PT012
+        room_for(60_000),
+        pytest.raises(InputError, match="cannot write"),
+        VideoWriter(tmp_path / "a.mkv", codec="ffv1") as video,
+    ):
+        for _ in range(20):
+            video.write(torch.rand(4, 3, 64, 64))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_keeps_the_groups_that_had_room(tmp_path: Path) -> None:
     """Room for some chunks and not for all, nor for the film twice: what is kept plays, and the line says how much."""
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, limits[1]))
-    try:
-        with pytest.raises(InputError, match="first 32"), VideoWriter(tmp_path / "a.mkv", codec="ffv1") as film:  # noqa: PT012
-            for _ in range(20):
-                film.write(torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with (  # noqa: PT012
+        room_for(600_000),
+        pytest.raises(InputError, match="first 32"),
+        VideoWriter(tmp_path / "a.mkv", codec="ffv1") as film,
+    ):
+        for _ in range(20):
+            film.write(torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert len(load_video(tmp_path / "a.mkv")) == 32
     assert [file.name for file in tmp_path.iterdir()] == ["a.mkv"]
 
@@ -243,6 +252,8 @@ def test_a_clip_cut_without_encoding_has_the_frames_that_decode(tmp_path: Path) 
         stream = cut.add_stream_from_template(whole.streams.video[0])
         for packet in whole.demux(whole.streams.video[0]):
             if packet.size:
+                assert packet.pts is not None
+                assert packet.dts is not None
                 early = round(5 / 30 / packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - early, packet.dts - early, stream
                 cut.mux(packet)
@@ -326,7 +337,11 @@ def test_the_frame_numbers_are_the_time_stamps(tmp_path: Path) -> None:
         with av.open(str(tmp_path / "a.mp4")) as container:
             its = container.streams.video[0]
             assert (its.frames, its.average_rate) == (count, 24)
-            stamps = [frame.pts * frame.time_base * 24 for frame in container.decode(its)]
+            stamps = []
+            for frame in container.decode(its):
+                assert frame.pts is not None
+                assert frame.time_base is not None
+                stamps.append(frame.pts * frame.time_base * 24)
         assert stamps == list(range(count))
 
 

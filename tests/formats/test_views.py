@@ -1,6 +1,7 @@
 """Several views of one place: each keeps its own pixels, camera and depth, whatever the form they came in."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def room(tmp_path: Path) -> Path:
     path = orbit(Camera.looking(horizontal_fov=50, aspect=1.5), 12)
     (tmp_path / "room").mkdir()
     for number in range(12):
-        Image.new("RGB", SIZE[::-1], (20 + 9 * number,) * 3).save(tmp_path / f"room/view {number}.png")
+        Image.new("RGB", (SIZE[1], SIZE[0]), (20 + 9 * number,) * 3).save(tmp_path / f"room/view {number}.png")
     with VideoWriter(tmp_path / "room2.mkv", codec="ffv1") as video:
         video.write(torch.tensor([level(n) for n in range(12)])[:, None, None, None].expand(12, 3, *SIZE))
     for name in ("room", "room2"):
@@ -75,13 +76,14 @@ def test_pictures_with_their_cameras_in_the_order_given(room: Path) -> None:
 
 def test_what_does_not_fit_is_said(room: Path) -> None:
     pictures = [room / "room/view 3.png", room / "room/view 4.png"]
-    for options, words in (
+    requests: list[tuple[dict[str, Any], str]] = [
         ({"sources": []}, "no pictures"),
         ({"sources": pictures}, "need their cameras"),
         ({"sources": pictures, "cameras": room / "room.npz"}, "12 poses and there are 2 pictures"),
         ({"sources": [room / "room"], "most": 0}, "expected 1 or more"),
         ({"sources": [room / "none.png"]}, "no file"),
         ({"sources": [*pictures, room / "room"], "cameras": room / "room.npz"}, "folder"),
-    ):
+    ]
+    for options, words in requests:
         with pytest.raises(InputError, match=words):
             open_views(**options)

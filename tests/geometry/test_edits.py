@@ -231,9 +231,10 @@ def test_wishes_are_done_in_their_order_and_stamps_follow():
     assert kept is None
     step = (even.center[1:] - even.center[:-1]).norm(dim=1)
     assert step.max() < 1.25 * step.median()
-    for wrong in ({"by": "hops"}, {"curve": True}):
-        with pytest.raises(InputError):
-            Edits(**wrong)
+    with pytest.raises(InputError):
+        Edits(by="hops")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError):
+        Edits(curve=True)
 
 
 @pytest.mark.parametrize("name", PRESETS)

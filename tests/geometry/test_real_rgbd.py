@@ -30,7 +30,8 @@ def errors(folder: Path, cameras: Camera, a: int, b: int, *, size: tuple[int, in
 
 
 def compare(image_a: torch.Tensor, image_b: torch.Tensor, depth: DepthMap, a: Camera, b: Camera) -> tuple[float, float]:
-    uv = cell_centers(depth.z.shape[-2:])
+    h, w = depth.z.shape[-2:]
+    uv = cell_centers((h, w))
     points = b.unproject(uv, depth.z)[depth.valid]
     there, z = a.project(points)
     seen = (z > 0) & ((there > 0) & (there < 1)).all(-1)

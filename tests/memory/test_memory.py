@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import walls
 from mirage.errors import InputError
 from mirage.evaluation.speed.memory_speed import PAPER, noisy_walk, room_depth, wander, wrong_share
 from mirage.geometry.camera import Camera
@@ -12,6 +13,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly, orbit, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.points import PAGE
+from mirage.memory.policy import Features
 from mirage.memory.table import Table
 
 GRID = (22, 40)
@@ -73,7 +75,7 @@ def test_moving_twice_as_close_opens_holes_in_the_mask_and_footprints_close_them
     known = {}
     for splat in ("cell", "footprint"):
         memory = LatentSpatialMemory(6, policy=MemoryPolicy(splat=splat))
-        memory.write(noise(), DepthMap(torch.full((1, *GRID), 3.0)), CAMERA[None])
+        memory.write(noise(), walls(1, GRID, 3.0), CAMERA[None])
         known[splat] = memory.coverage(near, GRID).item()
     assert known["cell"] == pytest.approx(0.25, abs=0.05)
     assert known["footprint"] > 0.97
@@ -82,7 +84,7 @@ def test_moving_twice_as_close_opens_holes_in_the_mask_and_footprints_close_them
 def test_a_wrong_request_is_told_so():
     memory = LatentSpatialMemory(6)
     with pytest.raises(InputError, match="same grid"):
-        memory.write(noise(), DepthMap(torch.ones(1, 11, 20)), CAMERA[None])
+        memory.write(noise(), walls(1, (11, 20), 1.0), CAMERA[None])
     with pytest.raises(InputError, match="one camera per latent frame"):
         memory.write(noise(2), wall(2), CAMERA[None])
     with pytest.raises(InputError, match="camera\\[None\\]"):
@@ -132,10 +134,10 @@ def test_the_frames_of_one_write_enter_one_after_the_other():
 
 def test_a_closer_look_replaces_what_is_coarse():
     memory = LatentSpatialMemory(6)
-    memory.write(noise(), DepthMap(torch.full((1, *GRID), 6.0)), CAMERA[None])
+    memory.write(noise(), walls(1, GRID, 6.0), CAMERA[None])
     coarse = memory.points.footprint.max().item()
     near = dolly(CAMERA, 2, distance=4.5)[1:]
-    memory.write(noise(seed=1), DepthMap(torch.full((1, *GRID), 1.5)), near)
+    memory.write(noise(seed=1), walls(1, GRID, 1.5), near)
     readout = memory.read(near, GRID)
     assert (readout.frame == 1).all()
     assert (memory.points.footprint < coarse / 3).sum() == GRID[0] * GRID[1]
@@ -227,7 +229,7 @@ def test_a_budget_that_no_machine_has_is_refused(bytes_, word):
 
 def test_a_long_walk_under_a_small_budget_keeps_cameras_of_all_of_it():
     memory = LatentSpatialMemory(1, policy=MemoryPolicy(max_bytes=60_000))
-    small, depth = (4, 8), DepthMap(torch.full((1, 4, 8), 2.0))
+    small, depth = (4, 8), walls(1, (4, 8))
     for _ in range(100):
         memory.write(torch.zeros(1, 1, *small), depth, CAMERA[None])
     assert memory.frames_written == 100
@@ -297,7 +299,7 @@ def test_each_kind_of_feature_costs_its_stated_error(features, error):
     assert readout_error(features) <= error
 
 
-def readout_error(features: str) -> float:
+def readout_error(features: Features) -> float:
     """Of Gaussian latents, root mean square, relative."""
     memory = LatentSpatialMemory(48, policy=MemoryPolicy(features=features))
     latents = noise(channels=48)

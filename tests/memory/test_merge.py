@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from helpers import walls
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.merge import merge
@@ -17,7 +17,7 @@ CAMERA = Camera.looking(horizontal_fov=60, aspect=4 / 3)
 def world(camera: Camera, *, seed: int = 0, **policy) -> LatentSpatialMemory:
     memory = LatentSpatialMemory(4, policy=MemoryPolicy(**policy))
     latents = torch.randn(len(camera), 4, *GRID, generator=torch.Generator().manual_seed(seed))
-    memory.write(latents, DepthMap(torch.full((len(camera), *GRID), 3.0)), camera)
+    memory.write(latents, walls(len(camera), GRID, 3.0), camera)
     return memory
 
 

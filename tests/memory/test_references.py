@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import walls
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -74,7 +75,7 @@ def test_greedy_covisibility_sees_more_than_voxel_overlap(seed):
 
 def test_it_looks_through_no_wall():
     """Two frames face the target's wall; a third faces it too, but another wall stands in between."""
-    wall, near = DepthMap(torch.full((1, *GRID), 4.0)), DepthMap(torch.full((1, *GRID), 1.0))
+    wall, near = walls(1, GRID, 4.0), walls(1, GRID, 1.0)
     memory = LatentSpatialMemory(3)
     memory.write(torch.zeros(1, 3, *GRID), wall, CAMERA[None])
     depth = DepthMap(torch.cat([wall.z, near.z, near.z]))
@@ -85,7 +86,7 @@ def test_it_looks_through_no_wall():
 def test_nothing_known_and_nothing_past_give_no_references():
     memory = LatentSpatialMemory(3)
     path = pan(CAMERA, 3)
-    depth = DepthMap(torch.ones(3, *GRID))
+    depth = walls(3, GRID, 1.0)
     assert choose_references(memory.read(path, GRID), path, path, depth) == []
     memory.write(torch.zeros(3, 3, *GRID), depth, path)
     assert choose_references(memory.read(path, GRID), path, path[:0], depth[:0]) == []
@@ -116,7 +117,7 @@ def test_each_choice_adds_most_to_those_before_it(frames, cells, seed):
 
 
 def test_sight_tells_on_before_and_behind():
-    depth = DepthMap(torch.full((1, *GRID), 4.0))
+    depth = walls(1, GRID, 4.0)
     points = CAMERA.unproject(torch.tensor([[0.4, 0.4]] * 4), torch.tensor([3.0, 4.1, 5.0, -1.0]))
     told = sight(points, CAMERA[None], depth)
     assert told.before[0].tolist() == [True, False, False, False]

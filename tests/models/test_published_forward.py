@@ -8,8 +8,9 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import Tensor
 
 import published_layout as published
+from helpers import renamed
 from mirage.models.condition import Condition
-from mirage.models.files.keys import branch_name, transformer_name
+from mirage.models.files.keys import branch_name
 from mirage.models.transformer import MemoryBranch, predict
 
 T, H, W = 3, 4, 6
@@ -21,14 +22,14 @@ def backbone() -> WanTransformer3DModel:
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=24, in_channels=48, out_channels=48,
         text_dim=32, freq_dim=256, ffn_dim=96, num_layers=4, cross_attn_norm=True, rope_max_seq_len=64,
     ).eval()  # fmt: skip
-    model.load_state_dict({transformer_name(name): value for name, value in published.dit_state().items()})
+    model.load_state_dict({renamed(name): value for name, value in published.dit_state().items()})
     return model
 
 
 def side(inputs: str) -> MemoryBranch:
     branch = MemoryBranch.from_transformer(backbone(), layers=(0, 2), inputs=inputs).eval()
     state = published.branch_state(seen=branch.patch_embedding.in_channels)
-    branch.load_state_dict({branch_name(name): value for name, value in state.items()})
+    branch.load_state_dict({renamed(name, branch_name): value for name, value in state.items()})
     return branch
 
 

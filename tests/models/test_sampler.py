@@ -122,7 +122,7 @@ def test_the_last_step_begins_at_the_same_noise_whatever_their_number(shift: flo
 def counted(model: WorldModel) -> Callable[[], int]:
     """How often the second block really ran since the last asking."""
     calls: list[int] = []
-    model.transformer.blocks[1].attn1.register_forward_hook(lambda *_: calls.append(1))
+    model.transformer.get_submodule("blocks.1.attn1").register_forward_hook(lambda *_: calls.append(1))
 
     def count() -> int:
         number = len(calls)

@@ -139,8 +139,8 @@ def test_the_detail_path_is_local() -> None:
     latents, timestep, condition = inputs()
     branch = trained(model, layers=(0,), detail_channels=8)
     for block in branch.blocks:
-        torch.nn.init.zeros_(block.proj_out.weight)  # type: ignore[arg-type]
-        torch.nn.init.zeros_(block.proj_out.bias)  # type: ignore[arg-type]
+        torch.nn.init.zeros_(block.get_parameter("proj_out.weight"))
+        torch.nn.init.zeros_(block.get_parameter("proj_out.bias"))
     memory = condition.memory.clone()
     memory[:, :, 1, 0, 0] += 5
     changed = replace(condition, memory=memory)
@@ -157,7 +157,7 @@ def test_a_share_of_one_puts_the_readout_where_a_point_fell_on_the_centre() -> N
     latents, timestep, condition = inputs()
     branch = MemoryBranch.from_transformer(model, detail_channels=8)
     assert branch.detail is not None
-    branch.detail.leave[-1].bias[48:] = 1
+    branch.detail.leave[-1].get_parameter("bias")[48:] = 1
     offset = torch.zeros_like(condition.offset)
     offset[..., W // 2 :] = 0.5
     seen = replace(condition, offset=offset)

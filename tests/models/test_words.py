@@ -1,5 +1,7 @@
 """What of a prompt a model does not read is said, word for word; nothing is said where all is read."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,11 +60,8 @@ def test_the_vocabulary_is_that_of_the_scenes(mini: WorldModel) -> None:
 
 
 def words_read_with(mini: WorldModel, tokenizer, prompt: str):
-    class Other:
-        config = mini.config
-
-    Other.tokenizer = tokenizer
-    return words_read(Other, prompt)  # pyright: ignore[reportArgumentType]
+    other = SimpleNamespace(config=mini.config, tokenizer=tokenizer)
+    return words_read(other, prompt)  # pyright: ignore[reportArgumentType]
 
 
 def test_cleaning_is_what_the_model_does(mini: WorldModel) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from helpers import refusal, same
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.models import loading
@@ -25,17 +27,7 @@ from mirage.models.world import WorldModel
 from mirage.sampler import Sampler
 from mirage.scenes import Scene
 
-
-@pytest.fixture(scope="module")
-def model() -> WorldModel:
-    return tiny_world()
-
-
-@pytest.fixture(scope="module")
-def saved(model: WorldModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    model.save_pretrained(folder)
-    return folder
+refused = partial(refusal, load_world_model)
 
 
 @pytest.fixture
@@ -174,7 +166,7 @@ def test_a_saved_model_comes_back_bit_for_bit(model: WorldModel, saved: Path) ->
         if isinstance(part, nn.Module):
             theirs = again.components[name].state_dict()
             assert part.state_dict().keys() == theirs.keys()
-            assert all(torch.equal(value, theirs[key]) for key, value in part.state_dict().items()), name
+            assert same(part.state_dict(), theirs), name
             assert not again.components[name].training
     assert (again.size, again.stride, again.channels, again.chunk_frames) == ((64, 96), 16, 48, 9)
     assert (again.sampler.steps, again.prediction) == (3, "flow_prediction")
@@ -209,13 +201,6 @@ def test_a_stock_wan_folder_loads_without_branch_and_depth_head(model: WorldMode
     torch.testing.assert_close(ours, theirs)  # the branch of `world` is fresh
     with pytest.raises(InputError, match="no depth head"):
         again.depth(torch.zeros(1, 48, 2, 2), Camera.looking(), first=True)
-
-
-def refused(name: str | Path) -> str:
-    with pytest.raises(InputError) as caught:
-        load_world_model(name)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_damaged_or_incomplete_folders_are_refused_in_one_line(copy: Path) -> None:

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall, walls
 from mirage.conditioning import drafted_views
 from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.tiny import tiny_world
@@ -18,10 +17,6 @@ from mirage.rollout.settings import Settings
 from mirage.sampler import Sampler
 
 GRID = (8, 12)
-
-
-def walls(count: int) -> DepthMap:
-    return DepthMap(torch.full((count, *GRID), 2.0))
 
 
 def panned(count: int, degrees: float) -> Camera:
@@ -35,7 +30,7 @@ def latents(count: int, seed: int = 0) -> torch.Tensor:
 def half_known(camera: Camera) -> Readout:
     """What a memory of the first view shows to all."""
     memory = LatentSpatialMemory(4, dtype=torch.float32)
-    memory.write(latents(1), walls(1), camera[:1])
+    memory.write(latents(1), walls(1, GRID), camera[:1])
     return memory.read(camera, GRID)
 
 
@@ -43,7 +38,7 @@ def test_what_is_known_stays_and_holes_are_filled_where_the_draft_looks():
     camera = panned(5, 40.0)
     readout, views = half_known(camera), [2, 4]
     draft = latents(2, seed=1)
-    filled = completed(readout, draft, walls(2), camera, views)
+    filled = completed(readout, draft, walls(2, GRID), camera, views)
     known = readout.mask
     assert torch.equal(filled.latents.movedim(1, -1)[known], readout.latents.movedim(1, -1)[known])
     assert torch.equal(filled.index, readout.index)
@@ -62,9 +57,9 @@ def test_other_views_see_the_draft_as_the_camera_moved():
     camera = panned(3, 20.0)
     readout = Readout.holes(3, 4, GRID)
     draft = latents(1, seed=2)
-    filled = completed(readout, draft, walls(1), camera, [2])
+    filled = completed(readout, draft, walls(1, GRID), camera, [2])
     memory = LatentSpatialMemory(4)
-    memory.write(draft, walls(1), camera[2:])
+    memory.write(draft, walls(1, GRID), camera[2:])
     direct = memory.read(camera, GRID)
     assert torch.equal(filled.mask, direct.mask)
     assert torch.equal(filled.latents, direct.latents)
@@ -73,11 +68,11 @@ def test_other_views_see_the_draft_as_the_camera_moved():
 def test_nothing_is_drafted_where_nothing_is_unknown():
     camera = panned(3, 20.0)
     memory = LatentSpatialMemory(4)
-    memory.write(latents(3), walls(3), camera)
+    memory.write(latents(3), walls(3, GRID), camera)
     full = memory.read(camera, GRID)
     assert not worth_drafting(full)
     assert worth_drafting(Readout.holes(3, 4, GRID))
-    filled = completed(full, latents(1, seed=3), walls(1), camera, [2])
+    filled = completed(full, latents(1, seed=3), walls(1, GRID), camera, [2])
     assert float((~full.mask).float().mean()) <= WORTH
     assert torch.equal(filled.latents, full.latents)
 
@@ -97,7 +92,7 @@ def test_chosen_views_keep_all_that_a_readout_says():
 
 def test_a_session_drafts_if_asked_and_its_report_is_of_what_was_truly_known():
     model = tiny_world()
-    image = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(1))
+    image = random_image()
 
     def walk(**settings):
         session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall
 from mirage.conditioning import pixel_codec
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
@@ -24,7 +24,7 @@ def model():
 
 @pytest.fixture
 def image():
-    return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
+    return random_image(SIZE)
 
 
 def test_decoding_piece_by_piece_shows_the_frames_at_the_latents_own_moments(model):

@@ -5,18 +5,12 @@ import threading
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 from mirage.models.codec import StreamDecoder
-from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.overlap import overlapped, overlaps
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_world()
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +22,7 @@ def no_thread_is_left():
 
 def walk(model, *, moving=None, frames=33):
     """Chunks of a walk; `frames` 33: four of them."""
-    image = torch.rand(3, *model.size, generator=torch.Generator().manual_seed(1))
+    image = random_image(model.size)
 
     session = Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, moving=moving)
     return session.follow(pan(session.camera, frames))

@@ -1,5 +1,6 @@
 """A session as a state machine: planning changes nothing, accepting changes everything or nothing."""
 
+import inspect
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
-from mirage.models.tiny import tiny_world
 from mirage.rollout import Session
 from mirage.rollout.plan import denoise
 from mirage.rollout.settings import Settings
@@ -23,13 +23,8 @@ PATH = pan(Camera.looking(aspect=1.5), 17, degrees=60)
 OLD = Path(__file__).parent / "data" / "world-987e518.safetensors"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_world()
-
-
 def begin(model, seed=3, **choices):
-    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(seed))
+    image = random_image(SIZE, seed=seed)
     return Session(model, image, camera=Camera.looking(aspect=1.5), **{"depth": wall, "seed": seed, **choices})
 
 
@@ -114,7 +109,7 @@ def test_ctrl_c_between_any_two_lines_of_accept_leaves_all_or_nothing(model):
     latents = denoise([plan])[0]
     before = everything(session)
     session.accept(plan, latents)
-    after, code = everything(session), Session.accept.__wrapped__.__code__
+    after, code = everything(session), inspect.unwrap(Session.accept).__code__
     lines = sorted({line for *_, line in code.co_lines() if line is not None and line > code.co_firstlineno + 3})
 
     def stop_at(chosen):

@@ -4,9 +4,10 @@ encoded once."""
 import pytest
 import torch
 
-from helpers import wall
+from helpers import random_image, wall
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
+from mirage.memory import LatentSpatialMemory
 from mirage.models import world as world_module
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
@@ -29,7 +30,7 @@ def published_world(inputs="published"):
 
 
 def begin(model, **settings):
-    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
+    image = random_image(SIZE)
     return Session(model, image, camera=Camera.looking(aspect=1.5), depth=wall, settings=Settings(**settings))
 
 
@@ -60,6 +61,7 @@ def test_the_constant_video_is_encoded_once_for_all_chunks_and_sessions(encoded)
 def test_a_shorter_constant_is_the_beginning_of_a_longer_one():
     model = published_world()
     longer, shorter = model.constant(5, (4, 6)), published_world().constant(3, (4, 6))
+    assert longer is not None
     assert longer.shape == (5, 48, 4, 6)
     torch.testing.assert_close(longer[:3], shorter)
     torch.testing.assert_close(model.constant(3, (4, 6)), shorter)
@@ -98,6 +100,7 @@ def test_the_branch_is_shown_the_memory_from_the_preceding_frames(inputs, monkey
 def test_the_memory_reaches_the_picture():
     model = published_world()
     session, other = begin(model), begin(model)
+    assert isinstance(other.memory, LatentSpatialMemory)
     other.memory.clear()
     path = pan(session.camera, 9)[1:]
     assert not torch.allclose(session.step(path).latents, other.step(path).latents, atol=1e-4)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import wall
+from helpers import wall, walls
 from mirage.errors import InputError
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
@@ -24,18 +24,14 @@ from mirage.rollout.settings import Settings
 SIZE = (64, 96)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_world()
-
-
-@pytest.fixture
-def image():
-    return torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
-
-
 def begin(model, image, **choices):
     return Session(model, image, camera=Camera.looking(aspect=1.5), **{"depth": wall, "seed": 3, **choices})
+
+
+def positions(session) -> torch.Tensor:
+    """Where the points of its memory are, [N,3]."""
+    assert isinstance(session.memory, LatentSpatialMemory)
+    return session.memory.points.position
 
 
 def test_frames_cameras_and_latents_of_a_walk_fit_together(model, image):
@@ -67,14 +63,12 @@ def test_who_keeps_chunks_keeps_no_decoder_and_who_walks_on_keeps_no_frames(mode
 
     before, session = caches(), begin(model, image)
     path = pan(session.camera, 33)
-    chunks = []
-    for chunk in session.follow(path):
-        assert torch.isfinite(chunk.frames).all()
-        chunks.append(chunk)
+    chunks = list(session.follow(path))
+    assert all(torch.isfinite(chunk.frames).all() for chunk in chunks)
     assert len(chunks) == 4
     assert caches() == before + 1
     held = weakref.ref(chunks[-1].frames)
-    del chunk, chunks
+    del chunks
     assert held() is None
     session.step(path[:8].relative_to(path[0]))  # and it can go on
 
@@ -148,7 +142,7 @@ def test_what_a_segmenter_marks_never_enters(model, image):
     session.step(Camera.concatenate([session.camera[None]] * 4))
     assert asked == [(0, 1, (1, 3, *SIZE)), (1, 8, (8, 3, *SIZE)), (9, 4, (4, 3, *SIZE))]
     assert len(session.memory) == 4 * 3
-    assert (session.memory.points.position[:, 0] > 0).all()
+    assert (positions(session)[:, 0] > 0).all()
 
 
 @pytest.mark.parametrize("filtered", [True, False])
@@ -160,9 +154,9 @@ def test_what_stood_in_the_image_and_went_leaves_the_memory(model, image, filter
         return depth
 
     session = begin(model, image, depth=passing, settings=Settings(filter=filtered))
-    assert (session.memory.points.position[:, 2] < 1.5).sum() == 4
+    assert (positions(session)[:, 2] < 1.5).sum() == 4
     session.step(Camera.concatenate([session.camera[None]] * 8))
-    assert (session.memory.points.position[:, 2] < 1.5).any() == (not filtered)
+    assert (positions(session)[:, 2] < 1.5).any() == (not filtered)
 
 
 @pytest.mark.parametrize("kept_free", [True, False])
@@ -175,7 +169,7 @@ def test_what_the_image_looked_through_stays_out_of_the_memory(model, image, kep
 
     session = begin(model, image, depth=near, settings=Settings(free_space=kept_free, lock=False))
     session.step(Camera.concatenate([session.camera[None]] * 8))
-    assert (session.memory.points.position[:, 2] < 1.5).any() == (not kept_free)
+    assert (positions(session)[:, 2] < 1.5).any() == (not kept_free)
 
 
 def test_a_budget_holds_at_every_step(model, image):
@@ -189,7 +183,7 @@ def test_a_budget_holds_at_every_step(model, image):
 
 def test_a_given_depth_map_places_the_image(model, image):
     session = begin(model, image, depth=DepthMap(torch.full(SIZE, 3.0)))
-    assert session.memory.points.position[:, 2].unique().tolist() == [3.0]
+    assert positions(session)[:, 2].unique().tolist() == [3.0]
 
 
 @pytest.mark.parametrize("poses", [0, 3, 12, 16])
@@ -224,6 +218,7 @@ def test_a_saved_walk_goes_on_to_the_bit_when_the_branch_has_its_say(image, tmp_
     """The poses of a world file are what they were: a rounding of theirs would reach the latents through the rays."""
     heard = tiny_world()
     generator = torch.Generator().manual_seed(0)
+    assert heard.memory_branch is not None
     for weight in heard.memory_branch.parameters():  # what training begins at zero, and so keeps the branch silent
         if not weight.any():
             weight.data = 0.05 * torch.randn(weight.shape, generator=generator)
@@ -241,6 +236,7 @@ def test_a_world_file_has_a_camera_for_each_latent(model, image, tmp_path):
     session = begin(model, image)
     past = session.history
     short = replace(past, camera=Camera.concatenate([past.camera, past.camera]))
+    assert isinstance(session.memory, LatentSpatialMemory)
     saved = Saved(session.memory, short, "", 3, 0, session.settings)
     save_session(tmp_path / "world.safetensors", saved)
     with pytest.raises(InputError, match="1 latents and cameras"):
@@ -278,7 +274,7 @@ def test_an_estimator_of_frames_sees_the_frames_of_the_video_and_their_numbers(m
 
     def estimate(views):
         asked.append((views.frames, views.camera, views.number))
-        return DepthMap(torch.full((len(views.frames), 32, 48), 2.0))  # at a resolution of its own
+        return walls(len(views.frames), (32, 48))  # at a resolution of its own
 
     session = begin(model, image, depth=estimate)
     path = PRESETS["there_and_back"](session.camera, 17)

@@ -46,8 +46,11 @@ def test_in_bfloat16_everything_learns_too(latents):
     torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0)
     assert not torch.equal(rounded, exact)
     rounded.backward()
-    gradients = [p.grad for p in model.memory_branch.detail.leave[-1].parameters()]  # the others wait for it
-    assert all(torch.isfinite(g).all() and g.any() for g in gradients)
+    branch = model.memory_branch
+    assert branch is not None
+    assert branch.detail is not None
+    gradients = [p.grad for p in branch.detail.leave[-1].parameters()]  # the others wait for it
+    assert all(g is not None and torch.isfinite(g).all() and g.any() for g in gradients)
 
 
 def test_a_part_that_nothing_has_is_refused(latents):

@@ -14,7 +14,7 @@ from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.exercises import Exercises, Mix, Relived
 from mirage.training.past import Augment
 from recipes import mini, wan
-from toys import at
+from toys import at, seen
 
 
 def exercises(latents, mix, **changes):
@@ -87,7 +87,7 @@ def test_a_relived_chunk_is_the_models_own_work(model, latents):
 def test_chunks_of_glimpses_are_more_and_shorter(model, latents):
     task = DenoiserTask(model, DenoiserConfig(exercises(latents, Mix(chunk=0, glimpses=1))))
     clips = [load_latents(path) for path in task.maker.paths]
-    batch = task.maker(0, torch.Generator().manual_seed(0))
+    batch = seen(task, 0)
     assert batch.target.shape[:3] == (3, model.channels, 3)  # 2 chunks of 5 frames are 3 of 3
 
     def places(latent, among):
@@ -95,7 +95,7 @@ def test_chunks_of_glimpses_are_more_and_shorter(model, latents):
 
     fresh = set()
     for number in range(8):
-        batch = task.maker(number, torch.Generator().manual_seed(number))
+        batch = seen(task, number)
         for chunk, start in zip(batch.target, batch.condition.first[:, :, 0], strict=True):
             first, *others = (places(latent, lambda clip: clip.latents) for latent in chunk.unbind(1))
             fresh.add(bool(first & places(start, lambda clip: clip.images)))
@@ -112,7 +112,7 @@ def test_drafts_show_the_views_of_a_draft(model, latents):
     task = DenoiserTask(model, DenoiserConfig(exercises(latents, Mix(chunk=0, drafts=1))))
     clips = [load_latents(path) for path in task.maker.paths]
     for number in range(4):
-        batch = task.maker(number, torch.Generator().manual_seed(number))
+        batch = seen(task, number)
         for chunk in batch.target:
             assert any(
                 torch.equal(chunk, clip.latents[start : start + 5][[0, 2, 4]].transpose(0, 1))
@@ -123,7 +123,7 @@ def test_drafts_show_the_views_of_a_draft(model, latents):
 
 def test_of_words_alone_nothing_is_shown(model, latents):
     task = DenoiserTask(model, DenoiserConfig(exercises(latents, Mix(chunk=0, words=1))))
-    batch = task.maker(0, torch.Generator().manual_seed(0))
+    batch = seen(task, 0)
     assert batch.target.shape[:3] == (5, model.channels, 2)
     assert not batch.condition.first.any()
     assert not batch.condition.mask.any()

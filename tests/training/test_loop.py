@@ -20,6 +20,7 @@ from mirage.training.checkpoints import CHECKPOINT, PREVIOUS, averaged_weights, 
 from mirage.training.loop import fit, put_weights, swapped
 from mirage.training.samples import RING, Batch, number_of
 from mirage.training.schedule import Schedule
+from toys import curve
 
 SCHEDULE = Schedule(steps=12, warmup=2, log_every=3, evaluate_every=6, checkpoint_seconds=0)
 
@@ -46,7 +47,7 @@ class Line:
 
     def __init__(self, *, die_at: int | None = None, signal_at: int | None = None, number=signal.SIGTERM) -> None:
         torch.manual_seed(0)
-        self.module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
+        self.module: nn.Module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
         self.maker = Drawn(die_at)
         self.seen, self.signal_at, self.number = [], signal_at, number
 
@@ -75,12 +76,6 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     fit(resumed, SCHEDULE, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
     assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
-
-
-def curve(folder):
-    """Its lines, without the clock."""
-    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
 @pytest.mark.parametrize("at", range(11))
@@ -146,7 +141,7 @@ if __name__ == "__main__":
 """
 LINE = """
 import sys, time
-sys.path.insert(0, {here!r})
+sys.path[:0] = {here!r}
 from test_loop import SCHEDULE, Line, fit, replace
 
 class Slow(Line):
@@ -162,7 +157,7 @@ def work(folder):
 def test_a_signal_to_the_first_of_several_processes_keeps_what_they_have_learnt(tmp_path):
     """Between two lines of the curve, with the numbers of both."""
     number = signal.SIGTERM
-    (tmp_path / "training_line.py").write_text(LINE.format(here=str(Path(__file__).parent)))
+    (tmp_path / "training_line.py").write_text(LINE.format(here=[str(folder) for folder in Path(__file__).parents[:2]]))
     (tmp_path / "work.py").write_text(SCRIPT)
     run = tmp_path / "run"
     first = subprocess.Popen([sys.executable, "work.py", str(run)], cwd=tmp_path, stderr=subprocess.PIPE, text=True)

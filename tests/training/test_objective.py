@@ -13,13 +13,13 @@ from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.exercises import Exercises, Mix
 from mirage.training.objective import Objective, pixel_weights
 from mirage.training.past import Augment
-from toys import at
+from toys import at, seen
 
 
 def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(model, latents):
     exercises = Exercises(latents, augment=Augment(no_memory=0), batch=2, frames=3, held_out=1)
     task = DenoiserTask(model, DenoiserConfig(exercises, Objective(last_step=1.0, sampler_steps=(3,))))
-    batch = task.maker(0, torch.Generator().manual_seed(0))
+    batch = seen(task, 0)
     assert batch.steps == 3
     known = batch.condition.mask.bool()
     known[:, :, 0] = False  # that frame is given

@@ -26,6 +26,7 @@ def test_another_process_is_named_and_after_its_death_the_run_is_free(tmp_path):
     run = tmp_path / "runs" / "denoiser"
     other = subprocess.Popen([sys.executable, "-c", SCRIPT, str(run)], stdout=subprocess.PIPE, text=True)
     try:
+        assert other.stdout is not None
         assert other.stdout.readline() == "mine\n"
         for _ in range(2):  # asking takes nothing away
             with (

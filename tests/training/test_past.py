@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from helpers import walls
 from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
-from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
 from mirage.training.clips import load_latents
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask
@@ -43,7 +43,7 @@ def test_prompts_are_whole_short_or_nothing(model, latents):
 
 
 def test_noisy_depth_is_off_by_about_as_much_as_told():
-    depth = DepthMap(torch.full((200, 8, 8), 3.0))
+    depth = walls(200, (8, 8), 3.0)
     noisy = noisy_depth(depth, 0.05, torch.Generator().manual_seed(0))
     assert torch.equal(noisy.valid, depth.valid)
     assert 0.03 < (noisy.z / 3).log().std() < 0.08

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from helpers import walls
 from mirage.cli import main
 from mirage.depth.posescale import PoseScale, rescaled
+from mirage.depth.protocol import Views
 from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.formats.cameras import save_cameras
@@ -136,6 +138,7 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(model, footage, prepared, t
 
     for module in (stages, clip_files):
         monkeypatch.setattr(module, "replacing", die_in_time)
+    attempt = 0
     for attempt in range(1, 60):
         left = attempt
         try:
@@ -169,9 +172,9 @@ def test_a_stride_and_a_longer_rest(model, footage, tmp_path):
 def test_estimators_are_asked_in_place_of_files(model, footage, clip, tmp_path):
     asked = []
 
-    def depth(views):
+    def depth(views: Views) -> DepthMap:
         asked.append((tuple(views.frames.shape), len(views.camera), len(views.number)))
-        return DepthMap(torch.full((len(views.frames), 16, 24), 2.0))
+        return walls(len(views.frames), (16, 24))
 
     def cameras(frames):
         return clip.camera[: len(frames)]
@@ -195,6 +198,7 @@ def test_poses_take_the_scale_of_the_depth(model, footage, clip, tmp_path, monke
 def test_moving_things_may_stay(model, footage, tmp_path):
     prepare(model, PrepareOptions(footage, tmp_path, frames=9, moving=False, limit=2))
     one = load_latents(tmp_path / "clip-good-000000.safetensors")
+    assert one.keep is not None
     assert torch.equal(one.keep, one.depth.valid)
 
 

@@ -14,7 +14,7 @@ from mirage.models.tiny import MiniConfig
 from mirage.training import recipe as recipes_by_name
 from mirage.training.owner import owned
 from mirage.training.recipe import found, recipes, train
-from mirage.training.runs import Changes, chosen_device
+from mirage.training.runs import Changes, Denoiser, chosen_device
 from recipes import mini
 from toys import SIZE
 
@@ -82,10 +82,10 @@ def test_all_of_mini_from_nothing_to_a_model_that_loads(tmp_path):
             run.check()
             run.work(tmp_path / recipe.__name__)
     model = load_world_model(tmp_path / "export" / "model", dtype=torch.float32)
-    assert model.transformer.config.num_layers == SMALL.layers
+    assert model.transformer.config["num_layers"] == SMALL.layers
     taught = mini.detail(tmp_path).start
     assert taught.memory_branch == tmp_path / "denoiser"
-    assert any(abs(value - 1) > 1e-3 for value in model.vae.config.latents_std)
+    assert any(abs(value - 1) > 1e-3 for value in model.vae.config["latents_std"])
 
 
 def test_a_run_says_what_it_was_and_does_nothing_twice(tmp_path, monkeypatch):
@@ -144,7 +144,9 @@ def test_a_recipe_of_the_working_directory_is_found(tmp_path, monkeypatch):
         "def of(home, more):\n    return None\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert found("my_variants:shorter")(tmp_path).schedule.steps == 7
+    shorter = found("my_variants:shorter")(tmp_path)
+    assert isinstance(shorter, Denoiser)
+    assert shorter.schedule.steps == 7
     with pytest.raises(InputError, match=r"no recipe 'my_variants:of'; accepted: my_variants:shorter$"):
         found("my_variants:of")
     (tmp_path / "my_needs.py").write_text("import no_such_package\n")

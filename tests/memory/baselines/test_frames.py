@@ -2,6 +2,7 @@
 
 import torch
 
+from helpers import walls
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import make_pose, rotation_about
@@ -16,7 +17,7 @@ def turned(*degrees: float) -> Camera:
 
 
 def depth(count: int) -> DepthMap:
-    return DepthMap(torch.full((count, 4, 6), 3.0))
+    return walls(count, (4, 6), 3.0)
 
 
 def test_the_view_that_looked_there_is_chosen():

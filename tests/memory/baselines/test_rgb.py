@@ -6,6 +6,7 @@ from einops import reduce, repeat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import walls
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -34,7 +35,7 @@ def picture(seed=0):
 
 
 def flat(z=2.0, count=1):
-    return DepthMap(torch.full((count, *GRID), z))
+    return walls(count, GRID, z)
 
 
 def moved(x=0.0, y=0.0, z=0.0):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,15 @@ import torch
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from huggingface_hub.errors import EntryNotFoundError
 
-from mirage.errors import InputError
+from helpers import refusal
 from mirage.models import loading
 from mirage.models.files import index as index_module
 from mirage.models.files.index import look_first
 from mirage.models.loading import load_world_model
-from mirage.models.tiny import tiny_world
 from mirage.models.wan22 import write_configs
 from mirage.models.world import WorldModel
 
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("index") / "model"
-    tiny_world().save_pretrained(folder)
-    return folder
+refused = partial(refusal, load_world_model)
 
 
 @pytest.fixture
@@ -37,13 +32,6 @@ def folder(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def change(file: Path, **values: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
-
-
-def refused(name: str | Path) -> str:
-    with pytest.raises(InputError) as caught:
-        load_world_model(name)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_folder_of_ours_and_a_stock_one(saved: Path, tmp_path: Path) -> None:

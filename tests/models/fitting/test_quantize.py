@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from mirage.errors import InputError
-from mirage.models.fitting.quantize import check_quantize, is_quantized
+from mirage.models.fitting.quantize import Quantize, check_quantize, is_quantized
 from mirage.models.loading import load_world_model
 from mirage.models.tiny import tiny_world
 
 
 def test_what_is_missing_is_said(monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for kind, package in (("fp8", "torchao"), ("int8", "torchao"), ("nf4", "bitsandbytes")):
+    packages: dict[Quantize, str] = {"fp8": "torchao", "int8": "torchao", "nf4": "bitsandbytes"}
+    for kind, package in packages.items():
         with pytest.raises(InputError, match=f"quantize {kind} needs the package {package}; pip install .*quantize"):
             check_quantize(kind, device="cpu")
     check_quantize("none", device="cpu")

@@ -1,5 +1,7 @@
 """The control: a memory that remembers nothing. Every view is a hole, and no past frame is shown to the denoiser."""
 
+from typing import Any
+
 from torch import Tensor
 
 from mirage.geometry.camera import Camera
@@ -27,10 +29,10 @@ class NoMemory:
     def touch(self, readout: Readout) -> None:
         """Nothing to remember."""
 
-    def snapshot(self) -> None:
+    def snapshot(self) -> Any:
         """Nothing to keep."""
 
-    def restore(self, snapshot: None) -> None:
+    def restore(self, snapshot: Any) -> None:
         """Nothing to bring back."""
 
     def __len__(self) -> int:

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 
 from mirage.cli.arguments import CameraFile
+from mirage.cli.outputs import camera_files, files_in
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
+from mirage.files import check_outputs
 from mirage.formats.cameras import load_cameras, save_cameras
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import rotation_angle
@@ -17,6 +19,8 @@ def run(asked: CameraFile) -> Result:
     """Print a summary; write the path where it was asked for."""
     if (asked.out is None) != (asked.format is None):
         raise InputError("converting takes both --out and --format; looking takes neither")
+    if asked.out is not None and asked.format is not None:
+        check_outputs(*camera_files(asked.out, asked.format), inputs=files_in(asked.path), overwrite=asked.overwrite)
     camera = load_cameras(asked.path, asked.convention, dtype=torch.float64)
     if asked.frames is not None:
         camera = resampled(camera, asked.frames)

@@ -1,9 +1,10 @@
 """`mirage convert`: other people's checkpoints into our layout."""
 
 from mirage.cli.arguments import Convert
+from mirage.cli.outputs import files_in
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
-from mirage.files import size
+from mirage.files import Output, check_outputs, size
 
 
 def run(asked: Convert) -> Result:
@@ -12,6 +13,8 @@ def run(asked: Convert) -> Result:
         raise InputError(f"--heads {asked.heads}: expected 1 or more")
     if not asked.source.exists():
         raise InputError(f"no checkpoint at {asked.source}: no such file or folder")
+    if asked.out.suffix == ".safetensors":
+        check_outputs(Output("weights", asked.out), inputs=files_in(asked.source), overwrite=asked.overwrite)
     import torch
 
     from mirage.models.files.convert import convert

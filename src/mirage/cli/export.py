@@ -3,9 +3,10 @@
 import torch
 
 from mirage.cli.arguments import Export
+from mirage.cli.outputs import camera_files, points_file
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
-from mirage.files import check_writable
+from mirage.files import check_outputs
 from mirage.formats.cameras import save_cameras
 from mirage.formats.ply import Points, save_ply
 from mirage.memory.worldfile import load_world
@@ -16,9 +17,8 @@ def run(asked: Export) -> Result:
     """Write what was asked for."""
     if asked.ply is None and asked.cameras is None:
         raise InputError("nothing to export: --ply FILE, --cameras PATH, or both are expected")
-    for output in (asked.ply, *([asked.cameras] if asked.format != "colmap" else [])):
-        if output is not None:
-            check_writable(output)
+    outputs = [*points_file(asked.ply), *camera_files(asked.cameras, asked.format)]
+    check_outputs(*outputs, inputs=[asked.world], overwrite=asked.overwrite)
     memory, _, _ = load_world(asked.world)
     summary: dict[str, object] = {"world": str(asked.world), "points": len(memory)}
     if asked.ply is not None:

@@ -19,6 +19,9 @@ from mirage.geometry.pose import make_pose, quaternion, rotation_from_quaternion
 ACCEPTS = "a COLMAP text model (cameras.txt and images.txt)"
 PARAMETERS = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4}
 
+FILES = ("cameras.txt", "images.txt", "points3D.txt")
+"""Of a model in text."""
+
 
 def parse(folder: Path) -> PoseFile:
     """Poses in the order of the images' names (their ids have no order in time)."""
@@ -67,8 +70,8 @@ def texts(camera: Camera, *, size: tuple[int, int], names: Sequence[str]) -> dic
     for frame, (pose, values, name) in enumerate(zip(poses, pixels, names, strict=True), start=1):
         images += [f"{frame} " + " ".join(map(repr, pose)) + f" {ids[values]} {name}", ""]
     points = ["# POINT3D_ID, X, Y, Z, R, G, B, ERROR, TRACK[] as (IMAGE_ID, POINT2D_IDX)"]
-    contents = {"cameras.txt": cameras, "images.txt": images, "points3D.txt": points}
-    return {name: "\n".join(lines) + "\n" for name, lines in contents.items()}
+    contents = zip(FILES, (cameras, images, points), strict=True)
+    return {name: "\n".join(lines) + "\n" for name, lines in contents}
 
 
 def _cameras(file: Path) -> dict[str, list[float]]:

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mirage.cli.arguments.common import Common, unset
+from mirage.cli.arguments.common import Writing, unset
 
 
 @dataclass(frozen=True, kw_only=True)
-class CameraFile(Common):
+class CameraFile(Writing):
     """Look at a camera file, or convert it.
 
     Poses are camera-to-world with OpenCV axes (x right, y down, z forward) here; files of other conventions are turned.
@@ -34,7 +34,7 @@ class CameraFile(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect(Common):
+class Inspect(Writing):
     """What a saved world holds: points, bytes, extent, frames, coverage; and a map from above (PNG)."""
 
     world: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -44,7 +44,7 @@ class Inspect(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Common):
+class Export(Writing):
     """Write a saved world for other programs: points as PLY, the camera path for COLMAP or nerfstudio."""
 
     world: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -62,7 +62,7 @@ class Export(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert(Common):
+class Convert(Writing):
     """Read other people's checkpoints into our layout: Wan2.2's original release, published Mirage branches and LoRAs.
 
     Every tensor is accounted for by name and shape, or the command lists what did not match and writes nothing. Pickles

@@ -5,8 +5,8 @@
         with replacing("world.safetensors") as beside:
             beside.write_bytes(data)              # a kill here leaves the old world.safetensors as it was
 
-What a killed writer leaves beside its target is hidden, ours by its name, and removed by the next one that writes there;
-a lock, which ends with its process however that ends, tells it from what a living one is writing.
+What a killed writer leaves beside its target is hidden, ours by its name, and removed by the next one that writes
+there; a lock, which ends with its process however that ends, tells it from what a living one is writing.
 """
 
 import contextlib
@@ -40,8 +40,8 @@ class Output:
 def check_outputs(*outputs: Output | None, inputs: Iterable[Path | str | None] = (), overwrite: bool = False) -> None:
     """Raise `InputError` for what cannot be written, before any work is spent on it; None stands for nothing.
 
-    No output is an input and no two outputs are one file, by whatever name or hard link; its suffix is one of those that
-    its kind has; what is there already is a plain file, and is replaced only if `overwrite`.
+    No output is an input and no two outputs are one file, by whatever name or hard link; its suffix is one of those
+    that its kind has; what is there already is a plain file, and is replaced only if `overwrite`.
     """
     wanted = [output for output in outputs if output is not None]
     taken = {identity(Path(path)): f"the input {path}" for path in inputs if path is not None}
@@ -77,7 +77,10 @@ def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
     check_writable(target)
     sign = target.resolve().with_name(f".{target.name}.{BESIDE}-lock")
     while True:
-        handle = os.open(sign, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(sign, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
         try:
             if not _locked(handle):
                 raise InputError(f"{target} is being written by another process; wait for it, or use another name")
@@ -99,8 +102,8 @@ def replacing(target: str | os.PathLike[str], *, sweep: bool = True) -> Iterator
     """Yield a path beside `target` to write to; rename it over `target` when the block ends well, remove it otherwise.
 
     The temporary name keeps the suffix, so that writers which go by suffix work. What killed writers of `target` left
-    is removed, unless someone wants it (`sweep`). Raises `InputError` where the folder does not exist, cannot be written
-    or is full, or where `target` is a folder, a pipe or a device.
+    is removed, unless someone wants it (`sweep`). Raises `InputError` where the folder does not exist, cannot be
+    written or is full, or where `target` is a folder, a pipe or a device.
     """
     target = Path(target)
     check_writable(target)

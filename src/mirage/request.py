@@ -35,7 +35,10 @@ class _Plain:
     def plain(self) -> dict[str, Any]:
         """Every choice that is not the default, paths as text."""
         chosen = {item.name: getattr(self, item.name) for item in fields(self) if not _default(self, item)}  # pyright: ignore[reportArgumentType]
-        return {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
+        return {
+            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in chosen.items()
+        }
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
@@ -105,8 +108,12 @@ class Request(_Plain):
     """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
     transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;
     or a folder or .npz of depth maps, one per video frame. All but head and .npz decode each chunk first."""
-    fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else 65")] = None
-    """Horizontal field of view of the image, before it is cut."""
+    fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else the image's EXIF, else 65")] = None
+    """Horizontal field of view of the image, before it is cut; the last default is of its longer side."""
+    size: Annotated[tuple[int, int] | None, Says("H W", "the model's own")] = None
+    """Height and width of the frames in pixels, multiples of the model's stride and patch; portrait and square too."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How the image comes to that shape: cut about its centre, padded with its outermost pixels, or stretched."""
     convention: Annotated[Literal["c2w", "w2c"] | None, Says("{c2w,w2c}", "what the file's format means")] = None
     """What a trajectory file's matrices are, where its format does not say or says it wrong."""
     frames: Annotated[int | None, Says("N", "one per pose of a file, 49 of a preset")] = None
@@ -147,7 +154,7 @@ class Request(_Plain):
             raise InputError("a walk begins with an image or goes on with a saved world: one of the two is needed")
         if not self.trajectory:
             raise InputError("a walk needs a trajectory: a file, a preset such as orbit, or keys such as 'w 31'")
-        for name in ("depth", "fov", "memory_budget"):
+        for name in ("depth", "fov", "size", "memory_budget"):
             if self.world is not None and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is for a new world; a saved one has its own")
         if self.static_mask is not None and self.moving is not None:
@@ -164,6 +171,12 @@ class Request(_Plain):
             check_frames(self.frames, "a walk")
         if self.fov is not None:
             check_number("the field of view", self.fov, low=1, high=170, accepted="1 to 170 degrees")
+        if self.size is not None:
+            object.__setattr__(self, "size", tuple(self.size))
+            if len(self.size) != 2:
+                raise InputError(f"the size is {self.size}; accepted: height and width in pixels")
+            for side in self.size:
+                check_number("the size", side, kind=int, low=1, high=2**15, accepted="pixels, above 0")
         if self.seed is not None:
             check_number("the seed", self.seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
         if self.memory_budget is not None:
@@ -211,6 +224,10 @@ def _as(kind: Any, value: Any, what: str) -> Any:
         if value not in get_args(kind):
             raise InputError(f"{what} is {value!r}; accepted: {', '.join(map(str, get_args(kind)))}")
         return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(get_args(kind)):
+            raise InputError(f"{what} is {value!r}; accepted: {len(get_args(kind))} numbers")
+        return tuple(_as(each, one, what) for each, one in zip(get_args(kind), value, strict=True))
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind in (int, float):

@@ -250,9 +250,10 @@ def _check_number(value: Any, what: str, low: float, high: float, unit: str) -> 
         raise InputError(f"got {value!r} as {what}; expected {low:g} to {high:g} {unit}")
 
 
-def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:
+def check_cameras(camera: Camera, *, source: str = "the camera path", stored: bool = False) -> Camera:
     """Cameras from strangers: finite, true rotations, positive focal lengths. Returns them with rotations
-    orthonormalised (text files round); raises `InputError` that names the first bad frame."""
+    orthonormalised (text files round); raises `InputError` that names the first bad frame. `stored`: they come from a
+    file of numbers as they were, so what is orthonormal to float32's precision stays as it is, to the bit."""
     c2w, intrinsics = camera.c2w.reshape(-1, 4, 4), camera.intrinsics.reshape(-1, 4)
     if len(c2w) == 0:
         raise InputError(f"{source} is empty; expected at least one pose")
@@ -267,7 +268,11 @@ def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:
         "is not a rotation; expected orthonormal right-handed 3x3 (no scale, no mirror)",
     )
     _first_bad((intrinsics[:, :2] <= 0).any(-1), source, "has a focal length of zero or less; expected fx, fy > 0")
-    rotation = pose.orthonormalised(camera.c2w[..., :3, :3])
+    given = camera.c2w[..., :3, :3]
+    rotation = pose.orthonormalised(given)
+    if stored:
+        near = (rotation - given).abs().amax((-1, -2), keepdim=True) < 1e-6
+        rotation = torch.where(near, given, rotation)
     return Camera(pose.make_pose(rotation, camera.center), camera.intrinsics)
 
 

@@ -161,14 +161,19 @@ def test_a_walk_is_killed_at_random_moments_and_ends_as_if_it_had_not_been(walk,
     ):
         assert mother.stdin is not None
         assert mother.stdout is not None
-        for number in range(10):
+        for number in range(6):
             going = Path("a.resume.safetensors").exists()
             argv = ["generate", "--resume", "a.receipt.json"] if going else begin
             mother.stdin.write(json.dumps(argv) + "\n")
             while not (line := mother.stdout.readline()).startswith("child"):
                 assert line
-            if number < 8:  # and then it may come to its end
-                time.sleep(draw.uniform(0.1, 1.0))
+            if number < 4:  # and then it may come to its end
+                said = (place / "log").read_text().count("mirage: chunk")
+                for _ in range(3000):
+                    time.sleep(0.01)
+                    if (place / "log").read_text().count("mirage: chunk") > said:
+                        break
+                time.sleep(draw.uniform(0.0, 0.15))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(line.split()[1]), signal.SIGKILL)
             while not (line := mother.stdout.readline()).startswith("ended"):
@@ -177,5 +182,6 @@ def test_a_walk_is_killed_at_random_moments_and_ends_as_if_it_had_not_been(walk,
                 break
             kills += 1
         mother.stdin.close()
-    assert kills
+    assert kills >= 3
+    assert (place / "log").read_text().count("mirage: chunk") >= 7, "none was killed after a chunk"
     same_walk("a", "b")

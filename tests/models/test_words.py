@@ -5,9 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mirage.models.loading import load_world_model
 from mirage.models.tiny import word_tokenizer
 from mirage.models.words import cleaned, vocabulary, words_read
-from mirage.models.world import WorldModel, load_world_model
+from mirage.models.world import WorldModel
 from mirage.scenes.words import vocabulary as scene_words
 
 

@@ -25,6 +25,7 @@ from mirage.files import claimed
 from mirage.formats.receipt import versions
 from mirage.formats.video import VideoWriter
 from mirage.geometry.camera import Camera
+from mirage.models.words import vocabulary, words_read
 from mirage.models.world import WorldModel
 from mirage.request import ModelRequest, Request, checked_plain
 from mirage.rollout import Chunk, Session
@@ -68,6 +69,8 @@ class At:
 
 def run(typed: Generate) -> Result:
     """Walk, and leave the video with what belongs to it."""
+    if typed.words:
+        return _vocabulary(typed)
     asked = _to_resume(typed, typed.resume) if typed.resume is not None else _new(typed)
     asked.request.check_with(asked.model)
     device_of(asked.model)
@@ -135,6 +138,9 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         session, path = begin(asked.request, model, opened)
         done, by_chunk, film, frames = 0, prompts_by_chunk(opened, path, model), None, 0
         _say_of_pictures(asked.request, opened, model, path)
+        for text in dict.fromkeys([session.prompt, session.settings.negative_prompt, *by_chunk.values()]):
+            for remark in words_read(model, text).remarks():
+                print(f"mirage: {remark}", file=sys.stderr)
         facts = _facts(asked, session, by_chunk) | {"image": _pictured(asked.request, opened, model)}
     else:
         assert before is not None
@@ -280,6 +286,14 @@ def load_again(receipt: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def additions(asked: Walking | ModelRequest) -> dict[str, str | None]:
     """Files beside the model, for a receipt."""
     return {"branch": asked.branch and str(asked.branch), "lora": asked.lora and str(asked.lora)}
+
+
+def _vocabulary(typed: Generate) -> Result:
+    """Every word that a model knows."""
+    its = {item.name: getattr(typed, item.name) for item in fields(ModelRequest)}
+    known = vocabulary(load_model(ModelRequest(**its)))
+    print("any text, in pieces of words" if known is None else "\n".join(known))
+    return Result({"words": known})
 
 
 # -- what is told -----------------------------------------------------------------------------------------------------

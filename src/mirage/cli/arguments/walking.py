@@ -29,6 +29,8 @@ class Generate(Writing, ModelRequest, Request):
     resume: Annotated[Path | None, unset("RECEIPT", "a new walk")] = None
     """Go on with a walk that was interrupted, to the bit, from its receipt (V.receipt.json) and what lies beside it.
     Only how the model runs may be typed with it, such as --offload."""
+    words: bool = False
+    """Print the words that the model knows, a line each, and do nothing else."""
     again: Annotated[Path | None, unset("RECEIPT", "a new request")] = None
     """Run the request of a receipt (V.receipt.json) once more, with what is typed here in its place."""
 

@@ -263,6 +263,7 @@ def test_a_full_disk_leaves_what_was_there(before, given, tmp_path, monkeypatch,
             "walk.mp4",
             "--steps",
             "1",
+            *([] if before is None else ["--overwrite"]),
         ]
     )
     said = capsys.readouterr()

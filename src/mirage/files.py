@@ -1,36 +1,120 @@
-"""Whole files or none: outputs are written beside their target and renamed.
+"""Whole files or none: outputs are written beside their target and renamed. And what may be an output at all.
 
-    with replacing("world.safetensors") as beside:
-        beside.write_bytes(data)          # a kill here leaves the old world.safetensors as it was
+    check_outputs(Output("video", out, (".mp4",)), inputs=[image], overwrite=False)    # before any work
+    with claimed(out):                            # a second run that would write there is refused
+        with replacing("world.safetensors") as beside:
+            beside.write_bytes(data)              # a kill here leaves the old world.safetensors as it was
 
-Also the one place that says why a path cannot be written.
+What a killed writer leaves beside its target is hidden, ours by its name, and removed by the next one that writes
+there; a lock, which ends with its process however that ends, tells it from what a living one is writing.
 """
 
 import contextlib
 import errno
+import fcntl
+import glob
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mirage.errors import InputError
 
+BESIDE = "mirage"
+"""In the name of every file that is being written: .walk-mirage-x1y2z3w4.mp4."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file that somebody asked for; `suffixes`: what its name may end with, any if empty."""
+
+    what: str
+    path: Path
+    suffixes: tuple[str, ...] = ()
+
+
+def check_outputs(*outputs: Output | None, inputs: Iterable[Path | str | None] = (), overwrite: bool = False) -> None:
+    """Raise `InputError` for what cannot be written, before any work is spent on it; None stands for nothing.
+
+    No output is an input and no two outputs are one file, by whatever name or hard link; its suffix is one of those
+    that its kind has; what is there already is a plain file, and is replaced only if `overwrite`.
+    """
+    wanted = [output for output in outputs if output is not None]
+    taken = {identity(Path(path)): f"the input {path}" for path in inputs if path is not None}
+    for output in wanted:
+        path = output.path
+        if output.suffixes and path.suffix.lower() not in output.suffixes:
+            raise InputError(
+                f"cannot write the {output.what} to {path}; accepted suffixes: {', '.join(output.suffixes)}"
+            )
+        check_writable(path)
+        if (other := taken.get(identity(path))) is not None:
+            raise InputError(f"the {output.what} {path} and {other} are one file; expected two")
+        taken[identity(path)] = f"the {output.what} {path}"
+    for output in wanted:
+        if output.path.exists() and not overwrite:
+            raise InputError(f"{output.path} is there already; expected a new name, or leave to overwrite it")
+
+
+def identity(path: Path) -> object:
+    """What two names of one file have in common, whether it is there or not."""
+    try:
+        its = path.stat()
+    except OSError:  # not there: it is where it would be
+        return path.resolve()
+    return its.st_dev, its.st_ino
+
 
 @contextlib.contextmanager
-def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
+def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Within the block `target` is this process's to write: another one that claims it is refused at once. Nothing of
+    it stays."""
+    target = Path(target)
+    check_writable(target)
+    sign = target.resolve().with_name(f".{target.name}.{BESIDE}-lock")
+    while True:
+        try:
+            handle = os.open(sign, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
+        try:
+            if not _locked(handle):
+                raise InputError(f"{target} is being written by another process; wait for it, or use another name")
+            if sign.exists() and os.path.samestat(os.fstat(handle), sign.stat()):
+                break
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # the one before removed it in between
+    try:
+        yield
+    finally:
+        sign.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing(target: str | os.PathLike[str], *, sweep: bool = True) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it over `target` when the block ends well, remove it otherwise.
 
-    The temporary name keeps the suffix, so that writers which go by suffix work. Raises `InputError` where the folder
-    does not exist, cannot be written or is full, or where `target` is a folder.
+    The temporary name keeps the suffix, so that writers which go by suffix work. What killed writers of `target` left
+    is removed, unless someone wants it (`sweep`). Raises `InputError` where the folder does not exist, cannot be
+    written or is full, or where `target` is a folder, a pipe or a device.
     """
     target = Path(target)
     check_writable(target)
+    if sweep:
+        for path in abandoned(target):
+            path.unlink(missing_ok=True)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-{BESIDE}-", suffix=target.suffix)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
-    os.close(handle)
+    fcntl.flock(handle, fcntl.LOCK_SH)
     beside = Path(name)
     try:
         yield beside
@@ -41,11 +125,12 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
         beside.chmod(0o666 & ~mask)  # mkstemp makes private files; the result has the permissions of any other file
         beside.replace(target)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
     finally:
         beside.unlink(missing_ok=True)
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -59,7 +144,11 @@ def making(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"{target} is there already; expected a new folder")
     if not target.resolve().parent.is_dir() or not os.access(target.resolve().parent, os.W_OK | os.X_OK):
         raise InputError(f"cannot write {target}: no folder {target.parent} to write in")
-    beside = Path(tempfile.mkdtemp(dir=target.resolve().parent, prefix=f".{target.name}-"))
+    for path in abandoned(target.resolve(), folders=True):
+        shutil.rmtree(path, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(dir=target.resolve().parent, prefix=f".{target.name}-{BESIDE}-"))
+    handle = os.open(beside, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
     try:
         yield beside
         mask = os.umask(0)
@@ -67,17 +156,39 @@ def making(target: str | os.PathLike[str]) -> Iterator[Path]:
         beside.chmod(0o777 & ~mask)
         beside.replace(target)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        os.close(handle)
+
+
+def abandoned(target: Path, *, folders: bool = False) -> list[Path]:
+    """Files (or folders) that writers of `target` which no longer run have left beside it."""
+    stem, suffix = (target.name, "") if folders else (target.stem, target.suffix)
+    found = target.parent.glob(f".{glob.escape(stem)}-{BESIDE}-*{glob.escape(suffix)}")
+    return [path for path in found if (path.is_dir() if folders else path.is_file()) and not held(path)]
+
+
+def held(path: Path) -> bool:
+    """Somebody who lives is writing it."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # its writer has just ended
+        return True
+    try:
+        return not _locked(handle)
+    finally:
+        os.close(handle)
 
 
 def check_writable(target: Path) -> None:
     """Raise `InputError` when a file of this name cannot be made, before any work is spent on it."""
     if target.is_dir():
         raise InputError(f"{target} is a folder; expected the name of a file to write")
+    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+        raise InputError(f"cannot write {target}: it is a pipe or a device; expected the name of a file to write")
     if not target.parent.is_dir():
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK | os.X_OK):
@@ -88,3 +199,12 @@ def size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _locked(handle: int) -> bool:
+    """Whether the lock of an open file is had for oneself."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -135,8 +135,12 @@ class Request(CameraReading, _Plain):
     """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
     transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;
     or a folder or .npz of depth maps, one per video frame. All but head and .npz decode each chunk first."""
-    fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else 65")] = None
-    """Horizontal field of view of the image, before it is cut."""
+    fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else the image's EXIF, else 65")] = None
+    """Horizontal field of view of the image, before it is cut; the last default is of its longer side."""
+    size: Annotated[tuple[int, int] | None, Says("H W", "the model's own")] = None
+    """Height and width of the frames in pixels, multiples of the model's stride and patch; portrait and square too."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How the image comes to that shape: cut about its centre, padded with its outermost pixels, or stretched."""
     frames: Annotated[int | None, Says("N", "one per pose of a file, 49 of a preset")] = None
     """Video frames, 1 + 4k (5, 9, 13, ...). A path without a number of frames is cut to the next lower such number."""
     resample: bool = False
@@ -175,7 +179,7 @@ class Request(CameraReading, _Plain):
             raise InputError("a walk begins with an image or goes on with a saved world: one of the two is needed")
         if not self.trajectory:
             raise InputError("a walk needs a trajectory: a file, a preset such as orbit, or keys such as 'w 31'")
-        for name in ("depth", "fov", "memory_budget"):
+        for name in ("depth", "fov", "size", "memory_budget"):
             if self.world is not None and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is for a new world; a saved one has its own")
         if self.static_mask is not None and self.moving is not None:
@@ -192,6 +196,12 @@ class Request(CameraReading, _Plain):
             check_frames(self.frames, "a walk")
         if self.fov is not None:
             check_number("the field of view", self.fov, low=1, high=170, accepted="1 to 170 degrees")
+        if self.size is not None:
+            object.__setattr__(self, "size", tuple(self.size))
+            if len(self.size) != 2:
+                raise InputError(f"the size is {self.size}; accepted: height and width in pixels")
+            for side in self.size:
+                check_number("the size", side, kind=int, low=1, high=2**15, accepted="pixels, above 0")
         if self.seed is not None:
             check_number("the seed", self.seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
         if self.memory_budget is not None:

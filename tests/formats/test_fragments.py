@@ -89,12 +89,12 @@ def test_a_killed_writer_leaves_the_finished_chunks(tmp_path: Path) -> None:
     assert left > 4, "none was killed while it wrote: the moments are no moments"
 
 
-def growing(folder: Path, frames: int, name: str = ".walk-1.mp4") -> Path:
+def growing(folder: Path, frames: int, name: str = ".walk-mirage-1.mp4") -> Path:
     """What a writer that was killed after so many frames has left."""
     with VideoWriter(folder / "other.mp4") as video:
         for part in torch.rand(frames, 3, 32, 32).split(32):
             video.write(part)
-        content = next(folder.glob(".other-*.mp4")).read_bytes()
+        content = next(folder.glob(".other-mirage-*.mp4")).read_bytes()
     (folder / "other.mp4").unlink()
     (folder / name).write_bytes(content)
     return folder / name
@@ -104,7 +104,7 @@ def test_a_film_cut_anywhere_has_its_whole_groups(tmp_path: Path) -> None:
     content = growing(tmp_path, 96).read_bytes()
     counts = []
     for cut in [0, 1, 500, *random.Random(1).sample(range(len(content)), 12), len(content)]:
-        (tmp_path / ".walk-1.mp4").write_bytes(content[:cut])
+        (tmp_path / ".walk-mirage-1.mp4").write_bytes(content[:cut])
         counts.append((cut, recover(tmp_path / "walk.mp4")))
         assert (tmp_path / "walk.mp4").exists() == bool(counts[-1][1])
         if counts[-1][1]:
@@ -117,9 +117,9 @@ def test_a_film_cut_anywhere_has_its_whole_groups(tmp_path: Path) -> None:
 
 
 def test_the_longest_of_several_is_kept_and_nothing_is_replaced(tmp_path: Path) -> None:
-    growing(tmp_path, 32, ".walk-1.mp4")
-    growing(tmp_path, 64, ".walk-2.mp4")
-    (tmp_path / ".walk-3.mp4").touch()
+    growing(tmp_path, 32, ".walk-mirage-1.mp4")
+    growing(tmp_path, 64, ".walk-mirage-2.mp4")
+    (tmp_path / ".walk-mirage-3.mp4").touch()
     (tmp_path / "walk.mp4").write_bytes(b"an older film")
     with pytest.raises(InputError, match="there already"):
         recover(tmp_path / "walk.mp4")
@@ -143,8 +143,8 @@ def test_a_living_writers_film_is_not_touched(tmp_path: Path) -> None:
 def test_a_film_that_was_finished_and_not_yet_renamed_is_kept(tmp_path: Path, suffix: str) -> None:
     with VideoWriter(tmp_path / f"other.{suffix}") as video:
         video.write(torch.rand(20, 3, 32, 32))
-    (tmp_path / f"other.{suffix}").rename(tmp_path / f".walk-1.{suffix}")
-    (tmp_path / f"..walk-1-2.{suffix}").write_bytes(b"half made")
+    (tmp_path / f"other.{suffix}").rename(tmp_path / f".walk-mirage-1.{suffix}")
+    (tmp_path / f"..walk-mirage-1-mirage-2.{suffix}").write_bytes(b"half made")
     assert recover(tmp_path / f"walk.{suffix}") == 20
     assert len(load_video(tmp_path / f"walk.{suffix}")) == 20
     assert [path.name for path in tmp_path.iterdir()] == [f"walk.{suffix}"]

@@ -1,7 +1,7 @@
 """The `mirage` command. This file reads what was typed, runs one subcommand and says what went wrong in one line.
 
-Exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 stopped by Ctrl-C (what was finished is kept);
-141 nobody reads what is printed. A fault of ours keeps its traceback, and exits with 1 too.
+Exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 stopped by Ctrl-C, 143 by SIGTERM (what was
+finished is kept); 141 nobody reads what is printed. A fault of ours keeps its traceback, and exits with 1 too.
 Nothing heavy is imported before a subcommand is known, so `mirage --help` is instant, and nothing at all before `main`
 runs, so Ctrl-C is answered from then on. `arguments` holds all that can be typed; each subcommand's work is in the
 module of its name, in one function `run`.
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with steady():
             return _main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt as stop:
-        return _failed(str(stop) or "stopped", 130)
+        return _failed(str(stop) or "stopped", 143 if type(stop).__name__ == "Terminated" else 130)
     except ImportError as error:  # a package that was interrupted while it was imported may say that it is broken
         if not any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
             raise

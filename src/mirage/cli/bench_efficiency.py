@@ -13,7 +13,7 @@ from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.speed import efficiency
 from mirage.evaluation.speed.real_scale import run_real_scale
-from mirage.files import check_writable
+from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
 from mirage.models.codec import StreamDecoder, StreamEncoder
 from mirage.models.loading import load_world_model
@@ -26,7 +26,8 @@ def run(asked: BenchEfficiency) -> Result:
         if asked.real_scale and getattr(asked, name) is not None:
             raise InputError(f"--{name} is of a model's walk; --real-scale has none")
     if asked.plot is not None:
-        check_writable(asked.plot)
+        plot = Output("plot", asked.plot, (".png",))
+        check_outputs(plot, inputs=[asked.branch, asked.lora], overwrite=asked.overwrite)
     measured = _real_scale(asked) if asked.real_scale else _walk(asked)
     measured["peak_memory_bytes"] = peak_memory()
     console = Console(soft_wrap=True, markup=False, highlight=False)

@@ -5,7 +5,7 @@ from typing import Any
 from mirage.cli.arguments import BenchMemory
 from mirage.cli.terminal import Result
 from mirage.evaluation.speed import memory_speed
-from mirage.files import check_writable
+from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
 from mirage.formats.picture import plot_lines
 
@@ -13,7 +13,7 @@ from mirage.formats.picture import plot_lines
 def run(asked: BenchMemory) -> Result:
     """Measure, print a table, draw the plot that was asked for."""
     if asked.plot is not None:
-        check_writable(asked.plot)
+        check_outputs(Output("plot", asked.plot, (".png",)), overwrite=asked.overwrite)
     measured = memory_speed.run(asked.points, repeats=asked.repeats)
     print(memory_speed.table(measured))
     if asked.plot is not None:

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from mirage.cli.arguments import CameraFile
+from mirage.cli.outputs import camera_files, files_in
 from mirage.cli.reading import path_edits
 from mirage.cli.settling import settled
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
-from mirage.files import check_writable
+from mirage.files import Output, check_outputs
 from mirage.formats.cameras import CameraRecord, camera_options, read_cameras, save_cameras
 from mirage.formats.cameras.doctor import examined
-from mirage.formats.cameras.save import check_folder, writer_of
+from mirage.formats.cameras.save import writer_of
 from mirage.geometry.edits import Edits
 
 
@@ -22,11 +23,10 @@ def run(asked: CameraFile) -> Result:
     if asked.format is not None and asked.out is None:
         raise InputError(f"--format {asked.format} needs --out, where to write the path")
     edits = path_edits(asked, frames=asked.resample)
-    if asked.preview is not None:
-        check_writable(asked.preview)
-    if asked.out is not None:
-        writer = writer_of(asked.out, asked.format)
-        check_writable(asked.out) if writer.suffix is not None else check_folder(asked.out, writer)
+    outputs = [] if asked.preview is None else [Output("preview", asked.preview, (".png",))]
+    check_outputs(
+        *outputs, *camera_files(asked.out, asked.format), inputs=files_in(asked.path), overwrite=asked.overwrite
+    )
     options = camera_options(asked)
     record = read_cameras(asked.path, options)
     said: list[str] = []

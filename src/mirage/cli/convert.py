@@ -1,9 +1,10 @@
 """`mirage convert`: other people's checkpoints into our layout."""
 
 from mirage.cli.arguments import Convert
+from mirage.cli.outputs import files_in
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
-from mirage.files import size
+from mirage.files import Output, check_outputs, size
 
 
 def run(asked: Convert) -> Result:
@@ -13,6 +14,9 @@ def run(asked: Convert) -> Result:
     for source in asked.sources:
         if not source.exists():
             raise InputError(f"no checkpoint at {source}: no such file or folder")
+    if asked.out.suffix == ".safetensors":
+        inputs = [file for source in asked.sources for file in files_in(source)]
+        check_outputs(Output("weights", asked.out), inputs=inputs, overwrite=asked.overwrite)
     import torch
 
     from mirage.models.files.convert import convert, tokenizer_fault

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
 from mirage.cli.arguments import Export
+from mirage.cli.outputs import camera_files, points_file
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
-from mirage.files import check_writable
+from mirage.files import check_outputs
 from mirage.formats.cameras import save_cameras
-from mirage.formats.cameras.save import check_folder, writer_of
+from mirage.formats.cameras.save import writer_of
 from mirage.formats.ply import Points, save_ply
 from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory
@@ -24,10 +25,8 @@ def run(asked: Export) -> Result:
     if asked.ply is None and asked.cameras is None:
         raise InputError("nothing to export: --ply FILE, --cameras PATH, or both are expected")
     writer = None if asked.cameras is None else writer_of(asked.cameras, asked.format)
-    if asked.ply is not None:
-        check_writable(asked.ply)
-    if asked.cameras is not None and writer is not None:
-        check_writable(asked.cameras) if writer.suffix is not None else check_folder(asked.cameras, writer)
+    outputs = [*points_file(asked.ply), *camera_files(asked.cameras, asked.format)]
+    check_outputs(*outputs, inputs=[asked.world], overwrite=asked.overwrite)
     memory, tensors, _ = load_world(asked.world)
     summary: dict[str, Any] = {"world": str(asked.world), "points": len(memory)}
     points = _points(asked, memory)

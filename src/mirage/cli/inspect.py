@@ -2,7 +2,7 @@
 
 from mirage.cli.arguments import Inspect
 from mirage.cli.terminal import Result, beside
-from mirage.files import check_writable
+from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
 from mirage.formats.picture import top_down_map
 from mirage.memory.worldfile import load_world
@@ -12,7 +12,7 @@ from mirage.show.colours import false_colours
 def run(asked: Inspect) -> Result:
     """Print the numbers and draw the map."""
     picture = asked.map or beside(asked.world, ".map.png")
-    check_writable(picture)
+    check_outputs(Output("map", picture, (".png",)), inputs=[asked.world], overwrite=asked.overwrite)
     memory, _, extra = load_world(asked.world)
     points, cameras = memory.points, memory.cameras
     low = points.position.amin(0).tolist() if len(points) else [0.0] * 3

@@ -19,7 +19,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 
 from mirage.errors import InputError
-from mirage.files import replacing
+from mirage.files import abandoned, replacing
 from mirage.natural import natural
 
 REORDERED = 2  # by so many frames x264's packets may come in another order than they are shown
@@ -32,7 +32,7 @@ class Fragments:
         self.path, self.groups = path, 0
         self._head = b""
         self._file = path.open("r+b")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        fcntl.flock(self._file, fcntl.LOCK_SH)
 
     def append(self, fill: Callable[[OutputContainer], None]) -> None:
         """Add a group: `fill` adds one video stream to the container it is given and muxes the group's packets.
@@ -59,7 +59,7 @@ class Fragments:
                 self._file.seek(start)
                 self._file.write(part)
                 self._file.flush()
-        except OSError:
+        except BaseException:
             self._file.truncate(end)  # gives the room back
             raise
         self._head = self._head or head
@@ -90,14 +90,15 @@ def finalised(source: Path, target: Path) -> int:
 def left_behind(target: str | os.PathLike[str]) -> list[Path]:
     """Files that writers of `target` which no longer run have left beside it."""
     target = Path(target)
-    found = [path for dots in (".", "..") for path in target.parent.glob(f"{dots}{target.stem}-*{target.suffix}")]
-    return [path for path in sorted(found, key=natural) if path.is_file() and not _held(path)]
+    nested = target.with_name(f".{target.name}")  # the plain film of one that was growing
+    return sorted([*abandoned(target), *abandoned(nested)], key=natural)
 
 
-def recover(target: str | os.PathLike[str]) -> int:
+def recover(target: str | os.PathLike[str], *, least: int | None = None) -> int:
     """Give the name of `target` to the film of a writer of it that was killed; how many frames it has, 0: none left.
 
-    Of several, the longest. What else such writers left is removed. Refuses where `target` is there already.
+    Of several, the longest. What else such writers left is removed. Refuses where `target` is there already; but with
+    `least`, a film of so many frames takes its place, and a shorter one is removed.
     """
     target = Path(target)
     left = left_behind(target)
@@ -108,13 +109,15 @@ def recover(target: str | os.PathLike[str]) -> int:
     # Killed between the end of its plain film and the renaming: that film is the only one.
     films = films or [path for path in left if not path.name.startswith("..") and _plain(path)]
     count = 0
+    if least is not None:
+        films = [path for path in films if _frames(path) >= least]
     if films:
-        if target.exists():
+        if target.exists() and least is None:
             raise InputError(f"{target} is there already, and {films[-1].name} beside it: move one of them away")
-        with replacing(target) as beside:
+        with replacing(target, sweep=False) as beside:
             count = finalised(max(films, key=_frames), beside)
     for path in left:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return count
 
 
@@ -156,15 +159,6 @@ def _frames(path: Path) -> int:
             return sum(1 for packet in film.demux(film.streams.video[0]) if packet.size)
     except (FFmpegError, IndexError):  # nothing that is a film yet
         return 0
-
-
-def _held(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _decoder(head: bytes) -> bytes:

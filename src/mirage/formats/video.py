@@ -60,7 +60,7 @@ class VideoWriter:
     written in smaller pieces, once 16 have come together. The same writes give the same bytes on one machine.
 
     `onto`: a film by this class, of the same settings, that the new frames follow; its own are not encoded again. It
-    may be `path` itself.
+    may be `path` itself. `first`: only so many of its frames, up to where a `flush` was or a group ended.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class VideoWriter:
         codec: Codec = "libx264",
         crf: int = 18,
         onto: str | os.PathLike[str] | None = None,
+        first: int | None = None,
     ) -> None:
         self.path, self.frames = Path(path), 0
         if codec not in PIXELS:
@@ -84,12 +85,13 @@ class VideoWriter:
         self._codec: Codec = codec
         self._crf, self._fps = crf, Fraction(fps).limit_denominator(1001)
         self._onto = None if onto is None else regular_file(onto, accepts=ACCEPTS, limit=VIDEO_LIMIT)
+        self._first = first
         self._size: tuple[int, int] | None = None
         self._waiting: list[np.ndarray] = []  # uint8 [H,W,3], of a group that is not whole
         self._kept = 0  # frames that are in the file
 
     def __enter__(self) -> Self:
-        self._replacing = replacing(self.path)
+        self._replacing = replacing(self.path, sweep=False)  # an earlier film is for `recover`
         beside = self._replacing.__enter__()
         try:
             self._film = Fragments(beside)
@@ -121,6 +123,10 @@ class VideoWriter:
                 self._keep()
         if len(self._waiting) >= GROUP:
             self._keep()
+
+    def flush(self) -> None:
+        """What was written so far is in the file when this returns, as a group of its own."""
+        self._keep()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -209,6 +215,10 @@ class VideoWriter:
                     )
                 self._size = its.height, its.width
                 packets = [packet for packet in film.demux(its) if packet.size]
+                if self._first is not None:
+                    packets, after = packets[: self._first], packets[self._first :]
+                    if len(packets) < self._first or (after and not after[0].is_keyframe):
+                        raise InputError(f"{path} cannot be continued after its first {self._first} frames")
                 shown = sorted(packet.pts or 0 for packet in packets)
 
                 def copy(container: OutputContainer) -> None:

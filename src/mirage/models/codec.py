@@ -131,6 +131,12 @@ class StreamDecoder:
         return other
 
 
+def reach(vae: AutoencoderKLWan) -> int:
+    """So many latents decide what a frame looks like, at most: a decoder that is shown them goes on to the bit. Every
+    convolution looks two frames back, of the latents' rate or of a higher one."""
+    return 1 + 2 * _convolutions(vae.decoder)
+
+
 class StreamEncoder:
     """Frames -> latents. State: the autoencoder's causal cache."""
 

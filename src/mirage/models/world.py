@@ -10,7 +10,6 @@ tokens. Frames are in [0, 1]; latents are normalised (the autoencoder's mean and
 from __future__ import annotations
 
 import copy
-import html
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -40,6 +39,7 @@ from mirage.models.depth_head import LatentDepthHead
 from mirage.models.files.loras import merged
 from mirage.models.fitting.offload import Offload, running
 from mirage.models.transformer import MemoryBranch, predict
+from mirage.models.words import cleaned
 from mirage.sampler import Sampler
 
 Conditioning = Literal["auto", "branch", "guidance"]
@@ -141,9 +141,12 @@ class WorldModel(DiffusionPipeline):
 
     def tokenize(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Token ids and which of them are the prompt's own, each [1,L]."""
-        clean = " ".join(html.unescape(html.unescape(prompt)).split())
         tokens: Any = self.tokenizer(
-            [clean], padding="max_length", max_length=self._setting("text_length"), truncation=True, return_tensors="pt"
+            [cleaned(prompt)],
+            padding="max_length",
+            max_length=self._setting("text_length"),
+            truncation=True,
+            return_tensors="pt",
         )
         device = self._execution_device
         return tokens["input_ids"].to(device), tokens["attention_mask"].to(device)

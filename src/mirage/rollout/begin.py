@@ -7,8 +7,11 @@
 `F` video frames, `H W` pixels.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +20,12 @@ from mirage.chunks import TIME_STRIDE, whole_frames
 from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
 from mirage.formats.cameras import camera_options
-from mirage.formats.depth import cut_depth, load_depth
-from mirage.formats.image import fit_image, load_image
+from mirage.formats.depth import load_depth
+from mirage.formats.photograph import Photograph, fitted, fitted_depth, frame_size, open_photograph
 from mirage.formats.prompts import Prompts, load_prompts
 from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import load_video
-from mirage.geometry.camera import Camera
+from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
 from mirage.models.fitting.offload import check_offload
@@ -33,22 +36,20 @@ from mirage.request import BRANCH_CACHED, ModelRequest, Request
 from mirage.rollout.admission import Segmenter
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.rollout.memories import make_memory
+from mirage.rollout.saved import load_session
 from mirage.rollout.session import Session
 from mirage.rollout.settings import Settings
 from mirage.units import parse_bytes
 
-FIELD_OF_VIEW = 65.0
-"""Degrees, horizontally, where neither the request nor the trajectory's file says."""
-
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a request's files hold. For a new world: image [3,H,W], the path [F] as seen through all of it, and depth;
+    """What a request's files hold. For a new world: the photograph, the path [F] as seen through all of it, and depth;
     for one that goes on the path is known when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`:
     how many the trajectory has, of which the path is the first 1 + 4k."""
 
     poses: int
-    image: Tensor | None = None
+    photograph: Photograph | None = None
     path: Camera | None = None
     depth: DepthMap | None = None
     mask: Tensor | None = None
@@ -67,17 +68,20 @@ def open_request(request: Request) -> Opened:
     if request.image is None:
         poses = len(_trajectory(request, Camera.looking()))
         return Opened(poses, mask=mask, prompts=prompts)
-    image = load_image(request.image)
-    height, width = image.shape[-2:]
-    camera = Camera.looking(horizontal_fov=request.fov or FIELD_OF_VIEW, aspect=width / height)
+    photograph = open_photograph(request.image, request.fov)
+    height, width = photograph.size
+    camera = Camera.looking(horizontal_fov=photograph.fov, aspect=width / height)
     trajectory = _trajectory(request, camera)
     path = square_pixels(trajectory[: whole_frames(len(trajectory))], (height, width))
     if request.fov is not None:
         path = path.with_intrinsics(camera.intrinsics)
+    elif not torch.allclose(path.intrinsics[0], camera.intrinsics, rtol=1e-5):
+        across = math.degrees(2 * math.atan(0.5 / float(path.intrinsics[0, 0])))
+        photograph = replace(photograph, fov=across, fov_from="trajectory")
     depth = load_depth(request.depth, size=(height, width)) if request.depth else None
     if mask is not None:
         _check_mask(request, mask, len(path))
-    return Opened(len(trajectory), image, path, depth, mask, prompts)
+    return Opened(len(trajectory), photograph, path, depth, mask, prompts)
 
 
 def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:
@@ -88,23 +92,64 @@ def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> 
     opened = opened or open_request(request)
     estimator = make_estimator(request.depth_model, device=model.runs_on)
     named = _named(request, model)
-    if opened.image is None or opened.path is None:
+    if opened.photograph is None or opened.path is None:
         return _continued(request, model, opened, estimator, named)
-    image, path = fit_image(opened.image, opened.path, model.size)
+    photograph, path = framed(request, model, opened.photograph, opened.path)
     budget = request.memory_budget
     session = Session(
         model,
-        image,
+        photograph.pixels,
         camera=path[0],
         prompt=request.prompt or "",
         policy=MemoryPolicy(max_bytes=parse_bytes(budget)) if budget else None,
         seed=request.seed or 0,
-        depth=estimator if opened.depth is None else cut_depth(opened.depth, model.size),
+        depth=estimator if opened.depth is None else fitted_depth(opened.depth, photograph.size, fit=request.fit),
         memory=None if request.memory == "latent" else make_memory(request.memory, model),
         settings=settings_of(request, Settings()),
         moving=_painted(opened.mask, start=0) or named,
     )
     return session, path
+
+
+def framed(request: Request, model: WorldModel, photograph: Photograph, path: Camera) -> tuple[Photograph, Camera]:
+    """The photograph as the walk's first frame, and the path as seen through that."""
+    size = model.size
+    if request.size is not None:
+        its: Any = model.transformer.config
+        size = frame_size(photograph, model.size, model.stride * its.patch_size[-1], request.size)
+    return fitted(photograph, path, size, fit=request.fit)
+
+
+def keep(file: Path, session: Session, path: Camera, *, done: int, latents: Tensor) -> None:
+    """A walk along `path` [F] after `done` chunks, with the latents [T,C,h,w] that its decoder has seen: `resumed` goes
+    on from the file. It is a world file too."""
+    beside = {"latents": latents, "c2w": path.c2w, "intrinsics": path.intrinsics, "done": torch.tensor(done)}
+    session.save(file, beside=beside)
+
+
+def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, Camera, int]:
+    """(session, the whole path [F], chunks that are done) of a walk that `keep` kept; what follows is what would have
+    followed, to the bit."""
+    saved = load_session(file, device=model.runs_on, channels=model.channels)
+    its = saved.beside
+    if its.keys() != {"latents", "c2w", "intrinsics", "done"}:
+        raise InputError(f"{file} is a world, and no walk that was interrupted")
+    path = Camera(its["c2w"].cpu(), its["intrinsics"].cpu())
+    check_cameras(path, source=str(file))  # and taken as it is
+    done = int(its["done"])
+    if not 0 < done * (model.chunk_frames - 1) < len(path) - 1:
+        raise InputError(f"{file}: {done} chunks are done of a path of {len(path)} poses; expected fewer")
+    mask = None if request.static_mask is None else load_video(request.static_mask).float().mean(1) > 127
+    made = done * (model.chunk_frames - 1)
+    start = 0 if request.world is None else TIME_STRIDE * int(saved.history.number[-1]) + 1 - made
+    session = Session.of_saved(
+        saved,
+        model,
+        depth=make_estimator(request.depth_model, device=model.runs_on),
+        moving=_painted(mask, start=start) or _named(request, model),
+        lead_in=its["latents"],
+    )
+    return session, path, done
 
 
 def prompts_by_chunk(opened: Opened, path: Camera, model: WorldModel) -> dict[int, str]:

@@ -4,7 +4,8 @@
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from mirage.rollout.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a walk is when nobody walks it."""
+    """What a walk is when nobody walks it; `beside`: tensors that somebody keeps with it, by any name."""
 
     memory: LatentSpatialMemory
     history: History
@@ -29,6 +30,10 @@ class Saved:
     seed: int
     index: int
     settings: Settings
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+_BESIDE = "beside."
 
 
 def save_session(path: str | os.PathLike[str], saved: Saved) -> None:
@@ -42,6 +47,7 @@ def save_session(path: str | os.PathLike[str], saved: Saved) -> None:
         "intrinsics": past.camera.intrinsics,
         "number": past.number,
     }
+    tensors |= {_BESIDE + name: tensor for name, tensor in saved.beside.items()}
     extra = {
         "prompt": saved.prompt,
         "seed": saved.seed,
@@ -57,13 +63,14 @@ def load_session(path: str | os.PathLike[str], *, device: torch.device, channels
     source = os.fspath(path)
     if memory.channels != channels:
         raise InputError(f"{source} holds latents of {memory.channels} channels, the model has {channels}")
+    beside = {name.removeprefix(_BESIDE): tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
     history = _history(tensors, extra, source)
     if not isinstance(extra["prompt"], str):
         raise InputError(f"{source}: its prompt is {type(extra['prompt']).__name__}; expected text")
     seed = check_number(f"{source}: its seed", extra["seed"], kind=int, low=-(2**63), high=2**63 - 1)
     index = check_number(f"{source}: its number of chunks", extra["index"], kind=int, low=0, high=2**31)
     settings = Settings.from_stored(extra["settings"], source=source)
-    return Saved(memory, history, extra["prompt"], seed, index, settings)
+    return Saved(memory, history, extra["prompt"], seed, index, settings, beside)
 
 
 def _history(tensors: dict[str, Tensor], extra: Any, source: str) -> History:

@@ -50,6 +50,8 @@ class Session:
     moving       somebody who knows what moves: it stays out of the memory, whatever `settings.filter` says
     seed         same seed, same walk, on the same machine
 
+    `lead_in` [T,C,h,w]: latents that the decoder was shown before the walk's own; none, where it begins here.
+
     >>> session = Session(load_world_model("mini"), image, camera=Camera.looking())  # doctest: +SKIP
     >>> for chunk in session.follow(orbit(session.camera, 97)):                      # doctest: +SKIP
     ...     show(chunk.frames)
@@ -85,6 +87,7 @@ class Session:
             known = estimated(self.estimator, Views(latents[:1], camera[None], zero, True, lambda: image[None]))
         self.image: Tensor | None = image
         self._first = latents
+        self.lead_in: Tensor = latents[:0]
         keep = unmarked(moving, 0, 1, grid, lambda: image[None])
         self._state = State(
             history=History(latents, known, camera[None], zero),
@@ -280,11 +283,13 @@ class Session:
         self.memory.restore(snapshot.memory)
         self._state = snapshot.state
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """The world file: memory, what was seen last, where the walk stands. Whole or not at all."""
+    def save(self, path: str | os.PathLike[str], *, beside: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        """The world file: memory, what was seen last, where the walk stands; and `beside` that what the caller wants to
+        find again. Whole or not at all."""
         if not isinstance(self.memory, LatentSpatialMemory):
             raise InputError(f"a world file holds a latent memory, this session has {type(self.memory).__name__}")
-        save_session(path, Saved(self.memory, self.history, self.prompt, self.seed, self.index, self.settings))
+        its = (self.memory, self.history, self.prompt, self.seed, self.index, self.settings)
+        save_session(path, Saved(*its, beside))
 
     @classmethod
     def load(
@@ -302,6 +307,20 @@ class Session:
         first, so the first new frames match those that came before.
         """
         saved = load_session(path, device=model.runs_on, channels=model.channels)
+        return cls.of_saved(saved, model, depth=depth, settings=settings, moving=moving)
+
+    @classmethod
+    def of_saved(
+        cls,
+        saved: Saved,
+        model: WorldModel,
+        *,
+        depth: DepthEstimator | None = None,
+        settings: Settings | None = None,
+        moving: Segmenter | None = None,
+        lead_in: Tensor | None = None,
+    ) -> "Session":
+        """`load`, of what was read. lead_in: [T,C,h,w] that the decoder is shown first, to go on to the bit."""
         session = cls.__new__(cls)
         session._begin(
             model,
@@ -312,7 +331,10 @@ class Session:
             seed=saved.seed,
         )
         past = saved.history
-        end = End(Tape(model, past.latents[-_LEAD_IN:])) if saved.index else None
+        session.lead_in = past.latents[-_LEAD_IN:] if lead_in is None else lead_in
+        if not saved.index:
+            session.lead_in = past.latents[:0]
+        end = End(Tape(model, session.lead_in)) if saved.index else None
         session._state = State(past, past.camera[-1], saved.index, saved.prompt, end, None)
         session.image, session._first = None, past.latents[:1]
         return session

@@ -39,6 +39,14 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Writing(Common):
+    """What every subcommand takes that writes a file of a given name."""
+
+    overwrite: bool = False
+    """Replace files that are there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Walking(Common):
     """What every subcommand takes that walks with a model."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from mirage.cli.arguments.common import Common, speaking, unset
+from mirage.cli.arguments.common import Writing, speaking, unset
 from mirage.request import CameraReading
 
 CameraFormat = Literal[
@@ -66,7 +66,7 @@ class PathEdits:
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class CameraFile(PathEdits, CameraReading, Common):
+class CameraFile(PathEdits, CameraReading, Writing):
     """Look at a camera file: what it means, how sure that is, where the path goes, what is odd; draw, edit, convert it.
 
     Poses are camera-to-world with OpenCV axes (x right, y down, z forward) here; files of other conventions are turned.
@@ -96,7 +96,7 @@ class CameraFile(PathEdits, CameraReading, Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect(Common):
+class Inspect(Writing):
     """What a saved world holds: points, bytes, extent, frames, coverage; and a map from above (PNG)."""
 
     world: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -106,7 +106,7 @@ class Inspect(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Common):
+class Export(Writing):
     """Write a saved world for other programs: points as PLY, the camera path for COLMAP, nerfstudio and others."""
 
     world: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -126,7 +126,7 @@ class Export(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convert(Common):
+class Convert(Writing):
     """Read other people's checkpoints into our layout: Wan2.2's original release, ComfyUI's files, branches and LoRAs.
 
     Every tensor is accounted for by name and shape, or the command lists what did not match and writes nothing. A model

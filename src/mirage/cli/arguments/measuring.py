@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
-from mirage.cli.arguments.common import Common, Walking, speaking, unset
+from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unset
 from mirage.evaluation.options import (
     EfficiencyOptions,
     PromptedOptions,
@@ -23,7 +23,7 @@ from mirage.evaluation.options import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchMemory(Common):
+class BenchMemory(Writing):
     """Speed of the memory's read and write against the published algorithm, one thread; hole share; a plot."""
 
     points: Annotated[tuple[int, ...], arg(metavar="N [N ...]")] = (31_680, 316_800, 3_168_000)
@@ -36,7 +36,7 @@ class BenchMemory(Common):
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class BenchEfficiency(EfficiencyOptions, Walking):
+class BenchEfficiency(EfficiencyOptions, Walking, Writing):
     __doc__ = EfficiencyOptions.__doc__
 
     real_scale: bool = False

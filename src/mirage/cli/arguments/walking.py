@@ -6,25 +6,31 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from mirage.cli.arguments.common import Common, Walking, speaking, unset
+from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unset
 from mirage.request import ModelRequest, Request
 
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class Generate(Common, ModelRequest, Request):
+class Generate(Writing, ModelRequest, Request):
     """One image and a camera path become a video that remembers.
 
     Beside the video V.mp4 it leaves V.sheet.png (a contact sheet) and V.receipt.json (versions, seed, seconds per
-    stage, memory per chunk). Ctrl-C keeps a playable video of the chunks that are done.
+    stage, memory per chunk). Stopped by Ctrl-C, a signal or an error, it keeps a playable video of the chunks that are
+    done, and V.resume.safetensors, from which --resume goes on.
     """
 
-    out: Annotated[Path, arg(metavar="FILE")]
+    out: Annotated[Path | None, unset("FILE", "needed, but to resume")] = None
     """The video: .mp4, .mov or .mkv (H.264)."""
     fps: float = 16.0
     """Frames per second of the video."""
     save_world: Annotated[Path | None, unset("FILE", "not saved")] = None
-    """Save the world as it is after the walk (.safetensors); what is done of it, where the walk is stopped."""
+    """Save the world as it is after the walk (.safetensors), and after each chunk of it."""
+    resume: Annotated[Path | None, unset("RECEIPT", "a new walk")] = None
+    """Go on with a walk that was interrupted, to the bit, from its receipt (V.receipt.json) and what lies beside it.
+    Only how the model runs may be typed with it, such as --offload."""
+    words: bool = False
+    """Print the words that the model knows, a line each, and do nothing else."""
     again: Annotated[Path | None, unset("RECEIPT", "a new request")] = None
     """Run the request of a receipt (V.receipt.json) once more, with what is typed here in its place."""
 

@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM (docker stop, a scheduler) end a walk between two things and never in the middle of one.
+
+with stoppable() as stop:
+    ...                       # here either raises at once
+    with stop.held():
+        ...                   # and here when the block has ended
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, from somebody who is no person. The exit code is a shell's for it."""
+
+
+class Stop:
+    """What was asked for while it could not be done; once it has been raised, what is tidied up is not disturbed."""
+
+    def __init__(self) -> None:
+        self._depth, self._asked = 0, None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is stopped in here; what was asked for meanwhile is raised at the end, if the block ended well."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if self._asked is not None and not self._depth:
+            raise self._raised()
+
+    def ending(self) -> None:
+        """From here on only what is left is tidied up, and nothing stops that."""
+        self._depth += 1
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        self._asked = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        if not self._depth:
+            raise self._raised()
+
+    def _raised(self) -> BaseException:
+        asked, self._asked = self._asked, None
+        self.ending()
+        return asked or KeyboardInterrupt()
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Both signals are answered by the `Stop` within; in a thread that is not the first one they go where they went."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    ours = [number for number in numbers if before[number] is not signal.SIG_IGN]  # nohup, or a shell's background
+    try:
+        for number in ours:
+            signal.signal(number, stop._answer)
+        yield stop
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])

@@ -34,7 +34,7 @@ from mirage.rollout.history import History
 from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
-from mirage.rollout.state import Snapshot, State
+from mirage.rollout.state import Snapshot, State, checked_prompt
 
 _LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
@@ -93,7 +93,7 @@ class Session:
             history=History(latents, known, camera[None], zero),
             camera=camera,
             index=0,
-            prompt=_checked_prompt(prompt),
+            prompt=checked_prompt(prompt),
             end=None,
             image=(memory.snapshot(), keep),
         )
@@ -139,7 +139,7 @@ class Session:
 
     @prompt.setter
     def prompt(self, prompt: str) -> None:
-        self._state = replace(self._state, prompt=_checked_prompt(prompt))
+        self._state = replace(self._state, prompt=checked_prompt(prompt))
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -444,9 +444,3 @@ class Session:
 def depth_head(model: WorldModel) -> DepthEstimator:
     """The model's own, which reads latents."""
     return lambda views: model.depth(views.latents, views.camera, first=views.first)
-
-
-def _checked_prompt(prompt: object) -> str:
-    if not isinstance(prompt, str):
-        raise InputError(f"the prompt is {prompt!r}; accepted: text")
-    return prompt

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.rollout.chunk import End
 from mirage.rollout.history import History
@@ -37,3 +38,10 @@ class Snapshot:
 
     state: State
     memory: Any
+
+
+def checked_prompt(prompt: object) -> str:
+    """The prompt, if it is text; else `InputError`."""
+    if not isinstance(prompt, str):
+        raise InputError(f"the prompt is {prompt!r}; accepted: text")
+    return prompt

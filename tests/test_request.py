@@ -67,6 +67,11 @@ def test_whatever_json_says_is_a_request_or_one_line(kind, values):
         ({"image": Path("a"), "memory": "none", "memory_budget": "8MiB"}, "latent memory"),
         ({"image": Path("a"), "memory_budget": "much"}, "size"),
         ({"image": Path("a"), "segmenter": "x"}, "moving"),
+        ({"image": Path("a"), "draft": "yes"}, "auto, on, off"),
+        ({"image": Path("a"), "memory_budget": 5}, "text"),
+        ({"image": Path("a"), "static_filter": 1}, "bool"),
+        ({"image": 3}, "text"),
+        ({"image": Path("a"), "size": (0, 5)}, "above 0"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_without_words_of_the_command_line(choices, said):
@@ -93,3 +98,15 @@ def test_a_number_beyond_every_float_is_one_line(name):
     walk = {"image": "a.png", "trajectory": "orbit", name: 10**400}
     with pytest.raises(InputError, match=name):
         Request.from_plain(walk, source="walk.receipt.json")
+
+
+def test_a_negative_prompt_may_rest_on_the_guidance_that_a_world_was_saved_with():
+    assert Request(world=Path("w.safetensors"), trajectory="orbit", negative_prompt="grey").negative_prompt == "grey"
+    with pytest.raises(InputError, match="guidance"):
+        Request(world=Path("w.safetensors"), trajectory="orbit", negative_prompt="grey", guidance_scale=1.0)
+
+
+def test_a_model_request_checks_its_words():
+    with pytest.raises(InputError, match="auto, cpu, cuda"):
+        ModelRequest(device="gpu")  # pyright: ignore[reportArgumentType]
+    assert ModelRequest(branch="b.safetensors").branch == Path("b.safetensors")  # pyright: ignore[reportArgumentType]

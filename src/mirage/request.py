@@ -37,6 +37,13 @@ class _Plain:
         chosen = {item.name: getattr(self, item.name) for item in fields(self) if not _default(self, item)}  # pyright: ignore[reportArgumentType]
         return {name: _json(value) for name, value in chosen.items()}
 
+    def _check_kinds(self) -> None:
+        """Every value is of its field's kind, or `InputError`; paths may be text, numbers those of numpy."""
+        hints = get_type_hints(type(self))
+        for item in fields(self):  # pyright: ignore[reportArgumentType]
+            value = _as(hints[item.name], getattr(self, item.name), item.name.replace("_", " "))
+            object.__setattr__(self, item.name, value)
+
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
         """The inverse of `plain`. Unknown names and values of another kind are an `InputError` that names `source`."""
@@ -69,6 +76,7 @@ class ModelRequest(_Plain):
     """Compile the network's blocks: the first chunk waits for it."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.tile is not None:
             check_number("tile", self.tile, kind=int, low=1, accepted="pixels, above 0")
         if self.cache is not None and not 0 <= self.cache < 1:
@@ -135,7 +143,7 @@ class Request(CameraReading, _Plain):
     """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
     transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;
     or a folder or .npz of depth maps, one per video frame. All but head and .npz decode each chunk first."""
-    fov: Annotated[float | None, Says("DEGREES", "that of the trajectory file, else the image's EXIF, else 65")] = None
+    fov: Annotated[float | None, Says("DEGREES", "the image's EXIF, else that of the trajectory file, else 65")] = None
     """Horizontal field of view of the image, before it is cut; the last default is of its longer side."""
     size: Annotated[tuple[int, int] | None, Says("H W", "the model's own")] = None
     """Height and width of the frames in pixels, multiples of the model's stride and patch; portrait and square too."""
@@ -175,6 +183,7 @@ class Request(CameraReading, _Plain):
     """Other weights of SAM 3, for named moving things."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if (self.image is None) == (self.world is None):
             raise InputError("a walk begins with an image or goes on with a saved world: one of the two is needed")
         if not self.trajectory:
@@ -197,9 +206,6 @@ class Request(CameraReading, _Plain):
         if self.fov is not None:
             check_number("the field of view", self.fov, low=1, high=170, accepted="1 to 170 degrees")
         if self.size is not None:
-            object.__setattr__(self, "size", tuple(self.size))
-            if len(self.size) != 2:
-                raise InputError(f"the size is {self.size}; accepted: height and width in pixels")
             for side in self.size:
                 check_number("the size", side, kind=int, low=1, high=2**15, accepted="pixels, above 0")
         if self.seed is not None:
@@ -207,7 +213,8 @@ class Request(CameraReading, _Plain):
         if self.memory_budget is not None:
             parse_bytes(self.memory_budget)
         sampler = self.sampler  # which checks itself
-        if self.negative_prompt and sampler.guidance in (None, 1.0):
+        guided = sampler.guidance not in (None, 1.0) or (self.world is not None and sampler.guidance is None)
+        if self.negative_prompt and not guided:
             raise InputError("a negative prompt needs a guidance scale other than 1 (Wan2.2: 5)")
 
     @property

@@ -66,6 +66,8 @@ def open_request(request: Request) -> Opened:
     prompts = None if request.prompts is None else load_prompts(request.prompts)
     mask = None if request.static_mask is None else load_video(request.static_mask).float().mean(1) > 127
     if request.image is None:
+        if request.world is not None and not request.world.is_file():
+            raise InputError(f"no world at {request.world}: no such file; accepted: one that a walk has saved")
         poses = len(_trajectory(request, Camera.looking()))
         return Opened(poses, mask=mask, prompts=prompts)
     photograph = open_photograph(request.image, request.fov)
@@ -73,7 +75,7 @@ def open_request(request: Request) -> Opened:
     camera = Camera.looking(horizontal_fov=photograph.fov, aspect=width / height)
     trajectory = _trajectory(request, camera)
     path = square_pixels(trajectory[: whole_frames(len(trajectory))], (height, width))
-    if request.fov is not None:
+    if photograph.fov_from != "default":
         path = path.with_intrinsics(camera.intrinsics)
     elif not torch.allclose(path.intrinsics[0], camera.intrinsics, rtol=1e-5):
         across = math.degrees(2 * math.atan(0.5 / float(path.intrinsics[0, 0])))

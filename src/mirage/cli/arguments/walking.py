@@ -43,7 +43,11 @@ class Generate(Writing, ModelRequest, Request):
             {item.name: getattr(self, item.name) for item in fields(kind) if getattr(self, item.name) != item.default}
             for kind in (Request, ModelRequest)
         )
-        return Request(**(before[0] | walk)), ModelRequest(**(before[1] | model))
+        said = dict(before[0])
+        for one, other in (("world", "image"), ("image", "world")):
+            if walk.get(one) is not None:
+                said.pop(other, None)  # what is typed begins elsewhere
+        return Request(**(said | walk)), ModelRequest(**(before[1] | model))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,7 @@ def test_what_was_learnt_acts_when_it_is_loaded(stages, tmp_path, capsys):
             str(tmp_path / "w.mp4"),
             "--save-world",
             str(tmp_path / "w.safetensors"),
+            "--overwrite",
         ]
         assert main(argv) == 0, capsys.readouterr().err
         return Session.load(tmp_path / "w.safetensors", model).history.latents

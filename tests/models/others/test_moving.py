@@ -241,6 +241,7 @@ def test_the_command_keeps_what_is_named_out_of_the_memory(sam3, tmp_path, monke
         str(tmp_path / "model"),
         "--out",
         str(tmp_path / "walk.mp4"),
+        "--overwrite",
     ]
     points = {}
     for sure in (0.0, 1.0):

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeGuard
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
@@ -208,13 +210,14 @@ class VideoWriter:
         try:
             with av.open(str(path)) as film:
                 its = film.streams.video[0]
-                if its.codec_context.name != DECODERS[self._codec] or its.average_rate != self._fps:
+                packets = [packet for packet in film.demux(its) if packet.size]
+                rate = _rate(packets)
+                if its.codec_context.name != DECODERS[self._codec] or (rate and abs(rate / self._fps - 1) > 0.02):
                     raise InputError(
-                        f"{path} is {its.codec_context.name} at {its.average_rate} frames per second; expected a film "
-                        f"of the same settings to go on from ({self._codec}, {self._fps})"
+                        f"{path} is {its.codec_context.name} at {rate or 0:.4g} frames per second; expected a "
+                        f"film of the same settings to go on from ({self._codec}, {self._fps})"
                     )
                 self._size = its.height, its.width
-                packets = [packet for packet in film.demux(its) if packet.size]
                 if self._first is not None:
                     packets, after = packets[: self._first], packets[self._first :]
                     if len(packets) < self._first or (after and not after[0].is_keyframe):
@@ -289,6 +292,14 @@ def video_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is not a whole video ({reason(error)}); expected {ACCEPTS}") from error
+
+
+def _rate(packets: list[Packet]) -> float | None:
+    """Frames per second by the packets' own time stamps, None of one frame. What the container says is a guess from
+    its length, which a film that was killed while it was written does not know."""
+    times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
+    steps = [b - a for a, b in pairwise(times) if b > a]
+    return 1 / min(steps) if steps else None
 
 
 def at_rate(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:

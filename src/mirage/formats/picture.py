@@ -4,7 +4,6 @@ sheet = contact_sheet({"with memory": frames, "without": others}, columns=8)    
 save_image("sheet.png", sheet)
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -178,14 +177,31 @@ def _frame(points: Tensor, centers: Tensor) -> tuple[Tensor, float]:
 
 def _topmost(corner: Tensor, pixels: Tensor, side: int) -> Tensor:
     """Which of the squares with upper left `corner` [N,2] (x, y) and sides of `pixels` [N] lies on top, the last of
-    those that cover it, for each place of a page [side,side]; -1 for none."""
-    top = torch.full((side * side,), -1)
-    for down, right in itertools.product(range(int(pixels.amax())), repeat=2):
-        (number,) = (pixels > max(down, right)).nonzero(as_tuple=True)
-        x, y = (corner[number] + torch.tensor([right, down])).unbind(-1)
-        inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
-        top.scatter_reduce_(0, (y * side + x)[inside], number[inside], "amax")
-    return top.view(side, side)
+    those that cover it, for each place of a page [side,side]; -1 for none. Squares of one size are drawn together: each
+    marks its corner, and a place takes the last of the corners within a size of it."""
+    edge = DOT[1]  # squares may begin outside the page
+    top = torch.full((side, side), -1, dtype=torch.int32)
+    near = ((corner > -edge) & (corner < side)).all(-1)
+    for size in torch.unique(pixels[near]).tolist():
+        (number,) = (near & (pixels == size)).nonzero(as_tuple=True)
+        x, y = (corner[number] + edge).unbind(-1)
+        marks = torch.full(((side + edge) ** 2,), -1, dtype=torch.int32)
+        marks.scatter_reduce_(0, y * (side + edge) + x, number.int(), "amax")
+        top = torch.maximum(top, _reaching(marks.view(side + edge, side + edge), size)[edge:, edge:])
+    return top
+
+
+def _reaching(marks: Tensor, size: int) -> Tensor:
+    """Each place has the largest of the `size` x `size` marks that end with it: by doubling, along one axis and then
+    the other."""
+    for axis in (0, 1):
+        width = 1
+        while width < size:
+            step = min(width, size - width)
+            length = marks.shape[axis] - step
+            later = torch.maximum(marks.narrow(axis, step, length), marks.narrow(axis, 0, length))
+            marks, width = torch.cat([marks.narrow(axis, 0, step), later], dim=axis), width + step
+    return marks
 
 
 def _draw_path(draw: ImageDraw.ImageDraw, camera: Camera, centers: Tensor, page, *, reach: float) -> None:

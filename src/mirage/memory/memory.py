@@ -22,6 +22,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
+from mirage.memory.checked import check_lifted, check_write
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
@@ -89,10 +90,12 @@ class LatentSpatialMemory:
         other, each against what the memory knows by then, the earlier frames of the same write included. A point
         that replaces a coarser one is not counted as added.
         """
-        self._check_write(latents, depth, camera, keep)
+        check_write(latents, depth, camera, keep, channels=self.channels, policy=self.policy)
+        self._check_room(math.prod(depth.shape[-2:]))
         camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
         admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
         columns = self._lifted(latents, z, camera)
+        check_lifted(columns[0], admitted.flatten(), first=self.frames_written + len(z))
         order = tile_order((z.shape[-2], z.shape[-1])).to(self.device)
         if self.policy.admit == "all" and self.policy.max_bytes is None:  # all frames at once: nobody asks, nobody goes
             cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
@@ -226,12 +229,16 @@ class LatentSpatialMemory:
     @property
     def points(self) -> PointColumns:
         """The points as columns, features as floats of the readout's dtype."""
-        everything = torch.arange(len(self), device=self.device)
+        return self.point_columns(torch.arange(len(self), device=self.device))
+
+    def point_columns(self, rows: Tensor) -> PointColumns:
+        """Those of some points [k], by their ids: of a large memory all features as floats are larger than it is."""
+        its = self._points.rows
         return PointColumns(
-            self._points.position,
-            self._points.features(everything, self.dtype),
-            self._points.rows["frame"],
-            self._points.rows["footprint"],
+            torch.stack([its[axis].index_select(0, rows) for axis in "xyz"], dim=-1),
+            self._points.features(rows, self.dtype),
+            its["frame"].index_select(0, rows),
+            its["footprint"].index_select(0, rows),
         )
 
     @property
@@ -379,26 +386,11 @@ class LatentSpatialMemory:
 
     # -- what is accepted -------------------------------------------------------------------------------------------
 
-    def _check_write(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> None:
-        expected = (len(latents), self.channels, *depth.shape[-2:])
-        if latents.shape != expected or depth.shape[:-2] != latents.shape[:1]:
+    def _check_room(self, cells: int) -> None:
+        if cells > self._room:
             raise InputError(
-                f"a write takes latents [T,{self.channels},h,w] and depth [T,h,w] on the same grid, "
-                f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized"
-            )
-        if camera.shape != latents.shape[:1]:
-            raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
-        if keep is not None and keep.shape != depth.shape:
-            raise InputError(f"keep has the shape of the depth {list(depth.shape)}, got {list(keep.shape)}")
-        largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
-        if not math.isfinite(largest):
-            raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
-        if self.policy.features == "float16" and largest > 65504:
-            raise InputError(f'the latents reach {largest:g} and float16 ends at 65504; use features="float32"')
-        if math.prod(depth.shape[-2:]) > self._room:
-            raise InputError(
-                f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
-                f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget"
+                f"one frame has {cells} cells and a memory of {self.policy.max_bytes} bytes holds {self._room} points; "
+                "give it a larger budget"
             )
 
 

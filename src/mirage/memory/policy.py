@@ -3,16 +3,18 @@
 Each field stands alone; a default is the choice that did best on returns (docs/memory.md has the figures).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mirage.errors import InputError
+from mirage.errors import InputError, check_number
 from mirage.units import MOST_BYTES
 
 Admit = Literal["unseen", "all"]
 Features = Literal["float16", "int8", "float32"]
 Splat = Literal["footprint", "cell"]
 Evict = Literal["coverage", "oldest", "least_read"]
+MOST_RATIO = 1e9
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,18 @@ class MemoryPolicy:
     def __post_init__(self) -> None:
         for name, accepted in (("admit", Admit), ("features", Features), ("splat", Splat), ("evict", Evict)):
             value = getattr(self, name)
-            if value not in get_args(accepted):
+            if not isinstance(value, str) or value not in get_args(accepted):
                 raise InputError(f"policy {name} is one of {', '.join(get_args(accepted))}, got {value!r}")
-        if not 0 < self.tolerance < 1:
-            raise InputError(f"policy tolerance is a relative depth difference between 0 and 1, got {self.tolerance}")
-        if not 0 < self.spacing <= 1:
-            raise InputError(f"policy spacing is a share of a cell above 0 and at most 1, got {self.spacing}")
-        if not self.resolution_ratio >= 0:
-            raise InputError(f"policy resolution_ratio is at least 0, got {self.resolution_ratio}")
-        if not 0 <= self.front < 1:
-            raise InputError(f"policy front is a relative depth difference from 0 to 1, got {self.front}")
-        if self.max_bytes is not None and not 0 < self.max_bytes <= MOST_BYTES:
-            raise InputError(
-                f"policy max_bytes is a number of bytes from 1 to {MOST_BYTES} or None, got {self.max_bytes}"
-            )
+        above = math.nextafter(0.0, 1.0)
+        below = math.nextafter(1.0, 0.0)
+        ranges: dict[str, tuple[float, float, str]] = {
+            "tolerance": (above, below, "a relative depth difference between 0 and 1"),
+            "spacing": (above, 1.0, "a share of a cell above 0 and at most 1"),
+            "resolution_ratio": (0.0, MOST_RATIO, f"a number, at least 0 and at most {MOST_RATIO:g}"),
+            "front": (0.0, below, "a relative depth difference from 0 to 1"),
+        }
+        for name, (low, high, accepted) in ranges.items():
+            check_number(f"policy {name}", getattr(self, name), low=low, high=high, accepted=accepted)
+        if self.max_bytes is not None:
+            accepted = f"a number of bytes from 1 to {MOST_BYTES}, or None"
+            check_number("policy max_bytes", self.max_bytes, kind=int, low=1, high=MOST_BYTES, accepted=accepted)

@@ -25,7 +25,7 @@ from mirage.formats.photograph import Photograph, fitted, fitted_depth, frame_si
 from mirage.formats.prompts import Prompts, load_prompts
 from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import load_video
-from mirage.geometry.camera import Camera, check_cameras
+from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
 from mirage.models.fitting.offload import check_offload
@@ -137,7 +137,11 @@ def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, C
     if its.keys() != {"latents", "c2w", "intrinsics", "done"}:
         raise InputError(f"{file} is a world, and no walk that was interrupted")
     path = Camera(its["c2w"].cpu(), its["intrinsics"].cpu())
-    check_cameras(path, source=str(file))  # and taken as it is
+    require_cameras(path, source=str(file))
+    shape, seen = saved.history.latents.shape, its["latents"]
+    fits = its["done"].dtype == torch.int64 and its["done"].ndim == 0 and seen.is_floating_point()
+    if not fits or seen.ndim != 4 or seen.shape[1:] != shape[1:] or not torch.isfinite(seen.float()).all():
+        raise InputError(f"{file}: what is kept of an interrupted walk in it is not what a walk leaves")
     done = int(its["done"])
     if not 0 < done * (model.chunk_frames - 1) < len(path) - 1:
         raise InputError(f"{file}: {done} chunks are done of a path of {len(path)} poses; expected fewer")

@@ -40,8 +40,14 @@ class Snapshot:
     memory: Any
 
 
-def checked_prompt(prompt: object) -> str:
-    """The prompt, if it is text; else `InputError`."""
+MOST_LETTERS = 2**20
+"""Of a prompt: what a world file keeps in its header. A text encoder reads the first few hundred words."""
+
+
+def checked_prompt(prompt: object, *, what: str = "the prompt") -> str:
+    """The prompt, if it is text of a length that can be kept; else `InputError`."""
     if not isinstance(prompt, str):
-        raise InputError(f"the prompt is {prompt!r}; accepted: text")
+        raise InputError(f"{what} is {str(prompt)[:80]!r}, a {type(prompt).__name__}; accepted: text")
+    if len(prompt) > MOST_LETTERS:
+        raise InputError(f"{what} has {len(prompt):,} letters; accepted: at most {MOST_LETTERS:,}")
     return prompt

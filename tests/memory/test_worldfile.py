@@ -267,16 +267,15 @@ for what in (lambda: LatentSpatialMemory.load(path), lambda: run(Inspect(world=p
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="peaks are read from /proc")
-@pytest.mark.parametrize("channels", [1, 48, 4096])
+@pytest.mark.parametrize("channels", [1, 4096])
 def test_reading_takes_time_and_memory_in_proportion(tmp_path, channels):
     """Two seconds for 10 MB and twice the file, beside what drawing a map takes for any world."""
     paths = [tmp_path / name for name in ("small.safetensors", "large.safetensors", "map.png")]
-    for path, cells in zip(paths, (16, 10**7 // (channels + 24)), strict=False):
+    for path, cells in zip(paths, (16, 5 * 10**6 // (channels + 24)), strict=False):
         memory = LatentSpatialMemory(channels, policy=MemoryPolicy(admit="all", features="int8"))
         memory.write(torch.ones(1, channels, cells, 1), walls(1, (cells, 1), 1e6), CAMERA[None])
         save_world(path, memory)
     size = paths[1].stat().st_size
-    del memory
     run = subprocess.run([sys.executable, "-c", PEAK, *map(str, paths)], capture_output=True, text=True, check=True)
     for line in (line for line in run.stdout.splitlines() if line.startswith("took")):
         seconds, taken = map(float, line.split()[1:])

@@ -8,7 +8,6 @@ Of a chunk the video's frames come first, then the walk, the world and the recei
 that is killed leaves a film of at least the chunks that its walk has. `F` video frames, `H W` pixels.
 """
 
-import json
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -27,6 +26,7 @@ from mirage.formats.fragments import left_behind, recover
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import write_receipt
+from mirage.formats.source import read_json
 from mirage.formats.video import VideoWriter, video_frames
 from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory
@@ -222,11 +222,11 @@ def pictures(frames: Tensor, chosen: Collection[int], *, first: int) -> list[Ten
 def read_receipt(path: Path) -> dict[str, Any]:
     """A receipt with a request in it."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path, accepts="a receipt that generate wrote")
         _ = held["request"]["walk"], held["request"]["model"]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
+    except InputError:
+        raise
+    except (TypeError, KeyError) as error:
         raise InputError(f"{path} is no receipt with a request in it; expected one that generate wrote") from error
     return held
 

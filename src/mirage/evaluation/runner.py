@@ -2,13 +2,14 @@
 
     out/options.json          what was asked; other options in the same folder are refused
     out/TASK/...              whatever the task leaves: frames, cameras, sheet.png
-    out/TASK/done.json        its results; written last and whole, so its presence means that the task is finished
+    out/TASK/done.json        its results and their digest; written last and whole: where it is, the task is finished
     out/TASK/.lock            held by the process that works on it
     out/results.json, report.md
 
 The same command started a second time beside the first takes tasks that nobody works on, so two share them out.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from filelock import FileLock, Timeout
 from mirage.errors import InputError
 from mirage.evaluation.report import markdown_table, plain
 from mirage.files import replacing
+from mirage.formats.source import read_json
 
 # What a task may fail by without taking the others down: bad input, a full disk, a device out of memory, arithmetic.
 # A mistake of ours (TypeError, AttributeError, ...) is none of these and stops the run with its traceback.
@@ -112,8 +114,17 @@ def _done(task: Task, folder: Path, *, wait: bool) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", blocking=wait):
             if not done.is_file():
-                write_json(done, dict(task.work(folder)))
-    return _read(done)
+                results = plain(dict(task.work(folder)))
+                write_json(done, results | {"digest": _digest(results)})
+    results = _read(done)
+    if results.pop("digest", None) != _digest(results):
+        raise InputError(f"{done} was altered, or is of an earlier version; remove it to run its task again")
+    return results
+
+
+def _digest(results: Mapping[str, Any]) -> str:
+    """Of results as JSON has them."""
+    return hashlib.blake2b(json.dumps(results, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _line(error: Exception) -> str:
@@ -138,10 +149,7 @@ def _claim(out: Path, options: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}); remove it to run its task again") from error
+    content = read_json(path, accepts="what a run has left; remove it to run its task again")
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}; remove it to run its task again")
     return content

@@ -45,7 +45,7 @@ def load_depth(
             "expected a depth map of the same view"
         )
     integer = stored.dtype.kind in "iu"
-    known = (stored > 0) & ~(integer & (stored == 65535))
+    known = (stored > 0) & (stored != 65535) if integer else stored > 0
     scale = unit or UNITS["integer" if integer else "float"]
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and so invalid
         z = (stored.astype(np.float64) * scale).astype(np.float32)

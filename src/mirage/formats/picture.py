@@ -21,6 +21,8 @@ from mirage.geometry.camera import Camera
 PAPER, INK, FAINT = (255, 255, 255), (28, 30, 36), (128, 132, 142)
 PATH, START = (214, 72, 60), (38, 120, 200)
 MARGIN, GAP, TEXT, SMALL = 20, 6, 16, 11
+LETTERS = 400
+"""Of a text that is drawn: each takes room for all of its letters at once."""
 DOT = 2, 24
 """Least and largest side of a point on a map, in pixels."""
 
@@ -36,7 +38,8 @@ def contact_sheet(
     """One labelled row per entry, `columns` frames [F,3,H,W] spread evenly from first to last -> [3,H,W].
 
     Frame numbers stand under the pictures; `captions[label]`, as many as pictures shown, replace them. Every picture is
-    `width` pixels wide. Rows may differ in length and in aspect. Long titles and labels are broken into lines.
+    `width` pixels wide. Rows may differ in length and in aspect. Long titles and labels are broken into lines, and end
+    after LETTERS: a prompt may be a book.
     """
     if not rows or columns < 1 or any(frames.ndim != 4 or len(frames) == 0 for frames in rows.values()):
         raise ValueError("a contact sheet has at least one row of frames [F,3,H,W] and at least one column")
@@ -46,8 +49,8 @@ def contact_sheet(
     }
     heights = {label: max(1, round(width * frames.shape[2] / frames.shape[3])) for label, frames in rows.items()}
     wide = 2 * MARGIN + columns * (width + GAP) - GAP
-    title_lines = _broken(title, _font(TEXT + 2), wide - 2 * MARGIN)
-    label_lines = {label: _broken(label, _font(TEXT), wide - 2 * MARGIN) for label in rows}
+    title_lines = _broken(_short(title), _font(TEXT + 2), wide - 2 * MARGIN)
+    label_lines = {label: _broken(_short(label), _font(TEXT), wide - 2 * MARGIN) for label in rows}
     line = TEXT + GAP + 2
     head = MARGIN + (len(title_lines) * line + GAP if title else 0)
     tall = (
@@ -69,7 +72,7 @@ def contact_sheet(
             left = MARGIN + column * (width + GAP)
             picture = _resized(frames[index], (heights[label], width))
             sheet.paste(Image.fromarray(to_bytes(picture)), (left, top))
-            draw.text((left, top + heights[label] + 3), word, fill=FAINT, font=_font(SMALL))
+            draw.text((left, top + heights[label] + 3), _short(word), fill=FAINT, font=_font(SMALL))
         top += heights[label] + SMALL + 2 * GAP + MARGIN // 2
     return _tensor(sheet)
 
@@ -149,6 +152,10 @@ def plot_lines(
         axes.legend(frameon=False)
     canvas.draw()
     return _tensor(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 3]}..."
 
 
 def _broken(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:

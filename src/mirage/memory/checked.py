@@ -1,8 +1,7 @@
 """What a memory takes for granted, looked at before it is believed: what is written to it, and a state from a file.
 
-`T` latent frames, `C` latent channels, `h w` latent grid, `N` points, `M` pages, `K` written frames whose camera is kept.
-Both know the same bounds, so that what may be written can be saved, and what was saved can be read. All are an
-`InputError` of one line.
+`T` latent frames, `C` latent channels, `h w` latent grid, `N` points, `K` written frames whose camera is kept.
+Both know the same bounds, so that what may be written can be saved, and what was saved can be read.
 """
 
 import math
@@ -57,8 +56,8 @@ def check_lifted(position: Tensor, admitted: Tensor, *, first: int) -> None:
     farthest = float(position.abs().amax(-1).where(admitted, position.new_zeros(())).amax()) if len(position) else 0.0
     if not farthest <= FARTHEST:
         raise InputError(
-            f"the depth puts points {farthest:g} units from the origin, farther than the {FARTHEST:g} that are accepted; "
-            "mask what has no depth"
+            f"the depth puts points {farthest:g} units from the origin; accepted: at most {FARTHEST:g} "
+            "(mask what has no depth)"
         )
     if first > MOST_FRAMES:
         raise InputError(f"{first} latent frames were written; a memory takes at most {MOST_FRAMES}")
@@ -91,7 +90,7 @@ def check_state(tensors: Mapping[str, Tensor], meta: Any, source: str) -> None:
     require(
         tensors.keys() == expected.keys(),
         source,
-        f"holds {', '.join(sorted(tensors))}; expected {', '.join(sorted(expected))}",
+        f"holds {', '.join(sorted(tensors))[:200]!r}; expected {', '.join(sorted(expected))}",
     )
     for name, (dtype, shape) in expected.items():
         found = tensors[name]

@@ -100,7 +100,7 @@ def read_state(path: str | os.PathLike[str]) -> State:
     parts: dict[str, dict[str, Tensor]] = {"memory": {}, "extra": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
-        require(part in parts, path, f"holds the unknown tensor {name!r}")
+        require(part in parts, path, f"holds the unknown tensor {name[:80]!r}")
         parts[part][rest] = tensor
     check_state(parts["memory"], meta, str(path))
     return State(parts["memory"], meta, parts["extra"], extra)
@@ -145,13 +145,13 @@ def _check_header(header: dict[str, str], path: Path) -> None:
     require(
         header.get("version") == str(VERSION),
         path,
-        f"is a world file of version {header.get('version')}; this program reads version {VERSION}",
+        f"is a world file of version {(header.get('version') or 'none')[:20]!r}; this program reads version {VERSION}",
     )
     seal = header.get("seal")
     rest = {name: value for name, value in header.items() if name != "seal"}
     expected = {"format", "version", "conventions", "memory", "extra", "digests"}
     require(rest.keys() == expected and seal == _seal(rest), path, "is damaged: its header is not what was saved")
-    require(header["conventions"] == CONVENTIONS, path, f"has other conventions: {header['conventions'][:200]}")
+    require(header["conventions"] == CONVENTIONS, path, f"has other conventions: {header['conventions'][:200]!r}")
 
 
 def _said(header: dict[str, str], name: str, path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -74,6 +74,9 @@ def _fault(path: Path) -> str | None:
             if digest is None:
                 return "has no digest, so it is of an earlier version of Mirage"
             found = _digest((name, file.get_tensor(name)) for name in file.keys())
+            clock = [file.get_tensor(name) for name in ("step", "seconds") if name in file.keys()]
+            if len(clock) < 2 or any(one.numel() != 1 or not 0 <= one.item() < 2**53 for one in clock):
+                return "does not say at which step and second it was written"
     except (SafetensorError, OSError, ValueError) as error:
         return f"is cut short or no checkpoint ({' '.join(str(error).split())})"
     return None if found == digest else "was altered: its digest is not that of what it holds"

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.formats.source import open_tensors
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.scenes import Clip
@@ -116,7 +116,7 @@ def load_pixels(path: Path) -> Clip:
 @contextmanager
 def opened_rgb(path: Path) -> Iterator[Any]:
     """Pixels uint8 [F,3,H,W] of a clip or of stills, of which only what is sliced is read: `rgb[:9]`, `get_shape()`."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         if "rgb" not in file.keys():
             raise InputError(f"{path} is no clip of pixels; it holds {', '.join(sorted(file.keys()))}")
         yield file.get_slice("rgb")
@@ -149,13 +149,13 @@ def load_sample(path: Path) -> LatentClip | ReadyChunk:
 
 def latent_frames(path: Path) -> int:
     """How many latent frames a clip has; 0: it is a ready-made chunk, before which nothing is known."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         return file.get_slice("latents").get_shape()[0] if "latents" in file.keys() else 0
 
 
 def described(path: Path) -> dict[str, Any]:
     """What the report of `mirage prepare` says of a latent clip."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         header = file.metadata() or {}
     return {
         "name": path.stem.removeprefix("clip-"),
@@ -205,7 +205,7 @@ _CHUNK = ("target", "memory", "preceding", "references")
 
 
 def _load(path: Path, names: tuple[str, ...], kind: str) -> tuple[dict[str, Tensor], str]:
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         held = {key: file.get_tensor(key) for key in file.keys()}
         caption = (file.metadata() or {}).get("caption", "")
     if not held.keys() >= {*names}:

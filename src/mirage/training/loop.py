@@ -182,6 +182,11 @@ class _Run:
                 raise InputError(
                     f"{path} is of another model: {len(wanted ^ held)} parameters differ; use another folder"
                 )
+            for name, p in self.optimizer.parameters.items():
+                for key in (f"weights.{name}", f"averaged.{name}"):
+                    shape = file.get_slice(key).get_shape() if key in file.keys() else None
+                    if shape != list(p.shape):
+                        raise InputError(f"{path} has {key} {shape}, the model {list(p.shape)}; use another folder")
             with torch.no_grad():
                 for name, p in self.optimizer.parameters.items():
                     local(p).copy_(piece(file.get_tensor(f"weights.{name}"), p))

@@ -11,6 +11,7 @@ nets or prompts.
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from mirage.memory.projection.footprint import see
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
+from mirage.memory.sharing import Sharing
 from mirage.memory.statefile import read_state, write_state
 from mirage.memory.table import History, Snapshot, Table
 
@@ -42,6 +44,10 @@ class LatentSpatialMemory:
     """A persistent, bounded, deterministic store of latent points. The one mutable noun of this room.
 
     `dtype` is that of the latents a read returns; how features are kept is `policy.features`.
+
+    Threads may share one: any number of them read at once, a change waits until those that read have ended, and each
+    read is of one state, before a change or after it. `state` and `cloud` are views, good until the next change. What
+    belongs together over several calls (a plan and its accept, say) is up to whoever makes them.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class LatentSpatialMemory:
             raise InputError(
                 f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does not have them; give less"
             ) from error
+        self._sharing = Sharing()
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._room = math.inf if pages is None else pages * PAGE
 
@@ -91,6 +98,10 @@ class LatentSpatialMemory:
         that replaces a coarser one is not counted as added.
         """
         check_write(latents, depth, camera, keep, channels=self.channels, policy=self.policy)
+        with self._sharing.writing():
+            return self._written(latents, depth, camera, keep)
+
+    def _written(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> int:
         self._check_room(math.prod(depth.shape[-2:]))
         camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
         admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
@@ -122,11 +133,12 @@ class LatentSpatialMemory:
         """
         if len(camera.shape) != 1:
             raise InputError(f"a read takes cameras [T], got {list(camera.shape)}; index one camera as camera[None]")
-        seen = self._see(camera, grid, front=self.policy.front, backend=backend)
+        with self._sharing.reading():
+            seen = self._see(camera, grid, front=self.policy.front, backend=backend)
+            rows = seen.index.flatten().clamp_min(0)
+            latents, frame = self._points.show(rows, self.dtype)
         mask = seen.index >= 0
         holes = (~mask).flatten().nonzero()[:, 0]
-        rows = seen.index.flatten().clamp_min(0)
-        latents, frame = self._points.show(rows, self.dtype)
         latents[holes], frame[holes] = 0, -1
         h, w = grid
         return Readout(
@@ -143,17 +155,30 @@ class LatentSpatialMemory:
         as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
         if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
             pages = torch.unique(readout.index[readout.mask] // PAGE)
-            self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
+            with self._sharing.writing():
+                self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
-        return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
+        with self._sharing.reading():
+            return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a world file: whole or not at all. See statefile.py."""
-        write_state(path, *self.state())
+        self.save_beside(path)
+
+    def save_beside(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        extra_tensors: Mapping[str, Tensor] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`save`, with what the caller wants to find again."""
+        with self._sharing.reading():
+            write_state(path, *self.state(), extra_tensors=extra_tensors, extra=extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> "LatentSpatialMemory":
@@ -163,16 +188,19 @@ class LatentSpatialMemory:
 
     def clear(self) -> None:
         """Forget everything. Snapshots stay valid."""
-        for table in (self._log, self._points.rows, self._points.pages):
-            table.truncate(0)
+        with self._sharing.writing():
+            for table in (self._log, self._points.rows, self._points.pages):
+                table.truncate(0)
 
     def snapshot(self) -> Snapshot:
         """This moment, to come back to: costs nothing now, and what changes from here on as long as it is held."""
-        return self._history.snapshot()
+        with self._sharing.writing():
+            return self._history.snapshot()
 
     def restore(self, snapshot: Snapshot) -> None:
         """Come back to a moment; costs what changed in between. Later snapshots stay valid, so a walk may branch."""
-        self._history.restore(snapshot)
+        with self._sharing.writing():
+            self._history.restore(snapshot)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy, dtype).
@@ -229,10 +257,15 @@ class LatentSpatialMemory:
     @property
     def points(self) -> PointColumns:
         """The points as columns, features as floats of the readout's dtype."""
-        return self.point_columns(torch.arange(len(self), device=self.device))
+        with self._sharing.reading():
+            return self._columns(torch.arange(len(self), device=self.device))
 
     def point_columns(self, rows: Tensor) -> PointColumns:
         """Those of some points [k], by their ids: of a large memory all features as floats are larger than it is."""
+        with self._sharing.reading():
+            return self._columns(rows)
+
+    def _columns(self, rows: Tensor) -> PointColumns:
         its = self._points.rows
         return PointColumns(
             torch.stack([its[axis].index_select(0, rows) for axis in "xyz"], dim=-1),
@@ -254,12 +287,14 @@ class LatentSpatialMemory:
     @property
     def cameras(self) -> Camera:
         """Cameras of the written frames [K]: all of them, or under a small budget some, spread over the walk."""
-        return Camera(self._log["c2w"], self._log["intrinsics"])
+        with self._sharing.reading():
+            return self._cameras()
 
     @property
     def camera_frames(self) -> Tensor:
         """The written frame that each of `cameras` belongs to: [K] i32, rising."""
-        return self._log["index"].clone()
+        with self._sharing.reading():
+            return self._log["index"].clone()
 
     @property
     def device(self) -> torch.device:
@@ -346,6 +381,9 @@ class LatentSpatialMemory:
             backend=backend,
         )
 
+    def _cameras(self) -> Camera:
+        return Camera(self._log["c2w"].clone(), self._log["intrinsics"].clone())
+
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
         if self._log.limit is not None and len(self._log) + len(camera) > self._log.limit:
@@ -372,7 +410,7 @@ class LatentSpatialMemory:
 
     def _wins(self) -> Tensor:
         """How many cells each page [M] shows to cameras spread evenly over the walk: what a return would miss."""
-        witnesses = self.cameras[self._spread(_WITNESSES)]
+        witnesses = self._cameras()[self._spread(_WITNESSES)]
         seen = self._see(witnesses, (44, 80), front=self.policy.front).index.flatten()
         return torch.bincount(seen[seen >= 0] // PAGE, minlength=self._points.pages.n)
 

@@ -107,7 +107,7 @@ def bent(tensor: torch.Tensor, rng: random.Random) -> torch.Tensor:
         return tensor.transpose(0, -1)
     if kind == 6:
         return torch.zeros_like(tensor)
-    if kind == 7 and tensor.dtype != torch.bool:
+    if kind == 7 and tensor.dtype not in (torch.bool, torch.float8_e4m3fn):
         return tensor * -1
     tensor = tensor.clone()
     if tensor.numel():

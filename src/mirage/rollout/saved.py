@@ -91,8 +91,8 @@ def _history(tensors: dict[str, Tensor], extra: Any, source: str, *, channels: i
         "latents": (_FLOATS, latents.shape),
         "depth": (_FLOATS, (count, *grid)),
         "valid": ((torch.bool,), (count, *grid)),
-        "c2w": (_FLOATS, (count, 4, 4)),
-        "intrinsics": (_FLOATS, (count, 4)),
+        "c2w": (_FLOATS[:1], (count, 4, 4)),
+        "intrinsics": (_FLOATS[:1], (count, 4)),
         "number": ((torch.int64,), (count,)),
     }
     for name, (dtypes, shape) in expected.items():

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mirage.errors import InputError
-from mirage.files import replacing
+from mirage.files import appending, replacing
 from mirage.optional import optional
 from mirage.training import parallel
 from mirage.training.checkpoints import newest_checkpoint, progress, save_checkpoint
@@ -223,7 +223,7 @@ class _Curve:
             for key, value in (line | line.get("evaluation", {})).items():
                 if isinstance(value, float):
                     self.board.add_scalar(key, value, line["step"])
-        with self.path.open("a") as file:
+        with appending(self.path) as file:
             file.write(json.dumps(line) + "\n")
         numbers = json.dumps({k: v for k, v in line.items() if k != "step"})
         print(f"{self.path.parent.name} {line['step']}/{self.steps} {numbers}", file=sys.stderr, flush=True)

@@ -164,6 +164,7 @@ def making(target: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def appending(target: Path) -> Iterator[TextIO]:
     """Yield the text file at `target`, to write at its end: all that is written in the block, or nothing of it."""
+    new = not target.exists()
     with target.open("a", encoding="utf-8") as file:
         before = file.tell()
         try:
@@ -173,7 +174,10 @@ def appending(target: Path) -> Iterator[TextIO]:
         except BaseException:
             with contextlib.suppress(OSError):  # the lines that wait to be written have no room either
                 file.close()
-            os.truncate(target, before)
+            if new:
+                target.unlink()
+            else:
+                os.truncate(target, before)
             raise
 
 

@@ -132,7 +132,7 @@ def of_training(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: prepare.report(options, {})
 
     def curve() -> None:
-        loop._Curve(folder, Schedule(steps=4), 0).add({"step": 1, "loss": 0.5})
+        loop._Curve(folder, Schedule(steps=4), 1).add({"step": 1, "loss": 0.5})
 
     yield curve
 

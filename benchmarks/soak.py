@@ -225,6 +225,7 @@ def round_of_the_command(folder: Path, known: Known, rng: random.Random, whole: 
         f"--image {folder / 'image.png'} --trajectory orbit --frames 41 --steps 1 --seed {seed} --out {place / 'w.mp4'}"
     )
     begin = f"generate --model {folder / 'model'} {words} --save-world {place / 'w.safetensors'} --overwrite".split()
+    killed: signal.Signals | None = None
     for _ in range(12):
         going = (place / "w.resume.safetensors").exists() and (place / "w.receipt.json").exists()
         asked = ["generate", "--resume", str(place / "w.receipt.json")] if going else begin

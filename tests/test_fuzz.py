@@ -415,7 +415,12 @@ def test_a_forged_file_is_read_or_refused_in_one_line(kind: Any, tmp_path: Path,
     file, tried, refused = kind(tmp_path), 0, 0
 
     @seed(0)
-    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=[*HealthCheck])
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
     @given(st.integers(0, 2**64 - 1))
     def law(number: int) -> None:
         nonlocal tried, refused

@@ -110,8 +110,6 @@ def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: A
         size=size,
         tile=tile,
         cpu=asked.cpu,
-        references=Settings.references,
-        preceding=Settings.preceding,
         show=lambda number, stage: show(done + number, stage),
     )
 

@@ -132,7 +132,7 @@ class LatentSpatialMemory:
             depth=DepthMap(seen.depth, mask),
             index=seen.index,
             frame=frame.view_as(seen.index),
-            offset=seen.offset,
+            offset=seen.offset if self.policy.lift == "center" else _from_the_middle(seen.offset, mask),
         )
 
     def touch(self, readout: Readout) -> None:
@@ -269,7 +269,7 @@ class LatentSpatialMemory:
     def _lifted(self, latents: Tensor, z: Tensor, camera: Camera) -> Columns:
         """Every cell of T frames as a point: position, feature, frame and footprint, each [T*h*w, ...]."""
         grid = (z.shape[-2], z.shape[-1])
-        position = camera.unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
+        position = self._gridded(camera, grid).unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
         focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)  # cells per unit of slope
         frame = self.frames_written + torch.arange(len(z), dtype=torch.int32, device=self.device)
         return (
@@ -331,13 +331,20 @@ class LatentSpatialMemory:
         return see(
             self.cloud,
             self._points.rows["footprint"],
-            camera.to(self.device),
+            self._gridded(camera.to(self.device), grid),
             grid,
             front=front,
             fill=self.policy.splat == "footprint",
             within=within,
             backend=backend,
         )
+
+    def _gridded(self, camera: Camera, grid: tuple[int, int]) -> Camera:
+        """The camera as the grid has it: with its principal point half a cell on where a latent lies in the corner."""
+        if self.policy.lift == "center":
+            return camera
+        half = camera.intrinsics.new_tensor([0, 0, 0.5 / grid[1], 0.5 / grid[0]])
+        return camera.with_intrinsics(camera.intrinsics + half)
 
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
@@ -400,6 +407,11 @@ class LatentSpatialMemory:
                 f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
                 f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget"
             )
+
+
+def _from_the_middle(offset: Tensor, mask: Tensor) -> Tensor:
+    """Offsets [T,2,h,w] from where the corner convention has a cell, as seen from the cell's true middle."""
+    return (offset - 0.5).masked_fill(~mask[:, None], 0.0)
 
 
 def _rows(columns: Columns, rows: Tensor) -> Columns:

@@ -241,8 +241,9 @@ class WorldModel(DiffusionPipeline):
     def constant(self, frames: int, grid: tuple[int, int]) -> Tensor | None:
         """Latents [frames,C,h,w] of an all-white video, as a branch with "published" inputs sees them; else None.
 
-        Encoded once per grid: ask for the longest that will be needed. The autoencoder is causal, so a shorter one is
-        its beginning.
+        Encoded whole, as the published training does; its inference encodes it in tiles, whose seams the branch was
+        never shown. Once per grid: ask for the longest that will be needed. The autoencoder is causal, so a shorter one
+        is its beginning.
         """
         if self.memory_branch is None or self.memory_branch.inputs != "published":
             return None
@@ -308,7 +309,24 @@ class WorldModel(DiffusionPipeline):
             last=its.shift_terminal or 0.0,
             noise=self._setting("noise_scale"),
             guidance=1.0,
+            grid="published" if self.published else "diffusers",
         )
+
+    @property
+    def published(self) -> bool:
+        """Whether the branch is in the published layout: unless asked otherwise a walk is then as its training was, on
+        the published sampler's grid, with more `references`, best overlap first, and more `preceding` frames."""
+        return self.memory_branch is not None and self.memory_branch.published
+
+    @property
+    def references(self) -> int:
+        """How many earlier views a walk shows the denoiser unless asked otherwise."""
+        return 4 if self.published else 2
+
+    @property
+    def preceding(self) -> int:
+        """How many clean latents before a chunk's first one a walk shows it unless asked otherwise."""
+        return 2 if self.published else 1
 
     @property
     def draft_sampler(self) -> Sampler:

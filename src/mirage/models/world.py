@@ -258,12 +258,18 @@ class WorldModel(DiffusionPipeline):
 
     def cache_steps(self, threshold: float) -> None:
         """From now on, leave out all blocks but the first in steps where that one changes its input nearly as in the
-        step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful.
+        step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful. Called
+        again, the new threshold replaces the old.
+
+        The difference is a mean over all tokens. Those of references and preceding frames are clean and hardly change,
+        so with R and P of them beside T frames a threshold is about (T + R + P) / T times as lenient for what is drawn.
 
         Only without the branch (conditioning "guidance"), whose hints would otherwise be stale: `denoise` refuses.
         """
         if not 0 <= threshold < 1:
             raise InputError(f"cache threshold is {threshold}; accepted: 0 up to 1, such as 0.05")
+        if self.transformer.is_cache_enabled:  # diffusers refuses to change it
+            self.transformer.disable_cache()
         self.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
 
     def compile_blocks(self, backend: str = "inductor") -> None:

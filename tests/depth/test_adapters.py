@@ -62,8 +62,8 @@ class GeometryException(Exception):
 
 
 class FakeDA3:
-    """Resizes to 56x84; says the depth of its plane and the intrinsics it saw it through. Given cameras it aligns places
-    that it finds itself to theirs, as the published class does with evo's Umeyama, which refuses what lies on a line."""
+    """Resizes to 56x84; says the depth of its plane and the intrinsics it saw it through. Given cameras it aligns
+    places that it finds itself to theirs, as the published class does by evo's Umeyama, which refuses lines."""
 
     def __init__(self, *, encodes=True, found=None):
         self.model = SimpleNamespace(cam_enc=object() if encodes else None)

@@ -232,7 +232,7 @@ def test_a_missing_or_misshapen_weight_is_refused(copy: Path, part: str) -> None
 
 def test_a_folder_in_bfloat16_loads_in_one_precision(model: WorldModel, tmp_path: Path) -> None:
     """The libraries leave each network as it was stored, or in float32: half a Wan model of each. Here a device has one
-    precision, and only what diffusers computes in float32 everywhere stays in it. Nothing is left on the meta device."""
+    precision, and only what diffusers computes in float32 everywhere stays in it. Nothing is left on meta."""
     tiny_world().to(dtype=torch.bfloat16).save_pretrained(tmp_path)
     kept = set(WanTransformer3DModel._keep_in_fp32_modules or ()) | set(MemoryBranch._keep_in_fp32_modules)
     for dtype in (None, torch.bfloat16):

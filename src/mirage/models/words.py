@@ -55,8 +55,8 @@ def words_read(model: "WorldModel", prompt: str) -> WordsRead:
 
 
 def cleaned(prompt: str) -> str:
-    """The text that is read, as Wan's own tokenizer has it: text that was decoded wrongly mended by ftfy (which also
-    makes curly quotes straight and wide letters narrow), character references resolved, white space made single blanks."""
+    """The text that is read, as Wan's own tokenizer has it: what was decoded wrongly mended by ftfy, which also makes
+    curly quotes straight and wide letters narrow; character references resolved; white space made single blanks."""
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
 
 

@@ -258,8 +258,8 @@ class WorldModel(DiffusionPipeline):
 
     def cache_steps(self, threshold: float) -> None:
         """From now on, leave out all blocks but the first in steps where that one changes its input nearly as in the
-        step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful. Called
-        again, the new threshold replaces the old.
+        step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful.
+        Called again, the new threshold replaces the old.
 
         The difference is a mean over all tokens. Those of references and preceding frames are clean and hardly change,
         so with R and P of them beside T frames a threshold is about (T + R + P) / T times as lenient for what is drawn.

@@ -1,9 +1,9 @@
 """Depth Anything 3 (github.com/ByteDance-Seed/Depth-Anything-3, installed by the user) as a `DepthEstimator`.
 
 It sees the frames of a chunk together, with their known cameras where it can take them: it brings its depth to their
-scale by evo's Umeyama, which refuses places on one line, and its metric and mono networks take no cameras at all. Without
-them its depth has a scale of its own, which a walk locks to what it remembers in any case. Tested with the class of
-depth-anything-3 0.1.1 and random weights, and in the suite with a stand-in; not with its weights.
+scale by evo's Umeyama, which refuses places on one line, and its metric and mono networks take no cameras at all.
+Without them its depth has a scale of its own, which a walk locks to what it remembers in any case. Tested with the
+class of depth-anything-3 0.1.1 and random weights, and in the suite with a stand-in; not with its weights.
 """
 
 from typing import Any

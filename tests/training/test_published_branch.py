@@ -17,8 +17,10 @@ from mirage.training.past import AS_IT_IS
 def chunks(tmp_path):
     generator = torch.Generator().manual_seed(0)
     for name in "abcd":
-        parts = [torch.randn(count, 48, 4, 6, generator=generator) for count in (3, 3, 2, 1, 2)]
-        save_chunk(chunk_path(tmp_path, name), ReadyChunk(*parts[:4], "a room", parts[4]))
+        target, memory, preceding, references, before = (
+            torch.randn(count, 48, 4, 6, generator=generator) for count in (3, 3, 2, 1, 2)
+        )
+        save_chunk(chunk_path(tmp_path, name), ReadyChunk(target, memory, preceding, references, "a room", before))
     return tmp_path
 
 

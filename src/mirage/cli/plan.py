@@ -108,10 +108,10 @@ def _estimates(budgets: dict[int | None, Budget], options: list[Option], gpu: in
     first = next((option for option in options if fits(option.peak, gpu)), None)
     if first is None:
         return []
-    counted, how = budgets[first.tile], {"offload": first.offload, "quantize": first.quantize}
+    counted, offload, quantize = budgets[first.tile], first.offload, first.quantize
     return [
         {"card": card.name, "options": first.flags, "steps": steps}
-        | {"seconds": seconds_per_chunk(counted, card, steps=steps, **how)}
+        | {"seconds": seconds_per_chunk(counted, card, steps=steps, offload=offload, quantize=quantize)}
         for card in cards_of(gpu)
         for steps in STEPS
     ]

@@ -129,6 +129,8 @@ LONG: dict[str, str] = {}  # a file that may be longer, and why
 WIDE = {  # a function that may have more parameters, and why
     "memory/projection/footprint_numba.py:_spread": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_camera": "compiled: takes arrays, and its constants (see jit.py)",
+    "memory/projection/zbuffer_numba.py:_nearest_to_centre": "compiled: takes arrays, and its constants (see jit.py)",
+    "memory/projection/zbuffer_numba.py:_off_centre": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_project": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_triton.py:compete_kernel": "a Triton kernel takes pointers and sizes",
     "models/transformer.py:__init__": "diffusers' configuration: a parameter per entry of config.json",

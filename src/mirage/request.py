@@ -171,6 +171,13 @@ class Request(CameraReading, _Plain):
     pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry."""
     memory_budget: Annotated[str | None, Says("SIZE", "it grows as it must")] = None
     """Most bytes that the memory may take, such as 8MiB or 200KB."""
+    memory_policy: Literal["default", "published"] = "default"
+    """How a latent memory works; published: as the published code's, which its branches were trained on: every cell
+    stored, the nearest point wins, half a cell off."""
+    references: Annotated[int | None, Says("N", "the model's own: 2, with a published branch 4")] = None
+    """How many earlier views the denoiser is shown, 0 to 64."""
+    preceding: Annotated[int | None, Says("N", "the model's own: 1, with a published branch 2")] = None
+    """How many latent frames before the first one of a chunk it is shown, 0 to 15."""
     static_filter: bool = False
     """Keep what moves out of the memory, found from depth and latents alone; for worlds in which something does."""
     static_mask: Annotated[Path | None, Says("FILE", "no mask")] = None
@@ -188,6 +195,11 @@ class Request(CameraReading, _Plain):
             raise InputError("a walk begins with an image or goes on with a saved world: one of the two is needed")
         if not self.trajectory:
             raise InputError("a walk needs a trajectory: a file, a preset such as orbit, or keys such as 'w 31'")
+        if self.memory_policy != "default" and (self.world is not None or self.memory != "latent"):
+            raise InputError("a memory policy is for a new latent memory; a saved world has its own")
+        for name, most in (("references", 64), ("preceding", 15)):
+            if (value := getattr(self, name)) is not None:
+                check_number(f"the number of {name} frames", value, kind=int, low=0, high=most)
         for name in ("depth", "fov", "size", "memory_budget"):
             if self.world is not None and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is for a new world; a saved one has its own")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
-from mirage.errors import check_number
+from mirage.errors import InputError, check_number
 
 MOST_STEPS = 1000
+Grid = Literal["diffusers", "published"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Sampler:
     last       noise level at which the last step begins, below 1 (diffusers' `shift_terminal`); 0: where it falls
     noise      standard deviation of the initial noise, 0 to 1
     guidance   scale of classifier-free guidance; 1: none
+    grid       where steps begin before the shift: "diffusers", from 1 evenly down towards 1/1000; "published", from
+               0.999 towards 0, as in the UniPC of Wan's own code and of the paper's (`mirage.models.flow.unshifted`)
 
     >>> Sampler(steps=8).over(Sampler(steps=40, shift=5.0, last=0.0, noise=1.0, guidance=1.0)).steps
     8
@@ -33,6 +36,7 @@ class Sampler:
     last: float | None = None
     noise: float | None = None
     guidance: float | None = None
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
         shift = "a number above 0, at most 100 (Wan2.2: 5)"
@@ -47,6 +51,8 @@ class Sampler:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check_number(value=value, **check))
+        if self.grid is not None and self.grid not in get_args(Grid):
+            raise InputError(f"the sampler's grid is {self.grid!r}; accepted: {', '.join(get_args(Grid))}")
 
     def over(self, own: Sampler) -> Sampler:
         """These choices, and `own` where none was made."""
@@ -55,5 +61,5 @@ class Sampler:
 
     @property
     def complete(self) -> bool:
-        """Whether every choice is made."""
-        return None not in (getattr(self, field.name) for field in fields(self))
+        """Whether every choice is made; a grid left open is that of diffusers."""
+        return None not in (getattr(self, field.name) for field in fields(self) if field.name != "grid")

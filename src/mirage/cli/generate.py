@@ -40,6 +40,7 @@ from mirage.rollout.begin import (
     prompts_by_chunk,
     resumed,
 )
+from mirage.rollout.looking_back import preceding
 from mirage.rollout.overlap import overlapped, overlaps
 from mirage.rollout.plan import Progress
 from mirage.rollout.state import Snapshot
@@ -326,6 +327,7 @@ def _facts(asked: Asked, session: Session, by_chunk: Mapping[int, str]) -> dict[
         "negative_prompt": session.settings.negative_prompt,
         "guidance_scale": sampler.guidance,
         "flow_shift": sampler.shift,
+        "sampler_grid": sampler.grid,
         "conditioning": model.conditioning(request.conditioning),
         "cache": of_model.cache,
         "steps": sampler.steps,
@@ -333,6 +335,9 @@ def _facts(asked: Asked, session: Session, by_chunk: Mapping[int, str]) -> dict[
         "noise_scale": sampler.noise,
         "memory": request.memory,
         "memory_budget": request.memory_budget,
+        "memory_policy": request.memory_policy,
+        "references": model.references if session.settings.references is None else session.settings.references,
+        "preceding": preceding(session),
         "depth_model": request.depth_model,
         "moving": request.moving,
         "device": str(device),

@@ -19,6 +19,7 @@ from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
 from mirage.memory.points import PAGE, Points
 from mirage.models.fitting.budget import Budget, budget
+from mirage.models.fitting.estimate import LINK, REACHED, cards_of, seconds_per_chunk
 from mirage.models.fitting.offload import Offload
 from mirage.models.fitting.quantize import Quantize
 from mirage.rollout.settings import Settings
@@ -29,6 +30,8 @@ TILE = 320
 """Pixels; what is tried where no --tile is given and a whole frame does not fit."""
 CONTEXT = 640 * 2**20
 """Bytes that CUDA itself takes of a GPU; an allowance."""
+STEPS = (40, 20, 4)
+"""Denoising steps that times are estimated for: the paper's, its code's, and those of step-distilled weights."""
 SPARE = 0.05
 """Share of the need that is left free: workspaces of convolutions and the allocator's rounding are not counted."""
 
@@ -94,8 +97,24 @@ def run(asked: Plan) -> Result:
             for o in options
         ],
     }
+    if gpu is not None and asked.dtype != "float32" and not asked.cpu:
+        summary["estimates"] = _estimates(budgets, options, gpu)
     _print(asked, summary, whole, options, gpu)
     return Result(summary)
+
+
+def _estimates(budgets: dict[int | None, Budget], options: list[Option], gpu: int) -> list[dict[str, Any]]:
+    """Seconds per chunk by card and number of steps, with the first option that fits: sums, not measurements."""
+    first = next((option for option in options if fits(option.peak, gpu)), None)
+    if first is None:
+        return []
+    counted, offload, quantize = budgets[first.tile], first.offload, first.quantize
+    return [
+        {"card": card.name, "options": first.flags, "steps": steps}
+        | {"seconds": seconds_per_chunk(counted, card, steps=steps, offload=offload, quantize=quantize)}
+        for card in cards_of(gpu)
+        for steps in STEPS
+    ]
 
 
 def fits(peak: int, gpu: int) -> bool:
@@ -110,8 +129,6 @@ def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: A
         size=size,
         tile=tile,
         cpu=asked.cpu,
-        references=Settings.references,
-        preceding=Settings.preceding,
         show=lambda number, stage: show(done + number, stage),
     )
 
@@ -188,3 +205,10 @@ def _print(asked: Plan, summary: dict[str, Any], counted: Budget, options: list[
         + (f"use {first.flags}" if first else "nothing fits; smaller --height and --width")
         + f" ({CONTEXT / 2**20:.0f} MiB for CUDA and {SPARE:.0%} to spare are counted in)"
     )
+    made = summary.get("estimates", [])
+    for card in dict.fromkeys(one["card"] for one in made):
+        said = ", ".join(f"{one['seconds']:.0f} s at {one['steps']} steps" for one in made if one["card"] == card)
+        print(f"  {card}, a chunk of {counted.chunk_frames - 1} frames: about {said} (estimated, not measured)")
+    if made:
+        print(f"  estimates: operations at {REACHED:.0%} of the stated bfloat16 rate, weights over PCI Express at "
+              f"{LINK / 1e9:.0f} GB/s; {STEPS[-1]} steps need a step-distilled LoRA")  # fmt: skip

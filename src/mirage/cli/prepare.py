@@ -9,7 +9,7 @@ from mirage.cli.arguments import Prepare
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
 from mirage.formats.cameras import camera_options
-from mirage.formats.published import is_lmdb
+from mirage.formats.published import is_published
 from mirage.rollout.estimators import check_estimator, make_estimator
 from mirage.training import parallel
 from mirage.training.prepare import PrepareOptions, prepare
@@ -29,7 +29,7 @@ def run(asked: Prepare) -> Result:
         raise InputError(f"there is no folder {asked.footage}; expected videos, folders of pictures, or an LMDB")
     if asked.depth not in OURS:
         check_estimator(asked.depth)
-    if is_lmdb(asked.footage):
+    if is_published(asked.footage):
         parallel.launch(_published, asked, processes=asked.processes)
     else:
         parallel.launch(_filmed, asked, processes=asked.processes)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry.camera import FARTHEST, Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.grid import cell_centers
 from mirage.memory.points import PAGE
 from mirage.memory.policy import MemoryPolicy
 
@@ -51,16 +52,20 @@ def check_write(
         )
 
 
-def check_lifted(position: Tensor, admitted: Tensor, *, first: int) -> None:
-    """Of points [N,3] before they enter, where `admitted` [N]; `first`: the number of the first frame of T."""
-    farthest = float(position.abs().amax(-1).where(admitted, position.new_zeros(())).amax()) if len(position) else 0.0
-    if not farthest <= FARTHEST:
-        raise InputError(
-            f"the depth puts points {farthest:g} units from the origin; accepted: at most {FARTHEST:g} "
-            "(mask what has no depth)"
-        )
-    if first > MOST_FRAMES:
-        raise InputError(f"{first} latent frames were written; a memory takes at most {MOST_FRAMES}")
+def check_far(z: Tensor, camera: Camera, admitted: Tensor, *, last: int) -> None:
+    """Of depths z [T,h,w] before they enter, where `admitted` [T,h,w]; `last`: the number of the last frame of T."""
+    grid = (z.shape[-2], z.shape[-1])
+    far = z.abs().where(admitted, z.new_zeros(()))
+    corners = camera.rays((2, 2))[1].abs().amax((1, 2)) * 2 + camera.center.abs()  # more than any ray of the grid
+    if not bool((camera.center.abs() + far.amax((1, 2))[:, None] * corners <= FARTHEST).all()):  # by the triangle
+        farthest = float(camera.unproject(cell_centers(grid, device=z.device).expand(*z.shape, 2), far).abs().amax())
+        if not farthest <= FARTHEST:
+            raise InputError(
+                f"the depth puts points {farthest:g} units from the origin; accepted: at most {FARTHEST:g} "
+                "(mask what has no depth)"
+            )
+    if last > MOST_FRAMES:
+        raise InputError(f"{last} latent frames were written; a memory takes at most {MOST_FRAMES}")
 
 
 def check_state(tensors: Mapping[str, Tensor], meta: Any, source: str) -> None:

@@ -11,8 +11,9 @@ nets or prompts.
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
@@ -23,7 +24,8 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
-from mirage.memory.checked import check_lifted, check_write
+from mirage.memory.checked import check_far, check_write
+from mirage.memory.gate import Gate, Unknown
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
@@ -34,10 +36,34 @@ from mirage.memory.sharing import Sharing
 from mirage.memory.statefile import read_state, write_state
 from mirage.memory.table import History, Snapshot, Table
 
-Columns = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Points as `Points.append` takes them: position [k,3], feature [k,C], frame [k], footprint [k]."""
 _WITNESSES = 48
 """Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One latent frame to be written: latents [C,h,w], z [h,w], the camera [] as the grid has it, and its number. Only
+    the cells that enter are lifted and laid out as points."""
+
+    latents: Tensor
+    z: Tensor
+    camera: Camera
+    number: int
+
+    @cached_property
+    def footprint(self) -> Tensor:
+        """[h*w], in world units."""
+        h, w = self.z.shape
+        focal = (self.camera.intrinsics[:2] * self.z.new_tensor([w, h])).amin()  # cells per unit of slope
+        return (self.z / focal).flatten()
+
+    def rows(self, cells: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
+        """Of `cells` [k], as `Points.append` takes them: position [k,3], feature [k,C], frame, footprint [k]."""
+        h, w = self.z.shape
+        uv = cell_centers((h, w), device=cells.device).flatten(0, 1).index_select(0, cells)
+        z = self.z.flatten().index_select(0, cells)
+        feature = self.latents.flatten(1).T.index_select(0, cells)
+        return self.camera.unproject(uv, z), feature, self.number, self.footprint.index_select(0, cells)
 
 
 class LatentSpatialMemory:
@@ -105,25 +131,25 @@ class LatentSpatialMemory:
         self._check_room(math.prod(depth.shape[-2:]))
         camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
         admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
-        columns = self._lifted(latents, z, camera)
-        check_lifted(columns[0], admitted.flatten(), first=self.frames_written + len(z))
-        order = tile_order((z.shape[-2], z.shape[-1])).to(self.device)
-        if self.policy.admit == "all" and self.policy.max_bytes is None:  # all frames at once: nobody asks, nobody goes
-            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
-            cells = cells[admitted.flatten()[cells]]
+        grid, whole = (z.shape[-2], z.shape[-1]), bool(admitted.all())
+        order, first = tile_order(grid).to(self.device), self.frames_written
+        check_far(z, camera, admitted, last=first + len(z))
+        gridded, latents = self._gridded(camera, grid), latents.to(self.device)
+        at_once = self.policy.max_bytes is None  # nobody goes, so the log may run ahead
+        if at_once:
             self._log_cameras(camera)
-            self._points.append(*_rows(columns, cells))
+        if self.policy.admit == "all" and at_once:  # nor is anybody asked
+            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
+            cells = cells if whole else cells[admitted.flatten()[cells]]
+            self._points.append(*(column[cells] for column in self._lifted(latents, z, gridded, first)))
             return len(cells)
-        hw, added = len(order), 0
-        band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
+        gate, added = Gate(self.policy, gridded, z), 0
         for t in range(len(z)):
-            position, feature, frame, footprint = (column[t * hw : (t + 1) * hw] for column in columns)
-            added += self._write_frame(
-                (position, feature, frame, footprint),
-                order[admitted[t].flatten()[order]],
-                camera[t : t + 1],
-                (band[0][t : t + 1], band[1][t : t + 1]),
-            )
+            if not at_once:
+                self._log_cameras(camera[t : t + 1])
+            cells = order if whole else order[admitted[t].flatten()[order]]
+            frame = Frame(latents[t], z[t], gridded[t], first + t)
+            added += self._write_frame(frame, cells, partial(gate.unknown, t))
         return added
 
     def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
@@ -147,7 +173,7 @@ class LatentSpatialMemory:
             depth=DepthMap(seen.depth, mask),
             index=seen.index,
             frame=frame.view_as(seen.index),
-            offset=seen.offset,
+            offset=seen.offset if self.policy.lift == "center" else _from_the_middle(seen.offset, mask),
         )
 
     def touch(self, readout: Readout) -> None:
@@ -308,58 +334,28 @@ class LatentSpatialMemory:
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
-    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera) -> Columns:
+    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Every cell of T frames as a point: position, feature, frame and footprint, each [T*h*w, ...]."""
-        grid = (z.shape[-2], z.shape[-1])
-        position = camera.unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
-        focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)  # cells per unit of slope
-        frame = self.frames_written + torch.arange(len(z), dtype=torch.int32, device=self.device)
-        return (
-            position.flatten(0, 2),
-            self._points.rows_of(latents.to(self.device)),
-            frame.repeat_interleave(math.prod(grid)),
-            (z / focal[:, None, None]).flatten(),
-        )
+        h, w = z.shape[-2:]
+        position = camera.unproject(cell_centers((h, w), device=self.device).expand(*z.shape, 2), z)
+        focal = (camera.intrinsics[:, :2] * z.new_tensor([w, h])).amin(-1)
+        frame = first + torch.arange(len(z), dtype=torch.int32, device=self.device)
+        footprint = (z / focal[:, None, None]).flatten()
+        return position.flatten(0, 2), self._points.rows_of(latents), frame.repeat_interleave(h * w), footprint
 
-    def _write_frame(self, columns: Columns, cells: Tensor, camera: Camera, band: tuple[Tensor, Tensor]) -> int:
-        """One frame, as `columns` [h*w, ...] of which `cells` [k] may enter. `band` (low, high) [1,h,w]: the depths
-        that are the same surface."""
-        self._log_cameras(camera)
-        footprint = columns[-1][cells]
-        fresh, replaced = self._unknown(camera, cells, footprint, band)
+    def _write_frame(self, frame: Frame, cells: Tensor, unknown: Callable[..., Unknown]) -> int:
+        """One frame, of which `cells` [k] may enter; `unknown` asks the gate."""
+        footprint = frame.footprint.index_select(0, cells)
+        fresh, replaced = unknown(self._points, cells, footprint)
         while len(self) + len(fresh) > self._room:  # what is evicted may have been known, and is new again
             self._evict(len(self) + len(fresh) - int(self._room))
-            fresh, replaced = self._unknown(camera, cells, footprint, band)
+            fresh, replaced = unknown(self._points, cells, footprint)
         rows, replacing = replaced
         if len(rows):
-            self._points.replace(rows, *_rows(columns, cells[replacing]))
+            self._points.replace(rows, *frame.rows(cells[replacing]))
         if len(fresh):
-            self._points.append(*_rows(columns, cells[fresh]))
+            self._points.append(*frame.rows(cells[fresh]))
         return len(fresh)
-
-    def _unknown(
-        self, camera: Camera, cells: Tensor, footprint: Tensor, band: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The write gate. Of `cells` [k], which enter as new points (places in `cells`), and which replace which rows
-        (rows, places). A cell is known if any point in it lies at its depth, in front or hidden: so a view that is
-        written again adds nothing even where something stands before it."""
-        everything, nothing = torch.arange(len(cells), device=cells.device), cells.new_empty(0)
-        if self.policy.admit == "all" or not len(self):
-            return everything, (nothing, nothing)
-        seen = self._see(camera, (band[0].shape[-2], band[0].shape[-1]), front=math.inf, within=band)
-        row = seen.index.flatten().index_select(0, cells)
-        stored = self._points.rows["footprint"].index_select(0, row.clamp_min(0))
-        coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
-        far = seen.offset.abs().amax(1).flatten().index_select(0, cells) > self.policy.spacing / 2
-        fresh = (row < 0) | far
-        if not len(coarse):
-            return fresh.nonzero()[:, 0], (nothing, nothing)
-        rows, group = torch.unique(row[coarse], return_inverse=True)
-        # several fine cells may see the same coarse point: the first takes its row, the others are new
-        first = torch.full_like(rows, len(cells)).scatter_reduce_(0, group, coarse, "amin")
-        fresh[coarse] = True
-        fresh[first] = False
-        return fresh.nonzero()[:, 0], (rows, first)
 
     def _see(
         self,
@@ -367,22 +363,27 @@ class LatentSpatialMemory:
         grid: tuple[int, int],
         *,
         front: float,
-        within: tuple[Tensor, Tensor] | None = None,
         backend: Backend | None = None,
     ) -> Hits:
         return see(
             self.cloud,
             self._points.rows["footprint"],
-            camera.to(self.device),
+            self._gridded(camera.to(self.device), grid),
             grid,
             front=front,
             fill=self.policy.splat == "footprint",
-            within=within,
             backend=backend,
         )
 
     def _cameras(self) -> Camera:
         return Camera(self._log["c2w"].clone(), self._log["intrinsics"].clone())
+
+    def _gridded(self, camera: Camera, grid: tuple[int, int]) -> Camera:
+        """The camera as the grid has it: with its principal point half a cell on where a latent lies in the corner."""
+        if self.policy.lift == "center":
+            return camera
+        half = camera.intrinsics.new_tensor([0, 0, 0.5 / grid[1], 0.5 / grid[0]])
+        return camera.with_intrinsics(camera.intrinsics + half)
 
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
@@ -432,6 +433,6 @@ class LatentSpatialMemory:
             )
 
 
-def _rows(columns: Columns, rows: Tensor) -> Columns:
-    position, feature, frame, footprint = (column.index_select(0, rows) for column in columns)
-    return position, feature, frame, footprint
+def _from_the_middle(offset: Tensor, mask: Tensor) -> Tensor:
+    """Offsets [T,2,h,w] from where the corner convention has a cell, as seen from the cell's true middle."""
+    return (offset - 0.5).masked_fill(~mask[:, None], 0.0)

@@ -15,6 +15,7 @@ Features = Literal["float16", "int8", "float32"]
 Splat = Literal["footprint", "cell"]
 Evict = Literal["coverage", "oldest", "least_read"]
 MOST_RATIO = 1e9
+Lift = Literal["center", "corner"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class MemoryPolicy:
     features: how features are kept. "int8" has one scale per point.
     splat: "footprint": points have the size of the cell they came from and close the holes between them;
         "cell": a point fills the one cell it falls into, as published.
+    lift: "center": a latent lies in the middle of its cell. "corner": where the published code has it, which takes the
+        number of a cell for its coordinate: half a cell up and left in writing, and the same in reading.
     front: of the points of a cell within this share behind the nearest one, the one nearest to the cell's centre
         wins; 0 takes the nearest point whatever its offset.
     max_bytes: everything the memory allocates stays within this many bytes; None: it grows.
@@ -46,12 +49,14 @@ class MemoryPolicy:
     resolution_ratio: float = 2.0
     features: Features = "float16"
     splat: Splat = "footprint"
+    lift: Lift = "center"
     front: float = 0.08
     max_bytes: int | None = None
     evict: Evict = "coverage"
 
     def __post_init__(self) -> None:
-        for name, accepted in (("admit", Admit), ("features", Features), ("splat", Splat), ("evict", Evict)):
+        choices = {"admit": Admit, "features": Features, "splat": Splat, "lift": Lift, "evict": Evict}
+        for name, accepted in choices.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in get_args(accepted):
                 raise InputError(f"policy {name} is one of {', '.join(get_args(accepted))}, got {value!r}")
@@ -68,3 +73,8 @@ class MemoryPolicy:
         if self.max_bytes is not None:
             accepted = f"a number of bytes from 1 to {MOST_BYTES}, or None"
             check_number("policy max_bytes", self.max_bytes, kind=int, low=1, high=MOST_BYTES, accepted=accepted)
+
+
+PUBLISHED = MemoryPolicy(admit="all", features="float32", splat="cell", lift="corner", front=0.0)
+"""What the memory of the published code does (microsoft/LatentSpatialMemory), and so what its branches were trained on:
+every cell stored as it is, the nearest point wins, all half a cell off."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
@@ -108,8 +109,7 @@ def denoise(
     sample = noise * _noise(condition, generator)
     sample = sample.to(first.device)
 
-    solver = scheduler_of(scheduler, sampler)
-    solver.set_timesteps(steps, device=first.device)
+    solver = scheduler_of(scheduler, sampler, device=first.device)
     solver.set_begin_index(0)
     its: Any = solver.config
     b, t = first.shape[0], condition.frames
@@ -130,23 +130,35 @@ def denoise(
     return torch.cat([first.float(), sample], dim=2)
 
 
-def scheduler_of(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> UniPCMultistepScheduler:
-    """A solver of the same kind with the sampler's shift and last step; a new one for every call, because a solver
-    keeps its history. A single step begins in all of the noise, so nothing says where it begins."""
+def scheduler_of(
+    scheduler: UniPCMultistepScheduler, sampler: Sampler, *, device: torch.device | str | None = None
+) -> UniPCMultistepScheduler:
+    """A solver of the same kind with the steps of a complete sampler; a new one for every call, because a solver keeps
+    its history. A single step begins in all of the noise, so nothing says where it begins."""
     last = sampler.last if sampler.last and sampler.steps != 1 else None
     made: Any = UniPCMultistepScheduler.from_config(
         scheduler.config,
         flow_shift=sampler.shift,
         shift_terminal=last,  # pyright: ignore[reportArgumentType]
     )
+    assert sampler.steps is not None
+    if sampler.grid == "published":
+        made.set_timesteps(device=device, sigmas=unshifted(sampler.steps))
+    else:
+        made.set_timesteps(sampler.steps, device=device)
     return made
+
+
+def unshifted(steps: int) -> np.ndarray:
+    """Noise levels [steps] of the "published" grid before the shift. diffusers begins in pure noise, Wan's own UniPC in
+    0.999 of it, and spaces its steps down to 0 where diffusers does to 1/1000. The network's timestep is 1000 times the
+    shifted level, uncut, as in training; only the published inference cuts it to a whole number."""
+    return np.linspace(1 - 1 / TIMESTEPS, 0, steps + 1)[:-1]
 
 
 def sigmas(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> list[float]:
     """The noise level at which each step of a complete sampler begins."""
-    solver: Any = scheduler_of(scheduler, sampler)
-    solver.set_timesteps(sampler.steps)
-    return solver.sigmas[:-1].tolist()
+    return scheduler_of(scheduler, sampler).sigmas[:-1].tolist()
 
 
 def _noise(condition: Condition, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:

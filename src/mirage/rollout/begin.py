@@ -28,6 +28,7 @@ from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import MemoryPolicy
+from mirage.memory.policy import PUBLISHED
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
 from mirage.models.loading import load_world_model
@@ -97,13 +98,13 @@ def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> 
     if opened.photograph is None or opened.path is None:
         return _continued(request, model, opened, estimator, named)
     photograph, path = framed(request, model, opened.photograph, opened.path)
-    budget = request.memory_budget
+    budget, policy = request.memory_budget, PUBLISHED if request.memory_policy == "published" else MemoryPolicy()
     session = Session(
         model,
         photograph.pixels,
         camera=path[0],
         prompt=request.prompt or "",
-        policy=MemoryPolicy(max_bytes=parse_bytes(budget)) if budget else None,
+        policy=replace(policy, max_bytes=parse_bytes(budget)) if budget else policy,
         seed=request.seed or 0,
         depth=estimator if opened.depth is None else fitted_depth(opened.depth, photograph.size, fit=request.fit),
         memory=None if request.memory == "latent" else make_memory(request.memory, model),
@@ -202,6 +203,8 @@ def settings_of(request: Request, before: Settings) -> Settings:
         sampler=request.sampler.over(before.sampler),
         negative_prompt=negative,
         conditioning=request.conditioning,
+        references=before.references if request.references is None else request.references,
+        preceding=before.preceding if request.preceding is None else request.preceding,
         filter=request.static_filter or before.filter,
         draft=before.draft if request.draft == "auto" else request.draft == "on",
     )

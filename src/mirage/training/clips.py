@@ -7,7 +7,8 @@ frames of `C` channels on an `h w` grid, F = 1 + 4 (T - 1); depth is that of vid
     stills   clip-NAME   rgb uint8 [F,3,H,W]: pictures that have nothing to do with each other
     latents  clip-NAME   latents f16 [T,C,h,w], images f16 [T,C,h,w] (each frame 4k encoded alone), depth f16 and
                          valid [T,h,w], c2w [T,4,4], intrinsics [T,4]; keep [T,h,w]: what may enter a memory
-    chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w]
+    chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w],
+                         preceding_memory f16 [n,C,h,w] where it is known
 
 Ready-made chunks are the published training data, with projections in place of cameras and depth: a cell of the memory
 whose channels are all zero is a hole, for that is how the published projection says it.
@@ -47,13 +48,15 @@ class LatentClip:
 
 @dataclass(frozen=True)
 class ReadyChunk:
-    """`target` and `memory` [T,C,h,w], `preceding` and `references` [n,C,h,w], `caption`."""
+    """`target` and `memory` [T,C,h,w], `preceding` and `references` [n,C,h,w], `caption`; `preceding_memory` [n,C,h,w],
+    seen from the preceding frames, which branches in the published layout are shown (None: not known)."""
 
     target: Tensor
     memory: Tensor
     preceding: Tensor
     references: Tensor
     caption: str
+    preceding_memory: Tensor | None = None
 
     @property
     def known(self) -> Tensor:
@@ -99,6 +102,8 @@ def save_latents(path: Path, clip: LatentClip, *, prepared: dict[str, Any] | Non
 def save_chunk(path: Path, chunk: ReadyChunk) -> None:
     """A ready-made chunk."""
     tensors = {name: getattr(chunk, name).half() for name in _CHUNK}
+    if chunk.preceding_memory is not None:
+        tensors["preceding_memory"] = chunk.preceding_memory.half()
     _save(path, tensors, {"caption": chunk.caption})
 
 
@@ -139,7 +144,8 @@ def load_chunk(path: Path) -> ReadyChunk:
     """A ready-made chunk, in float32."""
     held, caption = _load(path, _CHUNK, "ready-made chunk")
     target, memory, preceding, references = (held[name].float() for name in _CHUNK)
-    return ReadyChunk(target, memory, preceding, references, caption)
+    before = held.get("preceding_memory")
+    return ReadyChunk(target, memory, preceding, references, caption, None if before is None else before.float())
 
 
 def load_sample(path: Path) -> LatentClip | ReadyChunk:

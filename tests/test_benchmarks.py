@@ -40,19 +40,22 @@ def test_a_toy_model_is_measured_and_recorded(tmp_path, capsys, monkeypatch):
 
 
 def test_sections_are_processes_and_one_that_hangs_or_fails_costs_itself(tmp_path):
-    def command(then: str) -> list[str]:
-        return [sys.executable, "-c", f"import sys, time; sys.stdin.readline(); {then}"]
+    def command(then: str, loading: float = 0.0) -> list[str]:
+        begins = f"import sys, time; time.sleep({loading}); print('loaded', flush=True); sys.stdin.readline()"
+        return [sys.executable, "-c", f"{begins}; {then}"]
 
     left = tmp_path / "left"
     commands = {
+        "loads": command("pass", loading=2.5),
         "hangs": command("import subprocess; subprocess.Popen(['sleep', '60']); time.sleep(60)"),
         "fails": command("sys.exit(3)"),
         "works": command(f"open({str(left)!r}, 'w').write('here')"),
     }
     began = time.monotonic()
-    ended = gpu.in_turn(commands, {"hangs": 1.0, "fails": 20.0, "works": 20.0})
+    ended = gpu.in_turn(commands, {"loads": 2.0, "hangs": 1.0, "fails": 20.0, "works": 20.0})
     assert time.monotonic() - began < 30
-    assert ended["hangs"].startswith("stopped, its time was up, after 1 s")
+    assert ended["loads"] == gpu.WHOLE  # what the first one takes to load is not counted
+    assert ended["hangs"].startswith("stopped, its time was up, after ")
     assert ended["fails"] == "failed (exit code 3)"
     assert ended["works"] == gpu.WHOLE
     assert left.read_text() == "here"
@@ -61,7 +64,7 @@ def test_sections_are_processes_and_one_that_hangs_or_fails_costs_itself(tmp_pat
 def test_a_section_waits_for_its_turn(tmp_path):
     began = time.monotonic()
     commands = {
-        name: [sys.executable, "-c", "import sys, time; sys.stdin.readline(); print(time.time(), file=open(sys.argv[1],"
+        name: [sys.executable, "-c", "import sys, time; print(flush=True); sys.stdin.readline(); print(time.time(), file=open(sys.argv[1],"
                " 'w')); time.sleep(0.5)", str(tmp_path / name)]
         for name in ("one", "two")
     }  # fmt: skip

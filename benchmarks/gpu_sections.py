@@ -129,8 +129,8 @@ def measure_zbuffer(report: Report, device: torch.device, *, tiny: bool) -> None
     bandwidth = copied_per_second(device)
     report.note(f"Memory bandwidth, of a copy, bytes read and written: {bandwidth / 1e9:.0f} GB/s.")
     camera, fast = memory_speed.wander(CHUNK + 4)[4:], backend_for(device)
-    for n in (31_680,) if tiny else memory_speed.POINTS[1:]:
-        memory = filled(n, device)
+    memories = [filled(n, device) for n in ((31_680,) if tiny else memory_speed.POINTS[1:])]
+    for memory in memories:
         cloud = memory.cloud
         for what, choices in readings(cloud, camera).items():
             ours, torch_here = (zbuffer(cloud, camera, GRID, backend=name, **choices) for name in (fast, "torch"))
@@ -142,6 +142,8 @@ def measure_zbuffer(report: Report, device: torch.device, *, tiny: bool) -> None
                 )
                 row["and from torch on the processor in"] = differing(ours, definition)
             report.row("Cells whose point, depth or offset differs", **row)
+    for memory in memories:  # by now the next section has loaded its libraries, and does not share the processor
+        cloud = memory.cloud
         matrix = projection(camera, GRID).to(device)
         visible = visible_pages(cloud, matrix, GRID, NEAR)
         touched = 12 * PAGE * int(visible.sum()) + 8 * len(camera) * GRID[0] * GRID[1]
@@ -547,17 +549,18 @@ def seconds(
     flood = torch.empty(COPIED // 4, dtype=torch.uint8, device=device) if gpu and empty_cache else None
     for turn in range(repeats + warm):
         before()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2)) if gpu and events else (None, None)
+        wait(device)
         if flood is not None:
             flood.zero_()
-        wait(device)
-        if gpu and events:
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
+        if start is not None and end is not None:
+            start.record()  # while the flood still runs, so that the launch of a short call is not part of it
             call()
             end.record()
             wait(device)
             taken = 1e-3 * start.elapsed_time(end)
         else:
+            wait(device)
             began = time.perf_counter()
             call()
             wait(device)

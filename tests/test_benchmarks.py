@@ -63,11 +63,10 @@ def test_sections_are_processes_and_one_that_hangs_or_fails_costs_itself(tmp_pat
 
 def test_a_section_waits_for_its_turn(tmp_path):
     began = time.monotonic()
+    turn = "print(flush=True); sys.stdin.readline(); print(time.time(), file=open(sys.argv[1], 'w')); time.sleep(0.5)"
     commands = {
-        name: [sys.executable, "-c", "import sys, time; print(flush=True); sys.stdin.readline(); print(time.time(), file=open(sys.argv[1],"
-               " 'w')); time.sleep(0.5)", str(tmp_path / name)]
-        for name in ("one", "two")
-    }  # fmt: skip
+        name: [sys.executable, "-c", f"import sys, time; {turn}", str(tmp_path / name)] for name in ("one", "two")
+    }
     gpu.in_turn(commands, {"one": 20.0, "two": 20.0})
     one, two = (float((tmp_path / name).read_text()) for name in commands)
     assert two - one >= 0.5

@@ -53,3 +53,4 @@ results-quick: setup
 # Needs a CUDA device; without one it says so and exits with 2. `python benchmarks/gpu.py --tiny` runs anywhere.
 bench-gpu: setup
 	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python benchmarks/gpu.py --record outputs/gpu

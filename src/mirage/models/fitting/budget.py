@@ -266,13 +266,13 @@ class _Fused(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def world_of(model: str | Path, dtype: torch.dtype, *, device: torch.device = META) -> WorldModel:
-    """The model without weights, as it would be loaded in `dtype`; on another `device` its weights are random."""
+def world_of(model: str | Path, dtype: torch.dtype) -> WorldModel:
+    """The model without weights, on the meta device, as it would be loaded in `dtype`."""
     if str(model) == BUILT_IN:
         with TemporaryDirectory() as folder:
             wan22.write_configs(Path(folder))
-            world = blueprint(folder, device=device)
-        with device:
+            world = blueprint(folder)
+        with META:
             world.register_modules(memory_branch=MemoryBranch.from_transformer(world.transformer),
                                    depth_head=LatentDepthHead(world.channels))  # fmt: skip
     else:
@@ -280,7 +280,7 @@ def world_of(model: str | Path, dtype: torch.dtype, *, device: torch.device = ME
         if not (folder / "model_index.json").is_file():
             accepted = f"{', '.join(BUNDLED)}, {BUILT_IN}, or a folder with model_index.json and its configurations"
             raise InputError(f"no model {str(model)!r}; accepted: {accepted}")
-        world = blueprint(folder, device=device)
+        world = blueprint(folder)
     for name, part in world.components.items():
         if isinstance(part, nn.Module):
             nn.Module.to(part, dtype=dtype)

@@ -1,13 +1,21 @@
-"""A client of a server that runs in this process; the fixture that starts one is in serve/conftest.py."""
+"""A server that runs in this process on a free port, with the tests' model, and its client."""
 
 import json
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from websockets.sync.client import connect
 
-from mirage.serve.app import Served
+from mirage.serve.access import Access
+from mirage.serve.app import Page, Served, create_app, run
+from mirage.serve.sessions import Sessions
+from mirage.serve.shelf import Shelf
+from mirage.serve.worker import Worker
 
 
 @dataclass
@@ -40,3 +48,26 @@ def unpacked(message: bytes):
     """(header, payload)."""
     size = int.from_bytes(message[:4], "little")
     return json.loads(message[4 : 4 + size]), message[4 + size :]
+
+
+@contextmanager
+def serving(model, *, folder, talk=None, access=None, limit=4, upload=1 << 20, routers=()) -> Iterator[Running]:
+    """A server of one model, for as long as the block lasts."""
+    worker = Worker()
+    served = Served(Sessions(model, worker, limit=limit), Shelf(limit=upload), access or Access())
+    app = create_app(served, page=Page(folder, talk) if talk else None, routers=routers)
+    ready, began = threading.Event(), list[Any]()
+
+    def note(port, stop):
+        began.extend((port, stop))
+        ready.set()
+
+    thread = threading.Thread(target=run, args=(app,), kwargs={"port": 0, "ready": note})
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield Running(served, began[0])
+    finally:
+        began[1]()
+        thread.join(20)
+        worker.close()

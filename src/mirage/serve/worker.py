@@ -9,6 +9,8 @@ one that runs calls `check` between denoising steps, which raises `Cancelled` on
 undo) is short, is never replaced, and goes before every walk. What either raises is what its future raises.
 """
 
+import os
+import sys
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -19,6 +21,8 @@ from typing import Any, TypeVar
 from mirage.rollout.plan import Progress
 
 T = TypeVar("T")
+NICE = 4
+"""Of the thread that computes: whoever answers people goes before it, on machines of few cores too."""
 Check = Callable[[Progress | None], None]
 """Called between denoising steps, as a session's callback or by itself; raises `Cancelled`."""
 
@@ -100,6 +104,8 @@ class Worker:
             raise Cancelled("the server is stopping")
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # where a thread has a priority of its own, which those of its kernels inherit
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         if self._threads is not None:
             import torch
 

@@ -37,7 +37,7 @@ def explored(serve, model, image, tmp_path):
 @pytest.fixture
 def tab(browser, explored):
     """tab() -> a page that is open and ready. No script fails on any of them."""
-    faults, context = [], browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    faults, context = [], browser.new_context(viewport={"width": 860, "height": 620}, accept_downloads=True)
 
     def opened(**choices):
         page = context.new_page()
@@ -149,7 +149,7 @@ def test_buttons_mouse_and_stop(tab):
     page.evaluate("mirage.controls.turn(20, 0)")  # as the mouse does once the pointer is locked
     page.wait_for_function(f"() => mirage.state.previews > {seen}", timeout=WAIT)
     page.keyboard.press("Space")
-    page.wait_for_function("() => document.getElementById('badge-words').textContent === 'stopped'", timeout=WAIT)
+    page.wait_for_function("() => mirage.state.stops > 0", timeout=WAIT)
 
 
 def test_a_lost_connection_comes_back_and_a_reload_finds_its_walk(tab):

@@ -185,7 +185,7 @@ function trace() {
   for (const { poses, moment } of timeline.moments.values()) lines.push({ points: frustum(poses.at(-1), state.lens, 0.16), ink: on.has(moment) ? [0.95, 0.72, 0.5, 0.8] : [0.4, 0.45, 0.52, 1] });
   lines.push({ points: frustum(here, state.lens, 0.4), ink: [1, 0.8, 0.6, 1] });
   if (state.tip) lines.push({ points: frustum(state.tip, state.lens, 0.4), ink: [0.5, 0.71, 0.9, 1] });
-  cloud.trace(lines, state.tip ?? here);
+  cloud.trace(lines);
   map.trace(walks, here, state.tip, state.lens);
   const [x, , z] = state.tip ?? here;
   $("place").textContent = `${x.toFixed(1)}, ${z.toFixed(1)} m`;

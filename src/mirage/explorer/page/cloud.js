@@ -51,7 +51,7 @@ export class Cloud {
     const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
     this.target = [0, 1, 2].map((axis) => middle(some.map((place) => place[axis])));
     const far = some.map((place) => Math.hypot(...place.map((x, i) => x - this.target[i]))).sort((a, b) => a - b);
-    this.far = Math.max(1, 2.1 * far[Math.floor(far.length * 0.9)]);
+    this.far = Math.max(1, 2.6 * far[Math.floor(far.length * 0.9)]);
   }
 
   // Lines: [{ points: [x,y,z, ...] in pairs, ink: [r,g,b,a] }].

@@ -17,6 +17,9 @@ EXTRAS = {
     "bitsandbytes": "quantize",
     "lmdb": "train",
     "pillow_heif": "heif",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "websockets": "serve",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton")

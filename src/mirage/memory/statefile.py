@@ -145,7 +145,7 @@ def _check_header(header: dict[str, str], path: Path) -> None:
     require(
         header.get("version") == str(VERSION),
         path,
-        f"is a world file of version {(header.get('version') or 'none')[:20]!r}; this program reads version {VERSION}",
+        f"is a world file of version {(header.get('version') or 'none')[:20]}; this program reads version {VERSION}",
     )
     seal = header.get("seal")
     rest = {name: value for name, value in header.items() if name != "seal"}

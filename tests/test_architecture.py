@@ -26,12 +26,13 @@ LAYERS: list[tuple[set[str], set[str]]] = [
     ({"rollout", "training"}, {"geometry", "formats", "memory", "depth", "models", "scenes", "show", "conditioning"}),
 ]
 _below = {room for rooms, _ in LAYERS for room in rooms}
-ABOVE = {"evaluation", "explorer", "serve", "envs", "distributed"}
+ABOVE = {"evaluation", "serve", "envs", "distributed"}
 """Siblings above rollout, each for another kind of user, that do not import each other. Most are to come."""
 LAYERS += [
     ({"pipeline"}, _below - {"training"}),
     (ABOVE, _below | {"pipeline"}),
-    ({"cli"}, _below | {"pipeline"} | ABOVE),
+    ({"explorer"}, _below | {"pipeline", "serve"}),  # a page of the one server
+    ({"cli"}, _below | {"pipeline", "explorer"} | ABOVE),
     ({"__main__"}, {"cli"}),
     ({"__init__"}, _below | {"pipeline"}),
 ]
@@ -54,7 +55,9 @@ HOMES = {  # a heavy package and the only place that imports it
     "rich": "cli",
     "skimage": "evaluation",
     "fastapi": "serve",
+    "starlette": "serve",
     "uvicorn": "serve",
+    "websockets": "serve",
     "gymnasium": "envs",
     "ray": "distributed",
 }

@@ -18,6 +18,9 @@ EXTRAS = {
     "lmdb": "train",
     "pillow_heif": "heif",
     "gymnasium": "gym",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "websockets": "serve",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import refusal
@@ -28,6 +28,7 @@ def test_a_motion_is_what_its_keys_are(keys, motion):
     assert torch.allclose(motion.along(START, 8).c2w, key_path(keys, START)[1:].c2w, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(forward=small, right=small, up=small, yaw=small, pitch=small, frames=st.integers(1, 9))
 def test_walking_is_level_and_poses_are_rigid(forward, right, up, yaw, pitch, frames):
     path = Motion(forward=forward, right=right, up=up, yaw=yaw, pitch=pitch).along(START, frames)
@@ -37,6 +38,7 @@ def test_walking_is_level_and_poses_are_rigid(forward, right, up, yaw, pitch, fr
     assert float(path.c2w[-1, :3, 0] @ torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)) == pytest.approx(0, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(yaw=small, pitch=small)
 def test_there_and_back_ends_where_it_began(yaw, pitch):
     out = Motion(yaw=yaw, pitch=pitch)

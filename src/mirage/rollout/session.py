@@ -34,9 +34,8 @@ from mirage.rollout.history import History
 from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
-from mirage.rollout.state import Snapshot, State, checked_prompt
+from mirage.rollout.state import LEAD_IN, Snapshot, State, checked_prompt
 
-_LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
 
 
@@ -331,7 +330,7 @@ class Session:
             seed=saved.seed,
         )
         past = saved.history
-        session.lead_in = past.latents[-_LEAD_IN:] if lead_in is None else lead_in
+        session.lead_in = past.latents[-LEAD_IN:] if lead_in is None else lead_in
         if not saved.index:
             session.lead_in = past.latents[:0]
         end = End(Tape(model, session.lead_in)) if saved.index else None

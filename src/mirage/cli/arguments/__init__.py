@@ -28,7 +28,7 @@ from mirage.cli.arguments.measuring import (
     EvaluateWorldScore,
 )
 from mirage.cli.arguments.numbers import number_registry
-from mirage.cli.arguments.walking import Demo, Generate, Plan
+from mirage.cli.arguments.walking import Demo, Explore, Generate, Plan
 from mirage.version import __version__
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "EvaluateSynthetic",
     "EvaluateUnseen",
     "EvaluateWorldScore",
+    "Explore",
     "Export",
     "Generate",
     "Inspect",
@@ -61,6 +62,7 @@ __all__ = [
 
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate",
+    Explore: "explore",
     Plan: "plan",
     CameraFile: "camera",
     Inspect: "inspect",
@@ -83,6 +85,7 @@ COMMANDS: dict[type[Common], str] = {
 
 _Typed = (
     Annotated[Generate, subcommand("generate")]
+    | Annotated[Explore, subcommand("explore")]
     | Annotated[Plan, subcommand("plan")]
     | Annotated[CameraFile, subcommand("camera")]
     | Annotated[Inspect, subcommand("inspect")]

@@ -69,6 +69,41 @@ class Demo(Walking):
     """Denoising steps per chunk."""
 
 
+@speaking
+@dataclass(frozen=True, kw_only=True)
+class Explore(Common, ModelRequest):
+    """Walk a world live, in a browser: the memory answers every key at once, the model follows.
+
+    Serves a page on this machine and prints its address. Every page that is open has a walk of its own. Ctrl-C ends it.
+    """
+
+    image: Annotated[Path | None, unset("FILE", "a procedural scene")] = None
+    """Begin with this picture."""
+    world: Annotated[Path | None, unset("FILE", "a new world")] = None
+    """Go on in a saved world."""
+    scene: Annotated[int | None, unset("SEED", "5, unless an image or a world is given")] = None
+    """Begin in a procedural scene."""
+    prompt: Annotated[str | None, unset("TEXT", "the scene's own, the saved world's, or none")] = None
+    """What newly generated regions should look like; the page has a box for it."""
+    fov: Annotated[float | None, unset("DEGREES", "the image's EXIF, else 65 on the longer side")] = None
+    """Horizontal field of view of the image."""
+    steps: Annotated[int | None, unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    seed: Annotated[int | None, unset("N", "0, or the saved world's")] = None
+    """Of the noise."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any other than this machine's own wants --token."""
+    port: int = 7860
+    """Port to listen on; 0: any that is free."""
+    token: Annotated[str | None, unset("TOKEN", "none, on this machine")] = None
+    """A password of 12 characters or more, without which nothing is answered: whoever has it may use the model and see
+    every walk. Open the page once with ?token=TOKEN. It travels in the clear unless something in front speaks TLS."""
+    sessions: int = 8
+    """Most pages at once."""
+    upload: Annotated[str, arg(metavar="SIZE")] = "256MiB"
+    """Most bytes of a picture or world that is uploaded."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan(Common):
     """The memory a run needs, by component, stage and option, before anything is loaded or downloaded.

@@ -6,16 +6,13 @@ Everything that can be wrong with what was asked is an `InputError` when `Begins
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mirage.errors import InputError, check_number
-from mirage.formats.photograph import photograph_of
-from mirage.formats.trajectories import square_pixels
 from mirage.models.world import WorldModel
 from mirage.request import Request
 from mirage.rollout import Session
-from mirage.rollout.begin import Opened, begin, open_request
+from mirage.rollout.begin import begin, open_request, open_scene
 from mirage.scenes.scene import Scene
 
 DECIDED = ("trajectory", "frames", "resample", "prompts", "static_mask", "seed")
@@ -44,7 +41,7 @@ class Begins:
             return begin(self._request(seed=seed, prompt=words), model, self._opened)[0]
         place = Scene.sample(next(one for one in (chosen, self.scene, drawn) if one is not None))
         request = self._request(seed=seed, prompt=place.caption if words is None else words)
-        return begin(request, model, _seen(place, request.size or model.size))[0]
+        return begin(request, model, open_scene(place, request.size or model.size))[0]
 
     def _request(self, **choices: Any) -> Request:
         return Request.from_plain({**self._choices, **choices}, source="the environment")
@@ -61,11 +58,3 @@ def first_frame(session: Session) -> Tensor:
         return session.image
     stream = session.lead_in if len(session.lead_in) else session.history.latents[-1:]
     return session.model.decode(stream)[-1]
-
-
-def _seen(scene: Scene, size: tuple[int, int]) -> Opened:
-    """A photograph (H, W) of the scene, from eye height."""
-    camera = square_pixels(scene.path("still_look", 1), size)
-    pixels = scene.render(camera, size).rgb[0]
-    across = torch.rad2deg(2 * torch.atan(0.5 / camera.intrinsics[0, 0]))
-    return Opened(1, photograph_of(pixels, float(across)), camera)

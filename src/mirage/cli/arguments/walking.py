@@ -148,8 +148,8 @@ class Plan(Common):
 class Serve(Listening, Common, ModelRequest):
     """The API: sessions for programs, over HTTP and WebSockets.
 
-    Its description is at /openapi.json. Ctrl-C and SIGTERM end it, after every session was written to --keep; who serves
-    from there next goes on with them.
+    Its description is at /openapi.json. Ctrl-C and SIGTERM end it, after every session was written to --keep, from
+    where the next server goes on with them.
     """
 
     keep: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/sessions")

@@ -20,6 +20,7 @@ from shutil import which
 from statistics import median, quantiles
 
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 KEYS = ("forward", "yaw", "right", "pitch")
 
@@ -78,7 +79,7 @@ def latencies(url: str, count: int) -> dict[str, object]:
     """Milliseconds from a key to its preview, of keys that were pressed while a chunk was being made."""
     spent, making, chunks, number = [], False, 0, 0
     rng = random.Random(0)
-    with connect(url.replace("http", "ws") + "live", max_size=None, origin=url.rstrip("/")) as page:
+    with connect(url.replace("http", "ws") + "live", max_size=None, origin=Origin(url.rstrip("/"))) as page:
         page.send(json.dumps({"session": None}))
 
         def until(wanted, seconds=120.0):
@@ -86,7 +87,7 @@ def latencies(url: str, count: int) -> dict[str, object]:
             ends = time.perf_counter() + seconds
             while time.perf_counter() < ends:
                 try:
-                    message = page.recv(timeout=max(0.0, ends - time.perf_counter()))
+                    message = page.recv(timeout=max(0.0, ends - time.perf_counter()), decode=False)
                 except TimeoutError:
                     return False
                 header = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])

@@ -55,7 +55,6 @@ HOMES = {  # a heavy package and the only place that imports it
     "rich": "cli",
     "skimage": "evaluation",
     "fastapi": "serve",
-    "starlette": "serve",
     "uvicorn": "serve",
     "websockets": "serve",
     "gymnasium": "envs",

@@ -10,6 +10,7 @@ page waits for.
 
 import asyncio
 import io
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -184,6 +185,9 @@ class Explorer:
                     await work()
                 except (InputError, Cancelled) as error:
                     channel.tell({"kind": "error", "words": str(error)})
+                except Exception as error:  # a fault of ours: it keeps its traceback, and the page is not left waiting
+                    logging.getLogger(__name__).exception("a page asked for something that failed")
+                    channel.tell({"kind": "error", "words": f"that failed on the server: {type(error).__name__}"})
 
         self._soon(do())
 

@@ -23,11 +23,9 @@ from mirage.serve.worker import Cancelled
 from mirage.version import __version__
 
 with optional("fastapi", wanted="a server"):
-    from fastapi import APIRouter, FastAPI, Request
+    from fastapi import APIRouter, BackgroundTasks, FastAPI, Request, WebSocket
     from fastapi.responses import FileResponse, PlainTextResponse
-    from starlette.background import BackgroundTask
-    from starlette.staticfiles import StaticFiles
-    from starlette.websockets import WebSocket
+    from fastapi.staticfiles import StaticFiles
 
     from mirage.serve.channel import Channel, accepted
 
@@ -132,13 +130,13 @@ def _files(served: Served) -> "APIRouter":
         return {"ticket": ticket}
 
     @router.get("/files/{ticket}", response_class=FileResponse, responses={404: {"description": "no such file"}})
-    async def download(ticket: str) -> FileResponse:
+    async def download(ticket: str, after: BackgroundTasks) -> FileResponse:
         """A file that was made for you, once."""
         item = served.shelf.fetched(ticket)
         if item is None:
             raise Unknown("there is no such file, or it was fetched already")
-        gone = BackgroundTask(item.path.unlink, missing_ok=True)
-        return FileResponse(item.path, filename=item.name, background=gone)
+        after.add_task(item.path.unlink, missing_ok=True)
+        return FileResponse(item.path, filename=item.name)
 
     @router.get("/healthz", response_class=PlainTextResponse)
     async def health() -> str:

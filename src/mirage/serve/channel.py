@@ -14,9 +14,12 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-
+from mirage.optional import optional
 from mirage.serve.access import Access
+
+with optional("fastapi", wanted="a server"):
+    from fastapi import WebSocket, WebSocketDisconnect
+    from fastapi.websockets import WebSocketState
 
 WINDOW = 3
 LONGEST = 16 * 1024  # characters of a message from the page

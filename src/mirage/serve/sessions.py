@@ -10,7 +10,6 @@ Everything that changes a session goes through the worker, so a session is never
 """
 
 import asyncio
-import gc
 import secrets
 import time
 from collections.abc import Callable
@@ -127,9 +126,7 @@ class Sessions:
         if live is None:
             raise Unknown("there is no such session; it was closed, or it never was")
         live.cancel()
-        await live.command(lambda: None)  # the worker has let go of it
-        del live
-        gc.collect()  # a decoder's caches and the chunks that look at them are cycles
+        await live.command(lambda: None)  # the worker has let go of it when this returns
 
     async def close_all(self) -> None:
         """End every session."""

@@ -14,7 +14,7 @@ const LINES = [`#version 300 es
 export class Cloud {
   constructor(canvas) {
     this.canvas = canvas;
-    this.count = 0; this.lines = []; this.turn = 0.4; this.tilt = 0.6; this.far = 6.5; this.target = [0, 0, 2];
+    this.count = 0; this.lines = []; this.turn = 0.5; this.tilt = 0.65; this.far = 6; this.target = [0, 0, 2];
     const gl = (this.gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true }));
     if (!gl) return;
     this.points = program(gl, POINTS); this.strokes = program(gl, LINES);
@@ -23,17 +23,19 @@ export class Cloud {
     canvas.addEventListener("webglcontextlost", (event) => { event.preventDefault(); this.gl = null; });
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
+      this.touched = true;
       canvas.onpointermove = ({ movementX, movementY }) => {
         this.turn += movementX * 0.008; this.tilt = Math.min(1.5, Math.max(-0.3, this.tilt + movementY * 0.008)); this.soon();
       };
       canvas.onpointerup = () => (canvas.onpointermove = null);
     });
-    canvas.addEventListener("wheel", (event) => { event.preventDefault(); this.far = Math.min(80, Math.max(0.5, this.far * Math.exp(event.deltaY * 0.001))); this.soon(); }, { passive: false });
+    canvas.addEventListener("wheel", (event) => { event.preventDefault(); this.touched = true; this.far = Math.min(80, Math.max(0.5, this.far * Math.exp(event.deltaY * 0.001))); this.soon(); }, { passive: false });
   }
 
   // Points: positions [N,3] floats, colours [N,3] bytes.
   set(places, colours) {
     this.count = places.length / 3;
+    if (!this.touched) this.frame(places);
     const gl = this.gl;
     if (!gl) return;
     gl.bindBuffer(gl.ARRAY_BUFFER, this.places); gl.bufferData(gl.ARRAY_BUFFER, places, gl.DYNAMIC_DRAW);
@@ -41,12 +43,19 @@ export class Cloud {
     this.soon();
   }
 
-  // Lines: [{ points: [x,y,z, ...] in pairs, ink: [r,g,b,a] }]; `pose`: where one stands, twelve numbers.
-  trace(lines, pose) {
-    this.lines = lines;
-    if (pose) { this.pose = pose; this.target = [0, 1, 2].map((i) => pose[i] + 2 * pose[9 + i]); }
-    this.soon();
+  // The middle of the points in the middle of the view, nine in ten of them in sight; until somebody turns or zooms it.
+  frame(places) {
+    const step = 3 * Math.max(1, Math.floor(this.count / 500)), some = [];
+    for (let i = 0; i < places.length; i += step) some.push(places.slice(i, i + 3));
+    if (!some.length) return;
+    const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+    this.target = [0, 1, 2].map((axis) => middle(some.map((place) => place[axis])));
+    const far = some.map((place) => Math.hypot(...place.map((x, i) => x - this.target[i]))).sort((a, b) => a - b);
+    this.far = Math.max(1, 2.6 * far[Math.floor(far.length * 0.9)]);
   }
+
+  // Lines: [{ points: [x,y,z, ...] in pairs, ink: [r,g,b,a] }].
+  trace(lines) { this.lines = lines; this.soon(); }
 
   soon() {
     if (!this.waits) this.waits = requestAnimationFrame(() => { this.waits = 0; this.draw(); });
@@ -63,7 +72,7 @@ export class Cloud {
     if (this.count) {
       gl.useProgram(this.points);
       gl.uniformMatrix4fv(gl.getUniformLocation(this.points, "view"), false, view);
-      gl.uniform1f(gl.getUniformLocation(this.points, "size"), 0.11 * canvas.height);
+      gl.uniform1f(gl.getUniformLocation(this.points, "size"), 0.075 * canvas.height);
       gl.bindBuffer(gl.ARRAY_BUFFER, this.places); gl.enableVertexAttribArray(0); gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 0, 0);
       gl.bindBuffer(gl.ARRAY_BUFFER, this.colours); gl.enableVertexAttribArray(1); gl.vertexAttribPointer(1, 3, gl.UNSIGNED_BYTE, true, 0, 0);
       gl.drawArrays(gl.POINTS, 0, this.count);
@@ -79,10 +88,9 @@ export class Cloud {
     }
   }
 
-  // From behind and above the walker (y points down), looking at what is ahead.
+  // From above (y points down), `turn` about the vertical, looking at the target from `far` away.
   matrix(aspect) {
-    const heading = this.pose ? Math.atan2(this.pose[9], this.pose[11]) : 0;
-    const yaw = heading + this.turn, [ct, st] = [Math.cos(this.tilt), Math.sin(this.tilt)];
+    const yaw = this.turn, [ct, st] = [Math.cos(this.tilt), Math.sin(this.tilt)];
     const ahead = [Math.sin(yaw) * ct, st, Math.cos(yaw) * ct], right = [Math.cos(yaw), 0, -Math.sin(yaw)];
     const down = cross(ahead, right), eye = this.target.map((x, i) => x - this.far * ahead[i]);
     const f = 1.5, [near, far] = [0.05, 400];

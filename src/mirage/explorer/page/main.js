@@ -12,7 +12,7 @@ const STAGES = { read: "#5d7fa8", condition: "#6f6fa8", draft: "#c79a6a", denois
 
 const view = new View($("view")), cloud = new Cloud($("cloud")), map = new Minimap($("map")), compare = new Compare($("compare"));
 const timeline = new Timeline($("timeline"), { go: (moment) => go(moment), compare: (moment) => compareWith(moment) });
-const state = { lens: [0.8, 1, 0.5, 0.5], fps: 16, frames: new Map(), waiting: new Map(), pressed: new Map(), latencies: [], tip: null, key: 0, previews: 0, chunks: 0, limit: Infinity };
+const state = { lens: [0.8, 1, 0.5, 0.5], fps: 16, frames: new Map(), waiting: new Map(), pressed: new Map(), latencies: [], tip: null, key: 0, previews: 0, stops: 0, limit: Infinity };
 const socket = new Socket({ onMessage: (header, payload) => receive[header.kind]?.(header, payload), onState: connection });
 const send = (message) => socket.send(message);
 const controls = new Controls({ stage: $("stage"), send, act: (name) => actions[name]?.(), onKey: (number) => { state.pressed.set(number, performance.now()); state.key = number; } });
@@ -76,7 +76,6 @@ const receive = {
     timeline.making = null;
     timeline.add({ ...header, url: URL.createObjectURL(new Blob([payload], { type: "image/jpeg" })), thumb: payload });
     if (state.live?.length && header.moment > 0) { state.frames.set(header.moment, state.live); state.live = []; }
-    state.chunks = timeline.moments.size;
     numbers(header.report);
   },
 
@@ -107,6 +106,7 @@ const receive = {
     const here = timeline.moments.get(timeline.current);
     if (here) view.still(here.thumb);
     badge("made", "stopped");
+    state.stops++;
     trace();
   },
 
@@ -185,7 +185,7 @@ function trace() {
   for (const { poses, moment } of timeline.moments.values()) lines.push({ points: frustum(poses.at(-1), state.lens, 0.16), ink: on.has(moment) ? [0.95, 0.72, 0.5, 0.8] : [0.4, 0.45, 0.52, 1] });
   lines.push({ points: frustum(here, state.lens, 0.4), ink: [1, 0.8, 0.6, 1] });
   if (state.tip) lines.push({ points: frustum(state.tip, state.lens, 0.4), ink: [0.5, 0.71, 0.9, 1] });
-  cloud.trace(lines, state.tip ?? here);
+  cloud.trace(lines);
   map.trace(walks, here, state.tip, state.lens);
   const [x, , z] = state.tip ?? here;
   $("place").textContent = `${x.toFixed(1)}, ${z.toFixed(1)} m`;
@@ -231,7 +231,7 @@ $("prompt-form").onsubmit = (event) => {
   $("prompt").classList.add("waits"); $("prompt").blur(); $("stage").focus();
   toast("from the next chunk on");
 };
-$("prompt").onkeydown = (event) => event.key === "Escape" && $("prompt").blur();
+$("prompt").onkeydown = ({ key }) => { if (key === "Escape") $("stage").focus(); };
 $("load").onclick = () => $("file").click();
 $("file").onchange = () => { upload($("file").files[0]); $("file").value = ""; };
 $("save").onclick = () => { send({ save: true }); toast("saving the world"); };

@@ -66,9 +66,9 @@ export class View {
   draw() {
     if (!this.what) return;
     const { context, canvas } = this, { picture, bits, grid } = this.what;
-    fill(context, canvas, picture);
     const { left, top, width, height } = fitted(canvas, picture);
-    context.imageSmoothingQuality = "high";
+    if (width < canvas.width - 2 || height < canvas.height - 2) fill(context, canvas, picture);
+    context.imageSmoothingQuality = "medium";
     context.drawImage(picture, left, top, width, height);
     if (!bits) return;
     const [rows, columns] = grid, unknown = new Path2D();
@@ -100,12 +100,14 @@ export function fitted({ width, height }, picture) {
   return { left: (width - w) / 2, top: (height - h) / 2, width: w, height: h };
 }
 
-// Around the picture: the same one, large, dim and soft.
+// Around the picture: the same one, dim and soft, by way of a few pixels.
+const few = new OffscreenCanvas(12, 9), soft = few.getContext("2d");
+
 function fill(context, { width, height }, picture) {
-  const scale = Math.max(width / picture.width, height / picture.height) * 1.1;
-  context.filter = "blur(28px) brightness(.28) saturate(.8)";
-  context.drawImage(picture, (width - picture.width * scale) / 2, (height - picture.height * scale) / 2, picture.width * scale, picture.height * scale);
-  context.filter = "none";
+  soft.filter = "brightness(.3)";
+  soft.drawImage(picture, 0, 0, few.width, few.height);
+  context.imageSmoothingQuality = "low";
+  context.drawImage(few, 0, 0, width, height);
 }
 
 function hatching(context) {

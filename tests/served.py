@@ -51,11 +51,11 @@ def unpacked(message: bytes):
 
 
 @contextmanager
-def serving(model, *, folder, talk=None, access=None, limit=4, upload=1 << 20, routers=()) -> Iterator[Running]:
-    """A server of one model, for as long as the block lasts."""
+def serving(model, *, folder, talk=None, access=None, limit=4, upload=1 << 20, create=None) -> Iterator[Running]:
+    """A server of one model, for as long as the block lasts. `create(served)`: another application than the core."""
     worker = Worker()
     served = Served(Sessions(model, worker, limit=limit), Shelf(limit=upload), access or Access())
-    app = create_app(served, page=Page(folder, talk) if talk else None, routers=routers)
+    app = create(served) if create else create_app(served, page=Page(folder, talk) if talk else None)
     ready, began = threading.Event(), list[Any]()
 
     def note(port, stop):

@@ -17,6 +17,7 @@ EXTRAS = {
     "bitsandbytes": "quantize",
     "lmdb": "train",
     "pillow_heif": "heif",
+    "gymnasium": "gym",
     "fastapi": "serve",
     "uvicorn": "serve",
     "websockets": "serve",

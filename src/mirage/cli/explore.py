@@ -1,15 +1,15 @@
 """`mirage explore`: a page to walk a world live, on this machine."""
 
 import math
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from mirage.cli.arguments import Explore
 from mirage.cli.arguments.common import noun_of
+from mirage.cli.listening import said
 from mirage.cli.terminal import Result
 from mirage.errors import InputError, check_number
 from mirage.explorer.explorer import FOLDER, STANDING, Explorer
@@ -42,7 +42,7 @@ def run(asked: Explore) -> Result:
         worker = Worker()
         served = Served(Sessions(model, worker, limit=asked.sessions), Shelf(limit=limit), access)
         app = create_app(served, page=Page(FOLDER, Explorer(request, model).talk))
-        serve(app, host=asked.host, port=asked.port, ready=_said(asked))
+        serve(app, host=asked.host, port=asked.port, ready=said(asked, page=True))
         worker.close()
     return Result({"served": True})
 
@@ -73,22 +73,3 @@ def _request(asked: Explore, *, image: Path | None = None, world: Path | None = 
         steps=asked.steps,
         seed=asked.seed,
     )
-
-
-def _said(asked: Explore) -> Callable[[int, Callable[[], None]], None]:
-    """Where the page is, once it can be asked for."""
-
-    def say(port: int, stop: Callable[[], None]) -> None:
-        host = "127.0.0.1" if asked.host in ("0.0.0.0", "::") else asked.host
-        print(
-            f"http://{f'[{host}]' if ':' in host else host}:{port}/{'?token=TOKEN' if asked.token else ''}", flush=True
-        )
-        if not Access(asked.host, asked.token).local:
-            print(
-                f"listening on {asked.host}: whoever has the token may use the model and see every walk, and whoever "
-                "listens on the way can read it; put something that speaks TLS in front",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    return say

@@ -124,6 +124,11 @@ class VideoWriter:
         if len(self._waiting) >= GROUP:
             self._keep()
 
+    @property
+    def growing(self) -> Path:
+        """Where the film grows until it is whole: a fragmented MP4 that plays up to its last group."""
+        return self._film.path
+
     def flush(self) -> None:
         """What was written so far is in the file when this returns, as a group of its own."""
         self._keep()

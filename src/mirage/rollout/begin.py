@@ -21,7 +21,7 @@ from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
 from mirage.formats.cameras import camera_options
 from mirage.formats.depth import load_depth
-from mirage.formats.photograph import Photograph, fitted, fitted_depth, frame_size, open_photograph
+from mirage.formats.photograph import Photograph, fitted, fitted_depth, frame_size, open_photograph, photograph_of
 from mirage.formats.prompts import Prompts, load_prompts
 from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import load_video
@@ -40,6 +40,7 @@ from mirage.rollout.memories import make_memory
 from mirage.rollout.saved import load_session
 from mirage.rollout.session import Session
 from mirage.rollout.settings import Settings
+from mirage.scenes.scene import Scene
 from mirage.units import parse_bytes
 
 
@@ -85,6 +86,13 @@ def open_request(request: Request) -> Opened:
     if mask is not None:
         _check_mask(request, mask, len(path))
     return Opened(len(trajectory), photograph, path, depth, mask, prompts)
+
+
+def open_scene(scene: Scene, size: tuple[int, int]) -> Opened:
+    """A procedural scene as a photograph (H, W), taken from eye height: where a walk may begin without a file."""
+    camera = square_pixels(scene.path("still_look", 1), size)
+    across = math.degrees(2 * math.atan(0.5 / float(camera.intrinsics[0, 0])))
+    return Opened(1, photograph_of(scene.render(camera, size).rgb[0], across), camera)
 
 
 def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:

@@ -37,6 +37,13 @@ STATUS: dict[type[Exception], int] = {
     WrongKind: 415,
     Full: 503,
 }
+
+
+def status_of(error: Exception) -> int:
+    """The status that says such an error."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
 POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"

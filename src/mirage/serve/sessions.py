@@ -100,11 +100,11 @@ class Sessions:
         there but is not walked."""
         return await self.begin(lambda: begin(request, self.model)[0])
 
-    async def begin(self, make: Callable[[], Session]) -> Live:
-        """A new session, made in the worker's thread."""
+    async def begin(self, make: Callable[[], Session], name: str | None = None) -> Live:
+        """A new session, made in the worker's thread; `name`: that of one that was here before."""
         if len(self._live) + self._coming >= self.limit:
             raise Full(f"{self.limit} sessions are open, and that is the limit here; try again when one has ended")
-        name = secrets.token_urlsafe(16)
+        name = name or secrets.token_urlsafe(16)
         self._coming += 1
         try:
             session = await asyncio.wrap_future(self.worker.command(name, make))

@@ -16,6 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from mirage.rollout.plan import Progress
@@ -111,21 +112,20 @@ class Worker:
 
             torch.set_num_threads(self._threads)
         while (job := self._next()) is not None:
-            job.run()
+            done = job.run()
             with self._wakes:
                 self._running = None
-            del job  # what it holds, a session perhaps, must not wait for the next one to be let go
+            done()  # whoever waits finds nothing running any more
+            del job, done  # what it holds, a session perhaps, must not wait for the next one to be let go
 
     def _next(self) -> "_Job | None":
         with self._wakes:
             while not self._commands and not self._walks and not self._closed:
                 self._wakes.wait()
             if self._commands:
-                self._running = self._commands.popleft()
-            elif self._walks:
+                return self._commands.popleft()
+            if self._walks:
                 self._running = self._walks.popitem(last=False)[1]
-            else:
-                self._running = None
             return self._running
 
 
@@ -136,13 +136,15 @@ class _Job:
     future: "Future[Any]" = field(default_factory=Future)
     unwanted: threading.Event = field(default_factory=threading.Event)
 
-    def run(self) -> None:
+    def run(self) -> Callable[[], None]:
+        """Do it; what is returned tells whoever asked."""
         if not self.future.set_running_or_notify_cancel():
-            return
+            return lambda: None
         try:
-            self.future.set_result(self.work(self._check))
+            result = self.work(self._check)
         except BaseException as error:  # it belongs to whoever asked, who has the future; the thread lives on
-            self.future.set_exception(error)
+            return partial(self.future.set_exception, error)
+        return partial(self.future.set_result, result)
 
     def drop(self) -> None:
         if self.future.set_running_or_notify_cancel():

@@ -28,7 +28,7 @@ from mirage.cli.arguments.measuring import (
     EvaluateWorldScore,
 )
 from mirage.cli.arguments.numbers import number_registry
-from mirage.cli.arguments.walking import Demo, Explore, Generate, Plan
+from mirage.cli.arguments.walking import Demo, Explore, Generate, Listening, Plan, Serve
 from mirage.version import __version__
 
 __all__ = [
@@ -52,9 +52,11 @@ __all__ = [
     "Export",
     "Generate",
     "Inspect",
+    "Listening",
     "PathEdits",
     "Plan",
     "Prepare",
+    "Serve",
     "Train",
     "Walking",
     "parse",
@@ -63,6 +65,7 @@ __all__ = [
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate",
     Explore: "explore",
+    Serve: "serve",
     Plan: "plan",
     CameraFile: "camera",
     Inspect: "inspect",
@@ -86,6 +89,7 @@ COMMANDS: dict[type[Common], str] = {
 _Typed = (
     Annotated[Generate, subcommand("generate")]
     | Annotated[Explore, subcommand("explore")]
+    | Annotated[Serve, subcommand("serve")]
     | Annotated[Plan, subcommand("plan")]
     | Annotated[CameraFile, subcommand("camera")]
     | Annotated[Inspect, subcommand("inspect")]

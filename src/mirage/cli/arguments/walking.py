@@ -69,9 +69,25 @@ class Demo(Walking):
     """Denoising steps per chunk."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where a server listens, and to whom."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any other than this machine's own wants --token."""
+    port: int = 7860
+    """Port to listen on; 0: any that is free."""
+    token: Annotated[str | None, unset("TOKEN", "none, on this machine")] = None
+    """A password of 12 characters or more, without which nothing is answered: whoever has it may use the model and see
+    every walk. Open the page once with ?token=TOKEN; a program sends Authorization: Bearer TOKEN. It travels in the
+    clear unless something in front speaks TLS."""
+    upload: Annotated[str, arg(metavar="SIZE")] = "256MiB"
+    """Most bytes of a picture or world that is uploaded."""
+
+
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class Explore(Common, ModelRequest):
+class Explore(Listening, Common, ModelRequest):
     """Walk a world live, in a browser: the memory answers every key at once, the model follows.
 
     Serves a page on this machine and prints its address. Every page that is open has a walk of its own. Ctrl-C ends it.
@@ -91,17 +107,8 @@ class Explore(Common, ModelRequest):
     """Denoising steps per chunk."""
     seed: Annotated[int | None, unset("N", "0, or the saved world's")] = None
     """Of the noise."""
-    host: str = "127.0.0.1"
-    """Address to listen on. Any other than this machine's own wants --token."""
-    port: int = 7860
-    """Port to listen on; 0: any that is free."""
-    token: Annotated[str | None, unset("TOKEN", "none, on this machine")] = None
-    """A password of 12 characters or more, without which nothing is answered: whoever has it may use the model and see
-    every walk. Open the page once with ?token=TOKEN. It travels in the clear unless something in front speaks TLS."""
     sessions: int = 8
     """Most pages at once."""
-    upload: Annotated[str, arg(metavar="SIZE")] = "256MiB"
-    """Most bytes of a picture or world that is uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,3 +141,26 @@ class Plan(Common):
     """Memory of a GPU, such as 24GiB: which options fit it."""
     cpu: bool = False
     """Count a run on a CPU, where convolutions are computed another way."""
+
+
+@speaking
+@dataclass(frozen=True, kw_only=True)
+class Serve(Listening, Common, ModelRequest):
+    """The API: sessions for programs, over HTTP and WebSockets.
+
+    Its description is at /openapi.json. Ctrl-C and SIGTERM end it, after every session was written to --keep, from
+    where the next server goes on with them.
+    """
+
+    keep: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/sessions")
+    """Where sessions are written that are idle or saved, and all of them when it ends."""
+    sessions: int = 8
+    """Most sessions in memory; who was idle longest makes room for one more."""
+    asleep: int = 1000
+    """Most sessions on disk."""
+    idle: float = 600.0
+    """Seconds after which an idle session is written to disk; it comes back when it is asked for."""
+    step_seconds: float = 300.0
+    """Most seconds of a step, its wait included; a longer one is stopped, its session stands at its last chunk."""
+    memory: Annotated[str, arg(metavar="SIZE")] = "64MiB"
+    """Most bytes of a session's memory."""

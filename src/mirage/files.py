@@ -28,6 +28,10 @@ BESIDE = "mirage"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class Taken(InputError):
+    """Somebody else is writing it."""
+
+
 @dataclass(frozen=True)
 class Output:
     """A file that somebody asked for; `suffixes`: what its name may end with, any if empty."""
@@ -72,7 +76,7 @@ def identity(path: Path) -> object:
 @contextlib.contextmanager
 def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
     """Within the block `target` is this process's to write: another one that claims it is refused at once. Nothing of
-    it stays."""
+    it stays. Raises `Taken`."""
     target = Path(target)
     check_writable(target)
     sign = target.resolve().with_name(f".{target.name}.{BESIDE}-lock")
@@ -83,7 +87,7 @@ def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
             raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
         try:
             if not _locked(handle):
-                raise InputError(f"{target} is being written by another process; wait for it, or use another name")
+                raise Taken(f"{target} is being written by another process; wait for it, or use another name")
             if sign.exists() and os.path.samestat(os.fstat(handle), sign.stat()):
                 break
         except BaseException:

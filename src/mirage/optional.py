@@ -17,6 +17,7 @@ EXTRAS = {
     "bitsandbytes": "quantize",
     "lmdb": "train",
     "pillow_heif": "heif",
+    "ray": "ray",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton")

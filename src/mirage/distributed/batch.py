@@ -6,8 +6,8 @@
     OUT/NAME/...           a walk (walks.py); a folder appears whole, with its done.json
     OUT/failures.json      {NAME: {error, trace}} of the last run
 
-Two drivers may work on one folder, at once or one after the other: each takes what nobody is at. In an object store nothing
-can be held, so there a task may be done twice, with the same outcome.
+Two drivers may work on one folder, at once or one after the other: each takes what nobody is at. In an object store
+nothing can be held, so there a task may be done twice, with the same outcome.
 """
 
 import contextlib

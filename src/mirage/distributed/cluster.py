@@ -3,13 +3,13 @@
 with joined("local") as ray:
     ...
 
-A local Ray asks every connection for a token that only this process and its children have, because it listens on all of
-the machine's addresses whatever it is told (ray 2.60.0: `--node-ip-address=127.0.0.1` does not change that). It is ended
-by its own processes' mark (guard.py), never by `ray stop`, which ends every Ray of the machine.
+A local Ray asks every connection for a token that only this process and its children have, because it listens on all
+of the machine's addresses whatever it is told (ray 2.60.0: `--node-ip-address=127.0.0.1` does not change that). It is
+ended by its own processes' mark (guard.py), never by `ray stop`, which ends every Ray of the machine.
 """
 
 import contextlib
-import io
+import logging
 import os
 import secrets
 import subprocess
@@ -27,8 +27,8 @@ OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory: results are numbers and words, files go from disk to disk."""
 
 _AUTH: dict[str, str] = {}
-"""How Ray's processes know each other: read once by a process, when it imports Ray. Who has imported it before us has said
-how. Said outright here: by itself it depends on whether a token file lies in the home folder."""
+"""How Ray's processes know each other: read once by a process, when it imports Ray. Who has imported it before us has
+said how. Said outright here: by itself it depends on whether a token file lies in the home folder."""
 
 
 @contextlib.contextmanager
@@ -43,11 +43,12 @@ def joined(address: str) -> Iterator[Any]:
             folder = stack.enter_context(_guarded())
             store = {"object_store_memory": OBJECT_STORE, "_temp_dir": folder, "include_dashboard": False}
             start = {"address": LOCAL, "num_cpus": os.cpu_count(), **store}
-        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         with optional("ray", wanted="work on several processes"):
             import ray
+            from ray._private import worker
+        stack.enter_context(_silent(worker))
         try:
-            ray.init(**start, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+            ray.init(**start, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except (OSError, ValueError, RuntimeError) as error:  # also where the temporary folder's name is too long
             why = " ".join(str(error).split())[:300]
             raise InputError(f"no Ray at {address} ({why}); accepted: {LOCAL}, auto, HOST:PORT") from error
@@ -55,6 +56,17 @@ def joined(address: str) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _silent(worker: Any) -> Iterator[None]:
+    """Ray's module `worker` prints no death of a process to stdout within, which it does whatever it is told."""
+    before = getattr(worker, "print_to_stdstream", None)
+    worker.print_to_stdstream = lambda *said, **how: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 @contextlib.contextmanager

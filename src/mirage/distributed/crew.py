@@ -78,10 +78,17 @@ class Turn:
 
 Take = Callable[[Job], bool]
 """Whether a job is ours to do now; False: somebody else is at it, and it is asked again later."""
+Follow = Callable[[Report], Iterable[Job]]
+"""Jobs that there are now that one has ended."""
 
 
 def drive(
-    turns: Iterable[Sequence[Job]], make: Callable[[], Work], *, crew: Crew, take: Take = lambda job: True
+    turns: Iterable[Sequence[Job]],
+    make: Callable[[], Work],
+    *,
+    crew: Crew,
+    take: Take = lambda job: True,
+    follow: Follow = lambda report: (),
 ) -> Iterator[Report | None]:
     """Reports as jobs end, in whatever order; None about every second, for who shows that time passes.
 
@@ -104,7 +111,9 @@ def drive(
                 if not floor.free:
                     break
             for turn, said in floor.ended(timeout=1.0 if floor.busy else 0.2):
-                yield from _reports(turn, said, waiting, crew.retries)
+                for report in _reports(turn, said, waiting, crew.retries):
+                    waiting.extend(Turn([job]) for job in follow(report))
+                    yield report
             yield None
 
 
@@ -214,7 +223,7 @@ class _Floor:
     def _restart(self, replica: Any, why: Failure, *, made: bool) -> None:
         self._lost = 0 if made else self._lost + 1
         if self._lost > self.crew.retries + len(self.all):
-            raise InputError(f"{self._lost} processes in a row ended before their worker was made; the last: {why.line}")
+            raise InputError(f"{self._lost} processes in a row ended before they had a worker; the last: {why.line}")
         self._prepare(replica)
 
 

@@ -2,9 +2,9 @@
 
     python guard.py MARK FOLDER < pipe
 
-When the pipe closes, every process that has MIRAGE_RAY=MARK in its environment is killed, and FOLDER is removed. Ray has
-a reaper of its own, but two of its agents outlive it by a minute or more where the driver was killed (2.60.0). Processes
-are found in /proc: on other systems only the folder goes.
+When the pipe closes, every process that has MIRAGE_RAY=MARK in its environment is killed, and FOLDER is removed. Ray
+has a reaper of its own, but two of its agents outlive it by a minute or more where the driver was killed (2.60.0).
+Processes are found in /proc: on other systems only the folder goes.
 """
 
 import os

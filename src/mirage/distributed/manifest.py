@@ -3,7 +3,8 @@
     {"image": "photos/7.jpg", "trajectory": "w 31, right 10", "seed": 3}
     {"name": "attic", "image": "s3://bucket/attic.png", "trajectory": "orbit", "frames": 49}
 
-Paths are relative to the manifest; files may be URLs. A walk without a name is called by the number of its line, from 0.
+Paths are relative to the manifest; files may be URLs. A walk without a name is called by the number of its line, from
+0.
 """
 
 import contextlib
@@ -81,7 +82,9 @@ def read_manifest(where: str) -> list[Entry]:
     seen: dict[str, str] = {}
     for entry in entries:
         if entry.name in seen:
-            raise InputError(f"{entry.source} and {seen[entry.name]} are both called {entry.name!r}; expected names that differ")
+            raise InputError(
+                f"{entry.source} and {seen[entry.name]} are both called {entry.name!r}; expected two names"
+            )
         seen[entry.name] = entry.source
     return entries
 

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,8 @@ def joined(address: str) -> Iterator[Any]:
             folder = stack.enter_context(_guarded())
             store = {"object_store_memory": OBJECT_STORE, "_temp_dir": folder, "include_dashboard": False}
             start = {"address": LOCAL, "num_cpus": os.cpu_count(), **store}
+        elif address != "auto":
+            _answers(address)
         with optional("ray", wanted="work on several processes"):
             import ray
             from ray._private import worker
@@ -56,6 +59,15 @@ def joined(address: str) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _answers(address: str) -> None:
+    """Somebody listens there, for Ray itself waits minutes for one."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Ray at {address} ({error}); accepted: {LOCAL}, auto, HOST:PORT") from error
 
 
 @contextlib.contextmanager

@@ -89,9 +89,9 @@ class Walker:
 
     def __init__(self, making: Making) -> None:
         self.making, self.store = making, Store.of(making.out)
-        self.started = time.perf_counter()
+        started = time.perf_counter()
         self.model = load_model(making.model)
-        self.load = time.perf_counter() - self.started
+        self.load = time.perf_counter() - started
 
     def __call__(self, entries: Sequence[Entry]) -> list[Mapping[str, Any]]:
         """What done.json says of each; those that somebody has done meanwhile are not done again."""
@@ -109,7 +109,7 @@ class Walker:
         return [self.making.finished(entry, held[entry.name] or {}) for entry in entries]
 
     def _begun(self, entry: Entry, stack: ExitStack) -> "_Walk":
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         request = stack.enter_context(entry.request())
         opened = open_request(request)
         session, path = begin(request, self.model, opened)
@@ -136,7 +136,11 @@ class Walker:
             "world": self.making.save_world,
             "versions": versions(),
             "device": str(self.model.runs_on),
-            "seconds": {"load": self.load, "total": time.perf_counter() - walk.started},
+            "seconds": {
+                "load": self.load,
+                "total": time.perf_counter() - walk.started[0],
+                "cpu": time.process_time() - walk.started[1],  # with what is made beside it in this process
+            },
         }
 
 
@@ -151,7 +155,7 @@ class _Walk:
     prompts: Mapping[int, str]
     folder: Path
     video: VideoWriter
-    started: float
+    started: tuple[float, float]
     reports: list[dict[str, Any]] = field(default_factory=list)
     shown: list[Tensor] = field(default_factory=list)
 

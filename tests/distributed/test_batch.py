@@ -1,4 +1,4 @@
-"""`mirage batch` with a local Ray: whole, resumed, shared, survived. Most are slow: `pytest -m slow tests/distributed`."""
+"""`mirage batch` with a local Ray: whole, resumed, shared, survived. Most are slow (`pytest -m slow`)."""
 
 import importlib.util
 import json

@@ -14,6 +14,7 @@ import torch
 
 from mirage.chunks import check_frames, latent_count, windows
 from mirage.cli.arguments import Plan
+from mirage.cli.plan_train import CONTEXT, SPARE, plan_training
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
@@ -27,10 +28,6 @@ from mirage.units import parse_bytes
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 TILE = 320
 """Pixels; what is tried where no --tile is given and a whole frame does not fit."""
-CONTEXT = 640 * 2**20
-"""Bytes that CUDA itself takes of a GPU; an allowance."""
-SPARE = 0.05
-"""Share of the need that is left free: workspaces of convolutions and the allocator's rounding are not counted."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,8 @@ class Option:
 
 def run(asked: Plan) -> Result:
     """Count, print the tables, and say what fits."""
+    if asked.train:
+        return plan_training(asked)
     if (asked.height is None) != (asked.width is None):
         raise InputError("--height and --width go together; got one of them")
     if asked.tile is not None and asked.tile < 1:

@@ -23,6 +23,7 @@ import torch
 from mirage.distributed.guard import MARK
 from mirage.formats.image import save_image
 from mirage.models.tiny import tiny_world
+from scale import check
 
 FRAMES, STEPS = 9, 1
 EVERY = 20.0
@@ -49,6 +50,7 @@ def throughput(folder: Path, asked: argparse.Namespace) -> dict[str, object]:
     command = _given(folder, asked)
     rates: dict[int, list[float]] = {1: [], 2: []}
     costs: dict[int, list[float]] = {1: [], 2: []}
+    simulated: dict[int, float] = {}
     for number in range(asked.rounds):
         for replicas in (1, 2):
             out = folder / f"{number}-{replicas}"
@@ -59,6 +61,7 @@ def throughput(folder: Path, asked: argparse.Namespace) -> dict[str, object]:
             first = replicas  # those whose walks began while others still loaded
             rates[replicas].append((len(ends) - first) / (ends[-1] - ends[first - 1]))
             costs[replicas].append(sum(one["seconds"]["cpu"] for one in done) / len(done))
+            simulated[replicas] = check(out, replicas)["ratio"]
     rate = {replicas: sorted(some)[len(some) // 2] for replicas, some in rates.items()}
     cost = {replicas: sorted(some)[len(some) // 2] for replicas, some in costs.items()}
     return {
@@ -69,6 +72,7 @@ def throughput(folder: Path, asked: argparse.Namespace) -> dict[str, object]:
         "ratio": rate[2] / rate[1],
         "cpu_seconds_per_walk": cost,
         "ratio_by_cpu": 2 * cost[1] / cost[2],
+        "simulated_over_measured": simulated,  # of the last round; see scale.py
     }
 
 
@@ -151,7 +155,7 @@ def _workers(driver: int) -> list[int]:
         marks[int(folder.name)] = its
         if parent == driver:
             mark = its
-        if name.startswith(b"ray::_Replica"):
+        if name.startswith(b"ray::_Replica.do"):  # at a walk; one that loads is of no interest
             found.append(int(folder.name))
     return [process for process in found if marks[process] == mark]
 

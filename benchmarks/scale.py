@@ -23,7 +23,7 @@ WALKS = 3000
 
 @dataclass(frozen=True)
 class Stages:
-    """Seconds of one walk: `made` of each, in the order of the manifest; `load`: until a replica has its model, once its
+    """Seconds of one walk: `made` of each, in the order of the manifest; `load`: until a replica has its model once its
     bytes are there; and what goes over the storage, which gives `rate` bytes a second to all together."""
 
     made: Sequence[float]

@@ -11,7 +11,7 @@ Stage times of `worldscore` and `training` are given on the command line; the de
 import argparse
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,13 @@ def pulled(stages: Stages, replicas: int, late: Sequence[float] = ()) -> Outcome
     work: list[float] = []
     begun: list[float] = []
 
-    def moved(size: float) -> Iterator[Any]:
+    def moved(size: float) -> Generator[Any, Any, None]:
         if size and stages.rate != float("inf"):
             with storage.request() as turn:
                 yield turn
                 yield world.timeout(size / stages.rate)
 
-    def replica(number: int) -> Iterator[Any]:
+    def replica(number: int) -> Generator[Any, Any, None]:
         yield world.timeout(late[number] if late else 0.0)
         yield from moved(stages.weights)
         yield world.timeout(stages.load)

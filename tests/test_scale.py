@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("simpy")
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from scale import Stages, check, pulled  # noqa: E402
+from scale import Stages, check, pulled
 
 
 def test_what_is_reckoned_by_hand():

@@ -9,9 +9,9 @@ import sys
 import time
 
 import pytest
+from test_batch import batch, done_in, found, started, summary, whole  # noqa: F401
 
 from mirage.distributed import guard
-from test_batch import batch, done_in, found, started, summary, whole  # noqa: F401
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),

@@ -57,7 +57,9 @@ def test_two_processes_are_one_that_takes_twice_as_many(latents, tmp_path):
     train(latents, tmp_path / "one", kind=Dealt, accumulate=4)
     assert (tmp_path / "two" / SHARDS).is_dir()
     two, one = averaged_weights(tmp_path / "two"), averaged_weights(tmp_path / "one")
-    begun = dict(tiny_world().memory_branch.named_parameters())
+    branch = tiny_world().memory_branch
+    assert branch is not None
+    begun = dict(branch.named_parameters())
     moved = max(float((one[name] - begun[name.removeprefix("memory_branch.")]).abs().max()) for name in one)
     apart = max(float((one[name] - two[name]).abs().max()) for name in one)
     print(f"moved by {moved:.2g}, apart by {apart:.2g}")

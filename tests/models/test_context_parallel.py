@@ -48,12 +48,10 @@ def split(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def parted(hidden: Tensor, text: Tensor, modulation: Tensor, rotary: Rotary) -> Tensor:
         each = hidden.shape[1] // dist.get_world_size()
         mine = slice(dist.get_rank() * each, (dist.get_rank() + 1) * each)
-        some = forward(
-            hidden[:, mine], text, modulation[:, mine], (rotary[0][:, mine], rotary[1][:, mine])
-        ).contiguous()
-        every = torch.empty(dist.get_world_size(), *some.shape)
-        dist.all_gather_into_tensor(every, some)
-        return torch.cat(list(every.unbind(0)), dim=1)
+        some = forward(hidden[:, mine], text, modulation[:, mine], (rotary[0][:, mine], rotary[1][:, mine]))
+        every = [torch.empty_like(some) for _ in range(dist.get_world_size())]
+        dist.all_gather(every, some.contiguous())
+        return torch.cat(every, dim=1)
 
     return parted
 

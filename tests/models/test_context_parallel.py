@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from mirage.models.tiny import tiny_world
 from mirage.models.transformer import predict
 from mirage.training import parallel
 
+pytestmark = pytest.mark.slow
 Rotary = tuple[Tensor, Tensor]
 
 

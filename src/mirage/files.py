@@ -31,6 +31,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = re.compile(rf"\(os error ({'|'.join(map(str, FULL))})\)|[0-9]+ requested and [0-9]+ written")
 
 
+class Taken(InputError):
+    """Somebody else is writing it."""
+
+
 @dataclass(frozen=True)
 class Output:
     """A file that somebody asked for; `suffixes`: what its name may end with, any if empty."""
@@ -75,7 +79,7 @@ def identity(path: Path) -> object:
 @contextlib.contextmanager
 def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
     """Within the block `target` is this process's to write: another one that claims it is refused at once. Nothing of
-    it stays."""
+    it stays. Raises `Taken`."""
     target = Path(target)
     check_writable(target)
     sign = target.resolve().with_name(f".{target.name}.{BESIDE}-lock")
@@ -86,7 +90,7 @@ def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
             raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
         try:
             if not _locked(handle):
-                raise InputError(f"{target} is being written by another process; wait for it, or use another name")
+                raise Taken(f"{target} is being written by another process; wait for it, or use another name")
             if sign.exists() and os.path.samestat(os.fstat(handle), sign.stat()):
                 break
         except BaseException:

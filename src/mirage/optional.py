@@ -21,6 +21,7 @@ EXTRAS = {
     "fastapi": "serve",
     "uvicorn": "serve",
     "websockets": "serve",
+    "ray": "ray",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton")

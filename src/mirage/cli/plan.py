@@ -14,6 +14,7 @@ import torch
 
 from mirage.chunks import check_frames, latent_count, windows
 from mirage.cli.arguments import Plan
+from mirage.cli.plan_train import CONTEXT, SPARE, plan_training
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
@@ -56,6 +57,8 @@ class Option:
 
 def run(asked: Plan) -> Result:
     """Count, print the tables, and say what fits."""
+    if asked.train:
+        return plan_training(asked)
     if (asked.height is None) != (asked.width is None):
         raise InputError("--height and --width go together; got one of them")
     if asked.tile is not None and asked.tile < 1:

@@ -6,14 +6,16 @@
     out/TASK/.lock            held by the process that works on it
     out/results.json, report.md
 
-The same command started a second time beside the first takes tasks that nobody works on, so two share them out.
+The same command started a second time beside the first takes tasks that nobody works on, so two share them out. Who
+gives tasks to several processes asks each for a `part`.
 """
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,29 @@ class Outcome:
     failures: dict[str, str]
 
 
+class Parted(Exception):
+    """A part was asked for, and is done as far as it can be: `names` of all tasks; nothing is summed up."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"a part of {len(names)} tasks")
+        self.names = names
+
+
+_PART: ContextVar[Collection[str] | None] = ContextVar("part", default=None)
+
+
+def part(evaluate: Callable[[], object], names: Collection[str]) -> Parted:
+    """Of an evaluation, a function that comes to `run_tasks`, only the tasks of these names; none: what there are."""
+    token = _PART.set(names)
+    try:
+        evaluate()
+    except Parted as parted:
+        return parted
+    finally:
+        _PART.reset(token)
+    raise RuntimeError("the evaluation has no tasks")
+
+
 def run_tasks(
     tasks: Sequence[Task],
     out: str | os.PathLike[str],
@@ -64,6 +89,14 @@ def run_tasks(
     _check_names(tasks)
     out = Path(out)
     _claim(out, plain(options))
+    if (wanted := _PART.get()) is not None:
+        token = _PART.set(None)
+        try:
+            some = [task for task in tasks if task.name in wanted]
+            run_tasks(some, out, options=options, progress=progress)
+        finally:
+            _PART.reset(token)
+        raise Parted([task.name for task in tasks])
     results: dict[str, dict[str, Any]] = {}
     failures: dict[str, str] = {}
     elsewhere: list[Task] = []

@@ -130,6 +130,9 @@ class DenoiserTask:
             for name, seen in (("loss_memory", condition), ("loss_none", condition.without_memory())):
                 noise = torch.Generator().manual_seed(i)
                 sums[name] += float(self.flow.errors(seen, sample.target, noise).mean()) / len(self.test)
+        network: nn.Module = self.network
+        if isinstance(network, FSDPModule):  # FSDP2 leaves its root whole for a backward pass, which does not come here
+            network.reshard()
         return sums
 
     @torch.no_grad()

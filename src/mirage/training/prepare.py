@@ -17,7 +17,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -114,7 +114,25 @@ def prepare(
 
     `depth`, `cameras`: estimators to ask instead of `options.depth` and of camera files.
     """
-    footage = find_footage(options.footage, cameras=options.cameras, captions=options.captions)
+    seconds = prepare_part(model, options, list(footage_of(options)), depth=depth, cameras=cameras)
+    return report(options, seconds)
+
+
+def footage_of(options: PrepareOptions) -> dict[str, Footage]:
+    """What there is to prepare, by name."""
+    return find_footage(options.footage, cameras=options.cameras, captions=options.captions)
+
+
+def prepare_part(
+    model: WorldModel,
+    options: PrepareOptions,
+    names: Collection[str],
+    *,
+    depth: DepthEstimator | None = None,
+    cameras: ClipCameras | None = None,
+) -> dict[str, float]:
+    """The footage of these names alone; seconds by stage."""
+    footage = {name: one for name, one in footage_of(options).items() if name in names}
     _check(model, options, footage, depth)
     _claim(options)
     work = _Work(model, options, footage, depth, cameras)
@@ -124,7 +142,7 @@ def prepare(
         _timed(seconds, stage, lambda stage=stage: work.run(stage, cuts))
     _timed(seconds, "pack", lambda: work.pack(cuts))
     parallel.wait()
-    return report(options, seconds)
+    return seconds
 
 
 def report(options: PrepareOptions, seconds: dict[str, float]) -> dict[str, Any]:

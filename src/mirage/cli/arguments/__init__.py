@@ -12,6 +12,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, subcommand
 
 from mirage.cli.arguments.common import Common, Walking
+from mirage.cli.arguments.crews import Batch
 from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect, PathEdits
 from mirage.cli.arguments.learning import Prepare, Train
 from mirage.cli.arguments.measuring import (
@@ -33,6 +34,7 @@ from mirage.version import __version__
 
 __all__ = [
     "COMMANDS",
+    "Batch",
     "Bench",
     "BenchEfficiency",
     "BenchMemory",
@@ -82,6 +84,7 @@ COMMANDS: dict[type[Common], str] = {
     EvaluateWorldScore: "evaluate",
     Prepare: "prepare",
     Train: "train",
+    Batch: "batch",
     Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
@@ -99,6 +102,7 @@ _Typed = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Prepare, subcommand("prepare")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Batch, subcommand("batch")]
     | Annotated[Demo, subcommand("demo")]
 )
 

@@ -141,6 +141,12 @@ class Plan(Common):
     """Memory of a GPU, such as 24GiB: which options fit it."""
     cpu: bool = False
     """Count a run on a CPU, where convolutions are computed another way."""
+    train: bool = False
+    """Count training instead, by recipes/wan.py: each GPU's share of what FSDP2 shares out, and the rest."""
+    gpus: int = 8
+    """GPUs that share the training."""
+    lora_rank: int = 0
+    """Train a LoRA of this rank, too; wan:lora has 64."""
 
 
 @speaking

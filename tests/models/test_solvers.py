@@ -21,7 +21,7 @@ SHAPE = (1, 2, 3, 4, 5)
 Network = Callable[[Tensor, float], Tensor]
 
 
-def scheduler(prediction: str = "flow_prediction") -> Any:
+def scheduler(prediction: Any = "flow_prediction") -> Any:
     return UniPCMultistepScheduler(prediction_type=prediction, use_flow_sigmas=True, flow_shift=5.0)
 
 

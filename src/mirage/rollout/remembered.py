@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mirage.depth.align import align
 from mirage.depth.posescale import pose_scale
-from mirage.depth.protocol import DepthEstimator, Views, estimated
+from mirage.depth.protocol import DepthEstimator, Views
 from mirage.formats import views as brought
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -58,11 +58,11 @@ def _in_scale(views: brought.Views, latents: list[Tensor], estimator: DepthEstim
     depths: list[DepthMap] = []
     for latent, (pixels, camera, given) in zip(latents, views, strict=True):
         seen = Views(latent, camera[None], zero, True, lambda shown=pixels: shown[None])
-        depths.append(estimated(estimator, seen) if given is None else given.to(latent.device).resized(grid)[None])
-    if any(given is not None for _, _, given in views):
-        return depths
-    where = Camera(views.camera.c2w.cpu(), views.camera.intrinsics.cpu())
-    scale = pose_scale(DepthMap.concatenate([depth.to("cpu") for depth in depths]), where)
-    if not scale.believed:
-        _log.warning("depth of the views keeps its own scale: %s", scale.reason)
-    return [replace(depth, z=depth.z / scale.scale) for depth in depths]
+        depths.append((estimator(seen) if given is None else given[None]).to(latent.device))
+    if all(given is None for _, _, given in views):
+        where = Camera(views.camera.c2w.cpu(), views.camera.intrinsics.cpu())
+        scale = pose_scale(DepthMap.concatenate([depth.to("cpu") for depth in depths]), where)  # as fine as they are
+        if not scale.believed:
+            _log.warning("depth of the views keeps its own scale: %s", scale.reason)
+        depths = [replace(depth, z=depth.z / scale.scale) for depth in depths]
+    return [depth.resized(grid) for depth in depths]

@@ -394,3 +394,20 @@ def test_real_clips(data_dir: Path) -> None:
     assert video.shape == (16, 3, 256, 384)
     assert video.dtype == torch.uint8
     assert video.float().std() > 20
+
+
+@pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG"), (1, None), (2, None)])
+def test_hdr_is_refused_by_its_name(tmp_path: Path, curve: int, name: str | None) -> None:
+    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=16)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.color_trc = curve
+        for frame in (film(3) * 255).round().to(torch.uint8):
+            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_color_trc=curve)))
+        container.mux(stream.encode())
+    if name is None:
+        assert len(load_video(tmp_path / "clip.mkv")) == 3
+        return
+    with pytest.raises(InputError, match=f"is HDR \\({name}\\)"):
+        load_video(tmp_path / "clip.mkv")

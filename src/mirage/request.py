@@ -147,7 +147,7 @@ class Request(CameraReading, _Plain):
     """How the memory enters: through the model's trained branch, or by guidance of the sampler, which needs no training
     and works with stock Wan2.2 weights. auto: the branch, if the model has one."""
     depth: Annotated[Path | None, Says("FILE", "the model's own estimate")] = None
-    """Depth of the image: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world. Of
+    """Depth of the image, whoever estimates that of the chunks: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world. Of
     several pictures or a film: a folder of maps, or an .npz, a map for each."""
     depth_model: Annotated[str, Says("NAME|FOLDER|FILE")] = "head"
     """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
@@ -217,8 +217,6 @@ class Request(CameraReading, _Plain):
             raise InputError("a static mask shows what moves, and moving things are looked for: one of them")
         if self.segmenter is not None and self.moving is None:
             raise InputError("a segmenter is for moving things: what shall it look for?")
-        if self.depth is not None and self.depth_model != "head":
-            raise InputError("depth is of the image alone, and a depth model of every chunk: give one of them")
         for name in ("memory_budget", "world"):
             if self.memory != "latent" and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is about a latent memory, not memory {self.memory}")

@@ -1,6 +1,7 @@
 """What the published code's users have: geometry.npz, ViPE's pose.npz with intrinsics.npz beside it, poses.npy."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def test_geometry_is_a_trajectory_and_the_first_depth(geometry: Path, path: Came
 
 
 def test_a_size_that_is_not_known_is_that_of_the_depths(geometry: Path, path: Camera) -> None:
-    arrays = dict(np.load(geometry))
-    np.savez(geometry, **arrays | {"processed_size": np.array((-1, -1))})
+    arrays: dict[str, Any] = dict(np.load(geometry)) | {"processed_size": np.array((-1, -1))}
+    np.savez(geometry, **arrays)
     assert read_cameras(geometry).size == SIZE
 
 

@@ -411,3 +411,20 @@ def test_hdr_is_refused_by_its_name(tmp_path: Path, curve: int, name: str | None
         return
     with pytest.raises(InputError, match=f"is HDR \\({name}\\)"):
         load_video(tmp_path / "clip.mkv")
+
+
+def test_a_film_that_is_gone_on_with_again_and_again_lasts_as_long_as_its_frames(tmp_path: Path) -> None:
+    """Each time the last frame's duration was taken for frames of the new time base: after five times no film took it."""
+    frames = film(64)
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path) as video:
+        video.write(frames[:8])
+    for first in range(8, 64, 8):
+        with VideoWriter(path, onto=path, first=first) as video:
+            video.write(frames[first : first + 8])
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.duration is not None
+            assert stream.time_base is not None
+            assert float(stream.duration * stream.time_base) == pytest.approx((first + 8) / 16)
+    assert len(load_video(path)) == 64

@@ -231,6 +231,7 @@ class VideoWriter:
                     for number, packet in enumerate(packets):
                         packet.pts, packet.dts = shown.index(packet.pts or 0), number - self._reordered
                         packet.time_base, packet.stream = 1 / self._fps, stream
+                        packet.duration = 1  # it was in ticks of the film that is read
                         container.mux(packet)
 
                 self._film.append(copy)

@@ -112,7 +112,9 @@ def open_several(request: Request) -> Views | None:
         fov=request.fov,
         reading=camera_options(request),
     )
-    return views if request.depth_model == "head" else replace(views, depth=(None,) * len(views))
+    if request.depth is None and request.depth_model != "head":  # asked for, in place of what lies beside
+        return replace(views, depth=(None,) * len(views))
+    return views
 
 
 def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:

@@ -147,8 +147,8 @@ class Request(CameraReading, _Plain):
     """How the memory enters: through the model's trained branch, or by guidance of the sampler, which needs no training
     and works with stock Wan2.2 weights. auto: the branch, if the model has one."""
     depth: Annotated[Path | None, Says("FILE", "the model's own estimate")] = None
-    """Depth of the image, whoever estimates that of the chunks: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world. Of
-    several pictures or a film: a folder of maps, or an .npz, a map for each."""
+    """Depth of the image, whoever estimates that of the chunks: 16-bit PNG or PGM (millimetres), .npy or .npz (metres);
+    sets the scale of the world. Of several pictures or a film: a folder of maps, or an .npz, a map for each."""
     depth_model: Annotated[str, Says("NAME|FOLDER|FILE")] = "head"
     """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
     transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;

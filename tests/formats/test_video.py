@@ -414,7 +414,7 @@ def test_hdr_is_refused_by_its_name(tmp_path: Path, curve: int, name: str | None
 
 
 def test_a_film_that_is_gone_on_with_again_and_again_lasts_as_long_as_its_frames(tmp_path: Path) -> None:
-    """Each time the last frame's duration was taken for frames of the new time base: after five times no film took it."""
+    """Each time the last frame's duration was taken for one of the new time base: after five times no film took it."""
     frames = film(64)
     path = tmp_path / "a.mp4"
     with VideoWriter(path) as video:

@@ -34,7 +34,7 @@ def commands(page: str) -> list[str]:
     blocks = [line.strip().partition(" #")[0] for line in text.splitlines() if line.startswith("    mirage ")]
     inline = [found.replace("\n", " ") for found in re.findall(r"`(mirage [a-z]+ [^`]*)`", text)]
     typed = (re.sub(r"\s+", " ", command).strip() for command in blocks + inline)
-    return [one for one in dict.fromkeys(typed) if not re.search(r" N | \.\.\.|camera FILE|convert --", one)]
+    return [one for one in dict.fromkeys(typed) if not re.search(r" N | FILE | \.\.\.|camera FILE|convert --", one)]
 
 
 @pytest.fixture(scope="module")

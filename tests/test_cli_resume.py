@@ -201,15 +201,20 @@ def test_a_walk_is_killed_at_random_moments_and_ends_as_if_it_had_not_been(walk,
     typed = [word.replace("_", " ").replace(",", ", ") for word in WALK.split()]
     begin = ["generate", *typed, "--model", model, "--out", "a.mp4", "--save-world", "a.safetensors", "--overwrite"]
     goes_on = ["generate", "--resume", "a.receipt.json"]
+
+    def typed_next():
+        receipt = Path("a.receipt.json")
+        return goes_on if receipt.exists() and json.loads(receipt.read_text())["resume"] else begin
+
     kills, there = 0, []
     while kills < int(os.environ.get("MIRAGE_KILLS", "4")):
-        if child(goes_on if Path("a.resume.safetensors").exists() else begin, draw.uniform(0, whole)):
+        if child(typed_next(), draw.uniform(0, whole)):
             same_walk("a", "b")
             assert not Path("a.resume.safetensors").exists()
             continue
         kills += 1
         there.append(check_what_is_there(place))
-    if not child(goes_on if Path("a.resume.safetensors").exists() else begin, 600):
+    if not child(typed_next(), 600):
         pytest.fail("killed after ten minutes")
     same_walk("a", "b")
     print(f"{kills} kills left {sorted(set(there))} frames")

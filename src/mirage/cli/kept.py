@@ -170,7 +170,8 @@ class Kept:
         whole = len(self.reports) == self.chunks
         ended = time.perf_counter()
         seconds = {**self.begun, "walk": self.begun.get("walk", 0.0) + ended - self.started}
-        resume = {"file": self.places.resume.name, "frames": self.resumable} if self.resumable and not whole else None
+        unfinished = not whole or not last  # until the film has its name, the last chunk can be made once more
+        resume = {"file": self.places.resume.name, "frames": self.resumable} if self.resumable and unfinished else None
         write_receipt(
             self.places.receipt,
             {

@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/mirage demo
+	$(BIN)/mirage demo --overwrite
 
 test: setup
 	$(BIN)/ruff check .

@@ -7,7 +7,9 @@ On a GPU where nothing is offloaded the last chunk is decoded beside the next on
 `h w`: latent grid.
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -21,8 +23,9 @@ from mirage.memory import MemoryPolicy
 from mirage.memory.points import PAGE, Points
 from mirage.models.fitting.budget import Budget, budget
 from mirage.models.fitting.estimate import LINK, REACHED, cards_of, seconds_per_chunk
-from mirage.models.fitting.offload import Offload
-from mirage.models.fitting.quantize import Quantize
+from mirage.models.fitting.offload import Offload, check_offload
+from mirage.models.fitting.quantize import Quantize, check_quantize
+from mirage.request import ModelRequest
 from mirage.rollout.settings import Settings
 from mirage.units import parse_bytes
 
@@ -123,6 +126,52 @@ def _estimates(budgets: dict[int | None, Budget], options: list[Option], gpu: in
 def fits(peak: int, gpu: int) -> bool:
     """Whether a run that needs `peak` bytes runs on a GPU of `gpu` bytes."""
     return peak * (1 + SPARE) + CONTEXT <= gpu
+
+
+def what_fits(asked: ModelRequest, *, device: torch.device, size: tuple[int, int] | None, frames: int | None) -> str:
+    """Half a sentence for a run that found no memory: what it needs of what there is, and the first option that needs
+    less than that. `size` (H, W) and number of the `frames`, None: the model's own, three chunks."""
+    cpu = device.type != "cuda"
+    there = _main_memory() if cpu else torch.cuda.get_device_properties(device).total_memory
+    height, width = size or (None, None)
+    plan = Plan(
+        model=asked.model,
+        height=height,
+        width=width,
+        frames=frames,
+        dtype="float32" if cpu else "bfloat16",
+        tile=asked.tile,
+        cpu=cpu,
+    )
+    tiles = {asked.tile} if asked.tile is not None else {None, TILE}
+    budgets = {tile: _budget(plan, size, tile, lambda *_: None, done=0) for tile in tiles}
+    kept = _kept(plan, budgets[asked.tile], None)["most"]
+    now = _option(budgets[asked.tile], asked.offload, asked.quantize, asked.tile, kept, cpu)
+    said = f"it needs {now.peak / 2**30:.2f} GiB and there are {there / 2**30:.2f} by the arithmetic of mirage plan"
+    if fits(now.peak, there):
+        return f"{said}: something else takes the rest"
+    others = [one for one in _options(budgets, kept, cpu) if fits(one.peak, there) and _runs(one, device)]
+    if not others:
+        return f"{said}, and no option fits; a smaller --size may"
+    return f"{said}; what fits: {others[0].flags}, {others[0].peak / 2**30:.2f} GiB"
+
+
+def _runs(option: Option, device: torch.device) -> bool:
+    """Whether this machine can run so at all."""
+    try:
+        check_offload(option.offload, device=device)
+        check_quantize(option.quantize, device=device)
+    except InputError:
+        return False
+    return True
+
+
+def _main_memory() -> int:
+    """Bytes of this machine's main memory, or of the container's share of it."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    share = Path("/sys/fs/cgroup/memory.max")
+    said = share.read_text().strip() if share.is_file() else ""
+    return min(whole, int(said)) if said.isdigit() else whole
 
 
 def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: Any, *, done: int) -> Budget:

@@ -63,7 +63,7 @@ def _filmed(asked: Prepare) -> None:
 
 def _shared(asked: Prepare) -> None:
     """Footage by footage, on several processes."""
-    if is_lmdb(asked.footage):
+    if is_published(asked.footage):
         raise InputError("--ray is for footage; the published data is only read, for which --processes is there")
     if asked.processes != 1:
         raise InputError("--ray and --processes are two ways to share the work; expected one")

@@ -47,6 +47,8 @@ PIXELS = {"libx264": "yuv420p", "ffv1": "bgr0"}  # bgr0: RGB as it is, so ffv1 i
 SUFFIXES = {"libx264": (".mp4", ".mkv", ".mov"), "ffv1": (".mkv",)}
 VIDEO_LIMIT = 4 * ARRAY_LIMIT
 UNSPECIFIED = 2  # as colour matrix: the stream does not say
+HDR = {16: "PQ", 18: "HLG"}
+"""Transfer curves, by their numbers in ITU-T H.273, that the frames of most programs are not meant for."""
 GROUP, LONGEST = 16, 64  # frames: fewer make no group but at the end, and more make several
 # libswscale's SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT; accurate rounding alone is worse than none of them.
 SWS = 0x4 | 0x40000 | 0x2000
@@ -232,6 +234,7 @@ class VideoWriter:
                     for number, packet in enumerate(packets):
                         packet.pts, packet.dts = shown.index(packet.pts or 0), number - self._reordered
                         packet.time_base, packet.stream = 1 / self._fps, stream
+                        packet.duration = 1  # it was in ticks of the film that is read
                         container.mux(packet)
 
                 self._film.append(copy)
@@ -286,6 +289,10 @@ def video_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; expected {ACCEPTS}")
+            curve = HDR.get(container.streams.video[0].codec_context.color_trc)
+            if curve is not None:
+                raise InputError(f"{path} is HDR ({curve}), and would look grey as it is; expected SDR, which a tone "
+                                 f"mapping of FFmpeg (zscale, tonemap) or of a phone's export makes of it")  # fmt: skip
             first = None
             for frame in container.decode(container.streams.video[0]):
                 seconds = frame.time if frame.time is not None else 0.0

@@ -86,6 +86,9 @@ class WorldModel(DiffusionPipeline):
         noise_scale: float = 1.0,
         draft_guidance: float = 1.0,
         draft_steps: int | None = None,
+        fps: float = 16.0,
+        guidance_scale: float = 1.0,
+        negative_prompt: str = "",
     ) -> None:
         super().__init__()
         self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
@@ -109,6 +112,9 @@ class WorldModel(DiffusionPipeline):
             noise_scale=noise_scale,
             draft_guidance=draft_guidance,
             draft_steps=draft_steps,
+            fps=fps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
         self.offload: Offload = "none"
@@ -314,7 +320,8 @@ class WorldModel(DiffusionPipeline):
             shift=its.flow_shift,
             last=its.shift_terminal or 0.0,
             noise=self._setting("noise_scale"),
-            guidance=1.0,
+            guidance=self._setting("guidance_scale"),
+            solver="unipc",
             grid="published" if self.published else "diffusers",
         )
 
@@ -340,8 +347,18 @@ class WorldModel(DiffusionPipeline):
         or what it shows is nearer to the mean of all that it could be; guided by the prompt more than a chunk is; and
         perhaps in more steps, for it has few frames and all is decided there."""
         steps = self._setting("draft_steps") or self._setting("default_steps")
-        guidance = max(self._setting("draft_guidance"), 1.0)
+        guidance = max(self._setting("draft_guidance"), self._setting("guidance_scale"))
         return replace(self.sampler, steps=steps, last=0.0, noise=1.0, guidance=guidance)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the videos that it was trained on."""
+        return self._setting("fps")
+
+    @property
+    def negative_prompt(self) -> str:
+        """What guidance goes away from unless asked otherwise."""
+        return self._setting("negative_prompt")
 
     @property
     def drafts(self) -> bool:

@@ -32,7 +32,7 @@ from mirage.rollout.draft import completed, worth_drafting
 from mirage.rollout.history import History
 from mirage.rollout.looking_back import preceding as preceding_count
 from mirage.rollout.looking_back import references
-from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, timed
+from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, noise_seed, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
 from mirage.rollout.state import LEAD_IN, Snapshot, State, checked_prompt
@@ -356,7 +356,7 @@ class Session:
             readout=readout,
             condition=condition,
             sampler=sampler,
-            seed=hash((self.seed, self.index)) % 2**63,
+            seed=noise_seed(self.seed, self.index),
             conditioning=self.settings.conditioning,
             origin=self._state,
             negative=self._negative(condition) if sampler.guidance != 1.0 else None,
@@ -428,7 +428,8 @@ class Session:
         return align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
 
     def _negative(self, condition: Condition) -> Condition:
-        return condition.without_text(self._encoded(self.settings.negative_prompt))
+        asked = self.settings.negative_prompt
+        return condition.without_text(self._encoded(self.model.negative_prompt if asked is None else asked))
 
     def _encoded(self, prompt: str) -> Tensor:
         """The prompt as the network takes it [1,L,D]; each is encoded once, and the last few are kept."""

@@ -10,8 +10,8 @@ from mirage.sampler import Sampler
 
 _STORED = {"steps": "steps", "flow_shift": "shift", "guidance_scale": "guidance", "noise_scale": "noise"}
 """What a world file calls the choices of a sampler."""
-_SELDOM = ("last", "grid")
-"""Those that it holds only where one was made, by their own names."""
+_LATER = ("last", "solver", "timesteps", "grid")
+"""Choices that are stored where they are made: readers of before did not know them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Settings:
     """How a session runs, chosen once.
 
     sampler            of chunks, and of drafts but for where their last step begins; None in it: the model's own
-    negative_prompt    what to go away from, where the sampler's guidance is not 1
+    negative_prompt    what to go away from, where the sampler's guidance is not 1; None: the model's own
     conditioning       how the memory enters: "branch", "guidance" (through the sampler) or "auto"
     references         how many earlier views the denoiser is shown, 0 to 64; None: the model's own
     preceding          how many clean latents before the chunk's first one, 0 to 15; None: the model's own
@@ -33,7 +33,7 @@ class Settings:
     """
 
     sampler: Sampler = field(default_factory=Sampler)
-    negative_prompt: str = ""
+    negative_prompt: str | None = None
     conditioning: Conditioning = "auto"
     references: int | None = None
     preceding: int | None = None
@@ -47,7 +47,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.sampler, Sampler):
             raise InputError(f"settings: the sampler is {self.sampler!r}; accepted: a Sampler")
-        if not isinstance(self.negative_prompt, str):
+        if not isinstance(self.negative_prompt, str | None):
             raise InputError(f"settings: the negative prompt is {self.negative_prompt!r}; accepted: text")
         if self.conditioning not in get_args(Conditioning):
             raise InputError(f"conditioning is {self.conditioning!r}; accepted: {', '.join(get_args(Conditioning))}")
@@ -71,18 +71,17 @@ class Settings:
         """What JSON can say of them, for the world file; `from_stored` reads it."""
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "sampler"}
         sampler = {name: getattr(self.sampler, mine) for name, mine in _STORED.items()}
-        sampler["guidance_scale"] = 1.0 if self.sampler.guidance is None else self.sampler.guidance
-        seldom = {name: getattr(self.sampler, name) for name in _SELDOM}
-        return plain | sampler | {name: value for name, value in seldom.items() if value is not None}
+        later = {name: value for name in _LATER if (value := getattr(self.sampler, name)) is not None}
+        return plain | sampler | later
 
     @classmethod
     def from_stored(cls, values: Any, *, source: str) -> "Settings":
         """Settings of a world file; an unknown or impossible one is an `InputError` that names the file."""
-        known = {item.name for item in fields(cls)} - {"sampler"} | {*_STORED, *_SELDOM}
+        known = {item.name for item in fields(cls)} - {"sampler"} | {*_STORED, *_LATER}
         if not isinstance(values, dict) or not values.keys() <= known:
             odd = sorted(values.keys() - known)[:3] if isinstance(values, dict) else type(values).__name__
             raise InputError(f"{source} has settings that this program does not know: {odd}")
-        names = _STORED | {name: name for name in _SELDOM}
+        names = _STORED | {name: name for name in _LATER}
         chosen = {mine: values[name] for name, mine in names.items() if name in values}
         try:
             return cls(sampler=Sampler(**chosen), **{k: v for k, v in values.items() if k not in names})

@@ -6,10 +6,11 @@ Defaults that a model or a file decides are None here, and their help says who d
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import fields, replace
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitArgPrefixes, UseAppendAction, subcommand
 
 from mirage.cli.arguments.common import Common, Walking
 from mirage.cli.arguments.crews import Batch
@@ -30,6 +31,7 @@ from mirage.cli.arguments.measuring import (
 )
 from mirage.cli.arguments.numbers import number_registry
 from mirage.cli.arguments.walking import Demo, Explore, Generate, Listening, Plan, Serve
+from mirage.errors import InputError
 from mirage.version import __version__
 
 __all__ = [
@@ -123,4 +125,22 @@ def parse(argv: Sequence[str]) -> Common:
         registry=number_registry(),
     )
     request: Any = typed.what if isinstance(typed, Bench | Evaluate) else typed
+    names = _named(argv)
+    if isinstance(request, Generate):
+        request = replace(request, typed=frozenset(names))
+    repeated = {item.name for item in fields(request) if _appends(type(request), item.name)}
+    if twice := sorted({name for name in names if names.count(name) > 1} - repeated):
+        flag = f"--{twice[0].replace('_', '-')}"
+        raise InputError(f"{flag} is given {names.count(twice[0])} times; accepted: once")
     return request
+
+
+def _named(argv: Sequence[str]) -> list[str]:
+    """Names of the options, each time that they were typed."""
+    words = list(argv[: argv.index("--")] if "--" in argv else argv)
+    return [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+
+
+def _appends(kind: type[Common], name: str) -> bool:
+    """Whether an option is a list whose values come one by one."""
+    return UseAppendAction in get_args(get_type_hints(kind, include_extras=True)[name])[1:]

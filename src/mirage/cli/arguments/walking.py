@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import Suppress, arg
 
 from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unset
 from mirage.request import ModelRequest, Request
@@ -20,10 +20,13 @@ class Generate(Writing, ModelRequest, Request):
     done, and V.resume.safetensors, from which --resume goes on.
     """
 
+    image: Annotated[tuple[Path, ...], unset("FILE [FILE ...]", "needed unless a world is continued")] = ()
+    """The first frame: PNG, JPEG, WebP, TIFF; cut about its centre to the model's aspect and resized. Several pictures,
+    a film or a folder: each view enters the memory where its camera stands, and the walk goes on from the last."""
+    typed: Annotated[frozenset[str], Suppress] = frozenset()
+    """Names of the options that were typed, which a default may be too."""
     out: Annotated[Path | None, unset("FILE", "needed, but to resume")] = None
     """The video: .mp4, .mov or .mkv (H.264)."""
-    fps: float = 16.0
-    """Frames per second of the video."""
     save_world: Annotated[Path | None, unset("FILE", "not saved")] = None
     """Save the world as it is after the walk (.safetensors), and after each chunk of it."""
     resume: Annotated[Path | None, unset("RECEIPT", "a new walk")] = None
@@ -39,8 +42,9 @@ class Generate(Writing, ModelRequest, Request):
 
     def requests(self, before: tuple[dict[str, Any], dict[str, Any]] = ({}, {})) -> tuple[Request, ModelRequest]:
         """What is asked, checked; `before`: plain choices of a receipt, that typed ones replace."""
+        chosen = {item.name for item in fields(self) if getattr(self, item.name) != item.default} | self.typed
         walk, model = (
-            {item.name: getattr(self, item.name) for item in fields(kind) if getattr(self, item.name) != item.default}
+            {item.name: getattr(self, item.name) for item in fields(kind) if item.name in chosen}
             for kind in (Request, ModelRequest)
         )
         said = dict(before[0])
@@ -51,7 +55,7 @@ class Generate(Writing, ModelRequest, Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(Walking):
+class Demo(Walking, Writing):
     """A walk there and back in a procedural scene, with memory and without, and the truth, on one sheet.
 
     The scene is held out: no model was trained on it. Leaves the sheet and the videos in a folder.

@@ -39,6 +39,9 @@ SETTINGS = (
     "noise_scale",
     "draft_guidance",
     "draft_steps",
+    "fps",
+    "guidance_scale",
+    "negative_prompt",
 )
 
 

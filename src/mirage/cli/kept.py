@@ -28,7 +28,6 @@ from mirage.formats.fragments import left_behind, recover
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import write_receipt
-from mirage.formats.source import read_json
 from mirage.formats.video import VideoWriter, video_frames
 from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory

@@ -32,12 +32,8 @@ from mirage.units import parse_bytes
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 TILE = 320
 """Pixels; what is tried where no --tile is given and a whole frame does not fit."""
-CONTEXT = 640 * 2**20
-"""Bytes that CUDA itself takes of a GPU; an allowance."""
 STEPS = (40, 20, 4)
 """Denoising steps that times are estimated for: the paper's, its code's, and those of step-distilled weights."""
-SPARE = 0.05
-"""Share of the need that is left free: workspaces of convolutions and the allocator's rounding are not counted."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,8 @@ def options(asked: Any) -> Iterator[Option]:
     order = {name: place for place, name in enumerate(_own_first(asked))}
     for field in sorted(dataclasses.fields(asked), key=lambda field: order.get(field.name, -1)):
         kind, notes = _bare(hints[field.name])
+        if any("Suppress" in repr(note) for note in notes):  # nothing that can be typed
+            continue
         if dataclasses.is_dataclass(kind):
             yield from options(kind)
             continue

@@ -82,7 +82,7 @@ def test_convert_then_generate(given, tmp_path, capsys):
     assert (code, err.count("\n")) == (0, 1)  # a line for the chunk
     receipt = json.loads((tmp_path / "walk.receipt.json").read_text())
     assert receipt["branch"].endswith("branch.safetensors")
-    assert receipt["lora"].endswith("lora.safetensors")
+    assert [Path(one["file"]).name for one in receipt["lora"]] == ["lora.safetensors"]
 
 
 WRONG = {

@@ -7,6 +7,7 @@ the size of files (RLIMIT_FSIZE): none, half of what the writer would write, all
 import ast
 import contextlib
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 
 import mirage
 from helpers import random_image, walls
+from mirage.distributed.store import Store
 from mirage.errors import InputError
 from mirage.evaluation import unseen
 from mirage.evaluation.folder import save_rollout
@@ -116,6 +118,18 @@ def of_evaluations(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: unseen._save_cells(folder, {"a": torch.rand(90, 4)})
 
 
+def of_batches(folder: Path) -> Iterator[Callable[[], object]]:
+    store = Store.of(str(folder / "batch"))
+    yield lambda: store.write("failures.json", "x" * 200)
+
+    def task() -> None:
+        shutil.rmtree(folder / "batch" / "walk", ignore_errors=True)
+        with store.making("walk") as beside:
+            (beside / "walk.txt").write_text("x" * 200)
+
+    yield task
+
+
 def of_models(folder: Path) -> Iterator[Callable[[], object]]:
     branch = tiny_world().memory_branch
     assert branch is not None
@@ -150,12 +164,15 @@ WRITERS = {
     of_memories: "memory/statefile.py:write_state",
     of_evaluations: """evaluation/runner.py:write_json evaluation/runner.py:write_results
         evaluation/folder.py:save_rollout evaluation/unseen.py:_save_cells""",
+    of_batches: "distributed/store.py:write distributed/store.py:making",
     of_models: "models/files/branchfile.py:save_branch training/parts.py:leave",
     of_training: """training/checkpoints.py:save_checkpoint training/clips.py:_save training/prepare.py:_save
         training/prepare.py:_claim training/prepare.py:report training/loop.py:__init__ training/loop.py:add
         training/owner.py:owned""",
 }
 ALIKE = {  # take more than a folder to call, and write by the same line as one that is tried
+    "distributed/walks.py:_begun": "formats/video.py:__enter__",
+    "distributed/walks.py:finish": "distributed/store.py:write",
     "evaluation/worldscore.py:write_instance": "write_json",
     "formats/fragments.py:recover": "formats/video.py:__exit__",
     "models/files/convert.py:convert": "training/parts.py:leave",

@@ -19,9 +19,12 @@ EXTRAS = {
     "pillow_heif": "heif",
     "gymnasium": "gym",
     "fastapi": "serve",
+    "pydantic": "serve",
+    "starlette": "serve",
     "uvicorn": "serve",
     "websockets": "serve",
     "ray": "ray",
+    "fsspec": "ray",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton")

@@ -201,6 +201,9 @@ class _Run:
                     raise InputError(f"{path} has {key} {shape}, the model {list(p.shape)}; use another folder")
         numbers = {name: torch.empty_like(tensor) for name, tensor in self._numbers().items()}
         pending = {name: torch.empty_like(held[name]) for name in held if name.startswith("pending.")}
+        for name, tensor in numbers.items():
+            if name not in held or held[name].shape != tensor.shape:
+                raise InputError(f"{path} does not say its {name} as a number; use another folder")
         with torch.no_grad():
             fill(path, state | numbers | pending)
         self.step, self.seconds = int(numbers["step"]), float(numbers["seconds"])

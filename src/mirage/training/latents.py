@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
-from mirage.models.codec import encode_images
+from mirage.models.streams import encode_images
 from mirage.models.world import WorldModel
 from mirage.scenes import Clip
 from mirage.training.clips import LatentClip

@@ -26,7 +26,7 @@ NAME = "model_index.json"
 WEIGHTS = (".safetensors", INDEX, ".gguf", *PICKLES)
 EXPECTED = {
     "transformer": "WanTransformer3DModel",
-    "vae": "AutoencoderKLWan",
+    "vae": ("AutoencoderKLWan", "GroupedAutoencoder"),
     "text_encoder": "UMT5EncoderModel",
 }
 UNIPC, EULER = "UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"

@@ -11,8 +11,19 @@ import math
 import torch
 from torch import Tensor
 
-FAMILIES = ("flat", "stripes", "checker", "dots", "blotches", "gradient", "bricks", "tiles", "frame", "windows",
-            "photograph")
+FAMILIES = (
+    "flat",
+    "stripes",
+    "checker",
+    "dots",
+    "blotches",
+    "gradient",
+    "bricks",
+    "tiles",
+    "frame",
+    "windows",
+    "photograph",
+)
 
 
 """Every one but the last, which shows pictures (pictures.py), is a pattern."""

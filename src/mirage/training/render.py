@@ -40,9 +40,7 @@ def render_clips(
             clip = turning_clip(training_seed(i), photographs, frames=frames, size=size)
         else:
             dress = photographs if i % 2 else None
-            clip = sample_clip(
-                training_seed(i), frames=frames, size=size, kind=kind, device=device, photographs=dress
-            )
+            clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device, photographs=dress)
         save_pixels(clip_path(folder, i), clip)
 
 

@@ -124,6 +124,14 @@ def test_train_a_depth_head(run, tiny):
     assert Path("depth_head/config.json").is_file()
 
 
+def test_an_environment(run, tiny, capsys):
+    left = run("11_an_environment.py", tiny)
+    for rewards in left["rewards"].values():
+        assert not any(rewards[:-1])  # the loop comes back where it began at its end, and nowhere before
+        assert rewards[-1] > 0
+    assert "dB" in capsys.readouterr().out
+
+
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny_world().save_pretrained("tiny")

@@ -20,6 +20,8 @@ from mirage.geometry.grid import cell_centers
 
 FIELD_OF_VIEW = 65.0  # degrees on the longer side of a picture that says nothing
 FILM_DIAGONAL = math.hypot(36, 24)  # millimetres
+FARTHEST = 1e9  # world units from the origin: what is farther overflows where float32 squares it
+FOCAL_LIMITS, CENTER_LIMIT = (1e-3, 1e4), 1e4  # in image sides, crops included
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +255,16 @@ def _check_number(value: Any, what: str, low: float, high: float, unit: str) -> 
 def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:
     """Cameras from strangers: finite, true rotations, positive focal lengths. Returns them with rotations
     orthonormalised (text files round); raises `InputError` that names the first bad frame."""
-    c2w, intrinsics = camera.c2w.reshape(-1, 4, 4), camera.intrinsics.reshape(-1, 4)
-    if len(c2w) == 0:
+    if camera.c2w.numel() == 0:
         raise InputError(f"{source} is empty; expected at least one pose")
+    require_cameras(camera, source=source)
+    rotation = pose.orthonormalised(camera.c2w[..., :3, :3])
+    return Camera(pose.make_pose(rotation, camera.center), camera.intrinsics)
+
+
+def require_cameras(camera: Camera, *, source: str) -> None:
+    """`check_cameras` for cameras that are taken as they are: made orthonormal anew, a walk would go on elsewhere."""
+    c2w, intrinsics = camera.c2w.reshape(-1, 4, 4), camera.intrinsics.reshape(-1, 4)
     _first_bad(
         ~(torch.isfinite(c2w).all((-1, -2)) & torch.isfinite(intrinsics).all(-1)),
         source,
@@ -266,9 +275,20 @@ def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:
         source,
         "is not a rotation; expected orthonormal right-handed 3x3 (no scale, no mirror)",
     )
-    _first_bad((intrinsics[:, :2] <= 0).any(-1), source, "has a focal length of zero or less; expected fx, fy > 0")
-    rotation = pose.orthonormalised(camera.c2w[..., :3, :3])
-    return Camera(pose.make_pose(rotation, camera.center), camera.intrinsics)
+    focal, center, (low, high) = intrinsics[:, :2], intrinsics[:, 2:], FOCAL_LIMITS
+    _first_bad((focal <= 0).any(-1), source, "has a focal length of zero or less; expected fx, fy > 0")
+    wrong = (focal < low).any(-1) | (focal > high).any(-1) | (center.abs() > CENTER_LIMIT).any(-1)
+    _first_bad(
+        wrong,
+        source,
+        f"has a focal length outside {low:g}..{high:g} image sides or a principal point beyond {CENTER_LIMIT:g}; "
+        "intrinsics are fractions of the image's sides",
+    )
+    _first_bad(
+        (c2w[:, :3, 3].abs() > FARTHEST).any(-1), source, f"stands farther than {FARTHEST:g} units from the origin"
+    )
+    bottom = c2w.new_tensor([0.0, 0.0, 0.0, 1.0])
+    _first_bad((c2w[:, 3] != bottom).any(-1), source, "has another bottom row than 0 0 0 1")
 
 
 def _first_bad(bad: Tensor, source: str, message: str) -> None:

@@ -11,7 +11,9 @@ nets or prompts.
 
 import math
 import os
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
@@ -22,25 +24,56 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
+from mirage.memory.checked import check_far, check_write
+from mirage.memory.gate import Gate, Unknown
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
+from mirage.memory.sharing import Sharing
 from mirage.memory.statefile import read_state, write_state
 from mirage.memory.table import History, Snapshot, Table
 
-Columns = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Points as `Points.append` takes them: position [k,3], feature [k,C], frame [k], footprint [k]."""
 _WITNESSES = 48
 """Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One latent frame to be written: latents [C,h,w], z [h,w], the camera [] as the grid has it, and its number. Only
+    the cells that enter are lifted and laid out as points."""
+
+    latents: Tensor
+    z: Tensor
+    camera: Camera
+    number: int
+
+    @cached_property
+    def footprint(self) -> Tensor:
+        """[h*w], in world units."""
+        h, w = self.z.shape
+        focal = (self.camera.intrinsics[:2] * self.z.new_tensor([w, h])).amin()  # cells per unit of slope
+        return (self.z / focal).flatten()
+
+    def rows(self, cells: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
+        """Of `cells` [k], as `Points.append` takes them: position [k,3], feature [k,C], frame, footprint [k]."""
+        h, w = self.z.shape
+        uv = cell_centers((h, w), device=cells.device).flatten(0, 1).index_select(0, cells)
+        z = self.z.flatten().index_select(0, cells)
+        feature = self.latents.flatten(1).T.index_select(0, cells)
+        return self.camera.unproject(uv, z), feature, self.number, self.footprint.index_select(0, cells)
 
 
 class LatentSpatialMemory:
     """A persistent, bounded, deterministic store of latent points. The one mutable noun of this room.
 
     `dtype` is that of the latents a read returns; how features are kept is `policy.features`.
+
+    Threads may share one: any number of them read at once, a change waits until those that read have ended, and each
+    read is of one state, before a change or after it. `state` and `cloud` are views, good until the next change. What
+    belongs together over several calls (a plan and its accept, say) is up to whoever makes them.
     """
 
     def __init__(
@@ -77,6 +110,7 @@ class LatentSpatialMemory:
             raise InputError(
                 f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does not have them; give less"
             ) from error
+        self._sharing = Sharing()
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._room = math.inf if pages is None else pages * PAGE
 
@@ -89,27 +123,33 @@ class LatentSpatialMemory:
         other, each against what the memory knows by then, the earlier frames of the same write included. A point
         that replaces a coarser one is not counted as added.
         """
-        self._check_write(latents, depth, camera, keep)
+        check_write(latents, depth, camera, keep, channels=self.channels, policy=self.policy)
+        with self._sharing.writing():
+            return self._written(latents, depth, camera, keep)
+
+    def _written(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> int:
+        self._check_room(math.prod(depth.shape[-2:]))
         camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
         admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
-        columns = self._lifted(latents, z, camera)
-        order = tile_order((z.shape[-2], z.shape[-1])).to(self.device)
-        if self.policy.admit == "all" and self.policy.max_bytes is None:  # all frames at once: nobody asks, nobody goes
-            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
-            cells = cells[admitted.flatten()[cells]]
+        grid, whole = (z.shape[-2], z.shape[-1]), bool(admitted.all())
+        order, first = tile_order(grid).to(self.device), self.frames_written
+        check_far(z, camera, admitted, last=first + len(z))
+        gridded, latents = self._gridded(camera, grid), latents.to(self.device)
+        at_once = self.policy.max_bytes is None  # nobody goes, so the log may run ahead
+        if at_once:
             self._log_cameras(camera)
-            self._points.append(*_rows(columns, cells))
+        if self.policy.admit == "all" and at_once:  # nor is anybody asked
+            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
+            cells = cells if whole else cells[admitted.flatten()[cells]]
+            self._points.append(*(column[cells] for column in self._lifted(latents, z, gridded, first)))
             return len(cells)
-        hw, added = len(order), 0
-        band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
+        gate, added = Gate(self.policy, gridded, z), 0
         for t in range(len(z)):
-            position, feature, frame, footprint = (column[t * hw : (t + 1) * hw] for column in columns)
-            added += self._write_frame(
-                (position, feature, frame, footprint),
-                order[admitted[t].flatten()[order]],
-                camera[t : t + 1],
-                (band[0][t : t + 1], band[1][t : t + 1]),
-            )
+            if not at_once:
+                self._log_cameras(camera[t : t + 1])
+            cells = order if whole else order[admitted[t].flatten()[order]]
+            frame = Frame(latents[t], z[t], gridded[t], first + t)
+            added += self._write_frame(frame, cells, partial(gate.unknown, t))
         return added
 
     def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
@@ -119,11 +159,12 @@ class LatentSpatialMemory:
         """
         if len(camera.shape) != 1:
             raise InputError(f"a read takes cameras [T], got {list(camera.shape)}; index one camera as camera[None]")
-        seen = self._see(camera, grid, front=self.policy.front, backend=backend)
+        with self._sharing.reading():
+            seen = self._see(camera, grid, front=self.policy.front, backend=backend)
+            rows = seen.index.flatten().clamp_min(0)
+            latents, frame = self._points.show(rows, self.dtype)
         mask = seen.index >= 0
         holes = (~mask).flatten().nonzero()[:, 0]
-        rows = seen.index.flatten().clamp_min(0)
-        latents, frame = self._points.show(rows, self.dtype)
         latents[holes], frame[holes] = 0, -1
         h, w = grid
         return Readout(
@@ -132,7 +173,7 @@ class LatentSpatialMemory:
             depth=DepthMap(seen.depth, mask),
             index=seen.index,
             frame=frame.view_as(seen.index),
-            offset=seen.offset,
+            offset=seen.offset if self.policy.lift == "center" else _from_the_middle(seen.offset, mask),
         )
 
     def touch(self, readout: Readout) -> None:
@@ -140,17 +181,30 @@ class LatentSpatialMemory:
         as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
         if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
             pages = torch.unique(readout.index[readout.mask] // PAGE)
-            self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
+            with self._sharing.writing():
+                self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
-        return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
+        with self._sharing.reading():
+            return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a world file: whole or not at all. See statefile.py."""
-        write_state(path, *self.state())
+        self.save_beside(path)
+
+    def save_beside(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        extra_tensors: Mapping[str, Tensor] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`save`, with what the caller wants to find again."""
+        with self._sharing.reading():
+            write_state(path, *self.state(), extra_tensors=extra_tensors, extra=extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> "LatentSpatialMemory":
@@ -160,16 +214,19 @@ class LatentSpatialMemory:
 
     def clear(self) -> None:
         """Forget everything. Snapshots stay valid."""
-        for table in (self._log, self._points.rows, self._points.pages):
-            table.truncate(0)
+        with self._sharing.writing():
+            for table in (self._log, self._points.rows, self._points.pages):
+                table.truncate(0)
 
     def snapshot(self) -> Snapshot:
         """This moment, to come back to: costs nothing now, and what changes from here on as long as it is held."""
-        return self._history.snapshot()
+        with self._sharing.writing():
+            return self._history.snapshot()
 
     def restore(self, snapshot: Snapshot) -> None:
         """Come back to a moment; costs what changed in between. Later snapshots stay valid, so a walk may branch."""
-        self._history.restore(snapshot)
+        with self._sharing.writing():
+            self._history.restore(snapshot)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy, dtype).
@@ -226,12 +283,21 @@ class LatentSpatialMemory:
     @property
     def points(self) -> PointColumns:
         """The points as columns, features as floats of the readout's dtype."""
-        everything = torch.arange(len(self), device=self.device)
+        with self._sharing.reading():
+            return self._columns(torch.arange(len(self), device=self.device))
+
+    def point_columns(self, rows: Tensor) -> PointColumns:
+        """Those of some points [k], by their ids: of a large memory all features as floats are larger than it is."""
+        with self._sharing.reading():
+            return self._columns(rows)
+
+    def _columns(self, rows: Tensor) -> PointColumns:
+        its = self._points.rows
         return PointColumns(
-            self._points.position,
-            self._points.features(everything, self.dtype),
-            self._points.rows["frame"],
-            self._points.rows["footprint"],
+            torch.stack([its[axis].index_select(0, rows) for axis in "xyz"], dim=-1),
+            self._points.features(rows, self.dtype),
+            its["frame"].index_select(0, rows),
+            its["footprint"].index_select(0, rows),
         )
 
     @property
@@ -247,12 +313,14 @@ class LatentSpatialMemory:
     @property
     def cameras(self) -> Camera:
         """Cameras of the written frames [K]: all of them, or under a small budget some, spread over the walk."""
-        return Camera(self._log["c2w"], self._log["intrinsics"])
+        with self._sharing.reading():
+            return self._cameras()
 
     @property
     def camera_frames(self) -> Tensor:
         """The written frame that each of `cameras` belongs to: [K] i32, rising."""
-        return self._log["index"].clone()
+        with self._sharing.reading():
+            return self._log["index"].clone()
 
     @property
     def device(self) -> torch.device:
@@ -266,58 +334,28 @@ class LatentSpatialMemory:
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
-    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera) -> Columns:
+    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Every cell of T frames as a point: position, feature, frame and footprint, each [T*h*w, ...]."""
-        grid = (z.shape[-2], z.shape[-1])
-        position = camera.unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
-        focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)  # cells per unit of slope
-        frame = self.frames_written + torch.arange(len(z), dtype=torch.int32, device=self.device)
-        return (
-            position.flatten(0, 2),
-            self._points.rows_of(latents.to(self.device)),
-            frame.repeat_interleave(math.prod(grid)),
-            (z / focal[:, None, None]).flatten(),
-        )
+        h, w = z.shape[-2:]
+        position = camera.unproject(cell_centers((h, w), device=self.device).expand(*z.shape, 2), z)
+        focal = (camera.intrinsics[:, :2] * z.new_tensor([w, h])).amin(-1)
+        frame = first + torch.arange(len(z), dtype=torch.int32, device=self.device)
+        footprint = (z / focal[:, None, None]).flatten()
+        return position.flatten(0, 2), self._points.rows_of(latents), frame.repeat_interleave(h * w), footprint
 
-    def _write_frame(self, columns: Columns, cells: Tensor, camera: Camera, band: tuple[Tensor, Tensor]) -> int:
-        """One frame, as `columns` [h*w, ...] of which `cells` [k] may enter. `band` (low, high) [1,h,w]: the depths
-        that are the same surface."""
-        self._log_cameras(camera)
-        footprint = columns[-1][cells]
-        fresh, replaced = self._unknown(camera, cells, footprint, band)
+    def _write_frame(self, frame: Frame, cells: Tensor, unknown: Callable[..., Unknown]) -> int:
+        """One frame, of which `cells` [k] may enter; `unknown` asks the gate."""
+        footprint = frame.footprint.index_select(0, cells)
+        fresh, replaced = unknown(self._points, cells, footprint)
         while len(self) + len(fresh) > self._room:  # what is evicted may have been known, and is new again
             self._evict(len(self) + len(fresh) - int(self._room))
-            fresh, replaced = self._unknown(camera, cells, footprint, band)
+            fresh, replaced = unknown(self._points, cells, footprint)
         rows, replacing = replaced
         if len(rows):
-            self._points.replace(rows, *_rows(columns, cells[replacing]))
+            self._points.replace(rows, *frame.rows(cells[replacing]))
         if len(fresh):
-            self._points.append(*_rows(columns, cells[fresh]))
+            self._points.append(*frame.rows(cells[fresh]))
         return len(fresh)
-
-    def _unknown(
-        self, camera: Camera, cells: Tensor, footprint: Tensor, band: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The write gate. Of `cells` [k], which enter as new points (places in `cells`), and which replace which rows
-        (rows, places). A cell is known if any point in it lies at its depth, in front or hidden: so a view that is
-        written again adds nothing even where something stands before it."""
-        everything, nothing = torch.arange(len(cells), device=cells.device), cells.new_empty(0)
-        if self.policy.admit == "all" or not len(self):
-            return everything, (nothing, nothing)
-        seen = self._see(camera, (band[0].shape[-2], band[0].shape[-1]), front=math.inf, within=band)
-        row = seen.index.flatten().index_select(0, cells)
-        stored = self._points.rows["footprint"].index_select(0, row.clamp_min(0))
-        coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
-        far = seen.offset.abs().amax(1).flatten().index_select(0, cells) > self.policy.spacing / 2
-        fresh = (row < 0) | far
-        if not len(coarse):
-            return fresh.nonzero()[:, 0], (nothing, nothing)
-        rows, group = torch.unique(row[coarse], return_inverse=True)
-        # several fine cells may see the same coarse point: the first takes its row, the others are new
-        first = torch.full_like(rows, len(cells)).scatter_reduce_(0, group, coarse, "amin")
-        fresh[coarse] = True
-        fresh[first] = False
-        return fresh.nonzero()[:, 0], (rows, first)
 
     def _see(
         self,
@@ -325,19 +363,27 @@ class LatentSpatialMemory:
         grid: tuple[int, int],
         *,
         front: float,
-        within: tuple[Tensor, Tensor] | None = None,
         backend: Backend | None = None,
     ) -> Hits:
         return see(
             self.cloud,
             self._points.rows["footprint"],
-            camera.to(self.device),
+            self._gridded(camera.to(self.device), grid),
             grid,
             front=front,
             fill=self.policy.splat == "footprint",
-            within=within,
             backend=backend,
         )
+
+    def _cameras(self) -> Camera:
+        return Camera(self._log["c2w"].clone(), self._log["intrinsics"].clone())
+
+    def _gridded(self, camera: Camera, grid: tuple[int, int]) -> Camera:
+        """The camera as the grid has it: with its principal point half a cell on where a latent lies in the corner."""
+        if self.policy.lift == "center":
+            return camera
+        half = camera.intrinsics.new_tensor([0, 0, 0.5 / grid[1], 0.5 / grid[0]])
+        return camera.with_intrinsics(camera.intrinsics + half)
 
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
@@ -365,7 +411,7 @@ class LatentSpatialMemory:
 
     def _wins(self) -> Tensor:
         """How many cells each page [M] shows to cameras spread evenly over the walk: what a return would miss."""
-        witnesses = self.cameras[self._spread(_WITNESSES)]
+        witnesses = self._cameras()[self._spread(_WITNESSES)]
         seen = self._see(witnesses, (44, 80), front=self.policy.front).index.flatten()
         return torch.bincount(seen[seen >= 0] // PAGE, minlength=self._points.pages.n)
 
@@ -379,29 +425,14 @@ class LatentSpatialMemory:
 
     # -- what is accepted -------------------------------------------------------------------------------------------
 
-    def _check_write(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> None:
-        expected = (len(latents), self.channels, *depth.shape[-2:])
-        if latents.shape != expected or depth.shape[:-2] != latents.shape[:1]:
+    def _check_room(self, cells: int) -> None:
+        if cells > self._room:
             raise InputError(
-                f"a write takes latents [T,{self.channels},h,w] and depth [T,h,w] on the same grid, "
-                f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized"
-            )
-        if camera.shape != latents.shape[:1]:
-            raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
-        if keep is not None and keep.shape != depth.shape:
-            raise InputError(f"keep has the shape of the depth {list(depth.shape)}, got {list(keep.shape)}")
-        largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
-        if not math.isfinite(largest):
-            raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
-        if self.policy.features == "float16" and largest > 65504:
-            raise InputError(f'the latents reach {largest:g} and float16 ends at 65504; use features="float32"')
-        if math.prod(depth.shape[-2:]) > self._room:
-            raise InputError(
-                f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
-                f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget"
+                f"one frame has {cells} cells and a memory of {self.policy.max_bytes} bytes holds {self._room} points; "
+                "give it a larger budget"
             )
 
 
-def _rows(columns: Columns, rows: Tensor) -> Columns:
-    position, feature, frame, footprint = (column.index_select(0, rows) for column in columns)
-    return position, feature, frame, footprint
+def _from_the_middle(offset: Tensor, mask: Tensor) -> Tensor:
+    """Offsets [T,2,h,w] from where the corner convention has a cell, as seen from the cell's true middle."""
+    return (offset - 0.5).masked_fill(~mask[:, None], 0.0)

@@ -10,7 +10,8 @@ a group goes on from the one before it.
 Nothing is computed at the picture's full size, and there are neither norms nor a causal cache of pixels, which a Wan
 autoencoder of these sizes spends half of its time on.
 
-Letters: `B` batch, `T` latent frames, `C` latent channels, `h w` latent grid, `H W` = 8 h, 8 w pixels; video in [-1, 1].
+Letters: `B` batch, `T` latent frames, `C` latent channels, `h w` latent grid, `H W` = 8 h, 8 w pixels. Video is in
+[-1, 1].
 """
 
 from __future__ import annotations

@@ -24,19 +24,19 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
-from mirage.memory.references import pick_references
 from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
 from mirage.rollout.admission import New, Segmenter, admitted, unmarked
 from mirage.rollout.chunk import Chunk, End, Tape
 from mirage.rollout.draft import completed, worth_drafting
 from mirage.rollout.history import History
-from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, timed
+from mirage.rollout.looking_back import preceding as preceding_count
+from mirage.rollout.looking_back import references
+from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, noise_seed, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
-from mirage.rollout.state import Snapshot, State, checked_prompt
+from mirage.rollout.state import LEAD_IN, Snapshot, State, checked_prompt
 
-_LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
 
 
@@ -173,9 +173,7 @@ class Session:
         with timed([timings], "read"):
             readout = self.memory.read(views, self.grid)
         with timed([timings], "condition"):
-            past = self.history
-            count = self.settings.references
-            past_views = pick_references(self.memory, readout, views, past.camera, past.depth, count=count)
+            past, past_views = self.history, references(self, readout, views)
             plan = self._planned(readout, views, self._condition(readout, views, past_views), timings)
             plan = replace(plan, camera=camera, references=[int(past.number[i]) for i in past_views])
         asked = self.model.drafts if self.settings.draft is None else self.settings.draft
@@ -331,7 +329,7 @@ class Session:
             seed=saved.seed,
         )
         past = saved.history
-        session.lead_in = past.latents[-_LEAD_IN:] if lead_in is None else lead_in
+        session.lead_in = past.latents[-LEAD_IN:] if lead_in is None else lead_in
         if not saved.index:
             session.lead_in = past.latents[:0]
         end = End(Tape(model, session.lead_in)) if saved.index else None
@@ -358,7 +356,7 @@ class Session:
             readout=readout,
             condition=condition,
             sampler=sampler,
-            seed=hash((self.seed, self.index)) % 2**63,
+            seed=noise_seed(self.seed, self.index),
             conditioning=self.settings.conditioning,
             origin=self._state,
             negative=self._negative(condition) if sampler.guidance != 1.0 else None,
@@ -395,12 +393,12 @@ class Session:
         self, readout: Readout, views: Camera, past_views: Sequence[int], *, preceding: bool = True
     ) -> Condition:
         """What the denoiser sees, with some of the past frames as references."""
-        past, before = self.history, self.settings.preceding if preceding else 0
+        past, before = self.history, preceding_count(self) if preceding else 0
         condition = build_condition(
             readout,
             views,
             history=past.latents[-1 - before :],
-            references=past.latents[sorted(past_views)],
+            references=past.latents[list(past_views)],
             text=self._encoded(self.prompt),
         )
         branch = self.model.memory_branch
@@ -411,7 +409,7 @@ class Session:
         earlier = condition.preceding[0].transpose(0, 1)  # nothing, where there are none
         if count:
             earlier = self.memory.read(past.camera[-1 - count : -1], self.grid).latents
-        longest = 1 + (self.model.chunk_frames - 1) // TIME_STRIDE + self.settings.preceding
+        longest = 1 + (self.model.chunk_frames - 1) // TIME_STRIDE + preceding_count(self)
         constant = self.model.constant(longest, self.grid)
         return as_published(condition, earlier, None if constant is None else constant[: condition.frames + count])
 
@@ -430,7 +428,8 @@ class Session:
         return align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
 
     def _negative(self, condition: Condition) -> Condition:
-        return condition.without_text(self._encoded(self.settings.negative_prompt))
+        asked = self.settings.negative_prompt
+        return condition.without_text(self._encoded(self.model.negative_prompt if asked is None else asked))
 
     def _encoded(self, prompt: str) -> Tensor:
         """The prompt as the network takes it [1,L,D]; each is encoded once, and the last few are kept."""

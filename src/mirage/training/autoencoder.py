@@ -7,9 +7,9 @@ be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should de
     crop x1 --encode--> z1 --shift by d cells--> z1'    loss: |z1' - z2|^2 / var, and |decode(z1' or z2) - x2|
     crop x2 = x1 moved by d ------encode------> z2
 
-`var` is the mean of the channels' variances: relative to its own, a channel that does not shift well is dear at any size
-and dies (five of the sixteen of the eighth weights did). A dead one's deviation is taken to be 1, so that nobody after
-asks what it says (`measure_latents`).
+`var` is the mean of the channels' variances: relative to its own, a channel that does not shift well is dear at any
+size and dies (five of the sixteen of the eighth weights did). A dead one's deviation is taken to be 1, so that nobody
+after asks what it says (`measure_latents`).
 
 Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
 """

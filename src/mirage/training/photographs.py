@@ -1,8 +1,8 @@
 """Photographs in motion: clips with a photograph's textures, edges and noise, made of pictures that stand still.
 
 A picture seen through a homography that changes with time is what a camera sees that turns, or that moves past a wall.
-Others lie before it, each cut out along a soft, wandering edge and moving by itself, so that things come out from behind
-things. What moves fast is in it as often as what hardly moves.
+Others lie before it, each cut out along a soft, wandering edge and moving by itself, so that things come out from
+behind things. What moves fast is in it as often as what hardly moves.
 
 Letters: `F` video frames, `H W` pixels; a homography [3,3] takes pixels of the frame (from its middle) to pixels of the
 picture (from its middle).

@@ -203,8 +203,8 @@ class DepthHead:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Train transformer, memory branch, text encoder or some of them, of a model that begins with the parts `start`, and
-    of those `lent` with the weights that fit."""
+    """Train transformer, memory branch, text encoder or some of them, of a model that begins with the parts `start`,
+    and of those `lent` with the weights that fit."""
 
     start: Parts
     config: DenoiserConfig

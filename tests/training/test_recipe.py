@@ -121,7 +121,7 @@ def small_recipe(name):
         ("mini:denoisr", "no recipe 'mini:denoisr'; accepted: mini:clips, "),
         (
             "depth_head",
-            "recipe 'depth_head' is one of several; accepted: mini:depth_head, ninth:depth_head, wan:depth_head",
+            "recipe 'depth_head' is one of several; accepted: mini:depth_head, ninth:depth_head, ",
         ),
         ("no.such:thing", r"no recipe 'no\.such:thing': no module 'no\.such'; accepted: mini:clips"),
         ("mirage.errors:InputError", "no recipe .*; accepted: nothing there: no function of it takes `home` alone"),

@@ -119,7 +119,10 @@ def small_recipe(name):
     [
         ("denoisr", "no recipe 'denoisr'; accepted: mini:clips, mini:stills, .*wan:lora, or MODULE:FUNCTION"),
         ("mini:denoisr", "no recipe 'mini:denoisr'; accepted: mini:clips, "),
-        ("depth_head", "recipe 'depth_head' is one of several; accepted: mini:depth_head, wan:depth_head"),
+        (
+            "depth_head",
+            "recipe 'depth_head' is one of several; accepted: mini:depth_head, ninth:depth_head, ",
+        ),
         ("no.such:thing", r"no recipe 'no\.such:thing': no module 'no\.such'; accepted: mini:clips"),
         ("mirage.errors:InputError", "no recipe .*; accepted: nothing there: no function of it takes `home` alone"),
     ],
@@ -133,7 +136,7 @@ def test_a_mistyped_name_is_one_line_with_the_names_accepted(name, words, tmp_pa
 
 
 def test_a_name_is_found_however_it_is_written():
-    assert found("denoiser") is found("mini:denoiser") is found("recipes.mini:denoiser") is mini.denoiser
+    assert found("reading") is found("mini:reading") is found("recipes.mini:reading") is mini.reading
 
 
 def test_a_recipe_of_the_working_directory_is_found(tmp_path, monkeypatch):

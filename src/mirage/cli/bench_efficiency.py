@@ -15,9 +15,9 @@ from mirage.evaluation.speed import efficiency
 from mirage.evaluation.speed.real_scale import run_real_scale
 from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
-from mirage.models.codec import StreamDecoder, StreamEncoder
 from mirage.models.files.lora_spec import lora_specs
 from mirage.models.loading import load_world_model
+from mirage.models.streams import stream_decoder, stream_encoder
 from mirage.models.wan22 import random_autoencoder, random_block
 
 
@@ -55,8 +55,8 @@ def _real_scale(asked: BenchEfficiency) -> dict[str, Any]:
     vae, block = random_autoencoder(dtype=dtype), random_block(dtype=dtype)
     with progress("real scale", total=5) as show:
         found = run_real_scale(
-            lambda latents: StreamDecoder(vae).decode(latents),
-            lambda frame: StreamEncoder(vae).encode(frame),
+            lambda latents: stream_decoder(vae).decode(latents),
+            lambda frame: stream_encoder(vae).encode(frame),
             block,
             progress=lambda what, number, of: show(number, what),
         )

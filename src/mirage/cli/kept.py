@@ -31,7 +31,7 @@ from mirage.formats.receipt import write_receipt
 from mirage.formats.video import VideoWriter, video_frames
 from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory
-from mirage.models.codec import reach
+from mirage.models.streams import reach
 from mirage.rollout import Chunk, Session
 from mirage.rollout.begin import keep
 from mirage.rollout.session import Snapshot

@@ -91,7 +91,7 @@ class StreamDecoder:
         start = not self._caches
         (h, w), stride, patch = self._grid, its.scale_factor_spatial, its.patch_size or 1
         z = rearrange(latents, "t c h w -> 1 c t h w")
-        mean, std = _statistics(self.vae, z)
+        mean, std = statistics(self.vae, z)
         z = self.vae.post_quant_conv((z * std + mean).to(self.vae.dtype))
         with self._cache("body") as cache:
             body = [_body(self.vae.decoder, latent, cache) for latent in z.split(1, dim=2)]
@@ -99,7 +99,7 @@ class StreamDecoder:
         frames = latents.new_zeros(count, 3, h * stride, w * stride, dtype=torch.float32)
         for y, (rows, row_weight) in enumerate(cuts(h, self.tiles)):
             for x, (columns, column_weight) in enumerate(cuts(w, self.tiles)):
-                place = frames[..., _grown(rows, stride), _grown(columns, stride)]
+                place = frames[..., grown(rows, stride), grown(columns, stride)]
                 weight = None
                 if self.tiles is not None:
                     weight = row_weight.repeat_interleave(stride)[:, None] * column_weight.repeat_interleave(stride)
@@ -124,7 +124,7 @@ class StreamDecoder:
 
     def copy(self) -> StreamDecoder:
         """The same place in the same stream; what happens to one does not touch the other."""
-        other = StreamDecoder(self.vae, tiles=self.tiles, rest=self.rest)
+        other = type(self)(self.vae, tiles=self.tiles, rest=self.rest)
         if self._caches:
             # the autoencoder replaces its entries and never writes into them
             other._caches, other._grid = dict(self._caches), self._grid
@@ -142,6 +142,7 @@ class StreamEncoder:
 
     def __init__(self, vae: AutoencoderKLWan) -> None:
         self.vae = vae
+        self._started = False
         self._cache: list[Any] = _empty_cache(vae.encoder)
 
     @torch.no_grad()
@@ -151,7 +152,7 @@ class StreamEncoder:
         The mode of the posterior: the same frames give the same latents.
         """
         its: Any = self.vae.config
-        start = self._cache[0] is None
+        start = not self._started
         stride = its.scale_factor_spatial
         if frames.ndim != 4 or frames.shape[1] != 3 or frames.shape[2] % stride or frames.shape[3] % stride:
             accepted = f"[F,3,H,W] with H and W multiples of {stride}"
@@ -160,7 +161,9 @@ class StreamEncoder:
             accepted = "1 + 4k at the start of a stream" if start else "4k after the start of a stream"
             raise InputError(f"got {len(frames)} frames; accepted: {accepted}")
         with running(self.vae):
-            return self._encode(frames, start)
+            latents = self._encode(frames, start)
+        self._started = True
+        return latents
 
     def _encode(self, frames: Tensor, start: bool) -> Tensor:
         its: Any = self.vae.config
@@ -170,7 +173,7 @@ class StreamEncoder:
         encoded = [
             self.vae.encoder(piece, feat_cache=self._cache, feat_idx=[0]) for piece in pieces if piece.shape[2] > 0
         ]
-        return rearrange(_normalised(self.vae, torch.cat(encoded, dim=2)), "1 c t h w -> t c h w")
+        return rearrange(_latents(self.vae, torch.cat(encoded, dim=2)), "1 c t h w -> t c h w")
 
 
 @torch.no_grad()
@@ -179,18 +182,23 @@ def encode_images(vae: AutoencoderKLWan, frames: Tensor) -> Tensor:
     its: Any = vae.config
     x = rearrange(frames.to(vae.device, vae.dtype) * 2 - 1, "f c h w -> f c 1 h w")
     encoded = vae.encoder(patchify(x, its.patch_size or 1), feat_cache=_empty_cache(vae.encoder), feat_idx=[0])
-    return rearrange(_normalised(vae, encoded), "f c 1 h w -> f c h w")
+    return rearrange(_latents(vae, encoded), "f c 1 h w -> f c h w")
 
 
-def _normalised(vae: AutoencoderKLWan, encoded: Tensor) -> Tensor:
-    """What the encoder says [B,*,T,h,w] -> latents [B,C,T,h,w]."""
+def _latents(vae: AutoencoderKLWan, encoded: Tensor) -> Tensor:
+    """What a Wan encoder says [B,*,T,h,w] -> latents [B,C,T,h,w]."""
     its: Any = vae.config
-    z = vae.quant_conv(encoded)[:, : its.z_dim].float()  # the other half is the log variance
-    mean, std = _statistics(vae, z)
+    return normalised(vae, vae.quant_conv(encoded)[:, : its.z_dim])  # the other half is the log variance
+
+
+def normalised(vae: Any, z: Tensor) -> Tensor:
+    """Latents [B,C,T,h,w] as an autoencoder makes them -> without its mean and deviation, float32."""
+    z = z.float()
+    mean, std = statistics(vae, z)
     return (z - mean) / std
 
 
-def _statistics(vae: AutoencoderKLWan, like: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     its: Any = vae.config
     mean, std = (like.new_tensor(values, dtype=torch.float32) for values in (its.latents_mean, its.latents_std))
     return mean[:, None, None, None], std[:, None, None, None]
@@ -241,7 +249,7 @@ def cuts(count: int, tiles: Tiles | None) -> list[tuple[slice, Tensor]]:
     return found
 
 
-def _grown(cells: slice, stride: int) -> slice:
+def grown(cells: slice, stride: int) -> slice:
     return slice(cells.start * stride, cells.stop * stride)
 
 

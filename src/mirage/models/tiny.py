@@ -6,7 +6,7 @@ Random weights, a tokenizer made in memory, no download. The classes are those o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,15 +17,28 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.grouped import GroupedAutoencoder
+from mirage.models.streams import Autoencoder
 from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel
+
+
+@dataclass(frozen=True)
+class GroupedSizes:
+    """Of a `GroupedAutoencoder`."""
+
+    width: int = 256
+    top: int = 64
+    body: int = 4
+    head: int = 2
 
 
 @dataclass(frozen=True)
 class MiniConfig:
     """Sizes of a whole world model. The defaults are the bundled one's; `TINY` is for tests."""
 
-    # autoencoder
+    # autoencoder: of groups, or in the layout of Wan's
+    grouped: GroupedSizes | None = None
     base_dim: int = 24
     decoder_base_dim: int = 24
     channels: int = 16
@@ -106,22 +119,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
     tokenizer = word_tokenizer(words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        vae = AutoencoderKLWan(
-            base_dim=config.base_dim,
-            decoder_base_dim=config.decoder_base_dim,
-            z_dim=config.channels,
-            dim_mult=list(config.dim_mult),
-            num_res_blocks=config.res_blocks,
-            temperal_downsample=list(config.temporal_downsample),
-            latents_mean=[0.0] * config.channels,
-            latents_std=[1.0] * config.channels,
-            is_residual=True,
-            in_channels=12,
-            out_channels=12,
-            patch_size=2,
-            scale_factor_spatial=config.stride,
-            scale_factor_temporal=4,
-        )
+        vae = _autoencoder(config)
         transformer = WanTransformer3DModel(
             patch_size=config.patch_size,
             num_attention_heads=config.heads,
@@ -182,6 +180,27 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
         draft_steps=config.draft_steps,
     )
     return model.eval()
+
+
+def _autoencoder(config: MiniConfig) -> Autoencoder:
+    if config.grouped is not None:
+        return GroupedAutoencoder(z_dim=config.channels, **asdict(config.grouped))
+    return AutoencoderKLWan(
+        base_dim=config.base_dim,
+        decoder_base_dim=config.decoder_base_dim,
+        z_dim=config.channels,
+        dim_mult=list(config.dim_mult),
+        num_res_blocks=config.res_blocks,
+        temperal_downsample=list(config.temporal_downsample),
+        latents_mean=[0.0] * config.channels,
+        latents_std=[1.0] * config.channels,
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_spatial=config.stride,
+        scale_factor_temporal=4,
+    )
 
 
 def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:

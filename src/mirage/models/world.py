@@ -21,7 +21,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.hooks import FirstBlockCacheConfig
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
@@ -38,6 +37,7 @@ from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.files.loras import merged
 from mirage.models.fitting.offload import Offload, running
+from mirage.models.streams import Autoencoder, stream_decoder, stream_encoder
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.words import cleaned
 from mirage.sampler import Sampler
@@ -60,7 +60,7 @@ class WorldModel(DiffusionPipeline):
     _optional_components: ClassVar[list[str]] = ["memory_branch", "depth_head"]
     model_cpu_offload_seq = "text_encoder->memory_branch->transformer->depth_head->vae"
 
-    vae: AutoencoderKLWan
+    vae: Autoencoder
     transformer: WanTransformer3DModel
     text_encoder: UMT5EncoderModel
     tokenizer: PreTrainedTokenizerBase
@@ -70,7 +70,7 @@ class WorldModel(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKLWan,
+        vae: Autoencoder,
         transformer: WanTransformer3DModel,
         text_encoder: UMT5EncoderModel,
         tokenizer: PreTrainedTokenizerBase,
@@ -132,11 +132,11 @@ class WorldModel(DiffusionPipeline):
 
     def encoder(self) -> StreamEncoder:
         """A new stream of frames, to be encoded piece by piece."""
-        return StreamEncoder(self.vae)
+        return stream_encoder(self.vae)
 
     def decoder(self) -> StreamDecoder:
         """A new stream of latents, to be decoded piece by piece, without a seam; in tiles if `tiles` says so."""
-        return StreamDecoder(self.vae, tiles=self.tiles, rest=None if self.offload == "none" else "cpu")
+        return stream_decoder(self.vae, tiles=self.tiles, rest=None if self.offload == "none" else "cpu")
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> Tensor:

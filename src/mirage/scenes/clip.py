@@ -11,6 +11,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.scenes.builder import Difficulty
 from mirage.scenes.doors import has_door, through_door, turn_to_door
 from mirage.scenes.kinds import KINDS
+from mirage.scenes.pictures import Source, dressed
 from mirage.scenes.scene import Scene
 
 
@@ -37,11 +38,14 @@ def sample_clip(
     moving: bool = False,
     depth_every: int = 4,
     device: torch.device | str = "cpu",
+    photographs: Source | None = None,
 ) -> Clip:
     """The clip of a seed: its scene, a path in it (of `kind`, or one that the seed draws), drawn on `device`. Kind
-    "door": into view of the next room, where there is one."""
+    "door": into view of the next room, where there is one. With `photographs` the scene is dressed in them."""
     scene = Scene.sample(seed, difficulty=difficulty, moving=moving)
     rng = random.Random(seed + 17)
+    if photographs is not None:
+        scene = dressed(scene, photographs, random.Random(seed + 29))
     if kind == "door" and has_door(scene):
         camera = rng.choice((through_door, turn_to_door))(scene, frames)
     else:

@@ -357,7 +357,11 @@ def _albedo(scene: "Scene", run: _Run, axis: int, family: str) -> Tensor:
         ((dx[i] - run.d[i] * slope_x).abs_() + (dy[i] - run.d[i] * slope_y).abs_()) * run.t * scale
         for i, scale in ((b, su), (c, sv))
     )
-    first, second = pattern(family, (run.local[b] - ou) * su, (run.local[c] - ov) * sv, wu, wv, duty)
+    u, v = (run.local[b] - ou) * su, (run.local[c] - ov) * sv
+    if family == "photograph":
+        assert scene.pictures is not None
+        return scene.pictures.seen(duty, u, v, wu, wv).mul_(m[3:6])
+    first, second = pattern(family, u, v, wu, wv, duty)
     colour = torch.addcmul(m[:3], m[3:6], first)
     return colour if second is None else colour.addcmul_(m[6:9], second)
 
@@ -390,7 +394,9 @@ def _contact(scene: "Scene", point: Tensor) -> Tensor:
 
 
 def _sky(scene: "Scene", d: Tensor) -> Tensor:
-    """Horizon to zenith, with a few soft clouds; `d [3,n]`."""
+    """Horizon to zenith, with a few soft clouds, or a panorama; `d [3,n]`."""
+    if scene.pictures is not None and scene.pictures.sky is not None:
+        return scene.pictures.above(d)
     d = d / d.norm(dim=0, keepdim=True)
     up = (-d[1]).clamp(0, 1)
     blend = 1 - (1 - up).pow(3)

@@ -16,6 +16,7 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.scenes.builder import Builder, Difficulty
 from mirage.scenes.path import path
+from mirage.scenes.pictures import Pictures
 from mirage.scenes.render import View, render
 
 
@@ -40,6 +41,7 @@ class Scene:
     intrinsics: tuple[float, float, float, float]
     caption: str
     seed: int
+    pictures: Pictures | None = None  # on surfaces of the family "photograph", and around
 
     @classmethod
     def sample(cls, seed: int, *, difficulty: Difficulty = "standard", moving: bool = False) -> "Scene":
@@ -67,4 +69,5 @@ class Scene:
 
     def to(self, device: torch.device | str) -> "Scene":
         moved = ("boxes", "material", "group", "motion", "motion_boxes", "sky")
-        return replace(self, **{name: getattr(self, name).to(device) for name in moved})
+        pictures = None if self.pictures is None else self.pictures.to(device)
+        return replace(self, **{name: getattr(self, name).to(device) for name in moved}, pictures=pictures)

@@ -11,7 +11,22 @@ import math
 import torch
 from torch import Tensor
 
-FAMILIES = ("flat", "stripes", "checker", "dots", "blotches", "gradient", "bricks", "tiles", "frame", "windows")
+FAMILIES = (
+    "flat",
+    "stripes",
+    "checker",
+    "dots",
+    "blotches",
+    "gradient",
+    "bricks",
+    "tiles",
+    "frame",
+    "windows",
+    "photograph",
+)
+
+
+"""Every one but the last, which shows pictures (pictures.py), is a pattern."""
 
 
 def pattern(family: str, x: Tensor, y: Tensor, wx: Tensor, wy: Tensor, duty: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -4,11 +4,12 @@ A memory moves latents about, so a latent must mean the same wherever in its cel
 same clip, a fraction of a cell apart, are encoded; the first one's latents, shifted bilinearly by that fraction, should
 be the second one's (EQ-VAE, arXiv 2502.09509, says so of images), and should decode to the second crop.
 
-    crop x1 --encode--> z1 --shift by d cells--> z1'    loss: |z1' - z2|^2 / var(z2), and |decode(z1' or z2) - x2|
+    crop x1 --encode--> z1 --shift by d cells--> z1'    loss: |z1' - z2|^2 / var, and |decode(z1' or z2) - x2|
     crop x2 = x1 moved by d ------encode------> z2
 
-What that forbids it costs: channels that do not shift well die, five of the sixteen of the bundled model. Their
-deviation is then taken to be 1, so that nobody after asks what they say (`measure_latents`).
+`var` is the mean of the channels' variances: relative to its own, a channel that does not shift well is dear at any
+size and dies (five of the sixteen of the eighth weights did). A dead one's deviation is taken to be 1, so that nobody
+after asks what it says (`measure_latents`).
 
 Letters: B batch, F video frames, T latent frames, C channels; crops are `crop` pixels wide, a cell is `stride` pixels.
 """
@@ -21,23 +22,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mirage.models.autoencode import AutoencoderKLWan, decode, encode
+from mirage.models.autoencode import Autoencoder, decode, encode
 from mirage.training.clips import clip_paths, opened_rgb
-from mirage.training.draws import draw, normal
+from mirage.training.draws import chance, draw, normal
+from mirage.training.photographs import Photographs
 from mirage.training.samples import Batch
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
-    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either. `stills`: a folder of
-    pictures that half of the steps on images see. `bf16`: the networks in bfloat16, what learns in float32."""
+    `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either; else `moved` of the
+    steps decode them. `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion.
+    `stills`: a folder of drawn pictures that half of the other steps on images see. `bf16`: the networks in bfloat16,
+    what learns in float32."""
 
     clips: Path
     mix: tuple[tuple[int, int, int], ...]
     equivariance: float = 0.01
+    moved: float = 0.5
     noise: float = 0.05
     held_out: int = 8
+    photographs: Path | None = None
+    pictured: float = 0.7
     stills: Path | None = None
     bf16: bool = False
 
@@ -56,7 +63,7 @@ class AutoencoderTask:
     The posterior is not sampled: its mean with a small fixed noise trains 8 dB better at this size.
     """
 
-    def __init__(self, vae: AutoencoderKLWan, config: AutoencoderConfig) -> None:
+    def __init__(self, vae: Autoencoder, config: AutoencoderConfig) -> None:
         self.module: nn.Module = vae
         self.vae, self.config = vae, config
         paths = clip_paths(config.clips)
@@ -64,7 +71,8 @@ class AutoencoderTask:
         its: Any = vae.config
         self.stride: int = its.scale_factor_spatial
         stills = [] if config.stills is None else clip_paths(config.stills)
-        self.maker = Cropper(config, train, self.stride, stills)
+        self.photographs = None if config.photographs is None else Photographs(config.photographs)
+        self.maker = Cropper(config, train, self.stride, stills, self.photographs)
 
     def loss(self, batch: Crops, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         wide, (down, right) = batch.rgb.float() / 127.5 - 1, batch.shift
@@ -76,10 +84,10 @@ class AutoencoderTask:
             z = encode(self.vae, both).float()
         z1, z2 = z.chunk(2)
         moved = shifted(z1, down / self.stride, right / self.stride)
-        variance = z2.detach().var(dim=(0, 2, 3, 4), keepdim=True) + 1e-4
+        variance = z2.detach().var(dim=(0, 2, 3, 4)).mean() + 1e-4
         equivariance = ((moved - z2[..., :-1, :-1]).square() / variance).mean()
         source, target = z2, x2
-        if self.config.equivariance and draw(2, generator):
+        if self.config.equivariance and chance(self.config.moved, generator):
             source, target = moved, x2[..., : crop - self.stride, : crop - self.stride]
         noise = normal(source.shape, generator, source.device) * self.config.noise
         with self._precision():
@@ -93,7 +101,10 @@ class AutoencoderTask:
         return torch.autocast(self.vae.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def evaluate(self) -> dict[str, float]:
-        return held_out_quality(self.vae, self.test, clips=max(frames for frames, _, _ in self.config.mix) > 1)
+        numbers = held_out_quality(self.vae, self.test, clips=max(frames for frames, _, _ in self.config.mix) > 1)
+        if self.photographs is not None:
+            numbers |= photograph_quality(self.vae, self.photographs.test((192, 256)))
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -104,14 +115,19 @@ class Cropper:
     paths: list[Path]
     stride: int
     stills: list[Path]
+    photographs: Photographs | None = None
 
     def __call__(self, number: int, generator: torch.Generator) -> Crops:
         shared = torch.Generator().manual_seed(number)  # every process draws the same shape, so none waits for another
         frames, crop, batch = self.config.mix[draw(len(self.config.mix), shared)]
-        paths = self.stills if self.stills and frames == 1 and draw(2, shared) else self.paths
         shift = (draw(self.stride, generator), draw(self.stride, generator))
-        crops = [self._crop(paths, frames, crop + self.stride, generator) for _ in range(batch)]
-        return Crops(torch.stack(crops), shift)
+        size = crop + self.stride
+        if self.photographs is not None and chance(self.config.pictured, shared):
+            pictures = self.photographs
+            one = pictures.still if frames == 1 else lambda size, of: pictures.clip(frames, size, of)
+            return Crops(torch.stack([one(size, generator) for _ in range(batch)]), shift)
+        paths = self.stills if self.stills and frames == 1 and draw(2, shared) else self.paths
+        return Crops(torch.stack([self._crop(paths, frames, size, generator) for _ in range(batch)]), shift)
 
     def _crop(self, paths: list[Path], frames: int, size: int, generator: torch.Generator) -> Tensor:
         """uint8 [3,F,size,size] from a random place of a random clip, mirrored half of the time."""
@@ -123,7 +139,7 @@ class Cropper:
 
 
 @torch.no_grad()
-def held_out_quality(vae: AutoencoderKLWan, paths: Sequence[Path], *, clips: bool) -> dict[str, float]:
+def held_out_quality(vae: Autoencoder, paths: Sequence[Path], *, clips: bool) -> dict[str, float]:
     """PSNR of whole frames: single images, and with `clips` the first 33 frames of four clips, each as one stream; and
     how far latents that are shifted by half a cell are from those of the shifted image, in units of their variance."""
     its: Any = vae.config
@@ -142,6 +158,26 @@ def held_out_quality(vae: AutoencoderKLWan, paths: Sequence[Path], *, clips: boo
     return {name: round(sum(values) / len(values), 4) for name, values in numbers.items()}
 
 
+@torch.no_grad()
+def photograph_quality(vae: Autoencoder, pictures: Tensor) -> dict[str, float]:
+    """PSNR of photographs uint8 [N,3,H,W], the mean and the worst, and how steep they still are: the mean difference of
+    neighbouring pixels as a share of the pictures' own."""
+    values, steepness = [], []
+    for picture in pictures.split(1):
+        still = (picture.float().to(vae.device) / 127.5 - 1)[:, :, None]
+        again = decode(vae, encode(vae, still))
+        values.append(psnr(again, still))
+        steepness.append(float(steep(again.clamp(-1, 1)) / steep(still)))
+    mean = sum(values) / len(values)
+    numbers = {"photo_psnr": mean, "photo_worst": min(values), "photo_steepness": sum(steepness) / len(steepness)}
+    return {name: round(value, 4) for name, value in numbers.items()}
+
+
+def steep(image: Tensor) -> Tensor:
+    """The mean difference of neighbouring pixels of images [...,H,W]."""
+    return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()
+
+
 def shifted(z: Tensor, down: float, right: float) -> Tensor:
     """Bilinear values of `z` [..., h, w] a fraction of a cell further down and right: [..., h-1, w-1]."""
     rows = torch.lerp(z[..., :-1, :], z[..., 1:, :], down)
@@ -155,7 +191,7 @@ def psnr(image: Tensor, target: Tensor) -> float:
 
 
 @torch.no_grad()
-def start_from_images(vae: AutoencoderKLWan) -> None:
+def start_from_images(vae: Autoencoder) -> None:
     """Before training on images: no kernel looks back in time, two frames merge into the later one and one frame
     becomes two equal ones. So what is learnt on images is a working, if jerky, video autoencoder."""
     for name, part in vae.named_modules():
@@ -178,7 +214,7 @@ def dead_channels(std: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def measure_latents(vae: AutoencoderKLWan, clips: Path, *, count: int = 24) -> tuple[list[float], list[float]]:
+def measure_latents(vae: Autoencoder, clips: Path, *, count: int = 24) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each latent channel over training clips, for the configuration. Of dead channels
     the deviation is 1: normalised, they are as good as 0."""
     latents = [encode(vae, _beginning(path, 17).to(vae.device)) for path in clip_paths(clips)[:count]]

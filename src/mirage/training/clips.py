@@ -36,7 +36,7 @@ from mirage.scenes import Clip
 @dataclass(frozen=True)
 class LatentClip:
     """`latents` [T,C,h,w] of a clip, `images` [T,C,h,w] the same moments encoded as single images, `depth` [T,h,w] and
-    `camera` [T] of video frame 4k, `caption`; `keep` [T,h,w]: what stands still, None: everything."""
+    `camera` [T] of video frame 4k, `caption`; `keep` [T,h,w]: what stands still, None: everything; `kind` of walk."""
 
     latents: Tensor
     images: Tensor
@@ -44,6 +44,7 @@ class LatentClip:
     camera: Camera
     caption: str
     keep: Tensor | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def save_pixels(path: Path, clip: Clip) -> None:
         "c2w": clip.camera.c2w,
         "intrinsics": clip.camera.intrinsics,
     }
-    _save(path, tensors, {"caption": clip.caption})
+    _save(path, tensors, {"caption": clip.caption, "kind": clip.kind})
 
 
 def save_stills(path: Path, pictures: Tensor) -> None:
@@ -96,7 +97,11 @@ def save_latents(path: Path, clip: LatentClip, *, prepared: dict[str, Any] | Non
     }
     if clip.keep is not None:
         tensors["keep"] = clip.keep
-    _save(path, tensors, {"caption": clip.caption} | ({} if prepared is None else {"prepared": json.dumps(prepared)}))
+    _save(
+        path,
+        tensors,
+        {"caption": clip.caption, "kind": clip.kind} | ({} if prepared is None else {"prepared": json.dumps(prepared)}),
+    )
 
 
 def save_chunk(path: Path, chunk: ReadyChunk) -> None:
@@ -112,10 +117,12 @@ def save_chunk(path: Path, chunk: ReadyChunk) -> None:
 
 def load_pixels(path: Path) -> Clip:
     """A rendered clip from its file; of what moves in it nothing is known."""
-    held, caption = _load(path, _PIXELS, "clip of pixels")
+    held, said = _load(path, _PIXELS, "clip of pixels")
     depth = DepthMap(held["depth"].float(), held["valid"])
     camera = Camera(held["c2w"], held["intrinsics"].expand(len(held["c2w"]), 4))
-    return Clip(held["rgb"], depth, torch.zeros_like(held["valid"]), camera, caption, seed=-1, kind="")
+    return Clip(
+        held["rgb"], depth, torch.zeros_like(held["valid"]), camera, said.get("caption", ""), -1, said.get("kind", "")
+    )
 
 
 @contextmanager
@@ -129,28 +136,36 @@ def opened_rgb(path: Path) -> Iterator[Any]:
 
 def load_latents(path: Path) -> LatentClip:
     """A clip as latents, in float32."""
-    held, caption = _load(path, _LATENTS, "latent clip")
+    held, said = _load(path, _LATENTS, "latent clip")
     return LatentClip(
         held["latents"].float(),
         held["images"].float(),
         DepthMap(held["depth"].float(), held["valid"]),
         Camera(held["c2w"], held["intrinsics"]),
-        caption,
+        said.get("caption", ""),
         held.get("keep"),
+        said.get("kind", ""),
     )
 
 
 def load_chunk(path: Path) -> ReadyChunk:
     """A ready-made chunk, in float32."""
-    held, caption = _load(path, _CHUNK, "ready-made chunk")
+    held, said = _load(path, _CHUNK, "ready-made chunk")
     target, memory, preceding, references = (held[name].float() for name in _CHUNK)
     before = held.get("preceding_memory")
-    return ReadyChunk(target, memory, preceding, references, caption, None if before is None else before.float())
+    before = None if before is None else before.float()
+    return ReadyChunk(target, memory, preceding, references, said.get("caption", ""), before)
 
 
 def load_sample(path: Path) -> LatentClip | ReadyChunk:
     """What the denoiser learns from, of whichever kind."""
     return load_chunk(path) if path.name.startswith("chunk-") else load_latents(path)
+
+
+def clip_kind(path: Path) -> str:
+    """What kind of walk a clip is, of those that know it."""
+    with open_tensors(path, accepts="a clip for training") as file:
+        return (file.metadata() or {}).get("kind", "")
 
 
 def latent_frames(path: Path) -> int:
@@ -210,13 +225,13 @@ _LATENTS = ("latents", "images", "depth", "valid", "c2w", "intrinsics")
 _CHUNK = ("target", "memory", "preceding", "references")
 
 
-def _load(path: Path, names: tuple[str, ...], kind: str) -> tuple[dict[str, Tensor], str]:
+def _load(path: Path, names: tuple[str, ...], kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     with open_tensors(path, accepts="a clip for training") as file:
         held = {key: file.get_tensor(key) for key in file.keys()}
-        caption = (file.metadata() or {}).get("caption", "")
+        said = file.metadata() or {}
     if not held.keys() >= {*names}:
         raise InputError(f"{path} is no {kind}; it holds {', '.join(sorted(held))}")
-    return held, caption
+    return held, said
 
 
 def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:

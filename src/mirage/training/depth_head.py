@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirage.models.depth_head import LatentDepthHead, cell_slopes
-from mirage.training.clips import clip_paths, load_latents, split
+from mirage.training.clips import clip_kind, clip_paths, load_latents, split
 from mirage.training.draws import draw
 from mirage.training.samples import Batch
 
@@ -23,13 +23,15 @@ from mirage.training.samples import Batch
 @dataclass(frozen=True)
 class DepthHeadConfig:
     """`batch` latents a step and process, of the latent clips in the folder `clips`; `noise`: largest deviation of
-    noise on them, as generated ones have; `cached`: clips kept in memory."""
+    noise on them, as generated ones have; `cached`: clips kept in memory; `skipped`: kinds of clips whose depth is not
+    to be learnt."""
 
     clips: Path
     batch: int = 32
     noise: float = 0.3
     held_out: int = 16
     cached: int = 4096
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class DepthHeadTask:
     def __init__(self, head: LatentDepthHead, config: DepthHeadConfig) -> None:
         self.head = head
         self.module: nn.Module = self.head
-        train, self.test = split(clip_paths(config.clips), config.held_out)
+        paths = [path for path in clip_paths(config.clips) if clip_kind(path) not in config.skipped]
+        train, self.test = split(paths, config.held_out)
         self.maker = Viewer(config, train)
 
     def loss(self, batch: Views, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
-from mirage.models.codec import encode_images
+from mirage.models.streams import encode_images
 from mirage.models.world import WorldModel
 from mirage.scenes import Clip
 from mirage.training.clips import LatentClip
@@ -20,7 +20,7 @@ def encode_clip(model: WorldModel, clip: Clip, *, bf16: bool = False) -> LatentC
     with torch.autocast(model.vae.device.type, torch.bfloat16, enabled=bf16):
         latents, images = encode_frames(model, clip.rgb)
     depth = clip.depth.resized((latents.shape[-2], latents.shape[-1])).to("cpu")
-    return LatentClip(latents, images, depth, clip.camera[::TIME_STRIDE].to("cpu"), clip.caption)
+    return LatentClip(latents, images, depth, clip.camera[::TIME_STRIDE].to("cpu"), clip.caption, kind=clip.kind)
 
 
 def encode_frames(model: WorldModel, frames: Tensor) -> tuple[Tensor, Tensor]:

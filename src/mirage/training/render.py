@@ -16,6 +16,8 @@ from mirage.scenes.leaves import leaves
 from mirage.training import parallel
 from mirage.training.clips import clip_path, load_pixels, save_latents, save_pixels, save_stills
 from mirage.training.latents import encode_clip
+from mirage.training.photographs import Photographs
+from mirage.training.turning import turning_clip
 
 
 def render_clips(
@@ -28,11 +30,17 @@ def render_clips(
     kind: str | None = None,
     minutes: float | None = None,
     device: torch.device | str = "cpu",
+    photographs: Photographs | None = None,
 ) -> None:
     """Render training clips number `first`..`first + count` (of `kind`, if given) into `folder` as pixels, or as many
-    as so many minutes allow."""
+    as so many minutes allow. With `photographs` half of the scenes are dressed in them, and one clip in eight turns
+    inside a panorama."""
     for i in _share(folder, first, count, minutes=minutes):
-        clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device)
+        if photographs is not None and i % 8 == 7:
+            clip = turning_clip(training_seed(i), photographs, frames=frames, size=size)
+        else:
+            dress = photographs if i % 2 else None
+            clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device, photographs=dress)
         save_pixels(clip_path(folder, i), clip)
 
 

@@ -10,7 +10,7 @@ A run lies in a folder of its own, which `work` fills and goes on to fill after 
 before anything is done. Whatever a run has taught lies there as parts (parts.py) when it is over.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
 from mirage.training.loop import Look, fit, put_weights
 from mirage.training.parts import MINI, Parts, assembled, leave, loaded
+from mirage.training.photographs import Photographs
 from mirage.training.reading import ReadingConfig, ReadingTask
 from mirage.training.render import draw_stills, encode_clips, render_clips
 from mirage.training.schedule import Schedule
@@ -45,19 +46,23 @@ DOORS = 5000
 @dataclass(frozen=True)
 class Clips:
     """Render `count` clips of `frames` frames of the procedural scenes as pixels, and `doors` more that come into view
-    of the next room; or as many as `minutes` allow."""
+    of the next room; or as many as `minutes` allow. `photographs`: a folder of pictures on their surfaces."""
 
     count: int
     frames: int
     doors: int = 0
     size: tuple[int, int] = MINI.size
     minutes: float | None = None
+    photographs: Path | None = None
 
     def check(self) -> None:
-        """Nothing is needed."""
+        """The photographs are there, if any are asked for."""
+        if self.photographs is not None:
+            _ = Photographs(self.photographs).paths
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves clips in `folder`."""
+        photographs = None if self.photographs is None else Photographs(self.photographs)
         for kind, first, count in ((None, 0, self.count), ("door", DOORS, self.doors)):
             render_clips(
                 folder,
@@ -68,6 +73,7 @@ class Clips:
                 kind=kind,
                 minutes=self.minutes,
                 device=chosen_device(),
+                photographs=photographs,
             )
 
 
@@ -197,21 +203,24 @@ class DepthHead:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Train transformer, memory branch, text encoder or some of them, of a model that begins with the parts `start`."""
+    """Train transformer, memory branch, text encoder or some of them, of a model that begins with the parts `start`,
+    and of those `lent` with the weights that fit."""
 
     start: Parts
     config: DenoiserConfig
     schedule: Schedule
     sizes: MiniConfig = MINI
+    lent: Parts = field(default_factory=Parts)
 
     def check(self) -> None:
         """The clips are there, and what it begins from."""
         self.start.check()
+        self.lent.check()
         sample_paths(self.config.exercises.clips)
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves transformer/, memory_branch/, text_encoder/: those that were trained."""
-        model = assembled(self.start, self.sizes).to(chosen_device())
+        model = assembled(self.start, self.sizes, lent=self.lent).to(chosen_device())
         fit(DenoiserTask(model, self.config), self.schedule, folder, look=look)
         if parallel.rank() == 0:
             for name in {"memory_branch" if name == "detail" else name for name in self.config.train}:

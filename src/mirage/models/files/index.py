@@ -31,6 +31,8 @@ EXPECTED = {
     "vae": "AutoencoderKLWan",
     "text_encoder": "UMT5EncoderModel",
 }
+BUNDLED = {"vae": "GroupedAutoencoder"}
+"""What the bundled model has instead."""
 UNIPC, EULER = "UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"
 OTHER_GRIDS = (
     "use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas",
@@ -153,7 +155,7 @@ def _check(index: ModelIndex) -> None:
             f"{model} has two experts (transformer and transformer_2), as Wan2.2-A14B; accepted: one transformer"
         )
     for name, expected in EXPECTED.items():
-        if its.get(name, expected) != expected:
+        if its.get(name, expected) not in (expected, BUNDLED.get(name)):
             raise InputError(f"{model} has {its[name]} as its {name}; accepted: {expected}")
     kind, settings = its.get("scheduler", UNIPC), index.scheduler
     if kind not in (UNIPC, EULER):

@@ -213,7 +213,7 @@ def budget(
 
 def _decoded(model: WorldModel, latents: Tensor) -> StreamDecoder:
     """The stream after these latents; its frames are gone, its cache is there."""
-    stream = StreamDecoder(model.vae)
+    stream = model.decoder()
     stream.decode(latents)
     return stream
 

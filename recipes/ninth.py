@@ -1,0 +1,90 @@
+"""The ninth weights, while they are being made: a grouped autoencoder, and photographs to learn from.
+
+    clips -> autoencoder -> latents -> depth_head -> denoiser -> detail -> export
+
+`home/photographs` is a folder of pictures, of any size, with panoramas (equirectangular) in its folder `panoramas`; or
+a link to one. What is not named here is as in mini.py, which still says how the weights that ship were made.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from mirage.models.tiny import GroupedSizes, MiniConfig
+from mirage.training.autoencoder import AutoencoderConfig
+from mirage.training.depth_head import DepthHeadConfig
+from mirage.training.parts import Parts
+from mirage.training.runs import Autoencoder, Clips, Denoiser, DepthHead, Encode, Export
+from mirage.training.schedule import Schedule
+from recipes import mini
+
+SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+
+
+def clips(home: Path) -> Clips:
+    """Walks through scenes, half of them dressed in photographs, and turns inside panoramas."""
+    return Clips(count=480, doors=120, frames=65, photographs=home / "photographs")
+
+
+def autoencoder(home: Path) -> Autoencoder:
+    """Three steps in four on photographs, still and in motion."""
+    return Autoencoder(
+        AutoencoderConfig(
+            clips=home / "clips",
+            mix=((1, 96, 16),) * 3 + ((5, 96, 6), (9, 96, 4), (17, 96, 2)),
+            photographs=home / "photographs",
+            pictured=0.75,
+            equivariance=0.03,
+            moved=0.3,
+            bf16=True,
+        ),
+        Schedule(
+            steps=4000,
+            warmup=100,
+            muon_lr=0.02,
+            adamw_lr=2e-3,
+            adamw=r"enter|leave",
+            cooldown=0.8,
+            average=0.995,
+            evaluate_every=250,
+            checkpoint_seconds=180,
+            muon_bf16=True,
+        ),
+        sizes=SIZES,
+    )
+
+
+def latents(home: Path) -> Encode:
+    """The same walks as latents."""
+    return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=120, bf16=True, sizes=SIZES)
+
+
+def depth_head(home: Path) -> DepthHead:
+    """Depth from latents, of scenes alone: a panorama has no depth of its own."""
+    return DepthHead(
+        DepthHeadConfig(clips=home / "latents", skipped=("turning",)),
+        mini.depth_head(home).schedule,
+    )
+
+
+def denoiser(home: Path) -> Denoiser:
+    """On from the blocks of the eighth weights: what enters and leaves them is fresh."""
+    few = mini.denoiser(home)
+    return replace(
+        few,
+        start=replace(few.start, text_encoder="mini"),
+        lent=Parts.of("mini"),
+        sizes=SIZES,
+        config=replace(few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS))),
+    )
+
+
+def detail(home: Path) -> Denoiser:
+    """The branch's detail path alone."""
+    few = mini.detail(home)
+    return replace(few, start=replace(few.start, text_encoder="mini"), sizes=SIZES)
+
+
+def export(home: Path) -> Export:
+    """The model, in export/model."""
+    few = mini.export(home)
+    return replace(few, parts=replace(few.parts, text_encoder="mini"), sizes=SIZES)

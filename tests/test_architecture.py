@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "mirage"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 # A room may import itself, the bottom files, and what stands here.
-BOTTOM = {"errors", "files", "chunks", "units", "sampler", "request", "optional", "version", "natural"}
+BOTTOM = {"errors", "files", "chunks", "units", "sampler", "request", "optional", "version", "natural", "kinds"}
 LAYERS: list[tuple[set[str], set[str]]] = [
     ({"geometry"}, set()),
     ({"formats"}, {"geometry"}),

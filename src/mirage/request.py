@@ -9,14 +9,14 @@ tell is looked at by `mirage.rollout.begin`. Both are plain: `plain` is what JSO
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from mirage.chunks import check_frames
 from mirage.errors import InputError, check_number
+from mirage.kinds import check_fields, fit
 from mirage.sampler import Sampler
 from mirage.units import parse_bytes
 
@@ -39,10 +39,7 @@ class _Plain:
 
     def _check_kinds(self) -> None:
         """Every value is of its field's kind, or `InputError`; paths may be text, numbers those of numpy."""
-        hints = get_type_hints(type(self))
-        for item in fields(self):  # pyright: ignore[reportArgumentType]
-            value = _as(hints[item.name], getattr(self, item.name), item.name.replace("_", " "))
-            object.__setattr__(self, item.name, value)
+        check_fields(self, lambda name: name.replace("_", " "))
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
@@ -242,32 +239,7 @@ def checked_plain(cls: type[Any], values: Mapping[str, Any], *, source: str) -> 
     if odd := sorted(str(name) for name in values.keys() - known):
         raise InputError(f"{source} has {', '.join(odd[:5])}; accepted: {', '.join(sorted(known))}")
     hints = get_type_hints(cls)
-    return {name: _as(hints[name], value, f"{source}: {name}") for name, value in values.items()}
-
-
-def _as(kind: Any, value: Any, what: str) -> Any:
-    """The value as a field's kind: text, number, truth, path, one of some words, or None where that is allowed."""
-    if get_origin(kind) in (Union, types.UnionType):
-        options = get_args(kind)
-        if value is None and type(None) in options:
-            return None
-        return _as(next(option for option in options if option is not type(None)), value, what)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise InputError(f"{what} is {value!r}; accepted: {', '.join(map(str, get_args(kind)))}")
-        return value
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        if not isinstance(value, list | tuple) or len(value) != len(parts):
-            raise InputError(f"{what} is {value!r}; accepted: {len(parts)} values")
-        return tuple(_as(part, one, what) for part, one in zip(parts, value, strict=True))
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
-    if kind in (int, float):
-        return check_number(what, value, kind=kind)
-    if isinstance(value, kind):
-        return value
-    raise InputError(f"{what} is {value!r}; accepted: {'text' if kind in (str, Path) else kind.__name__}")
+    return {name: fit(hints[name], value, f"{source}: {name}") for name, value in values.items()}
 
 
 def _json(value: Any) -> Any:

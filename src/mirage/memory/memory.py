@@ -11,23 +11,30 @@ nets or prompts.
 
 import math
 import os
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any, Self
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError
-from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
+from mirage.errors import InputError, check_number, short
+from mirage.geometry.camera import Camera, CameraLike
+from mirage.geometry.depthmap import DepthLike, DepthMap
 from mirage.geometry.grid import cell_centers
+from mirage.geometry.pose import is_rotation
+from mirage.kinds import checked
+from mirage.memory.accepted import check_room, frames_to_write, views_to_read
+from mirage.memory.gradient import Source, connected
 from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
+from mirage.memory.regions import Region, checked_mask, points_in, points_under
 from mirage.memory.statefile import read_state, write_state
 from mirage.memory.table import History, Snapshot, Table
 
@@ -43,6 +50,7 @@ class LatentSpatialMemory:
     `dtype` is that of the latents a read returns; how features are kept is `policy.features`.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -51,7 +59,11 @@ class LatentSpatialMemory:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        check_number("the channels of a memory", channels, kind=int, low=1, high=2**16)
+        if not dtype.is_floating_point:
+            raise InputError(f"a memory shows latents of a floating point dtype, got {dtype}")
         self.channels, self.policy, self.dtype = channels, policy, dtype
+        self._sources: list[Source] = []  # of gradients
         log = {
             "index": torch.empty(0, dtype=torch.int32, device=device),
             "c2w": torch.empty(0, 4, 4, dtype=torch.float32, device=device),
@@ -82,16 +94,21 @@ class LatentSpatialMemory:
 
     # -- the two verbs ----------------------------------------------------------------------------------------------
 
-    def write(self, latents: Tensor, depth: DepthMap, camera: Camera, *, keep: Tensor | None = None) -> int:
+    @checked
+    def write(self, latents: Tensor, depth: DepthLike, camera: CameraLike, *, keep: Tensor | None = None) -> int:
         """Lift latents [T,C,h,w] at their depth [T,h,w] into the world; returns how many points were added.
 
         A cell with invalid depth, or where `keep` [T,h,w] is False, never becomes a point. Frames enter one after the
         other, each against what the memory knows by then, the earlier frames of the same write included. A point
         that replaces a coarser one is not counted as added.
         """
-        self._check_write(latents, depth, camera, keep)
-        camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
-        admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
+        given = frames_to_write(latents, depth, camera, keep, channels=self.channels)
+        check_room(given, features=self.policy.features, room=self._room, max_bytes=self.policy.max_bytes)
+        if latents.requires_grad and torch.is_grad_enabled():
+            source = Source(self.frames_written, latents.view(given.latents.shape), given.camera.to(self.device))
+            self._sources = [one for one in self._sources if one.end <= source.first] + [source]
+        latents, camera = given.latents, given.camera.to(self.device, torch.float32)
+        z, admitted = given.depth.z.to(self.device).float(), given.admitted.to(self.device)
         columns = self._lifted(latents, z, camera)
         order = tile_order((z.shape[-2], z.shape[-1])).to(self.device)
         if self.policy.admit == "all" and self.policy.max_bytes is None:  # all frames at once: nobody asks, nobody goes
@@ -112,21 +129,30 @@ class LatentSpatialMemory:
             )
         return added
 
-    def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
-        """What the cameras [T] see of the memory, on an h x w grid. An empty memory is all holes.
+    @checked
+    def read(
+        self,
+        camera: CameraLike,
+        grid: tuple[int, int] = (44, 80),
+        *,
+        differentiable: bool = False,
+        backend: Backend | None = None,
+    ) -> Readout:
+        """What the cameras [T] see of the memory, on an h x w grid; one camera [] is one view. An empty memory is all
+        holes.
 
-        `backend`: one twin of the z-buffer by name; all give the same readout.
+        differentiable   gradients of the readout's latents reach those latents that were written while they required
+                         grad, since the memory was last cleared, restored or moved; all else is detached always
+        backend          one twin of the z-buffer by name; all give the same readout
         """
-        if len(camera.shape) != 1:
-            raise InputError(f"a read takes cameras [T], got {list(camera.shape)}; index one camera as camera[None]")
-        seen = self._see(camera, grid, front=self.policy.front, backend=backend)
+        seen = self._see(views_to_read(camera, grid), grid, front=self.policy.front, backend=backend)
         mask = seen.index >= 0
         holes = (~mask).flatten().nonzero()[:, 0]
         rows = seen.index.flatten().clamp_min(0)
         latents, frame = self._points.show(rows, self.dtype)
         latents[holes], frame[holes] = 0, -1
         h, w = grid
-        return Readout(
+        readout = Readout(
             latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w),
             mask=mask,
             depth=DepthMap(seen.depth, mask),
@@ -134,7 +160,11 @@ class LatentSpatialMemory:
             frame=frame.view_as(seen.index),
             offset=seen.offset,
         )
+        if not differentiable:
+            return readout
+        return replace(readout, latents=connected(readout.latents, readout, self._points.position, self._sources))
 
+    @checked
     def touch(self, readout: Readout) -> None:
         """Says that a readout of this memory was used: under a budget that evicts what is "least_read", its pages are
         as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
@@ -142,17 +172,53 @@ class LatentSpatialMemory:
             pages = torch.unique(readout.index[readout.mask] // PAGE)
             self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
-    def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
+    @checked
+    def coverage(self, camera: CameraLike, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
-        return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
+        return (self._see(views_to_read(camera, grid), grid, front=0.0).index >= 0).float().mean((-1, -2))
+
+    # -- changing what is remembered --------------------------------------------------------------------------------
+
+    @checked
+    def remove(self, region: Region, *, camera: CameraLike | None = None) -> int:
+        """Forget a part, and return how many points that were. `region` as `mirage.memory.regions` has it: a box,
+        points, a function of positions; or with `camera` a mask [h,w], bool, of the thing as that camera sees it, or
+        one for each of several [T,h,w]. What stood behind it is not forgotten. `restore` brings it back."""
+        return self._keep_only(~self._inside(region, camera))
+
+    @checked
+    def crop(self, region: Region, *, camera: CameraLike | None = None) -> int:
+        """Forget all but a part, named as for `remove`; returns how many points went."""
+        return self._keep_only(self._inside(region, camera))
+
+    @checked
+    def transform(self, pose: Tensor) -> None:
+        """Move the world by a rigid pose [4,4], points and the cameras that they were seen from; a read from
+        `camera.moved(pose)` is then what a read from `camera` was."""
+        if pose.shape != (4, 4) or not pose.isfinite().all() or not bool(is_rotation(pose[:3, :3].double())):
+            raise InputError(f"a memory is moved by a rigid pose [4,4], rotation and translation; got {short(pose)}")
+        pose = pose.to(self.device, torch.float32)
+        with self._whole():
+            self._points.move(self._points.position @ pose[:3, :3].T + pose[:3, 3])
+            self._log.put(torch.arange(len(self._log), device=self.device), c2w=pose @ self._log["c2w"])
+            self._sources = []
+
+    @checked
+    def to(self, device: torch.device | str) -> Self:
+        """The same memory on another device: itself where it is there, else a new one, without snapshots."""
+        if torch.empty(0, device=device).device == self.device:
+            return self
+        return type(self).from_state(*self.state(), device=device)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a world file: whole or not at all. See statefile.py."""
         write_state(path, *self.state())
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> "LatentSpatialMemory":
         """The memory of a world file; `InputError` says what is wrong with one that is damaged."""
         state = read_state(path)
@@ -162,14 +228,17 @@ class LatentSpatialMemory:
         """Forget everything. Snapshots stay valid."""
         for table in (self._log, self._points.rows, self._points.pages):
             table.truncate(0)
+        self._sources = []
 
     def snapshot(self) -> Snapshot:
         """This moment, to come back to: costs nothing now, and what changes from here on as long as it is held."""
         return self._history.snapshot()
 
+    @checked
     def restore(self, snapshot: Snapshot) -> None:
         """Come back to a moment; costs what changed in between. Later snapshots stay valid, so a walk may branch."""
         self._history.restore(snapshot)
+        self._sources = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy, dtype).
@@ -263,6 +332,34 @@ class LatentSpatialMemory:
             f"LatentSpatialMemory({len(self):,} points of {self.channels} channels from {self.frames_written} "
             f"frames, {self.nbytes / 2**20:.1f} MiB on {self.device})"
         )
+
+    # -- how a part goes --------------------------------------------------------------------------------------------
+
+    def _inside(self, region: Region, camera: CameraLike | None) -> Tensor:
+        """Which points [N]."""
+        if camera is None:
+            return points_in(region, self.points)
+        views = views_to_read(camera, (1, 1)).to(self.device, torch.float32)
+        mask = checked_mask(region, views).to(self.device)
+        readout = self.read(views, (mask.shape[-2], mask.shape[-1]))
+        return points_under(mask, views, self.points, readout, tolerance=self.policy.tolerance)
+
+    def _keep_only(self, stays: Tensor) -> int:
+        gone = int((~stays).sum())
+        if gone:
+            with self._whole():
+                self._points.keep(stays.nonzero()[:, 0])
+        return gone
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """All of what is inside, or nothing of it."""
+        before = self.snapshot()
+        try:
+            yield
+        except BaseException:
+            self.restore(before)
+            raise
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
@@ -376,30 +473,6 @@ class LatentSpatialMemory:
         index = self._log["index"]
         wanted = torch.linspace(0, int(index[-1]), count, device=self.device).round().int()
         return torch.unique(torch.searchsorted(index, wanted))
-
-    # -- what is accepted -------------------------------------------------------------------------------------------
-
-    def _check_write(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> None:
-        expected = (len(latents), self.channels, *depth.shape[-2:])
-        if latents.shape != expected or depth.shape[:-2] != latents.shape[:1]:
-            raise InputError(
-                f"a write takes latents [T,{self.channels},h,w] and depth [T,h,w] on the same grid, "
-                f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized"
-            )
-        if camera.shape != latents.shape[:1]:
-            raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
-        if keep is not None and keep.shape != depth.shape:
-            raise InputError(f"keep has the shape of the depth {list(depth.shape)}, got {list(keep.shape)}")
-        largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
-        if not math.isfinite(largest):
-            raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
-        if self.policy.features == "float16" and largest > 65504:
-            raise InputError(f'the latents reach {largest:g} and float16 ends at 65504; use features="float32"')
-        if math.prod(depth.shape[-2:]) > self._room:
-            raise InputError(
-                f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
-                f"{self.policy.max_bytes} bytes holds {self._room} points; give it a larger budget"
-            )
 
 
 def _rows(columns: Columns, rows: Tensor) -> Columns:

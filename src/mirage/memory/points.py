@@ -66,6 +66,9 @@ class PointColumns:
     def __len__(self) -> int:
         return len(self.position)
 
+    def __repr__(self) -> str:
+        return f"PointColumns({len(self):,} points of {self.feature.shape[-1]} channels)"
+
 
 class Points:
     """The store: rows and pages. It knows nothing of cameras; `LatentSpatialMemory` decides what comes and goes."""
@@ -167,6 +170,23 @@ class Points:
         self.pages.truncate(-(-kept // PAGE))
         touched = torch.unique(torch.cat([gaps, gaps.new_tensor([kept - 1] if kept else [])]) // PAGE)
         self._measure(touched)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all points but `rows` [k], ascending, which move together."""
+        columns = {name: self.rows[name][rows] for name in self.rows.names}
+        read = self.pages["read"][rows[::PAGE] // PAGE]
+        for table in (self.rows, self.pages):
+            table.truncate(0)
+        self.rows.append(**columns)
+        empty = torch.zeros(len(read), 3, device=self.rows.device)
+        self.pages.append(low=empty, high=empty, read=read)
+        self._measure(torch.arange(self.pages.n, device=self.rows.device))
+
+    def move(self, position: Tensor) -> None:
+        """Every point to another place [N,3]."""
+        x, y, z = position.unbind(-1)
+        self.rows.put(torch.arange(len(self), device=self.rows.device), x=x, y=y, z=z)
+        self._measure(torch.arange(self.pages.n, device=self.rows.device))
 
     def load(self, columns: dict[str, Tensor]) -> None:
         """Fill an empty store with columns as `LatentSpatialMemory.state` names them, bit for bit."""

@@ -4,9 +4,10 @@ Each field stands alone; a default is the choice that did best on returns (docs/
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from mirage.errors import InputError
+from mirage.kinds import check_fields
 from mirage.units import MOST_BYTES
 
 Admit = Literal["unseen", "all"]
@@ -49,10 +50,7 @@ class MemoryPolicy:
     evict: Evict = "coverage"
 
     def __post_init__(self) -> None:
-        for name, accepted in (("admit", Admit), ("features", Features), ("splat", Splat), ("evict", Evict)):
-            value = getattr(self, name)
-            if value not in get_args(accepted):
-                raise InputError(f"policy {name} is one of {', '.join(get_args(accepted))}, got {value!r}")
+        check_fields(self, lambda name: f"policy {name}")
         if not 0 < self.tolerance < 1:
             raise InputError(f"policy tolerance is a relative depth difference between 0 and 1, got {self.tolerance}")
         if not 0 < self.spacing <= 1:

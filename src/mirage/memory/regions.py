@@ -1,0 +1,67 @@
+"""Parts of a memory: a box, points one by one, or what a camera sees under a mask. `N` points, `T` cameras, `h w` grid.
+
+memory.remove(((-1, -2, 2), (1, 0, 4)))            the box between two corners, world units
+memory.remove(memory.points.frame < 5)             points, as bools [N]
+memory.remove(mask, camera=camera)                 the thing that this camera sees under the mask [h,w]
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from mirage.errors import InputError, short
+from mirage.geometry.camera import Camera
+from mirage.memory.points import PointColumns
+from mirage.memory.readout import Readout
+
+Corner = Sequence[float] | Tensor
+Region = Tensor | tuple[Corner, Corner] | Callable[[Tensor], Tensor]
+"""Bools [N], a box as its low and high corner, or a function of positions [N,3] that gives bools [N]."""
+
+
+def points_in(region: Region, points: PointColumns) -> Tensor:
+    """Which points [N] lie in it."""
+    if callable(region) and not isinstance(region, Tensor):
+        region = region(points.position)
+    if isinstance(region, tuple):
+        region = torch.stack([torch.as_tensor(corner, dtype=torch.float32) for corner in region])
+    if isinstance(region, Tensor) and region.dtype == torch.bool and region.shape == (len(points),):
+        return region.to(points.position.device)
+    if not isinstance(region, Tensor) or region.shape != (2, 3) or region.dtype == torch.bool or region.is_complex():
+        raise InputError(
+            f"a region is {len(points)} bools, one a point, a box of two corners [2,3], or a function of positions that "
+            f"gives such bools; got {short(region)}"
+        )
+    low, high = region.to(points.position)
+    if not bool((low <= high).all()):
+        raise InputError(f"a box is its low corner and its high one, got {low.tolist()} and {high.tolist()}")
+    return ((points.position >= low) & (points.position <= high)).all(-1)
+
+
+def points_under(mask: Tensor, camera: Camera, points: PointColumns, readout: Readout, *, tolerance: float) -> Tensor:
+    """Which points [N] the cameras [T] see where their mask [T,h,w] is True: those that won there, and all others of
+    the same surface, within a relative `tolerance` of the depth that is seen. What stands behind it stays."""
+    t, h, w = mask.shape
+    found = torch.zeros(len(points), dtype=torch.bool, device=points.position.device)
+    winners = readout.index[mask & readout.mask]
+    found[winners.to(found.device)] = True
+    for view in range(t):
+        uv, z = camera[view].project(points.position)
+        inside = (z > 0) & (uv >= 0).all(-1) & (uv < 1).all(-1)
+        row = (uv[:, 1] * h).nan_to_num(0, 0, 0).long().clamp(0, h - 1)
+        column = (uv[:, 0] * w).nan_to_num(0, 0, 0).long().clamp(0, w - 1)
+        seen = readout.depth.z[view].to(z)[row, column]
+        there = (mask & readout.mask)[view].to(z.device)[row, column]
+        found |= inside & there & ((z - seen).abs() <= tolerance * seen)
+    return found
+
+
+def checked_mask(mask: object, camera: Camera) -> Tensor:
+    """A mask [T,h,w] for cameras [T]; one of [h,w] is for one camera."""
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3) or mask.dtype not in (torch.bool, torch.uint8):
+        raise InputError(f"a mask that a camera sees is bool [h,w] or [T,h,w], got {short(mask)}")
+    mask = mask.bool() if mask.ndim == 3 else mask[None].bool()
+    if len(mask) != len(camera) or 0 in mask.shape:
+        raise InputError(f"a mask for each camera [T,h,w], got {list(mask.shape)} for {len(camera)}")
+    return mask

@@ -132,6 +132,7 @@ WIDE = {  # a function that may have more parameters, and why
     "memory/projection/zbuffer_numba.py:_project": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_triton.py:compete_kernel": "a Triton kernel takes pointers and sizes",
     "models/transformer.py:__init__": "diffusers' configuration: a parameter per entry of config.json",
+    "pipeline.py:__call__": "diffusers' call: a parameter per argument that its users know",
     "models/world.py:__init__": "diffusers' configuration: a parameter per entry of model_index.json",
 }
 

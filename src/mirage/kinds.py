@@ -106,7 +106,7 @@ def _fit(kind: Any, value: Any, what: str) -> Any:
         _if(isinstance(value, Mapping), value)
         return {_fit(parts[0], key, what): _fit(parts[1], one, what) for key, one in value.items()}
     if origin is Callable or kind is Callable:
-        return _if(callable(value), value)
+        return _if(callable(value) and not isinstance(value, type), value)
     if origin is type:
         return _if(isinstance(value, type) and issubclass(value, parts[0]), value)
     if kind.__module__.startswith("torch"):

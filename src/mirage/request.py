@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from mirage.chunks import check_frames
 from mirage.errors import InputError, check_number
-from mirage.kinds import check_fields, fit
+from mirage.kinds import check_fields, checked, fit
 from mirage.sampler import Sampler
 from mirage.units import parse_bytes
 
@@ -219,6 +219,7 @@ class Request(CameraReading, _Plain):
         """What is asked of the sampler."""
         return Sampler(steps=self.steps, shift=self.flow_shift, noise=self.noise_scale, guidance=self.guidance_scale)
 
+    @checked
     def check_with(self, model: ModelRequest) -> None:
         """`InputError` for what the two exclude."""
         if model.cache is not None and self.conditioning == "branch":

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mirage.errors import check_number
+from mirage.kinds import checked
 
 MOST_STEPS = 1000
 
@@ -48,6 +49,7 @@ class Sampler:
             if value is not None:
                 object.__setattr__(self, name, check_number(value=value, **check))
 
+    @checked
     def over(self, own: Sampler) -> Sampler:
         """These choices, and `own` where none was made."""
         chosen = {field.name: getattr(self, field.name) for field in fields(self)}

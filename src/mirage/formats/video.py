@@ -35,11 +35,12 @@ from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError
+from mirage.errors import InputError, short
 from mirage.files import replacing
 from mirage.formats.fragments import REORDERED, Fragments, finalised
 from mirage.formats.image import to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
+from mirage.kinds import checked
 
 Codec = Literal["libx264", "ffv1"]
 ACCEPTS = "a video (mp4, mkv, webm, ...)"
@@ -255,6 +256,21 @@ class Frame:
         return np.ascontiguousarray(_upright(frame)(picture))
 
 
+@checked
+def save_video(path: str | os.PathLike[str], frames: Tensor, fps: float = 16, *, crf: int = 18) -> None:
+    """Write frames to an .mp4, or losslessly to an .mkv: [F,3,H,W] or [F,H,W,3], uint8 or floats in [0, 1]."""
+    if frames.ndim != 4 or 3 not in (frames.shape[1], frames.shape[-1]) or 0 in frames.shape:
+        raise InputError(f"a video is frames [F,3,H,W] or [F,H,W,3], got {short(frames)}")
+    if frames.dtype != torch.uint8 and not frames.is_floating_point():
+        raise InputError(f"frames are uint8, or floats in [0, 1]; got {frames.dtype}")
+    frames = frames if frames.shape[1] == 3 else frames.permute(0, 3, 1, 2)
+    frames = frames.detach().cpu().float() / 255 if frames.dtype == torch.uint8 else frames.detach().cpu()
+    lossless = Path(path).suffix.lower() == ".mkv"
+    with VideoWriter(path, fps, codec="ffv1" if lossless else "libx264", crf=crf) as film:
+        film.write(frames)
+
+
+@checked
 def load_video(path: str | os.PathLike[str], *, fps: float | None = None, max_bytes: int = VIDEO_LIMIT) -> Tensor:
     """The frames of the first video stream, upright: uint8 [F,3,H,W]. Refuses more than `max_bytes` of them.
 

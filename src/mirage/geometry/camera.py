@@ -18,7 +18,7 @@ from torch import Tensor
 from mirage.errors import InputError, check_number, short
 from mirage.geometry import pose
 from mirage.geometry.grid import cell_centers
-from mirage.kinds import check_fields, checked
+from mirage.kinds import check_fields, checked, fit
 
 FIELD_OF_VIEW = 65.0  # degrees on the longer side of a picture that says nothing
 FILM_DIAGONAL = math.hypot(36, 24)  # millimetres
@@ -72,11 +72,12 @@ class Camera:
                     f"{what} is a matrix, {short(cameras)}, which does not say how wide it sees; accepted: a Camera, a "
                     "list of them, or (poses [T,4,4], intrinsics [4] of the unit square)"
                 )
-            poses = torch.as_tensor(cameras)
+            poses = fit(Tensor, cameras, what)
             found = Camera(poses if poses.is_floating_point() else poses.float(), intrinsics)
         else:
             raise InputError(f"{what} is {short(cameras)}; accepted: a Camera, a list of them, or (poses, intrinsics)")
-        refuse_bad(found, source=what)
+        if found.c2w.numel():  # none at all is a path too, of nothing
+            refuse_bad(found, source=what)
         return found
 
     @classmethod

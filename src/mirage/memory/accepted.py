@@ -67,8 +67,8 @@ def check_room(frames: Frames, *, features: str, room: float, max_bytes: int | N
 def views_to_read(camera: CameraLike, grid: tuple[int, int]) -> Camera:
     """Cameras [T] of a read; one camera [] is one view. `grid`: 1 or more each."""
     found = Camera.of(camera)
-    if len(found.shape) > 1:
-        raise InputError(f"a read takes cameras [T], or one [], got {list(found.shape)}")
+    if len(found.shape) > 1 or found.shape == (0,):
+        raise InputError(f"a read takes cameras [T], 1 or more, or one [], got {list(found.shape)}")
     if min(grid) < 1 or math.prod(grid) > 2**24:
         raise InputError(
             f"a read of {grid[0]} x {grid[1]} cells (h, w); accepted: 1 or more each, at most 2**24 in all"

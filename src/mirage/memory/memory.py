@@ -11,8 +11,6 @@ nets or prompts.
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Self
 
@@ -28,13 +26,13 @@ from mirage.geometry.pose import is_rotation
 from mirage.kinds import checked
 from mirage.memory.accepted import check_room, frames_to_write, views_to_read
 from mirage.memory.gradient import Source, connected
-from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
+from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order, worth
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
-from mirage.memory.regions import Region, checked_mask, points_in, points_under
+from mirage.memory.regions import Region, inside
 from mirage.memory.statefile import read_state, write_state
 from mirage.memory.table import History, Snapshot, Table
 
@@ -184,12 +182,12 @@ class LatentSpatialMemory:
         """Forget a part, and return how many points that were. `region` as `mirage.memory.regions` has it: a box,
         points, a function of positions; or with `camera` a mask [h,w], bool, of the thing as that camera sees it, or
         one for each of several [T,h,w]. What stood behind it is not forgotten. `restore` brings it back."""
-        return self._keep_only(~self._inside(region, camera))
+        return self._keep_only(~inside(region, camera, self))
 
     @checked
     def crop(self, region: Region, *, camera: CameraLike | None = None) -> int:
         """Forget all but a part, named as for `remove`; returns how many points went."""
-        return self._keep_only(self._inside(region, camera))
+        return self._keep_only(inside(region, camera, self))
 
     @checked
     def transform(self, pose: Tensor) -> None:
@@ -198,7 +196,7 @@ class LatentSpatialMemory:
         if pose.shape != (4, 4) or not pose.isfinite().all() or not bool(is_rotation(pose[:3, :3].double())):
             raise InputError(f"a memory is moved by a rigid pose [4,4], rotation and translation; got {short(pose)}")
         pose = pose.to(self.device, torch.float32)
-        with self._whole():
+        with self._history.whole():
             self._points.move(self._points.position @ pose[:3, :3].T + pose[:3, 3])
             self._log.put(torch.arange(len(self._log), device=self.device), c2w=pose @ self._log["c2w"])
             self._sources = []
@@ -335,31 +333,12 @@ class LatentSpatialMemory:
 
     # -- how a part goes --------------------------------------------------------------------------------------------
 
-    def _inside(self, region: Region, camera: CameraLike | None) -> Tensor:
-        """Which points [N]."""
-        if camera is None:
-            return points_in(region, self.points)
-        views = views_to_read(camera, (1, 1)).to(self.device, torch.float32)
-        mask = checked_mask(region, views).to(self.device)
-        readout = self.read(views, (mask.shape[-2], mask.shape[-1]))
-        return points_under(mask, views, self.points, readout, tolerance=self.policy.tolerance)
-
     def _keep_only(self, stays: Tensor) -> int:
         gone = int((~stays).sum())
         if gone:
-            with self._whole():
+            with self._history.whole():
                 self._points.keep(stays.nonzero()[:, 0])
         return gone
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """All of what is inside, or nothing of it."""
-        before = self.snapshot()
-        try:
-            yield
-        except BaseException:
-            self.restore(before)
-            raise
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
@@ -450,21 +429,11 @@ class LatentSpatialMemory:
     def _evict(self, rows: int) -> None:
         """Make room for at least `rows` more points, a sixteenth of the memory at a time."""
         count = min(max(-(-rows // PAGE) + 1, self._points.pages.n // 16), self._points.pages.n)
-        worth = {"oldest": self._age, "least_read": lambda: self._points.pages["read"], "coverage": self._wins}
-        order = worth[self.policy.evict]().argsort(stable=True)
-        self._points.remove(order[:count])
+        self._points.remove(worth(self._points, self.policy.evict, self._witnessed).argsort(stable=True)[:count])
 
-    def _age(self) -> Tensor:
-        """The newest frame of each page [M]."""
-        page = torch.arange(len(self), device=self.device) // PAGE
-        newest = torch.zeros(self._points.pages.n, dtype=torch.int32, device=self.device)
-        return newest.scatter_reduce_(0, page, self._points.rows["frame"], "amax")
-
-    def _wins(self) -> Tensor:
-        """How many cells each page [M] shows to cameras spread evenly over the walk: what a return would miss."""
-        witnesses = self.cameras[self._spread(_WITNESSES)]
-        seen = self._see(witnesses, (44, 80), front=self.policy.front).index.flatten()
-        return torch.bincount(seen[seen >= 0] // PAGE, minlength=self._points.pages.n)
+    def _witnessed(self) -> Tensor:
+        """Which points cameras see that are spread evenly over the walk."""
+        return self._see(self.cameras[self._spread(_WITNESSES)], (44, 80), front=self.policy.front).index
 
     def _spread(self, count: int) -> Tensor:
         """Places in the log of at most `count` cameras, spread evenly over the frames of the walk."""

@@ -9,6 +9,7 @@ a page is a small patch of one surface and its bounding box is tight; a read ski
 Rows are always dense: what is removed is overwritten by the last rows, so a point's id is good until the next write.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -217,6 +218,19 @@ class Points:
             boxes.append(column.view(-1, PAGE).index_select(0, pages).aminmax(dim=1))
         low, high = (torch.stack(bounds, dim=-1) for bounds in zip(*boxes, strict=True))
         self.pages.put(pages, low=low, high=high)
+
+
+def worth(points: Points, evict: str, witnessed: Callable[[], Tensor]) -> Tensor:
+    """What each page [M] is worth under a budget, as `MemoryPolicy.evict` says: the least goes first. witnessed: which
+    points the walk's cameras see, -1 for none: what of them a return would miss."""
+    if evict == "least_read":
+        return points.pages["read"]
+    if evict == "oldest":  # the newest frame of each page
+        page = torch.arange(len(points), device=points.rows.device) // PAGE
+        newest = torch.zeros(points.pages.n, dtype=torch.int32, device=points.rows.device)
+        return newest.scatter_reduce_(0, page, points.rows["frame"], "amax")
+    seen = witnessed().flatten()
+    return torch.bincount(seen[seen >= 0] // PAGE, minlength=points.pages.n)
 
 
 @lru_cache(maxsize=16)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from mirage.errors import InputError
 from mirage.geometry.depthmap import DepthMap
 from mirage.kinds import check_fields, checked
 
@@ -36,6 +37,8 @@ class Readout:
     @checked
     def holes(cls, cameras: int, channels: int, grid: tuple[int, int]) -> "Readout":
         """Nothing is known."""
+        if cameras < 0 or channels < 1 or min(grid) < 1:
+            raise InputError(f"a readout of {cameras} cameras, {channels} channels and {grid} cells cannot be")
         shape = (cameras, *grid)
         nothing = torch.zeros(shape, dtype=torch.bool)
         return cls(

@@ -6,23 +6,38 @@ memory.remove(mask, camera=camera)                 the thing that this camera se
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mirage.errors import InputError, short
-from mirage.geometry.camera import Camera
+from mirage.geometry.camera import Camera, CameraLike
+from mirage.memory.accepted import views_to_read
 from mirage.memory.points import PointColumns
 from mirage.memory.readout import Readout
+
+if TYPE_CHECKING:
+    from mirage.memory.memory import LatentSpatialMemory
 
 Corner = Sequence[float] | Tensor
 Region = Tensor | tuple[Corner, Corner] | Callable[[Tensor], Tensor]
 """Bools [N], a box as its low and high corner, or a function of positions [N,3] that gives bools [N]."""
 
 
+def inside(region: Region, camera: CameraLike | None, memory: "LatentSpatialMemory") -> Tensor:
+    """Which points [N] of a memory lie in a region, or with a camera under a mask."""
+    if camera is None:
+        return points_in(region, memory.points)
+    views = views_to_read(camera, (1, 1)).to(memory.device, torch.float32)
+    mask = checked_mask(region, views).to(memory.device)
+    readout = memory.read(views, (mask.shape[-2], mask.shape[-1]))
+    return points_under(mask, views, memory.points, readout, tolerance=memory.policy.tolerance)
+
+
 def points_in(region: Region, points: PointColumns) -> Tensor:
     """Which points [N] lie in it."""
-    if callable(region) and not isinstance(region, Tensor):
+    if callable(region) and not isinstance(region, Tensor | type):
         region = region(points.position)
     if isinstance(region, tuple):
         region = torch.stack([torch.as_tensor(corner, dtype=torch.float32) for corner in region])
@@ -30,8 +45,8 @@ def points_in(region: Region, points: PointColumns) -> Tensor:
         return region.to(points.position.device)
     if not isinstance(region, Tensor) or region.shape != (2, 3) or region.dtype == torch.bool or region.is_complex():
         raise InputError(
-            f"a region is {len(points)} bools, one a point, a box of two corners [2,3], or a function of positions that "
-            f"gives such bools; got {short(region)}"
+            f"a region is {len(points)} bools, one a point, a box of two corners [2,3], or a function of positions "
+            f"[N,3] that gives such bools; got {short(region)}"
         )
     low, high = region.to(points.position)
     if not bool((low <= high).all()):

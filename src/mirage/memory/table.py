@@ -134,6 +134,9 @@ class Snapshot:
     changes: list[Change] = field(default_factory=list)
     newer: "Snapshot | None" = None
 
+    def __repr__(self) -> str:
+        return f"Snapshot({len(self.changes)} changes since)"
+
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
@@ -190,6 +193,16 @@ class History:
             newer.changes = [change.table.undo(change) for change in reversed(older.changes)]
             newer.newer, older.newer, older.changes = older, None, []
         self._latest = weakref.ref(target)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All changes of what is inside, or none of them."""
+        before = self.snapshot()
+        try:
+            yield
+        except BaseException:  # also Ctrl-C, between any two lines
+            self.restore(before)
+            raise
 
     def _record(self, change: Callable[[], Change]) -> None:
         latest = self._latest() if self._latest else None

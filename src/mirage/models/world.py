@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from mirage.chunks import frame_count
-from mirage.errors import InputError
+from mirage.errors import InputError, short
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import checked
 from mirage.models import flow
 from mirage.models.codec import StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
@@ -116,10 +117,12 @@ class WorldModel(DiffusionPipeline):
 
     # -- verbs ------------------------------------------------------------------------------------------------------
 
+    @checked
     def encode(self, frames: Tensor) -> Tensor:
         """Frames [F,3,H,W], F = 1 + 4k -> latents [T,C,h,w], T = 1 + k. One frame is an image; no randomness."""
         return self.encoder().encode(frames)
 
+    @checked
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [T,C,h,w] from the start of a stream -> frames [1 + 4(T-1),3,H,W]."""
         return self.decoder().decode(latents)
@@ -133,12 +136,14 @@ class WorldModel(DiffusionPipeline):
         return StreamDecoder(self.vae, tiles=self.tiles, rest=None if self.offload == "none" else "cpu")
 
     @torch.no_grad()
+    @checked
     def encode_prompt(self, prompt: str) -> Tensor:
         """[1,L,D] of fixed length L, zero beyond the prompt's own length, as Wan was trained."""
         ids, known = self.tokenize(prompt)
         text = self.text_encoder(ids, known).last_hidden_state
         return text.masked_fill(known[..., None] == 0, 0)
 
+    @checked
     def tokenize(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Token ids and which of them are the prompt's own, each [1,L]."""
         tokens: Any = self.tokenizer(
@@ -152,6 +157,7 @@ class WorldModel(DiffusionPipeline):
         return tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
 
     @torch.no_grad()
+    @checked
     def denoise(
         self,
         condition: Condition,
@@ -205,6 +211,7 @@ class WorldModel(DiffusionPipeline):
                 callback=callback,
             )
 
+    @checked
     def conditioning(self, asked: Conditioning = "auto") -> Literal["branch", "guidance"]:
         """How the memory enters: through the trained branch, or through the sampler, which needs no training.
 
@@ -225,11 +232,17 @@ class WorldModel(DiffusionPipeline):
         return blind
 
     @torch.no_grad()
+    @checked
     def depth(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
         """Depth [T,h,w] of latents [T,C,h,w] seen by camera [T] (or one for all).
 
         first: latent 0 starts a stream, so it stands for one frame; all others stand for four.
         """
+        shape = (latents.shape[0], self.channels, *latents.shape[2:]) if latents.ndim == 4 else ()
+        if not latents.is_floating_point() or latents.shape != shape or 0 in shape:
+            raise InputError(f"depth is of latents [T,{self.channels},h,w], got {short(latents)}")
+        if camera.shape not in ((), (1,), (len(latents),)):
+            raise InputError(f"depth of {len(latents)} latents needs a camera each, or one, got {list(camera.shape)}")
         if self.depth_head is None:
             raise InputError("this model has no depth head; accepted: a depth map or a depth estimator beside it")
         head, device = self.depth_head, self.runs_on
@@ -238,6 +251,7 @@ class WorldModel(DiffusionPipeline):
         return head.depth(latents, camera.to(device), single)
 
     @torch.no_grad()
+    @checked
     def constant(self, frames: int, grid: tuple[int, int]) -> Tensor | None:
         """Latents [frames,C,h,w] of an all-white video, as a branch with "published" inputs sees them; else None.
 
@@ -255,6 +269,7 @@ class WorldModel(DiffusionPipeline):
 
     # -- speed ------------------------------------------------------------------------------------------------------
 
+    @checked
     def cache_steps(self, threshold: float) -> None:
         """From now on, leave out all blocks but the first in steps where that one changes its input nearly as in the
         step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful.
@@ -265,11 +280,14 @@ class WorldModel(DiffusionPipeline):
             raise InputError(f"cache threshold is {threshold}; accepted: 0 up to 1, such as 0.05")
         self.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
 
+    @checked
     def compile_blocks(self, backend: str = "inductor") -> None:
         """From now on, run the blocks of transformer and branch through torch.compile: the first chunk waits for the
         compiler, results differ in the last digits."""
         if backend == "inductor" and self._execution_device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
             raise InputError(f"compiling for the CPU needs a C++ compiler; none of {', '.join(_COMPILERS)} was found")
+        if backend != "inductor" and backend not in torch._dynamo.list_backends(None):
+            raise InputError(f"torch.compile has no backend {backend!r}; accepted: inductor and what torch lists")
         self.transformer.compile_repeated_blocks(backend=backend)
         if self.memory_branch is not None:
             self.memory_branch.compile_repeated_blocks(backend=backend)
@@ -330,6 +348,7 @@ class WorldModel(DiffusionPipeline):
         its: Any = self.scheduler.config
         return its.prediction_type
 
+    @checked
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **choices: Any) -> None:
         """As diffusers does, with LoRAs, attached or fused, in the transformer's weights: what is saved loads again."""
         with merged(self.transformer):

@@ -27,6 +27,7 @@ from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import checked
 from mirage.memory import MemoryPolicy
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
@@ -56,6 +57,7 @@ class Opened:
     prompts: Prompts | None = None
 
 
+@checked
 def open_request(request: Request) -> Opened:
     """Read its files and check its names; what is wrong with one is an `InputError`, before a model is loaded."""
     check_estimator(request.depth_model)
@@ -86,6 +88,7 @@ def open_request(request: Request) -> Opened:
     return Opened(len(trajectory), photograph, path, depth, mask, prompts)
 
 
+@checked
 def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:
     """(session, path [F]) of a request: `session.follow(path, prompts=prompts_by_chunk(...))` walks it.
 
@@ -169,6 +172,7 @@ def device_of(asked: ModelRequest) -> torch.device:
     return device
 
 
+@checked
 def load_model(asked: ModelRequest, *, conditioning: str = "auto") -> WorldModel:
     """The model, made to run as asked. conditioning: how the memory will enter, which step caching has to fit."""
     model = load_world_model(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,6 +60,17 @@ class Chunk:
             torch.cuda.current_stream(frames.device).synchronize()  # of this thread: others may work on the next chunk
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
+
+    def video(self) -> np.ndarray:
+        """The frames as players and writers take them: [F,H,W,3] uint8, on the CPU."""
+        return (self.frames.detach().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+    def __repr__(self) -> str:
+        return (
+            f"Chunk({self.index}: {len(self.camera)} frames, latents {list(self.latents.shape)}, "
+            f"{float(self.readout.coverage.mean()):.0%} was known, {self.points_added:,} of {self.memory_points:,} "
+            f"points are new, {self.memory_bytes / 2**20:.1f} MiB, {sum(self.timings.values()):.1f} s)"
+        )
 
     def report(self) -> dict[str, Any]:
         """What a receipt says of a chunk; plain and finite."""

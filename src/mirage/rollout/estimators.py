@@ -9,6 +9,7 @@ from mirage.depth.adapters.files import DepthFiles
 from mirage.depth.adapters.map_anything import MapAnythingDepth
 from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
+from mirage.models.world import WorldModel
 
 NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
 
@@ -48,3 +49,8 @@ def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator |
         case "mapanything":
             return MapAnythingDepth.load(**given, device=device)
     return DepthFiles(name)
+
+
+def depth_head(model: WorldModel) -> DepthEstimator:
+    """The model's own, which reads latents."""
+    return lambda views: model.depth(views.latents, views.camera, first=views.first)

@@ -31,13 +31,20 @@ class State:
     end: End | None
     image: tuple[Any, Tensor | None] | None
 
+    def __repr__(self) -> str:
+        return f"State({self.index} chunks, prompt {self.prompt[:40]!r}, {self.history!r})"
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A moment with its memory, to come back to; cheap, and valid for as long as it is held."""
+    """A moment with its memory, to come back to; cheap, and valid for as long as it is held. `of`: whose moment."""
 
     state: State
     memory: Any
+    of: Any
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.state!r})"
 
 
 def checked_prompt(prompt: object) -> str:

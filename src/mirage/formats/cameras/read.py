@@ -20,10 +20,12 @@ from mirage.formats.cameras.poses import Convention, finished
 from mirage.formats.cameras.readers import FORMATS
 from mirage.formats.cameras.record import CameraOptions, CameraRecord
 from mirage.geometry.camera import Camera
+from mirage.kinds import checked
 
 _log = logging.getLogger(__name__)
 
 
+@checked
 def load_cameras(
     path: str | os.PathLike[str],
     convention: Convention | None = None,

@@ -20,6 +20,7 @@ from mirage.formats.cameras.writers import WRITERS, colmap
 from mirage.formats.cameras.writers.writer import CameraWriter, Written
 from mirage.formats.ply import Points
 from mirage.geometry.camera import Camera
+from mirage.kinds import checked
 
 Format = Literal[
     "re10k",
@@ -59,6 +60,7 @@ OBLONG = 0.02  # how far from square pixels go unremarked
 _log = logging.getLogger(__name__)
 
 
+@checked
 def save_cameras(
     path: str | os.PathLike[str],
     camera: Camera,

@@ -1,10 +1,9 @@
 """Mirage: video world models that remember.
 
-    >>> import mirage
-    >>> model = mirage.load_world_model("mini")
-    >>> session = mirage.Session(model, "photo.jpg", prompt="a red room")
-    >>> chunks = list(session.follow("orbit"))
-    >>> mirage.show.frames(chunks[0].frames)
+    model = mirage.load_world_model("mini")
+    session = mirage.Session(model, "photo.jpg", prompt="a red room")
+    chunks = list(session.follow("orbit"))
+    mirage.show.frames(chunks[0].frames)
 
 The public nouns, each from the room that it lives in. A name is imported when it is first used, so that
 `import mirage` itself costs nothing.

@@ -17,8 +17,12 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 from mirage.chunks import check_frames
 from mirage.errors import InputError, check_number
 from mirage.kinds import check_fields, checked, fit
+from mirage.plugins import plugin_names
 from mirage.sampler import Sampler
 from mirage.units import parse_bytes
+
+MEMORIES = ("latent", "rgb", "rgb-voxel", "frames", "none")
+"""Our own; the names of others are those of packages that bring them (plugins.py)."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +167,10 @@ class Request(CameraReading, _Plain):
     was made for (the bundled one: on)."""
     seed: Annotated[int | None, Says("N", "0, or the saved world's")] = None
     """Same seed, same video, bit for bit, on the same machine."""
-    memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
+    memory: Annotated[str, Says("{latent,rgb,rgb-voxel,frames,none}")] = "latent"
     """latent: a spatial memory of latents; none: forget all but the last frames. To compare with: rgb, a cloud of every
-    pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry."""
+    pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry; or what
+    another package brings, by its name."""
     memory_budget: Annotated[str | None, Says("SIZE", "it grows as it must")] = None
     """Most bytes that the memory may take, such as 8MiB or 200KB."""
     static_filter: bool = False
@@ -194,6 +199,8 @@ class Request(CameraReading, _Plain):
             raise InputError("a segmenter is for moving things: what shall it look for?")
         if self.depth is not None and self.depth_model != "head":
             raise InputError("depth is of the image alone, and a depth model of every chunk: give one of them")
+        if self.memory not in MEMORIES and self.memory not in (others := plugin_names("memories")):
+            raise InputError(f"memory is {self.memory!r}; accepted: {', '.join([*MEMORIES, *others])}")
         for name in ("memory_budget", "world"):
             if self.memory != "latent" and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is about a latent memory, not memory {self.memory}")

@@ -37,7 +37,7 @@ class Readout:
     @checked
     def holes(cls, cameras: int, channels: int, grid: tuple[int, int]) -> "Readout":
         """Nothing is known."""
-        if cameras < 0 or channels < 1 or min(grid) < 1:
+        if not 0 <= cameras <= 2**20 or not 1 <= channels <= 2**16 or min(grid) < 1 or max(grid) > 2**15:
             raise InputError(f"a readout of {cameras} cameras, {channels} channels and {grid} cells cannot be")
         shape = (cameras, *grid)
         nothing = torch.zeros(shape, dtype=torch.bool)

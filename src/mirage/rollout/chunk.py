@@ -21,6 +21,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.memory import Readout
 from mirage.models.codec import StreamDecoder
 from mirage.models.world import WorldModel
+from mirage.show import views as show
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,9 @@ class Chunk:
             f"{float(self.readout.coverage.mean()):.0%} was known, {self.points_added:,} of {self.memory_points:,} "
             f"points are new, {self.memory_bytes / 2**20:.1f} MiB, {sum(self.timings.values()):.1f} s)"
         )
+
+    def _repr_png_(self) -> bytes:
+        return show.frames(self.frames)._repr_png_()
 
     def report(self) -> dict[str, Any]:
         """What a receipt says of a chunk; plain and finite."""

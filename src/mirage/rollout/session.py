@@ -43,6 +43,7 @@ from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
 from mirage.rollout.shown import shown
 from mirage.rollout.state import Snapshot, State, checked_prompt
+from mirage.show import views as show
 
 _LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
@@ -381,6 +382,9 @@ class Session:
         return (
             f"Session({moves}; frames of {' x '.join(str(n * self.model.stride) for n in self.grid)}; {self.memory!r})"
         )
+
+    def _repr_png_(self) -> bytes | None:
+        return show.map(self.memory)._repr_png_() if isinstance(self.memory, LatentSpatialMemory) else None
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ def calls() -> dict[str, Call]:
         "read": Call(kept.read, {"camera": view, "grid": GRID, "differentiable": False, "backend": "torch"}),
         "touch": Call(kept.touch, {"readout": readout}),
         "coverage": Call(kept.coverage, {"camera": view, "grid": GRID}),
-        "remove": Call(kept.remove, {"region": ((0, 0, 0), (1, 1, 1)), "camera": None}),
+        "remove": Call(kept.remove, {"region": ((0, 0, 0), (1, 1, 1)), "camera": None, "thickness": None}),
         "crop": Call(kept.crop, {"region": ((-99, -99, -99), (99, 99, 99)), "camera": None}),
         "transform": Call(kept.transform, {"pose": torch.eye(4)}),
         "to": Call(kept.to, {"device": "cpu"}),
@@ -267,7 +267,11 @@ def test_every_public_callable_is_walked():
 
 
 @pytest.mark.parametrize("name", sorted(public()))
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=5,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(data=st.data())
 def test_a_wrong_argument_is_an_input_error(name, data):
     call = calls()[name]

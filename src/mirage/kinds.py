@@ -243,3 +243,12 @@ def _words(kind: Any) -> str:
     if origin is os.PathLike or kind in (Path, os.PathLike):
         return "a path"
     return named.get(kind) or getattr(origin or kind, "__name__", str(kind))
+
+
+class Brief:
+    """For dataclasses of tensors (with `repr=False`): a repr of shapes, in one line."""
+
+    def __repr__(self) -> str:
+        its: Any = self
+        parts = [f"{field.name}: {short(getattr(self, field.name))}" for field in fields(its)]
+        return f"{type(self).__name__}({', '.join(parts)})"

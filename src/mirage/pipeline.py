@@ -71,7 +71,9 @@ class MiragePipeline(WorldModel):
         return self._interrupt
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path = "mini", **choices: Any) -> Self:
+    def from_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride] -- its choices are ours
+        cls, name_or_path: str | Path = "mini", **choices: Any
+    ) -> Self:
         """By name ("mini"), from a folder, or from the Hugging Face hub; `choices` are `load_world_model`'s, and
         diffusers' `torch_dtype` is its `dtype`."""
         if "torch_dtype" in choices:
@@ -117,7 +119,7 @@ class MiragePipeline(WorldModel):
         return_dict: bool = True,
         callback_on_step_end: OnStepEnd | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> MirageOutput | tuple[Any, Session]:
+    ) -> MirageOutput:
         """Walk from `image` along `trajectory`.
 
         image           as `Session` takes it; cut and resized to `height` x `width`, else to the model's pixel count
@@ -167,7 +169,9 @@ class MiragePipeline(WorldModel):
             for chunk in session.follow(path, callback=stepped):
                 chunks.append(chunk)  # the whole ones are kept where the rest is not to come
         frames = _shown(chunks, session, output_type)
-        return MirageOutput(frames, session) if return_dict else (frames, session)
+        if not return_dict:
+            return (frames, session)  # pyright: ignore[reportReturnType] -- as diffusers' pipelines do
+        return MirageOutput(frames, session)
 
     def _first_frame(
         self, photograph: Photograph, trajectory: PathLike, frames: int | None, size: tuple[int, int] | None

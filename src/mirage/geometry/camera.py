@@ -63,9 +63,10 @@ class Camera:
         if isinstance(cameras, Camera):
             found = cameras
         elif isinstance(cameras, tuple) and len(cameras) == 2 and not isinstance(cameras[0], Camera):
-            found = Camera(*cameras)
+            poses, its = (fit(Tensor, part, what) for part in cameras)
+            found = Camera(poses, its)
         elif isinstance(cameras, list | tuple) and cameras and all(isinstance(one, Camera) for one in cameras):
-            found = Camera.stack(cameras)
+            found = Camera.stack([one for one in cameras if isinstance(one, Camera)])
         elif isinstance(cameras, Tensor | np.ndarray):
             if intrinsics is None:
                 raise InputError(
@@ -135,14 +136,13 @@ class Camera:
         if K is not None:
             return _from_matrix(K, size)
         if focal_mm is not None:
-            focal_mm = check_number(
+            focal = check_number(
                 "a focal length as of 35 mm film", focal_mm, low=1, high=10_000, accepted="1 to 10000 mm"
             )
-            fov = math.degrees(2 * math.atan(width / (2 * focal_mm / FILM_DIAGONAL * math.hypot(height, width))))
-        elif fov is None:
-            fov = field_of_view(size)
-        fov = check_number("a field of view", fov, low=0.1, high=170, accepted="0.1 to 170 degrees across the picture")
-        return Camera.looking(horizontal_fov=fov, aspect=width / height)
+            fov = math.degrees(2 * math.atan(width / (2 * focal / FILM_DIAGONAL * math.hypot(height, width))))
+        across = field_of_view(size) if fov is None else fov
+        check_number("a field of view", across, low=0.1, high=170, accepted="0.1 to 170 degrees across the picture")
+        return Camera.looking(horizontal_fov=across, aspect=width / height)
 
     @classmethod
     @checked

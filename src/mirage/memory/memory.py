@@ -178,16 +178,17 @@ class LatentSpatialMemory:
     # -- changing what is remembered --------------------------------------------------------------------------------
 
     @checked
-    def remove(self, region: Region, *, camera: CameraLike | None = None) -> int:
+    def remove(self, region: Region, *, camera: CameraLike | None = None, thickness: float | None = None) -> int:
         """Forget a part, and return how many points that were. `region` as `mirage.memory.regions` has it: a box,
         points, a function of positions; or with `camera` a mask [h,w], bool, of the thing as that camera sees it, or
-        one for each of several [T,h,w]. What stood behind it is not forgotten. `restore` brings it back."""
-        return self._keep_only(~inside(region, camera, self))
+        one for each of several [T,h,w]; `thickness`: of the thing, as a share of its distance, None: its front alone.
+        What stood behind it stays; `restore` brings all of it back."""
+        return self._keep_only(~inside(region, self, camera=camera, thickness=thickness))
 
     @checked
-    def crop(self, region: Region, *, camera: CameraLike | None = None) -> int:
+    def crop(self, region: Region, *, camera: CameraLike | None = None, thickness: float | None = None) -> int:
         """Forget all but a part, named as for `remove`; returns how many points went."""
-        return self._keep_only(inside(region, camera, self))
+        return self._keep_only(inside(region, self, camera=camera, thickness=thickness))
 
     @checked
     def transform(self, pose: Tensor) -> None:

@@ -17,6 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mirage.kinds import Brief
 from mirage.memory.table import Table
 
 TILE = (11, 8)
@@ -25,8 +26,8 @@ read looks at, a seventh more lie outside the view; fewer: the boxes cost as muc
 PAGE = TILE[0] * TILE[1]
 
 
-@dataclass(frozen=True, eq=False)
-class Cloud:
+@dataclass(frozen=True, eq=False, repr=False)
+class Cloud(Brief):
     """What a read looks at: positions in pages, and the pages' boxes.
 
     `x y z` [M*PAGE] f32; rows past the last point have z = NaN, which no comparison admits. `low`, `high` [M,3].

@@ -1,8 +1,9 @@
 """Parts of a memory: a box, points one by one, or what a camera sees under a mask. `N` points, `T` cameras, `h w` grid.
 
-memory.remove(((-1, -2, 2), (1, 0, 4)))            the box between two corners, world units
-memory.remove(memory.points.frame < 5)             points, as bools [N]
-memory.remove(mask, camera=camera)                 the thing that this camera sees under the mask [h,w]
+memory.remove(((-1, -2, 2), (1, 0, 4)))             # the box between two corners, world units
+memory.remove(memory.points.frame < 5)              # points, as bools [N]
+memory.remove(mask, camera=camera)                  # the thing that this camera sees under the mask [h,w]
+memory.remove(mask, camera=camera, thickness=0.2)   # and what lies behind its front by a fifth of its distance
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError, short
+from mirage.errors import InputError, check_number, short
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.memory.accepted import views_to_read
 from mirage.memory.points import PointColumns
@@ -25,14 +26,21 @@ Region = Tensor | tuple[Corner, Corner] | Callable[[Tensor], Tensor]
 """Bools [N], a box as its low and high corner, or a function of positions [N,3] that gives bools [N]."""
 
 
-def inside(region: Region, camera: CameraLike | None, memory: "LatentSpatialMemory") -> Tensor:
+def inside(
+    region: Region, memory: "LatentSpatialMemory", *, camera: CameraLike | None, thickness: float | None
+) -> Tensor:
     """Which points [N] of a memory lie in a region, or with a camera under a mask."""
+    if thickness is not None:
+        check_number("the thickness of a thing", thickness, low=0.0, accepted="a share of its distance, 0 or more")
+        if camera is None:
+            raise InputError("a thickness is of a thing that a camera sees: give the camera too")
     if camera is None:
         return points_in(region, memory.points)
     views = views_to_read(camera, (1, 1)).to(memory.device, torch.float32)
     mask = checked_mask(region, views).to(memory.device)
     readout = memory.read(views, (mask.shape[-2], mask.shape[-1]))
-    return points_under(mask, views, memory.points, readout, tolerance=memory.policy.tolerance)
+    band = memory.policy.tolerance, max(memory.policy.tolerance, thickness or 0.0)
+    return points_under(mask, views, memory.points, readout, band=band)
 
 
 def points_in(region: Region, points: PointColumns) -> Tensor:
@@ -54,9 +62,11 @@ def points_in(region: Region, points: PointColumns) -> Tensor:
     return ((points.position >= low) & (points.position <= high)).all(-1)
 
 
-def points_under(mask: Tensor, camera: Camera, points: PointColumns, readout: Readout, *, tolerance: float) -> Tensor:
+def points_under(
+    mask: Tensor, camera: Camera, points: PointColumns, readout: Readout, *, band: tuple[float, float]
+) -> Tensor:
     """Which points [N] the cameras [T] see where their mask [T,h,w] is True: those that won there, and all others of
-    the same surface, within a relative `tolerance` of the depth that is seen. What stands behind it stays."""
+    the same thing: before and behind the depth that is seen by no more than the shares `band` of it."""
     t, h, w = mask.shape
     found = torch.zeros(len(points), dtype=torch.bool, device=points.position.device)
     winners = readout.index[mask & readout.mask]
@@ -68,7 +78,7 @@ def points_under(mask: Tensor, camera: Camera, points: PointColumns, readout: Re
         column = (uv[:, 0] * w).nan_to_num(0, 0, 0).long().clamp(0, w - 1)
         seen = readout.depth.z[view].to(z)[row, column]
         there = (mask & readout.mask)[view].to(z.device)[row, column]
-        found |= inside & there & ((z - seen).abs() <= tolerance * seen)
+        found |= inside & there & (z >= (1 - band[0]) * seen) & (z <= (1 + band[1]) * seen)
     return found
 
 

@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.kinds import Brief
 from mirage.models.condition import Condition
 from mirage.sampler import Sampler
 
@@ -63,8 +64,8 @@ class Guidance:
         return x0 + _carried(pull, known, rounds=self.carry)
 
 
-@dataclass(frozen=True, eq=False)
-class Progress:
+@dataclass(frozen=True, eq=False, repr=False)
+class Progress(Brief):
     """One denoising step is done: its number of how many, its timestep in [0, 1000], the latents [B,C,T,h,w] so far."""
 
     step: int

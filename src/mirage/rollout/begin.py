@@ -27,7 +27,7 @@ from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
-from mirage.kinds import checked
+from mirage.kinds import Brief, checked
 from mirage.memory import MemoryPolicy
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
@@ -43,8 +43,8 @@ from mirage.rollout.settings import Settings
 from mirage.units import parse_bytes
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
+@dataclass(frozen=True, eq=False, repr=False)
+class Opened(Brief):
     """What a request's files hold. For a new world: the photograph, the path [F] as seen through all of it, and depth;
     for one that goes on the path is known when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`:
     how many the trajectory has, of which the path is the first 1 + 4k."""

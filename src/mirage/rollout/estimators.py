@@ -30,7 +30,7 @@ def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator |
     """An estimator for every chunk; None: the model's own depth head.
 
     name    head, depth-anything, depth-pro, da3 or mapanything, each but the first with ":HUB-ID" or ":FOLDER" for
-            other weights than its usual ones; a folder or .npz of depth maps; or what another package brings (plugins.py)
+            other weights than its usual ones; a folder or .npz of depth maps; or what a package brings (plugins.py)
     """
     check_estimator(name)
     if name not in NAMES and name in plugin_names("depth_estimators"):

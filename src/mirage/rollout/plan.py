@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
+from mirage.kinds import Brief
 from mirage.memory import Readout
 from mirage.models import flow
 from mirage.models.condition import Condition, stacked
@@ -62,8 +63,8 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Draft:
+@dataclass(frozen=True, eq=False, repr=False)
+class Draft(Brief):
     """A few views, drawn before the chunk (draft.py). `complete(latents)` of its new frames [D-1,C,h,w] is the chunk's
     plan, which knows them."""
 
@@ -71,8 +72,8 @@ class Draft:
     complete: Callable[[Tensor], Plan]
 
 
-@dataclass(frozen=True, eq=False)
-class Progress:
+@dataclass(frozen=True, eq=False, repr=False)
+class Progress(Brief):
     """A denoising step is done; `latents` [B,C,T,h,w] so far, of every plan that is denoised at once."""
 
     stage: Literal["draft", "chunk"]

@@ -14,14 +14,15 @@ from torch import Tensor
 from mirage.errors import InputError, check_number
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import Brief
 from mirage.memory import LatentSpatialMemory
 from mirage.memory.worldfile import load_world, save_world
 from mirage.rollout.history import History
 from mirage.rollout.settings import Settings
 
 
-@dataclass(frozen=True, eq=False)
-class Saved:
+@dataclass(frozen=True, eq=False, repr=False)
+class Saved(Brief):
     """What a walk is when nobody walks it; `beside`: tensors that somebody keeps with it, by any name."""
 
     memory: LatentSpatialMemory

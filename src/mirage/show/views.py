@@ -110,29 +110,35 @@ def coverage(coverage: Tensor | Readout) -> Shown:
 
 
 @checked
-def map(memory: LatentSpatialMemory, model: WorldModel | None = None, *, path: CameraLike | None = None) -> Shown:
+def map(
+    memory: LatentSpatialMemory, model: WorldModel | None = None, *, path: CameraLike | None = None, side: int = 720
+) -> Shown:
     """The memory from above, x right, z up the page, with a path over it (None: the cameras that were written). With
-    the model in the colours that its decoder gives, else in false ones."""
+    the model in the colours that its decoder gives, else in false ones. `side`: of the picture, in pixels."""
+    check_number("side", side, kind=int, low=64, high=4096)
     points, cameras = memory.points, _path(memory, path)
     if not len(points):
         raise InputError("the memory is empty: there is nothing to show")
-    return Shown(top_down_map(points.position, _colours(memory, model), cameras, sizes=points.footprint))
+    return Shown(top_down_map(points.position, _colours(memory, model), cameras, sizes=points.footprint, side=side))
 
 
 @checked
-def cloud(memory: LatentSpatialMemory, model: WorldModel | None = None, *, path: CameraLike | None = None) -> Shown:
+def cloud(
+    memory: LatentSpatialMemory, model: WorldModel | None = None, *, path: CameraLike | None = None, side: int = 720
+) -> Shown:
     """The memory in space, coloured as `map` is; where plotly is installed, to be turned with the mouse."""
+    check_number("side", side, kind=int, low=64, high=4096)
     points, cameras = memory.points.position, _path(memory, path)
     if not len(points):
         raise InputError("the memory is empty: there is nothing to show")
     colours = _colours(memory, model)
     turns = _turning(points, colours, cameras) if importlib.util.find_spec("plotly") else None
-    return Shown(cloud_picture(points, colours, cameras), turns)
+    return Shown(cloud_picture(points, colours, cameras, side=side), turns)
 
 
 def _turning(points: Tensor, colours: Tensor, cameras: Camera | None) -> str:
     """A page with the points, by plotly; its script comes from a server once."""
-    from plotly import graph_objects
+    from plotly import graph_objects  # pyright: ignore[reportMissingImports] -- where it is installed
 
     few = torch.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).long()
     (x, y, z), inks = points[few].cpu().T.numpy(), (colours[few] * 255).round().int().tolist()

@@ -11,7 +11,8 @@ from PIL import Image
 
 from mirage import MemoryPolicy, MiragePipeline, Scene, load_world_model, save_video
 
-name, steps = (sys.argv[1:] + ["mini", "4"])[0], int((sys.argv[1:] + ["mini", "4"])[1])
+name = sys.argv[1] if len(sys.argv) > 1 else "mini"
+steps = int(sys.argv[2]) if len(sys.argv) > 2 else 4
 scene = Scene.sample(seed=3)
 pixels = scene.render(scene.path("still_look", frames=1), (240, 320)).rgb[0]
 photo = Image.fromarray((pixels.permute(1, 2, 0).numpy() * 255).astype("uint8"))

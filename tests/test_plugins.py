@@ -38,7 +38,7 @@ def theirs(tmp_path, monkeypatch):
 
 def test_they_are_there_by_name(theirs, model, image, tmp_path):
     session = Session(model, image, memory="latest", depth="flat", settings=Settings(sampler=Sampler(steps=1)))
-    (chunk,) = session.follow(mirage.pan(session.camera, 5))
+    (chunk,) = session.follow(mirage.pan(session.camera, 5, degrees=5))
     assert chunk.readout.mask.any()
     assert set(chunk.depth.z.unique().tolist()) == {2.0}
     (tmp_path / "path.xyz").write_text("xyz\n0 0 0\n0 0 1\n")

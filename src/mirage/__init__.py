@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mirage.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from mirage import show as show
     from mirage.depth.protocol import DepthEstimator as DepthEstimator
     from mirage.depth.protocol import Views as Views
     from mirage.errors import InputError as InputError

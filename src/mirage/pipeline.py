@@ -45,7 +45,7 @@ OnStepEnd = Callable[["MiragePipeline", int, int, dict[str, Tensor]], Any]
 class MirageOutput:
     """`frames`: one video, so with a leading axis of 1 or as a list of one; `session`, to walk on from there."""
 
-    frames: Tensor | np.ndarray | list[list[Image.Image]]
+    frames: Any  # Tensor, array, or list of one list of images, by output_type
     session: Session
 
     def __iter__(self) -> Iterator[Any]:

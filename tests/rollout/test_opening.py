@@ -89,7 +89,7 @@ class Narrow(NoMemory):
 
 
 class Mute(NoMemory):
-    def read(self, camera, grid):
+    def read(self, camera, grid):  # pyright: ignore[reportIncompatibleMethodOverride] -- on purpose
         return None
 
 

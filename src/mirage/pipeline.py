@@ -136,6 +136,8 @@ class MiragePipeline(WorldModel):
         """
         if odd := sorted(set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs)):
             raise InputError(f"callbacks are given latents, not {', '.join(odd)}")
+        if num_frames is not None:
+            check_frames(num_frames, "num_frames: a walk")
         if (height is None) != (width is None):
             raise InputError("height and width go together: got one of them")
         size = None if height is None or width is None else (height, width)

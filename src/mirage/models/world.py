@@ -30,6 +30,8 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from mirage.chunks import frame_count
 from mirage.errors import InputError, short
+from mirage.formats.image import in_range
+from mirage.formats.photograph import Picture, photograph_of
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.kinds import checked
@@ -118,8 +120,17 @@ class WorldModel(DiffusionPipeline):
     # -- verbs ------------------------------------------------------------------------------------------------------
 
     @checked
-    def encode(self, frames: Tensor) -> Tensor:
-        """Frames [F,3,H,W], F = 1 + 4k -> latents [T,C,h,w], T = 1 + k. One frame is an image; no randomness."""
+    def encode(self, frames: Tensor | Picture) -> Tensor:
+        """Frames [F,3,H,W] in [0, 1] or uint8, F = 1 + 4k -> latents [T,C,h,w], T = 1 + k; no randomness. One frame may
+        be a picture in any form (`mirage.formats.photograph`); its sides are multiples of the stride."""
+        if not isinstance(frames, Tensor) or frames.ndim < 4:
+            frames = photograph_of(frames).pixels[None]
+        elif frames.dtype == torch.uint8:
+            frames = frames / 255
+        elif not frames.is_floating_point() or not frames.numel():
+            raise InputError(f"frames are [F,3,H,W], uint8 or floats in [0, 1]; got {short(frames)}")
+        else:
+            frames = in_range(frames, source="the video")
         return self.encoder().encode(frames)
 
     @checked

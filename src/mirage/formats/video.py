@@ -40,7 +40,7 @@ from mirage.files import replacing
 from mirage.formats.fragments import REORDERED, Fragments, finalised
 from mirage.formats.image import to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
-from mirage.kinds import checked
+from mirage.kinds import checked, fit
 
 Codec = Literal["libx264", "ffv1"]
 ACCEPTS = "a video (mp4, mkv, webm, ...)"
@@ -257,8 +257,9 @@ class Frame:
 
 
 @checked
-def save_video(path: str | os.PathLike[str], frames: Tensor, fps: float = 16, *, crf: int = 18) -> None:
+def save_video(path: str | os.PathLike[str], frames: Tensor | np.ndarray, fps: float = 16, *, crf: int = 18) -> None:
     """Write frames to an .mp4, or losslessly to an .mkv: [F,3,H,W] or [F,H,W,3], uint8 or floats in [0, 1]."""
+    frames = fit(Tensor, frames, "save_video: frames")
     if frames.ndim != 4 or 3 not in (frames.shape[1], frames.shape[-1]) or 0 in frames.shape:
         raise InputError(f"a video is frames [F,3,H,W] or [F,H,W,3], got {short(frames)}")
     if frames.dtype != torch.uint8 and not frames.is_floating_point():

@@ -10,6 +10,7 @@ Each gives a picture that a notebook draws and that `save` writes (`Shown`). `F`
 
 import importlib.util
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -19,7 +20,7 @@ from mirage.formats.picture import contact_sheet, plot_lines, top_down_map
 from mirage.formats.plots import MOST_POINTS, cloud_picture, grid_pictures, heat_maps
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
-from mirage.kinds import checked
+from mirage.kinds import checked, fit
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.world import WorldModel
 from mirage.show.colours import false_colours, true_colours
@@ -31,7 +32,7 @@ TINT = torch.tensor([0.86, 0.25, 0.2])
 
 
 @checked
-def frames(frames: Tensor, *, columns: int = 8, width: int = 160, title: str = "") -> Shown:
+def frames(frames: Tensor | np.ndarray, *, columns: int = 8, width: int = 160, title: str = "") -> Shown:
     """A row of `columns` frames, spread evenly, each `width` pixels wide. [F,3,H,W] or [F,H,W,3], uint8 or floats in
     [0, 1]."""
     video = _video(frames)
@@ -41,7 +42,7 @@ def frames(frames: Tensor, *, columns: int = 8, width: int = 160, title: str = "
 
 
 @checked
-def animation(frames: Tensor, *, fps: float = 16, width: int | None = None) -> Animation:
+def animation(frames: Tensor | np.ndarray, *, fps: float = 16, width: int | None = None) -> Animation:
     """The same frames, moving; `width`: of each, in pixels."""
     check_number("frames per second", fps, low=0.1, high=100)
     video = _video(frames)
@@ -166,8 +167,9 @@ def _spread(count: int) -> list[int]:
     return sorted(set(torch.linspace(0, count - 1, min(count, VIEWS)).round().long().tolist()))
 
 
-def _video(frames: Tensor) -> Tensor:
+def _video(frames: Tensor | np.ndarray) -> Tensor:
     """[F,3,H,W] in [0, 1]."""
+    frames = fit(Tensor, frames, "frames")
     if frames.ndim == 3:
         frames = frames[None]
     if frames.ndim != 4 or 3 not in (frames.shape[1], frames.shape[-1]) or not frames.numel():

@@ -164,7 +164,7 @@ def calls() -> dict[str, Call]:
                  "height": None,
                  "num_frames": 5, "num_inference_steps": 1, "guidance_scale": 1.0, "negative_prompt": None,
                  "generator": None, "depth": None, "memory": None, "policy": None, "output_type": "np",
-                 "callback_on_step_end": None, "callback_on_step_end_tensor_inputs": ["latents"]}),
+                 "callback_on_step_end": stopped, "callback_on_step_end_tensor_inputs": ["latents"]}),
         "from_pipe": Call(mirage.MiragePipeline.from_pipe, {"pipeline": model()}),
         "from_pretrained": Call(mirage.MiragePipeline.from_pretrained, {"name_or_path": "nowhere"}),
     }  # fmt: skip
@@ -218,6 +218,11 @@ def calls() -> dict[str, Call]:
             getattr(mirage, name).from_plain, {"values": {}, "source": "it"}, free=("source",)
         )
     return found
+
+
+def stopped(pipe: mirage.MiragePipeline, *step: Any) -> None:
+    """One step is enough to know that a call was taken."""
+    pipe._interrupt = True
 
 
 NOT_CALLED_WITH = {

@@ -74,7 +74,8 @@ class Camera:
                     "list of them, or (poses [T,4,4], intrinsics [4] of the unit square)"
                 )
             poses = fit(Tensor, cameras, what)
-            found = Camera(poses if poses.is_floating_point() else poses.float(), intrinsics)
+            whole = not poses.is_floating_point() and not poses.is_complex()
+            found = Camera(poses.float() if whole else poses, intrinsics)
         else:
             raise InputError(f"{what} is {short(cameras)}; accepted: a Camera, a list of them, or (poses, intrinsics)")
         if found.c2w.numel():  # none at all is a path too, of nothing

@@ -22,7 +22,7 @@ from mirage.errors import InputError, check_number, short
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
 from mirage.geometry.grid import cell_centers
-from mirage.geometry.pose import is_rotation
+from mirage.geometry.pose import is_rigid
 from mirage.kinds import checked
 from mirage.memory.accepted import check_room, frames_to_write, views_to_read
 from mirage.memory.gradient import Source, connected
@@ -194,7 +194,7 @@ class LatentSpatialMemory:
     def transform(self, pose: Tensor) -> None:
         """Move the world by a rigid pose [4,4], points and the cameras that they were seen from; a read from
         `camera.moved(pose)` is then what a read from `camera` was."""
-        if pose.shape != (4, 4) or not pose.isfinite().all() or not bool(is_rotation(pose[:3, :3].double())):
+        if not is_rigid(pose):
             raise InputError(f"a memory is moved by a rigid pose [4,4], rotation and translation; got {short(pose)}")
         pose = pose.to(self.device, torch.float32)
         with self._history.whole():

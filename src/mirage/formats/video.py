@@ -259,16 +259,24 @@ class Frame:
 @checked
 def save_video(path: str | os.PathLike[str], frames: Tensor | np.ndarray, fps: float = 16, *, crf: int = 18) -> None:
     """Write frames to an .mp4, or losslessly to an .mkv: [F,3,H,W] or [F,H,W,3], uint8 or floats in [0, 1]."""
-    frames = fit(Tensor, frames, "save_video: frames")
-    if frames.ndim != 4 or 3 not in (frames.shape[1], frames.shape[-1]) or 0 in frames.shape:
-        raise InputError(f"a video is frames [F,3,H,W] or [F,H,W,3], got {short(frames)}")
-    if frames.dtype != torch.uint8 and not frames.is_floating_point():
-        raise InputError(f"frames are uint8, or floats in [0, 1]; got {frames.dtype}")
-    frames = frames if frames.shape[1] == 3 else frames.permute(0, 3, 1, 2)
-    frames = frames.detach().cpu().float() / 255 if frames.dtype == torch.uint8 else frames.detach().cpu()
-    lossless = Path(path).suffix.lower() == ".mkv"
+    video, lossless = frames_of(frames), Path(path).suffix.lower() == ".mkv"
     with VideoWriter(path, fps, codec="ffv1" if lossless else "libx264", crf=crf) as film:
-        film.write(frames)
+        film.write(video)
+
+
+def frames_of(frames: Tensor | np.ndarray) -> Tensor:
+    """Float frames [F,3,H,W] of [F,3,H,W], [F,H,W,3] or one frame, uint8 or floats in [0, 1]; on the CPU."""
+    video: Tensor = fit(Tensor, frames, "frames")
+    video = video.detach().cpu()
+    video = video[None] if video.ndim == 3 else video
+    if video.ndim != 4 or 3 not in (video.shape[1], video.shape[-1]) or not video.numel():
+        raise InputError(f"frames are [F,3,H,W] or [F,H,W,3], got {short(video)}")
+    if video.dtype != torch.uint8 and not video.is_floating_point():
+        raise InputError(f"frames are uint8, or floats in [0, 1]; got {video.dtype}")
+    if not bool(video.isfinite().all()):
+        raise InputError("the frames hold NaN or infinite values; accepted: floats in [0, 1]")
+    video = video if video.shape[1] == 3 else video.permute(0, 3, 1, 2)
+    return video.float() / 255 if video.dtype == torch.uint8 else video
 
 
 @checked

@@ -18,9 +18,10 @@ from torch.nn.functional import interpolate
 from mirage.errors import InputError, check_number, short
 from mirage.formats.picture import contact_sheet, plot_lines, top_down_map
 from mirage.formats.plots import MOST_POINTS, cloud_picture, grid_pictures, heat_maps
+from mirage.formats.video import frames_of
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
-from mirage.kinds import checked, fit
+from mirage.kinds import checked
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.world import WorldModel
 from mirage.show.colours import false_colours, true_colours
@@ -35,7 +36,7 @@ TINT = torch.tensor([0.86, 0.25, 0.2])
 def frames(frames: Tensor | np.ndarray, *, columns: int = 8, width: int = 160, title: str = "") -> Shown:
     """A row of `columns` frames, spread evenly, each `width` pixels wide. [F,3,H,W] or [F,H,W,3], uint8 or floats in
     [0, 1]."""
-    video = _video(frames)
+    video = frames_of(frames).float().clamp(0, 1)
     check_number("columns", columns, kind=int, low=1, high=100)
     check_number("width", width, kind=int, low=8, high=4096)
     return Shown(contact_sheet({"": video}, columns=min(columns, len(video)), width=width, title=title))
@@ -45,7 +46,7 @@ def frames(frames: Tensor | np.ndarray, *, columns: int = 8, width: int = 160, t
 def animation(frames: Tensor | np.ndarray, *, fps: float = 16, width: int | None = None) -> Animation:
     """The same frames, moving; `width`: of each, in pixels."""
     check_number("frames per second", fps, low=0.1, high=100)
-    video = _video(frames)
+    video = frames_of(frames).float().clamp(0, 1)
     if width is not None:
         check_number("width", width, kind=int, low=8, high=4096)
         height = max(1, round(video.shape[2] * width / video.shape[3]))
@@ -165,17 +166,3 @@ def _path(memory: LatentSpatialMemory, path: CameraLike | None) -> Camera | None
 
 def _spread(count: int) -> list[int]:
     return sorted(set(torch.linspace(0, count - 1, min(count, VIEWS)).round().long().tolist()))
-
-
-def _video(frames: Tensor | np.ndarray) -> Tensor:
-    """[F,3,H,W] in [0, 1]."""
-    frames = fit(Tensor, frames, "frames")
-    if frames.ndim == 3:
-        frames = frames[None]
-    if frames.ndim != 4 or 3 not in (frames.shape[1], frames.shape[-1]) or not frames.numel():
-        raise InputError(f"frames are [F,3,H,W] or [F,H,W,3], got {short(frames)}")
-    if frames.dtype != torch.uint8 and not frames.is_floating_point():
-        raise InputError(f"frames are uint8, or floats in [0, 1]; got {frames.dtype}")
-    frames = frames if frames.shape[1] == 3 else frames.permute(0, 3, 1, 2)
-    frames = frames.detach().cpu()
-    return (frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()).clamp(0, 1)

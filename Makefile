@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/mirage demo
+	$(BIN)/mirage demo --overwrite
 
 test: setup
 	$(BIN)/ruff check .
@@ -53,3 +53,4 @@ results-quick: setup
 # Needs a CUDA device; without one it says so and exits with 2. `python benchmarks/gpu.py --tiny` runs anywhere.
 bench-gpu: setup
 	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/python benchmarks/gpu.py --record outputs/gpu

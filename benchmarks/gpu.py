@@ -1,270 +1,182 @@
 """What a GPU makes of Wan2.2-TI2V-5B with a latent spatial memory: full size, 704x1280, random weights.
 
-    make bench-gpu                              # or: python benchmarks/gpu.py [--chunks 3] [--steps 4]
-    python benchmarks/gpu.py --tiny             # a toy model on a CPU; what needs CUDA is left out, and it says so
+    make bench-gpu                                 # or: python benchmarks/gpu.py [--seconds 510] [--only step walk]
+    python benchmarks/gpu.py --tiny                # a toy model on a CPU; what needs CUDA is left out, and it says so
+    python benchmarks/gpu.py --record outputs/gpu  # measured here or elsewhere: results/gpu/CARD.json, for render.py
 
-    walk       seconds per chunk by stage, latent memory against the published loop (rgb: decode, lift, render, encode)
-    overlap    the same walk with each chunk decoded after the last one, and beside the next one
-    compile    a denoising step before and after torch.compile
-    zbuffer    microseconds and share of the memory bandwidth, Triton against torch
-    peaks      the most memory of a walk, option by option, against `mirage plan`
+The sections (gpu_sections.py), most wanted first:
 
-Leaves gpu.json and gpu.md in --out; at full size they also become results/WEIGHTS/gpu.json, for
-`python benchmarks/render.py`. Random weights are as slow as real ones; pictures mean nothing. Building needs 50 GB on
-the GPU.
+    zbuffer   Triton against torch to the bit, microseconds, share of the memory bandwidth
+    step      a denoising step with the branch, eager and compiled, bf16 and fp8
+    codec     encode and decode of a chunk, whole and in tiles
+    walk      latent memory against the published loop (rgb: decode, lift, render, encode), by stage and end to end
+    peaks     the most memory of a walk against `mirage plan`, with and without offload
+    mini      frames per second of the bundled model from a photograph
+    long      the walk at 20 steps, and decoding beside the next chunk
+
+Each is a process of its own and leaves NAME.json in --out, row by row: one that fails, or is stopped because its time
+is up, costs what it had not yet measured. What one leaves of its time the next ones have. Random weights are as slow as
+real ones; pictures mean nothing. The model takes 27 GB of the GPU, its walks up to 70, and offload 30 of main memory.
 """
 
 import argparse
 import json
-import statistics
+import os
+import re
+import select
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import records
-from mirage.evaluation.options import EfficiencyOptions
-from mirage.evaluation.report import markdown_table
-from mirage.evaluation.speed import efficiency, memory_speed
 from mirage.files import replacing
-from mirage.geometry.camera import Camera
-from mirage.geometry.trajectory import PRESETS
-from mirage.memory import LatentSpatialMemory
-from mirage.memory.points import PAGE
-from mirage.memory.projection.zbuffer import NEAR, Backend, backend_for, projection, visible_pages, zbuffer
-from mirage.models.codec import Tiles
-from mirage.models.fitting.budget import BUILT_IN, budget, world_of
-from mirage.models.fitting.offload import Offload, place
-from mirage.models.tiny import tiny_world, word_tokenizer
-from mirage.models.world import WorldModel
-from mirage.rollout import Session
-from mirage.rollout.overlap import overlapped
-from mirage.rollout.settings import Settings
-from mirage.sampler import Sampler
 
-WAYS: tuple[tuple[Offload, int | None], ...] = (
-    ("none", None),
-    ("none", 320),
-    ("model", None),
-    ("model", 320),
-    ("group", None),
-    ("group", 320),
-)
-"""Options of `mirage generate` whose peak is measured: --offload and --tile."""
-COPIED = 2**30
-"""Bytes of the copy that says what the memory bandwidth is."""
+LIMITS = {"zbuffer": 40, "step": 140, "codec": 30, "walk": 45, "peaks": 130, "mini": 40, "long": 85}
+"""Seconds of each section; of another --seconds the same shares."""
+FOLDER = records.ROOT / "results" / "gpu"
+WHOLE = "whole"
+LOADING = 150.0
+"""Seconds that the first section may take to load its libraries, off a disk that nothing was read from; not counted."""
 
 
 def main(argv: list[str]) -> int:
-    """Measure and write; the exit code."""
+    """Measure, or record what was measured; the exit code."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("--tiny", action="store_true", help="a toy model, on a CPU where there is no GPU")
-    parser.add_argument("--chunks", type=int, default=3, help="measured chunks; one more is walked first")
-    parser.add_argument("--steps", type=int, default=4, help="denoising steps per chunk")
+    parser.add_argument("--seconds", type=float, default=510, help="for all sections together")
+    parser.add_argument(
+        "--only", nargs="+", choices=LIMITS, default=list(LIMITS), metavar="SECTION", help="in this order"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu"))
+    parser.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="only make results/gpu/CARD.json of such an --out"
+    )
+    parser.add_argument("--commit", help="with --record: what was measured, where it is not this checkout")
+    parser.add_argument("--section", choices=LIMITS, help=argparse.SUPPRESS)
     asked = parser.parse_args(argv)
-    cuda = torch.cuda.is_available()
-    if not cuda and not asked.tiny:
+    if asked.record is not None:
+        print(recorded(asked.record, commit=asked.commit).save(FOLDER))
+        return 0
+    if asked.section is not None:
+        return section(asked.section, asked.out, tiny=asked.tiny)
+    import torch
+
+    if not torch.cuda.is_available() and not asked.tiny:
         print("benchmarks/gpu.py: torch finds no CUDA device; expected one, or --tiny for a toy model", file=sys.stderr)
         return 2
-    device = torch.device("cuda" if cuda else "cpu")
     asked.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"command": sys.argv, "environment": efficiency.environment(device), "left_out": []}
-
-    def tell(what: str, *_: Any) -> None:
-        print(f"{time.strftime('%X')} {what}", file=sys.stderr, flush=True)
-
-    tell("zbuffer")
-    found["zbuffer"] = zbuffers((2_000,) if asked.tiny else memory_speed.POINTS, device)
-    tell("a walk")
-    model = random_world(device, tiny=asked.tiny)
-    found["size"] = list(model.size)
-    found["walk"] = efficiency.run_efficiency(
-        model, EfficiencyOptions(chunks=asked.chunks, steps=asked.steps), progress=tell
+    names = list(dict.fromkeys(asked.only))
+    for name in names:
+        (asked.out / f"{name}.json").unlink(missing_ok=True)
+    same = [sys.executable, __file__, "--out", str(asked.out), *["--tiny"] * asked.tiny]
+    share = asked.seconds / sum(LIMITS[name] for name in names)
+    ended = in_turn(
+        {name: [*same, "--section", name] for name in names}, {name: share * LIMITS[name] for name in names}
     )
-    tell("overlap")
-    walk(model, 1, asked.steps, beside=True)  # what is done once: the second stream's memory, libraries' own choices
-    found["overlap"] = [
-        {"decoding": name, "s per chunk": walk(model, asked.chunks, asked.steps, beside=beside)}
-        for name, beside in (("after each chunk", False), ("beside the next chunk", True))
-    ]
-    if cuda:
-        tell("compile")
-        model.compile_blocks()
-        compiled = efficiency.run_efficiency(
-            model, EfficiencyOptions(memories=("latent",), chunks=asked.chunks, steps=asked.steps), progress=tell
-        )
-        found["compile"] = [
-            {"blocks": name, "s per step": step_seconds(one)}
-            for name, one in (("as they are", found["walk"]), ("compiled", compiled))
-        ]
-        del model
-        found["peaks"] = [
-            peak(offload, tile, device, asked.chunks, tiny=asked.tiny, tell=tell) for offload, tile in WAYS
-        ]
-    else:
-        found["left_out"] = ["compile", "peaks, against mirage plan", "the Triton z-buffer"]
-    text = document(found)
-    with replacing(asked.out / "gpu.json") as beside:
-        beside.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    with replacing(asked.out / "gpu.md") as beside:
-        beside.write_text(text, encoding="utf-8")
-    if not asked.tiny:
-        records.measured("gpu", "make bench-gpu", text, how="one GPU", seconds=None).save()
-    print(text)
+    for name, how in ended.items():
+        note_end(asked.out / f"{name}.json", how)
+    print(document(asked.out))
+    return 0 if set(ended.values()) == {WHOLE} else 1
+
+
+def section(name: str, folder: Path, *, tiny: bool) -> int:
+    """One section: it says that it has loaded, and begins when a line on standard input says that its turn has come."""
+    import gpu_sections  # seconds, spent while the section before still measures
+
+    print("loaded", flush=True)
+    if sys.stdin.readline():
+        gpu_sections.run(name, folder / f"{name}.json", tiny=tiny)
     return 0
 
 
-def random_world(device: torch.device, *, tiny: bool) -> WorldModel:
-    """Wan2.2-TI2V-5B with a branch of 15 blocks and a depth head, or a toy of its layout; random weights."""
-    if tiny:
-        model = tiny_world()
-        place(networks(model), offload="none", device=device)
-        return model
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = world_of(BUILT_IN, torch.bfloat16, device=device)
-    model.register_modules(tokenizer=word_tokenizer(("a", "room")))
-    return model
+def in_turn(commands: Mapping[str, Sequence[str]], limits: Mapping[str, float]) -> dict[str, str]:
+    """Run commands one after the other; how each ended, by name. The next one is started beside the one that runs, to
+    load what it needs; it prints a line when it has, and reads one when it may begin. From when the first has loaded
+    each must end by the sum of the limits up to its own, else it is stopped with all that it started."""
+    ended: dict[str, str] = {}
+    names, due = list(commands), 0.0
+    processes: dict[str, subprocess.Popen[bytes]] = {}
 
-
-def walk(model: WorldModel, chunks: int, steps: int, *, beside: bool) -> float:
-    """There and back, every frame decoded: seconds per chunk, the beginning not counted."""
-    height, width = model.size
-    camera = Camera.looking(aspect=width / height)
-    path = PRESETS["there_and_back"](camera, 1 + chunks * (model.chunk_frames - 1))
-    image = torch.rand((3, height, width), generator=torch.Generator().manual_seed(0))
-    session = Session(model, image, camera=path[0], settings=Settings(sampler=Sampler(steps=steps)))
-    wait(model.runs_on)
-    started = time.perf_counter()
-    made = session.follow(path)
-    for chunk in overlapped(made, device=model.runs_on) if beside else made:
-        chunk.frames.cpu()
-    wait(model.runs_on)
-    return (time.perf_counter() - started) / chunks
-
-
-def peak(
-    offload: Offload, tile: int | None, device: torch.device, chunks: int, *, tiny: bool, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """The most that the GPU held in a walk, one step per chunk, against the plan's figure, GiB."""
-    tell(f"peak, --offload {offload} --tile {tile}")
-    model = random_world(device, tiny=tiny)
-    model.offload, model.tiles = offload, None if tile is None else Tiles.of(tile, model.stride)
-    place(networks(model), offload=offload, device=device)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    walk(model, chunks, 1, beside=offload == "none")
-    measured = torch.cuda.max_memory_allocated(device)
-    planned = None
-    if not tiny:  # the plan is of models that have a name or a folder
-        counted = budget(BUILT_IN, dtype=torch.bfloat16, tile=tile)
-        planned = max(counted.needs(offload=offload, beside=offload == "none").values())
-    return {
-        "--offload": offload,
-        "--tile": tile,
-        "planned GiB": planned and planned / 2**30,
-        "measured GiB": measured / 2**30,
-        "off by, %": planned and 100 * (planned / measured - 1),
-    }
-
-
-def zbuffers(points: tuple[int, ...], device: torch.device) -> list[dict[str, Any]]:
-    """One read's z-buffer: nine cameras, the nearest point of each cell, by the device's fastest twin and by torch.
-
-    Touched: positions of the pages in view, once per camera that sees them, and a key of each cell. Their share of the
-    bandwidth is against a copy of `COPIED` bytes on the same device.
-    """
-    backends: tuple[Backend, ...] = (backend_for(device), "torch")
-    bandwidth = copied_per_second(device)
-    camera, rows = memory_speed.wander(memory_speed.CHUNK), []
-    for n in points:
-        memory, _ = memory_speed.filled(n)
-        cloud = LatentSpatialMemory.from_state(*memory.state(), device=device).cloud
-        seen = visible_pages(cloud, projection(camera, memory_speed.GRID).to(device), memory_speed.GRID, NEAR)
-        touched = 12 * PAGE * int(seen.sum()) + 8 * camera.shape.numel() * memory_speed.GRID[0] * memory_speed.GRID[1]
-        for backend in dict.fromkeys(backends):
-            seconds = median_seconds(partial(zbuffer, cloud, camera, memory_speed.GRID, backend=backend), device)
-            rows.append(
-                {
-                    "points": len(memory),
-                    "backend": backend,
-                    "us": 1e6 * seconds,
-                    "GB/s": touched / seconds / 1e9,
-                    "share of a copy's": touched / seconds / bandwidth,
-                }
-            )
-    return rows
-
-
-def copied_per_second(device: torch.device) -> float:
-    """Bytes that a large copy reads and writes per second."""
-    source = torch.ones(COPIED // 4 if device.type == "cuda" else COPIED // 64, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device)
-
-
-def median_seconds(call: Callable[[], object], device: torch.device, repeats: int = 20) -> float:
-    """Wall time of a call until the device is done, the first three not counted."""
-    times = []
-    for turn in range(repeats + 3):
-        wait(device)
-        started = time.perf_counter()
-        call()
-        wait(device)
-        if turn >= 3:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def step_seconds(measured: dict[str, Any]) -> float:
-    """Of one denoising step, median over the latent memory's chunks."""
-    rows = measured["chunks"]["latent"]
-    return statistics.median(row["denoise"] for row in rows) / measured["setting"]["steps"]
-
-
-def document(found: dict[str, Any]) -> str:
-    """All tables, under the device's name."""
-    its, measured = found["environment"], found["walk"]
-    new = measured["setting"]["new_frames_per_chunk"]
-    by_stage = [
-        {"s per chunk": stage, **{name: new * stages[stage]["median"] for name, stages in measured["stages"].items()}}
-        for stage in next(iter(measured["stages"].values()))
-    ]
-    parts = [
-        f"{its['device']}, torch {its['torch']}, triton {its['triton'] or 'none'}; "
-        f"{found['size'][0]}x{found['size'][1]}, {measured['setting']['steps']} steps, {new} new frames a chunk, "
-        "random weights. The conditioning path is from the last chunk's latents to the next one's condition.\n",
-        markdown_table(by_stage),
-        "Seconds per chunk, end to end, as denoising steps fall:\n",
-        markdown_table(measured["steps"]),
-        markdown_table(found["overlap"]),
-    ]
-    rows = measured["chunks"]["latent"]
-    if "device_peak_bytes" in rows[0]:
-        parts.append(
-            f"Most memory on the device in these walks, both sessions there: "
-            f"{max(row['device_peak_bytes'] for row in rows) / 2**30:.1f} GiB.\n"
+    def start(name: str) -> None:
+        processes[name] = subprocess.Popen(
+            commands[name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
         )
-    parts += [markdown_table(found[name]) for name in ("compile", "zbuffer", "peaks") if name in found]
-    if found["left_out"]:
-        parts.append(f"Left out, for want of CUDA: {'; '.join(found['left_out'])}.\n")
+
+    try:
+        start(names[0])
+        select.select([processes[names[0]].stdout or 0], [], [], LOADING)
+        started = time.monotonic()
+        for name, following in zip(names, [*names[1:], None], strict=True):
+            if following is not None:
+                start(following)
+            due += limits[name]
+            begun, left = time.monotonic(), started + due - time.monotonic()
+            print(f"{time.strftime('%X')} {name}: {left:.0f} s at most", file=sys.stderr, flush=True)
+            try:
+                processes[name].communicate(b"begin\n", timeout=max(left, 0.01))
+                code = processes[name].returncode
+                ended[name] = WHOLE if code == 0 else f"failed (exit code {code})"
+            except subprocess.TimeoutExpired:
+                ended[name] = f"stopped, its time was up, after {time.monotonic() - begun:.0f} s"
+            _stop(processes[name])
+    finally:
+        for process in processes.values():
+            _stop(process)
+    return ended
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """It and what it started, such as the compiler's workers; none may be left."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def note_end(path: Path, how: str) -> None:
+    """Into a section's file, which is not there if it measured nothing."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"tables": {}, "notes": []}
+    with replacing(path) as beside:
+        beside.write_text(json.dumps({**found, "ended": how}, indent=1), encoding="utf-8")
+
+
+def sections_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the sections left, in their order."""
+    paths = {name: folder / f"{name}.json" for name in LIMITS}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.is_file()}
+
+
+def document(folder: Path) -> str:
+    """All tables and notes, with how each section ended."""
+    parts = []
+    for name, found in sections_of(folder).items():
+        parts.append(f"## {name}: {found['ended']}\n")
+        parts += [f"{heading}:\n\n{records.markdown(rows)}" for heading, rows in found["tables"].items()]
+        parts += [f"{note}\n" for note in found["notes"]]
     return "\n".join(parts)
 
 
-def networks(model: WorldModel) -> dict[str, torch.nn.Module]:
-    """The parts of a world that have weights."""
-    return {name: part for name, part in model.components.items() if isinstance(part, torch.nn.Module)}
-
-
-def wait(device: torch.device) -> None:
-    """For what the device was asked to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def recorded(folder: Path, *, commit: str | None = None) -> records.Record:
+    """What the sections of one card measured, as a record under the card's name."""
+    sections = sections_of(folder)
+    its = next(found["environment"] for found in sections.values() if "environment" in found)
+    short = [f"{name}: {found['ended']}" for name, found in sections.items() if found["ended"] != WHOLE]
+    return records.Record(
+        name=re.sub(r"\W+", "-", its["device"].lower()),
+        command="make bench-gpu",
+        weights="none",
+        machine=f"{its['device']}, {its['cpus']} cores, torch {its['torch']}, Triton {its['triton']}",
+        how="a process for each section",
+        date=its["date"],
+        commit=commit or records.this_commit(),
+        seconds=round(sum(found.get("seconds", 0) for found in sections.values())),
+        tables={heading: rows for found in sections.values() for heading, rows in found["tables"].items()},
+        notes=[note for found in sections.values() for note in found["notes"]] + short,
+    )
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def measured(name: str, command: str, printed: str, *, how: str, seconds: float 
         machine=this_machine(),
         how=how,
         date=datetime.now(UTC).date().isoformat(),
-        commit=_git("describe", "--always", "--dirty", "--abbrev=7"),
+        commit=this_commit(),
         seconds=seconds,
         tables=tables,
         notes=notes,
@@ -183,6 +183,11 @@ def _alone(row: Mapping[str, Cell]) -> Row:
         return isinstance(cell, dict) and "spread" in cell and (row.get("n") == 1 or cell["spread"] == 0)
 
     return {name: cell["mean"] if single(cell) else cell for name, cell in row.items()}  # pyright: ignore[reportArgumentType, reportIndexIssue, reportOptionalSubscript, reportCallIssue]
+
+
+def this_commit() -> str:
+    """Of this checkout, and whether anything was changed since."""
+    return _git("describe", "--always", "--dirty", "--abbrev=7")
 
 
 def _git(*words: str) -> str:

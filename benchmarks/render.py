@@ -20,6 +20,7 @@ from records import FOLDER, ROOT, Record, markdown, number, text
 
 TEMPLATE = ROOT / "results" / "page.jinja"
 PAGE, README, FIGURES = ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "figures"
+CARDS = ROOT / "results" / "gpu"
 MARKS = re.compile(r"(<!-- results: from here.*?-->\n).*?(<!-- results: to here -->)", re.DOTALL)
 MAIN, EACH, PAIRED = "Return and seen regions", "Each return", "World by world"
 RUNS = "largest read, runs of a day"
@@ -46,8 +47,13 @@ def main() -> int:
 
 
 def all_records() -> dict[str, Record]:
-    """Of the weights that ship, and of the memory alone."""
-    return records.load(FOLDER) | records.load(ROOT / "results" / "memory")
+    """Of the weights that ship, of the memory alone, and of each GPU."""
+    return records.load(FOLDER) | records.load(ROOT / "results" / "memory") | records.load(CARDS)
+
+
+def cards(found: Mapping[str, Record]) -> list[Record]:
+    """Of GPUs, by name."""
+    return [found[path.stem] for path in sorted(CARDS.glob("*.json")) if path.stem in found]
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -69,6 +75,7 @@ def page(found: Mapping[str, Record]) -> str:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         {**NAMES, **{name: record for name, record in found.items() if name.isidentifier()}},
         records=found,
+        cards=cards(found),
         table=table,
         cell=cell,
         where=lambda name: circumstances(found[name]),
@@ -118,9 +125,32 @@ def readme(found: Mapping[str, Record], before: str) -> str:
             "algorithm restated",
         },
     ]
+    rows += [row for card in cards(found) for row in on_a_gpu(card)]
     after, count = MARKS.subn(lambda marks: marks[1] + markdown(rows) + marks[2], before)
     assert count == 1, "README has one place for its table"
     return after
+
+
+def on_a_gpu(card: Record) -> list[dict[str, str]]:
+    """README's rows of one card: what it measured of a walk."""
+    walk = next((rows for heading, rows in card.tables.items() if heading.startswith("Seconds per chunk by stage")), [])
+    if not walk:
+        return []
+    by_stage: dict[str, Any] = {str(row["stage"]): row for row in walk}
+    path, decode, whole = (by_stage[stage] for stage in ("conditioning", "decode", "end to end"))
+    steps = next(heading for heading in card.tables if heading.startswith("Seconds per chunk by stage")).split(", ")[1]
+    device = card.machine.split(",")[0]
+    return [
+        {
+            "what": f"Conditioning a chunk of Wan2.2-TI2V-5B at 704x1280, random weights, {device}",
+            "measured": f"**{1e3 * path['latent']['value']:.0f} ms**; memory of pixels {path['rgb']['value']:.2f} s, "
+            f"of it {decode['rgb']['value']:.2f} s of decoding, which shows the frames too",
+        },
+        {
+            "what": f"The same chunk of 32 frames end to end, {steps}, decoded",
+            "measured": f"**{whole['latent']['value']:.2f} s**; memory of pixels {whole['rgb']['value']:.2f} s",
+        },
+    ]
 
 
 def published() -> str:

@@ -49,3 +49,14 @@ def image():
     from helpers import random_image
 
     return random_image()
+
+
+@pytest.fixture
+def serve(model, tmp_path):
+    """serve(talk=..., access=..., limit=...) -> a server in this process (served.py), until the test ends."""
+    from contextlib import ExitStack
+
+    from served import serving
+
+    with ExitStack() as stack:
+        yield lambda **choices: stack.enter_context(serving(model, **{"folder": tmp_path} | choices))

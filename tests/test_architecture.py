@@ -38,12 +38,13 @@ LAYERS: list[tuple[set[str], set[str]]] = [
     ({"rollout", "training"}, {"geometry", "formats", "memory", "depth", "models", "scenes", "show", "conditioning"}),
 ]
 _below = {room for rooms, _ in LAYERS for room in rooms}
-ABOVE = {"evaluation", "explorer", "serve", "envs", "distributed"}
+ABOVE = {"evaluation", "serve", "envs", "distributed"}
 """Siblings above rollout, each for another kind of user, that do not import each other. Most are to come."""
 LAYERS += [
     ({"pipeline"}, _below - {"training"}),
     (ABOVE, _below | {"pipeline"}),
-    ({"cli"}, _below | {"pipeline"} | ABOVE),
+    ({"explorer"}, _below | {"pipeline", "serve"}),  # a page of the one server
+    ({"cli"}, _below | {"pipeline", "explorer"} | ABOVE),
     ({"__main__"}, {"cli"}),
     ({"__init__"}, _below | {"pipeline"}),
 ]
@@ -68,6 +69,7 @@ HOMES = {  # a heavy package and the only place that imports it
     "skimage": "evaluation",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "websockets": "serve",
     "gymnasium": "envs",
     "ray": "distributed",
 }
@@ -153,6 +155,8 @@ LONG: dict[str, str] = {}  # a file that may be longer, and why
 WIDE = {  # a function that may have more parameters, and why
     "memory/projection/footprint_numba.py:_spread": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_camera": "compiled: takes arrays, and its constants (see jit.py)",
+    "memory/projection/zbuffer_numba.py:_nearest_to_centre": "compiled: takes arrays, and its constants (see jit.py)",
+    "memory/projection/zbuffer_numba.py:_off_centre": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_project": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_triton.py:compete_kernel": "a Triton kernel takes pointers and sizes",
     "models/transformer.py:__init__": "diffusers' configuration: a parameter per entry of config.json",

@@ -131,7 +131,7 @@ def test_drafts_and_calmer_noise_are_asked_for_and_told(walk):
         assert walk("--trajectory", "pan", "--frames", "9", "--out", f"{name}.mp4", *options)[0] == 0
         receipt = json.loads(Path(f"{name}.receipt.json").read_text())
         videos[name], asked[name] = load_video(f"{name}.mp4"), (receipt["draft"], receipt["noise_scale"])
-    assert asked == {"plain": ("auto", 1.0), "off": ("off", 1.0), "on": ("on", 1.0), "calm": ("auto", 0.5)}
+    assert asked == {"plain": (False, 1.0), "off": (False, 1.0), "on": (True, 1.0), "calm": (False, 0.5)}
     assert torch.equal(videos["plain"], videos["off"])
     assert not torch.equal(videos["plain"], videos["calm"])
 
@@ -393,7 +393,8 @@ def test_a_failed_task_is_listed_and_exits_with_1(place, capsys):
 
 def test_evaluate_re10k_on_its_own_clips_and_again_on_what_it_made(model, place, capsys):
     save_frames(place / "path", torch.rand(16, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
-    argv = ["evaluate", "re10k", str(place), "--frames", "5", "--json"]
+    every = ["evaluate", "re10k", str(place), "--json"]
+    argv = [*every, "--frames", "5"]
     assert main([*argv, "--model", model, "--steps", "1", "--out", "r"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["scores"]["psnr"]["n"] == told["scores"]["psnr_c"]["n"] == 1
@@ -403,7 +404,7 @@ def test_evaluate_re10k_on_its_own_clips_and_again_on_what_it_made(model, place,
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert again["scores"]["psnr"] == told["scores"]["psnr"]
     assert main([*argv, "--generated", "r", "--out", "other"]) == 2
-    assert main([*argv, "--model", model, "--frames", "33", "--out", "long"]) == 1  # the clip has 16 frames
+    assert main([*every, "--model", model, "--frames", "33", "--out", "long"]) == 1  # the clip has 16 frames
 
 
 def test_evaluate_worldscore_writes_the_official_folders(model, place, capsys):

@@ -124,8 +124,16 @@ def test_train_a_depth_head(run, tiny):
     assert Path("depth_head/config.json").is_file()
 
 
+def test_an_environment(run, tiny, capsys):
+    left = run("11_an_environment.py", tiny)
+    for rewards in left["rewards"].values():
+        assert not any(rewards[:-1])  # the loop comes back where it began at its end, and nowhere before
+        assert rewards[-1] > 0
+    assert "dB" in capsys.readouterr().out
+
+
 def test_diffusers_call(run, tiny):
-    left = run("11_diffusers_call.py", tiny, "1")
+    left = run("12_diffusers_call.py", tiny, "1")
     assert [len(video) for video in (left["out"].frames[0], left["again"].frames[0])] == [17, 9]
     assert left["again"].session.memory.policy.max_bytes == 2**20
     assert len(load_video("diffusers_call.mp4")) == 17

@@ -63,7 +63,7 @@ def test_whatever_json_says_is_a_request_or_one_line(kind, values):
         ({"image": Path("a"), "flow_shift": 1e9}, "flow shift"),
         ({"image": Path("a"), "fov": 0}, "1 to 170"),
         ({"image": Path("a"), "seed": 2**64}, "64 bits"),
-        ({"image": Path("a"), "negative_prompt": "grey"}, "guidance"),
+        ({"image": Path("a"), "negative_prompt": "grey", "guidance_scale": 1.0}, "guidance"),
         ({"image": Path("a"), "memory": "none", "memory_budget": "8MiB"}, "latent memory"),
         ({"image": Path("a"), "memory_budget": "much"}, "size"),
         ({"image": Path("a"), "segmenter": "x"}, "moving"),

@@ -40,11 +40,23 @@ def test_the_page_shows_every_record_with_its_command_and_only_the_weights_that_
     for record in FOUND.values():
         assert record.weights in (records.WEIGHTS, "none")
         assert record.command in page, record.name
-    assert {path.name for path in records.FOLDER.parent.iterdir() if path.is_dir()} == {records.WEIGHTS, "memory"}
+    assert {path.name for path in records.FOLDER.parent.iterdir() if path.is_dir()} == {
+        records.WEIGHTS,
+        "memory",
+        "gpu",
+    }
+
+
+def test_no_row_of_a_gpu_that_measured_no_walk():
+    for card in render.cards(FOUND):
+        without = {heading: rows for heading, rows in card.tables.items() if "by stage" not in heading}
+        assert render.on_a_gpu(records.Record(**{**vars(card), "tables": without})) == []
+        assert len(render.on_a_gpu(card)) == 2
+    assert not render.cards({})
 
 
 def test_every_measurement_can_be_made_again():
-    by_hand = {"generate", "steps-16", "budget", "gpu"}
+    by_hand = {"generate", "steps-16", "budget"} | {card.name for card in render.cards(FOUND)}
     assert set(FOUND) - by_hand <= set(results.SECTIONS | results.LONG | results.ALONE)
     for name, command in (results.SECTIONS | results.LONG | results.ALONE).items():
         assert name not in FOUND or FOUND[name].command == command

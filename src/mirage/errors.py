@@ -8,9 +8,18 @@ import math
 import numbers
 from typing import Any
 
+LONGEST = 1500  # letters of a message
+
 
 class InputError(ValueError):
-    """The request was wrong: a file that is not what it should be, a number out of range, an unknown name."""
+    """The request was wrong: a file that is not what it should be, a number out of range, an unknown name.
+
+    Its message is one line of bounded length, whatever was put into it: what was got may be a stranger's.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(part.strip() for part in message.splitlines())
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} ... {line[-280:]}")
 
 
 def check_number(

@@ -14,18 +14,25 @@ import errno
 import fcntl
 import glob
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from mirage.errors import InputError
 
 BESIDE = "mirage"
 """In the name of every file that is being written: .walk-mirage-x1y2z3w4.mp4."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = re.compile(rf"\(os error ({'|'.join(map(str, FULL))})\)|[0-9]+ requested and [0-9]+ written")
+
+
+class Taken(InputError):
+    """Somebody else is writing it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def identity(path: Path) -> object:
 @contextlib.contextmanager
 def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
     """Within the block `target` is this process's to write: another one that claims it is refused at once. Nothing of
-    it stays."""
+    it stays. Raises `Taken`."""
     target = Path(target)
     check_writable(target)
     sign = target.resolve().with_name(f".{target.name}.{BESIDE}-lock")
@@ -83,7 +90,7 @@ def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
             raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
         try:
             if not _locked(handle):
-                raise InputError(f"{target} is being written by another process; wait for it, or use another name")
+                raise Taken(f"{target} is being written by another process; wait for it, or use another name")
             if sign.exists() and os.path.samestat(os.fstat(handle), sign.stat()):
                 break
         except BaseException:
@@ -117,17 +124,14 @@ def replacing(target: str | os.PathLike[str], *, sweep: bool = True) -> Iterator
     fcntl.flock(handle, fcntl.LOCK_SH)
     beside = Path(name)
     try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o666 & ~mask)  # mkstemp makes private files; the result has the permissions of any other file
-        beside.replace(target)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
+        with _room_for(target):
+            yield beside
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            mask = os.umask(0)
+            os.umask(mask)
+            beside.chmod(0o666 & ~mask)  # mkstemp makes private files; the result has the permissions of any other file
+            beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
         os.close(handle)
@@ -150,18 +154,56 @@ def making(target: str | os.PathLike[str]) -> Iterator[Path]:
     handle = os.open(beside, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)
     try:
-        yield beside
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o777 & ~mask)
-        beside.replace(target)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise InputError(f"cannot write {target}: {os.strerror(error.errno)}; make room") from error
+        with _room_for(target):
+            yield beside
+            mask = os.umask(0)
+            os.umask(mask)
+            beside.chmod(0o777 & ~mask)
+            beside.replace(target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         os.close(handle)
+
+
+@contextlib.contextmanager
+def appending(target: Path) -> Iterator[TextIO]:
+    """Yield the text file at `target`, to write at its end: all that is written in the block, or nothing of it."""
+    new = not target.exists()
+    with target.open("a", encoding="utf-8") as file:
+        before = file.tell()
+        try:
+            with _room_for(target):
+                yield file
+                file.flush()
+        except BaseException:
+            with contextlib.suppress(OSError):  # the lines that wait to be written have no room either
+                file.close()
+            if new:
+                target.unlink()
+            else:
+                os.truncate(target, before)
+            raise
+
+
+def full(error: BaseException | None) -> bool:
+    """Whether this is a disk without room. Libraries that write say so in words of their own: safetensors, of Rust, and
+    numpy, which counts what it wrote."""
+    if getattr(error, "errno", None) in FULL:
+        return True
+    return error is not None and _FULL_WORDS.search(str(error)) is not None
+
+
+@contextlib.contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    """Where the disk is full within the block, one line that says what is there now."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not full(error):
+            raise
+        words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else os.strerror(errno.ENOSPC)
+        kept = "is what it was before" if target.exists() else "is not there, nor a part of it"
+        raise InputError(f"cannot write {target}: {words}; it {kept}, so make room and try again") from error
 
 
 def abandoned(target: Path, *, folders: bool = False) -> list[Path]:

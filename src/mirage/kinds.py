@@ -94,6 +94,8 @@ def _fit(kind: Any, value: Any, what: str) -> Any:
         return bool(_if(type(value).__name__ in ("bool", "bool_"), value))
     if kind in (int, float):
         return check_number(what, value, kind=kind)
+    if kind is str and isinstance(value, Path):
+        return str(value)
     if kind is Path:
         return Path(_if(isinstance(value, str | Path), value))
     if kind is os.PathLike or origin is os.PathLike:
@@ -101,7 +103,8 @@ def _fit(kind: Any, value: Any, what: str) -> Any:
     if origin is tuple and Ellipsis not in parts:
         return tuple(_each(parts, value, what))
     if origin in (list, tuple, Sequence):
-        return _sequence(origin, parts, value, what)
+        alone = origin is tuple and not isinstance(value, list | tuple)  # one is a tuple of one
+        return _sequence(origin, parts, (value,) if alone else value, what)
     if origin in (dict, Mapping):
         _if(isinstance(value, Mapping), value)
         return {_fit(parts[0], key, what): _fit(parts[1], one, what) for key, one in value.items()}

@@ -17,6 +17,11 @@ EXTRAS = {
     "bitsandbytes": "quantize",
     "lmdb": "train",
     "pillow_heif": "heif",
+    "gymnasium": "gym",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "websockets": "serve",
+    "ray": "ray",
 }
 """The module -> the extra of ours that installs it."""
 SAME_NAME = ("tensorboard", "triton", "plotly")

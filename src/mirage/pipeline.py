@@ -109,7 +109,7 @@ class MiragePipeline(WorldModel):
         width: int | None = None,
         num_frames: int | None = None,
         num_inference_steps: int | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | None = None,
         negative_prompt: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         depth: DepthMap | DepthEstimator | Tensor | np.ndarray | str | None = None,
@@ -152,7 +152,7 @@ class MiragePipeline(WorldModel):
             policy=policy,
             settings=Settings(
                 sampler=Sampler(steps=num_inference_steps, guidance=guidance_scale),
-                negative_prompt=negative_prompt or "",
+                negative_prompt=negative_prompt,
             ),
             seed=_drawn(generator),
         )

@@ -9,6 +9,7 @@ tell is looked at by `mirage.rollout.begin`. Both are plain: `plain` is what JSO
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -27,10 +28,12 @@ MEMORIES = ("latent", "rgb", "rgb-voxel", "frames", "none")
 
 @dataclass(frozen=True)
 class Says:
-    """How a field is shown to people: what its value looks like, and what leaving it out means."""
+    """How a field is shown to people: what its value looks like, what leaving it out means, and whether a list is given
+    one by one."""
 
     value: str
     unset: str | None = None
+    repeated: bool = False
 
 
 class _Plain:
@@ -59,8 +62,9 @@ class ModelRequest(_Plain):
     """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
     branch: Annotated[Path | None, Says("FILE", "the model's own, if it has one")] = None
     """A memory branch for the model: made by `mirage convert` or by training, or as published with the paper."""
-    lora: Annotated[Path | None, Says("FILE", "none")] = None
-    """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
+    lora: Annotated[tuple[str, ...], Says("FILE[:STRENGTH]", "none", repeated=True)] = ()
+    """A LoRA of the model's transformer, in any layout of docs/loras_and_checkpoints.md, with its alpha; :0.8 behind it
+    is its strength. Several are summed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: a GPU if there is one."""
     offload: Literal["none", "model", "group"] = "none"
@@ -120,8 +124,13 @@ class CameraReading:
 class Request(CameraReading, _Plain):
     """One walk: from an image or a saved world, along a trajectory."""
 
-    image: Annotated[Path | None, Says("FILE", "needed unless a world is continued")] = None
-    """The first frame: PNG, JPEG, WebP, TIFF; cut about its centre to the model's aspect and resized."""
+    image: Annotated[Path | tuple[Path, ...] | None, Says("FILE [FILE ...]", "needed unless a world is continued")] = (
+        None
+    )
+    """The first frame: PNG, JPEG, WebP, TIFF; cut about its centre to the model's aspect and resized. Several pictures,
+    a film or a folder: each view enters the memory where its camera stands, and the walk goes on from the last."""
+    image_cameras: Annotated[Path | None, Says("FILE", "what lies beside a film or folder")] = None
+    """Cameras of several pictures or of a film, a pose for each, in any format that a trajectory may have."""
     world: Annotated[Path | None, Says("FILE", "a new world")] = None
     """Continue a saved world where its walk ended; the video then begins after the pose where it stood."""
     trajectory: Annotated[str, Says("FILE|PRESET|KEYS", "needed")] = ""
@@ -133,13 +142,14 @@ class Request(CameraReading, _Plain):
     prompts: Annotated[Path | None, Says("FILE", "one prompt for the whole walk")] = None
     """A prompt from some frame or chunk of this walk on, both counted from 0: lines "frame 48: a red room" or "chunk 2:
     a garden", or a JSON object of the same. A chunk has one prompt."""
-    negative_prompt: Annotated[str | None, Says("TEXT", "none, or the saved world's")] = None
+    negative_prompt: Annotated[str | None, Says("TEXT", "the model's own, or the saved world's")] = None
     """What they should not look like; for a guidance scale other than 1."""
     conditioning: Literal["auto", "branch", "guidance"] = "auto"
     """How the memory enters: through the model's trained branch, or by guidance of the sampler, which needs no training
     and works with stock Wan2.2 weights. auto: the branch, if the model has one."""
     depth: Annotated[Path | None, Says("FILE", "the model's own estimate")] = None
-    """Depth of the image: 16-bit PNG or PGM (millimetres), .npy or .npz (metres); sets the scale of the world."""
+    """Depth of the image, whoever estimates that of the chunks: 16-bit PNG or PGM (millimetres), .npy or .npz (metres);
+    sets the scale of the world. Of several pictures or a film: a folder of maps, or an .npz, a map for each."""
     depth_model: Annotated[str, Says("NAME|FOLDER|FILE")] = "head"
     """Who estimates the depth of every chunk: head (the model's own, from latents); depth-anything or depth-pro (of
     transformers, download), da3 or mapanything (packages that you install), each also as NAME:HUB-ID or NAME:FOLDER;
@@ -152,13 +162,23 @@ class Request(CameraReading, _Plain):
     """How the image comes to that shape: cut about its centre, padded with its outermost pixels, or stretched."""
     frames: Annotated[int | None, Says("N", "one per pose of a file, 49 of a preset")] = None
     """Video frames, 1 + 4k (5, 9, 13, ...). A path without a number of frames is cut to the next lower such number."""
+    fps: Annotated[float | None, Says("X", "the model's own: 24 for Wan2.2, 16 for the bundled one")] = None
+    """Frames per second of the video."""
     resample: bool = False
     """Spread the whole path over the frames, instead of its beginning."""
     steps: Annotated[int | None, Says("N", "the model's own, or the saved world's")] = None
     """Denoising steps per chunk, 1 to 1000."""
+    solver: Annotated[Literal["unipc", "euler", "dmd"] | None, Says("{unipc,euler,dmd}", "the model's own, unipc")] = (
+        None
+    )
+    """How the steps are taken: unipc, of second order; euler; dmd, with fresh noise before each further step, as models
+    of few steps that were distilled by distribution matching want it."""
+    timesteps: Annotated[tuple[float, ...] | None, Says("T [T ...]", "from steps and flow shift")] = None
+    """The timesteps themselves, falling from 1000, such as 1000 757 522, which a step-distilled LoRA was made for; with
+    the solvers dmd, which they mean where none is named, and euler."""
     flow_shift: Annotated[float | None, Says("X", "the model's own, 5 for Wan2.2")] = None
     """Of the noise schedule: above 1, more of the steps are spent at high noise."""
-    guidance_scale: Annotated[float | None, Says("X", "1, or the saved world's")] = None
+    guidance_scale: Annotated[float | None, Says("X", "the model's own, 5 for Wan2.2, or the saved world's")] = None
     """Classifier-free guidance: 1 is none, higher follows the prompt more and takes twice the time."""
     noise_scale: Annotated[float | None, Says("X", "the model's own, 1 for Wan2.2")] = None
     """Standard deviation of the noise that a chunk begins with, 0 to 1: below 1 new regions are calmer, and softer."""
@@ -173,6 +193,13 @@ class Request(CameraReading, _Plain):
     another package brings, by its name."""
     memory_budget: Annotated[str | None, Says("SIZE", "it grows as it must")] = None
     """Most bytes that the memory may take, such as 8MiB or 200KB."""
+    memory_policy: Literal["default", "published"] = "default"
+    """How a latent memory works; published: as the published code's, which its branches were trained on: every cell
+    stored, the nearest point wins, half a cell off."""
+    references: Annotated[int | None, Says("N", "the model's own: 2, with a published branch 4")] = None
+    """How many earlier views the denoiser is shown, 0 to 64."""
+    preceding: Annotated[int | None, Says("N", "the model's own: 1, with a published branch 2")] = None
+    """How many latent frames before the first one of a chunk it is shown, 0 to 15."""
     static_filter: bool = False
     """Keep what moves out of the memory, found from depth and latents alone; for worlds in which something does."""
     static_mask: Annotated[Path | None, Says("FILE", "no mask")] = None
@@ -186,19 +213,24 @@ class Request(CameraReading, _Plain):
 
     def __post_init__(self) -> None:
         self._check_kinds()
+        if isinstance(self.image, tuple) and len(self.image) < 2:
+            object.__setattr__(self, "image", self.image[0] if self.image else None)
         if (self.image is None) == (self.world is None):
             raise InputError("a walk begins with an image or goes on with a saved world: one of the two is needed")
         if not self.trajectory:
             raise InputError("a walk needs a trajectory: a file, a preset such as orbit, or keys such as 'w 31'")
-        for name in ("depth", "fov", "size", "memory_budget"):
+        if self.memory_policy != "default" and (self.world is not None or self.memory != "latent"):
+            raise InputError("a memory policy is for a new latent memory; a saved world has its own")
+        for name, most in (("references", 64), ("preceding", 15)):
+            if (value := getattr(self, name)) is not None:
+                check_number(f"the number of {name} frames", value, kind=int, low=0, high=most)
+        for name in ("image_cameras", "depth", "fov", "size", "memory_budget"):
             if self.world is not None and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is for a new world; a saved one has its own")
         if self.static_mask is not None and self.moving is not None:
             raise InputError("a static mask shows what moves, and moving things are looked for: one of them")
         if self.segmenter is not None and self.moving is None:
             raise InputError("a segmenter is for moving things: what shall it look for?")
-        if self.depth is not None and self.depth_model != "head":
-            raise InputError("depth is of the image alone, and a depth model of every chunk: give one of them")
         if self.memory not in MEMORIES and self.memory not in (others := plugin_names("memories")):
             raise InputError(f"memory is {self.memory!r}; accepted: {', '.join([*MEMORIES, *others])}")
         for name in ("memory_budget", "world"):
@@ -209,22 +241,38 @@ class Request(CameraReading, _Plain):
             check_frames(self.frames, "a walk")
         if self.fov is not None:
             check_number("the field of view", self.fov, low=1, high=170, accepted="1 to 170 degrees")
-        if self.size is not None:
-            for side in self.size:
-                check_number("the size", side, kind=int, low=1, high=2**15, accepted="pixels, above 0")
+        for what, size in (("the size", self.size), ("the image size", self.image_size)):
+            for side in size or ():
+                check_number(what, side, kind=int, low=1, high=2**15, accepted="pixels, above 0")
+        if self.fps is not None:
+            low = math.nextafter(0.0, 1.0)
+            check_number("frames per second", self.fps, low=low, high=1000.0, accepted="above 0, to 1000")
         if self.seed is not None:
             check_number("the seed", self.seed, kind=int, low=-(2**63), high=2**63 - 1, accepted="64 bits")
         if self.memory_budget is not None:
             parse_bytes(self.memory_budget)
         sampler = self.sampler  # which checks itself
-        guided = sampler.guidance not in (None, 1.0) or (self.world is not None and sampler.guidance is None)
-        if self.negative_prompt and not guided:
-            raise InputError("a negative prompt needs a guidance scale other than 1 (Wan2.2: 5)")
+        if self.timesteps and self.flow_shift is not None:
+            raise InputError("a flow shift makes timesteps, and timesteps are given: one of them")
+        if self.negative_prompt and sampler.guidance == 1.0:
+            raise InputError(UNGUIDED)
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """What it begins with: one picture or several, or a film; nothing, where a world is continued."""
+        return self.image if isinstance(self.image, tuple) else () if self.image is None else (self.image,)
 
     @property
     def sampler(self) -> Sampler:
         """What is asked of the sampler."""
-        return Sampler(steps=self.steps, shift=self.flow_shift, noise=self.noise_scale, guidance=self.guidance_scale)
+        return Sampler(
+            steps=self.steps,
+            shift=self.flow_shift,
+            noise=self.noise_scale,
+            guidance=self.guidance_scale,
+            solver=self.solver,
+            timesteps=self.timesteps,
+        )
 
     @checked
     def check_with(self, model: ModelRequest) -> None:
@@ -233,6 +281,7 @@ class Request(CameraReading, _Plain):
             raise InputError(BRANCH_CACHED)
 
 
+UNGUIDED = "a negative prompt needs a guidance scale other than 1 (Wan2.2: 5)"
 BRANCH_CACHED = (
     "step caching does not go with the memory branch, whose hints would be stale in the steps that are left out; "
     "accepted with conditioning guidance"
@@ -253,7 +302,7 @@ def checked_plain(cls: type[Any], values: Mapping[str, Any], *, source: str) -> 
 def _json(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_json(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _default(of: Any, item: Any) -> bool:

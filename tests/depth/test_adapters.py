@@ -19,6 +19,7 @@ from mirage.depth.protocol import uncropped
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.trajectory import dolly, orbit, pan
 
 FRAMES, NUMBER = torch.rand(2, 3, 60, 90), torch.tensor([4, 8])
 CAMERA = Camera(torch.eye(4).expand(2, 4, 4), torch.tensor([0.8, 1.2, 0.5, 0.5]))
@@ -56,13 +57,32 @@ def test_a_crop_comes_back_where_it_was() -> None:
         uncropped(walls(2, (4, 4), 1.0), CAMERA.intrinsics.expand(2, 4) / 2, CAMERA)
 
 
+class GeometryException(Exception):
+    pass
+
+
 class FakeDA3:
-    """Resizes to 56x84; says the depth of its plane and the intrinsics it saw it through."""
+    """Resizes to 56x84; says the depth of its plane and the intrinsics it saw it through. Given cameras it aligns
+    places that it finds itself to theirs, as the published class does by evo's Umeyama, which refuses lines."""
+
+    def __init__(self, *, encodes=True, found=None):
+        self.model = SimpleNamespace(cam_enc=object() if encodes else None)
+        self.found, self.asked = found, []
 
     def inference(self, image, extrinsics=None, intrinsics=None, process_res_method="upper_bound_resize"):
         assert process_res_method == "upper_bound_resize"
         assert all(one.dtype == np.uint8 and one.shape == (60, 90, 3) for one in image)
-        assert (extrinsics is None) == (intrinsics is None) == (len(image) == 1)
+        assert (extrinsics is None) == (intrinsics is None)
+        self.asked.append(extrinsics is not None)
+        if extrinsics is not None:
+            if self.model.cam_enc is None:
+                raise TypeError("'NoneType' object is not callable")
+            places = -np.einsum("tji,tj->ti", extrinsics[:, :3, :3], extrinsics[:, :3, 3])
+            places = places - places.mean(0)
+            mine = places if self.found is None else self.found - self.found.mean(0)
+            spread = np.linalg.svd(places.T.astype(float) @ mine / len(places))[1]
+            if np.count_nonzero(spread > np.finfo(float).eps) < 2:
+                raise GeometryException("Degenerate covariance rank, Umeyama alignment is not possible")
         k = torch.tensor([[0.8 * 84, 0, 42], [0, 1.2 * 56, 28], [0, 0, 1]])
         depth = plane(k, (56, 84)).expand(len(image), 56, 84).numpy()
         told = None
@@ -70,8 +90,6 @@ class FakeDA3:
             scale = np.array([84 / 90, 56 / 60, 1])[:, None]
             told = intrinsics * scale
             assert np.allclose(told[0], k, atol=1e-4)
-            assert extrinsics is not None
-            assert extrinsics.shape == (2, 4, 4)
         return SimpleNamespace(depth=depth.copy(), intrinsics=told)
 
 
@@ -83,6 +101,38 @@ def test_depth_anything_3(count) -> None:
     canonical = DepthAnything3Depth(FakeDA3(), canonical=True)(views_of(FRAMES[:count], CAMERA[:count], NUMBER[:count]))
     focal = (0.8 * 84 + 1.2 * 56) / 2
     torch.testing.assert_close(canonical.z, depth.z * focal / 300)
+
+
+WAYS = {
+    "dolly": dolly(CAMERA[0], 9, distance=2.0),
+    "pan": pan(CAMERA[0], 9, degrees=40),
+    "two views": orbit(CAMERA[0], 9, degrees=40)[[0, 8]],
+    "a line, turning": Camera(pan(CAMERA[0], 9, degrees=40).c2w + dolly(CAMERA[0], 9, distance=2.0).c2w
+                              - CAMERA[0].c2w, CAMERA[0].intrinsics),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_depth_anything_3_is_given_no_poses_that_it_refuses(way) -> None:
+    """Straight paths, turns on the spot and two views have no places to align by."""
+    path = WAYS[way]
+    model = FakeDA3()
+    DepthAnything3Depth(model)(views_of(torch.rand(len(path), 3, 60, 90), path, torch.arange(len(path))))
+    assert model.asked == [False]
+
+
+def test_depth_anything_3_is_given_poses_that_span_a_plane_unless_its_network_takes_none() -> None:
+    path = orbit(CAMERA[0], 9, degrees=40)
+    views = views_of(torch.rand(9, 3, 60, 90), path, torch.arange(9))
+    model = FakeDA3()
+    DepthAnything3Depth(model)(views)
+    assert model.asked == [True]
+    mono = FakeDA3(encodes=False)
+    DepthAnything3Depth(mono, posed=False)(views)
+    assert mono.asked == [False]
+    lost = FakeDA3(found=np.outer(np.arange(9.0), np.ones(3)))  # places that the network finds, on a line
+    DepthAnything3Depth(lost)(views)
+    assert lost.asked == [True, False]
 
 
 class FakeMapAnything:
@@ -130,7 +180,7 @@ def test_packages_are_asked_for_what_they_publish(monkeypatch) -> None:
         @classmethod
         def from_pretrained(cls, name):
             asked.append(name)
-            return cls()
+            return cls(encodes="METRIC" not in name)
 
         def to(self, device):
             asked.append(device)
@@ -140,8 +190,11 @@ def test_packages_are_asked_for_what_they_publish(monkeypatch) -> None:
     api.DepthAnything3 = Published  # pyright: ignore
     monkeypatch.setitem(sys.modules, "depth_anything_3", ModuleType("depth_anything_3"))
     monkeypatch.setitem(sys.modules, "depth_anything_3.api", api)
-    assert DepthAnything3Depth.load("depth-anything/DA3METRIC-LARGE", device="cpu").canonical
-    assert not DepthAnything3Depth.load(device="cpu").canonical
+    metric, nested = (
+        DepthAnything3Depth.load("depth-anything/DA3METRIC-LARGE", device="cpu"),
+        DepthAnything3Depth.load(),
+    )
+    assert (metric.canonical, metric.posed, nested.canonical, nested.posed) == (True, False, False, True)
     assert asked[:2] == ["depth-anything/DA3METRIC-LARGE", "cpu"]
 
 

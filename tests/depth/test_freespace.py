@@ -10,7 +10,8 @@ from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.geometry.pose import make_pose
+from mirage.geometry.pose import exp_rotation, make_pose
+from mirage.geometry.visibility import looked_through, sight
 from mirage.memory import LatentSpatialMemory
 
 GRID = (12, 16)
@@ -81,3 +82,18 @@ def test_what_does_not_fit_together_is_told():
         seen_through(wall(2), CAMERA[None])
     with pytest.raises(InputError, match="earlier depth"):
         seen_through(wall(), CAMERA[None], past=(walls(1, (3, 4), 1.0), CAMERA[None]))
+
+
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_who_looked_through_is_what_sight_says_of_each(seed, frames):
+    """The fast question is the definition's, for points anywhere: behind, aside, at the edge, at the eye itself."""
+    generator = torch.Generator().manual_seed(seed)
+    turn = exp_rotation(0.7 * torch.randn(frames, 3, generator=generator))
+    camera = Camera(make_pose(turn, torch.randn(frames, 3, generator=generator)), CAMERA.intrinsics)
+    z = 2 + 3 * torch.rand(frames, *GRID, generator=generator)
+    depth = DepthMap(z, torch.rand(z.shape, generator=generator) > 0.2)
+    points = torch.cat([3 * torch.randn(500, 3, generator=generator), camera.center])
+    expected = sight(points, camera, depth).before.any(0)
+    assert (looked_through(points, camera, depth) == expected).float().mean() > 0.995  # a rounding at a border
+    assert expected.any()

@@ -19,6 +19,7 @@ from mirage.evaluation.revisit import (
     memory_gain,
     mirror,
     revisit_pairs,
+    revisit_table,
     run_revisit,
     score_families,
     score_rollout,
@@ -54,7 +55,7 @@ def test_pairs_are_returns_spans_and_neighbours(walk: Rollout) -> None:
     assert pairs.base
     headings = walk.camera.c2w[:, :3, 2]
     for i, j in pairs.revisit:
-        assert j - i >= 0.2 * FRAMES
+        assert j - i >= int(0.2 * FRAMES)
         assert torch.rad2deg(torch.acos((headings[i] * headings[j]).sum().clamp(-1, 1))) <= 5
     returns = set(pairs.revisit)
     spans = {j - i for i, j in pairs.revisit}
@@ -63,7 +64,7 @@ def test_pairs_are_returns_spans_and_neighbours(walk: Rollout) -> None:
         assert min(abs(b - a - span) - max(10, round(0.3 * span)) for span in spans) <= 0
     assert all(2 <= b - a <= 6 for a, b in pairs.short)
     assert pairs == revisit_pairs(walk.camera)
-    assert pairs.base != revisit_pairs(walk.camera, seed=1).base
+    assert pairs.short != revisit_pairs(walk.camera, seed=1).short
     assert len(revisit_pairs(walk.camera, max_pairs=5).revisit) == 5
 
 
@@ -159,3 +160,24 @@ def test_a_run_over_folders_tells_gain_coverage_and_failures(tmp_path, walk: Rol
         run_revisit(RevisitOptions(rollouts=(tmp_path / "good",), out=tmp_path / "lpips", lpips=tmp_path))
     with pytest.raises(InputError, match="at least one rollout"):
         RevisitOptions(rollouts=(), out=tmp_path / "none")
+
+
+def test_nmr_is_of_each_trajectory_and_then_the_mean_of_them(walk: Rollout) -> None:
+    """One trajectory walked twice weighs as much as another walked once; the old rule pools all of them."""
+
+    def result(path: str, gain: float, span: float) -> dict:
+        its = {"appearance": {"psnr": {"revisit": 0.0, "base": 0.0, "short": 0.0, "gain": gain, "range": span}}}
+        rest = dict.fromkeys(("mirror_psnr", "mirror_ssim", "psnr_c", "ssim_c"))
+        return {"trajectory": path, "coverage": None, "systems": {"rollout": {"gain": its, **rest}}}
+
+    results = [result("a", 1.0, 2.0), result("a", 3.0, 2.0), result("b", 1.0, 10.0), result("b", 5.0, 0.0)]
+    assert summarise(results)["systems"]["rollout"]["nmr"] == pytest.approx((4 / 4 + 1 / 10) / 2)
+    assert summarise(results, rule="paper")["systems"]["rollout"]["nmr"] == pytest.approx(5 / 14)
+    told = revisit_table(summarise(results)), revisit_table(summarise(results, rule="paper"))
+    assert "of 2 trajectories" in told[0]
+    assert "as in the code of R2M-Bench" in told[0]
+    assert "rule paper" in told[1]
+    families = score_families(geometry=False)
+    same = [score_rollout(Rollout("x", walk.frames, walk.camera), families, max_pairs=2) for _ in range(2)]
+    other = score_rollout(Rollout("y", walk.frames, pan(walk.camera[0], FRAMES, degrees=60)), families, max_pairs=2)
+    assert same[0]["trajectory"] == same[1]["trajectory"] != other["trajectory"]

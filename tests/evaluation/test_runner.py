@@ -13,7 +13,7 @@ from mirage.evaluation.folder import load_rollout, save_rollout
 from mirage.evaluation.report import PUBLISHED, Summary, markdown_table, plain, published_table, summarised
 from mirage.evaluation.runner import Outcome, Task, run_tasks, write_results
 from mirage.geometry.camera import Camera
-from mirage.geometry.trajectory import pan
+from mirage.geometry.trajectory import orbit, pan
 
 
 def test_a_run_that_was_broken_off_goes_on_where_it_stopped(tmp_path) -> None:
@@ -134,3 +134,31 @@ def test_a_rollout_folder_is_read_back(tmp_path) -> None:
     (tmp_path / "walk" / "cameras.npz").unlink()
     with pytest.raises(InputError, match="no cameras"):
         load_rollout(tmp_path / "walk")
+
+
+def test_a_missing_frame_is_told_and_one_frame_is_no_rollout(tmp_path) -> None:
+    """Every frame after a gap would be scored against the camera of another."""
+    path = orbit(Camera.looking(), 12)
+    for missing, stride in ((4, 1), (8, 4)):
+        folder = tmp_path / f"{stride}"
+        save_rollout(folder, torch.rand(12, 3, 16, 16), path)
+        for number in reversed(range(12)):
+            frame = folder / "frames" / f"{number:03d}.png"
+            frame.rename(frame.with_name(f"{stride * number}.png"))  # 10 comes after 2
+        assert len(load_rollout(folder).frames) == 12
+        (folder / "frames" / f"{missing}.png").unlink()
+        with pytest.raises(InputError, match=f"has no frame {missing}"):
+            load_rollout(folder)
+    save_rollout(tmp_path / "one", torch.rand(1, 3, 16, 16), path[:1])
+    with pytest.raises(InputError, match="one frame; a rollout has at least two"):
+        load_rollout(tmp_path / "one")
+
+
+def test_results_that_were_altered_are_refused_by_name(tmp_path) -> None:
+    task = Task("one", lambda folder: {"psnr": 20.0})
+    assert run_tasks([task], tmp_path, options={}).results == {"one": {"psnr": 20.0}}
+    done = tmp_path / "one" / "done.json"
+    done.write_text(done.read_text().replace("20.0", "40.0"))
+    outcome = run_tasks([task], tmp_path, options={})
+    assert not outcome.results
+    assert f"{done} was altered" in outcome.failures["one"]

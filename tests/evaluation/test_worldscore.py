@@ -150,7 +150,7 @@ def test_rows_become_instances(dataset) -> None:
     )
     (dynamic,) = ws.load_instances(dataset, "dynamic")
     assert (str(dynamic.folder), dynamic.prompts) == ("dynamic/stylized/fluid/b", ("Camera fixed. Water. ink",))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no file"):
         ws.load_instances(dataset / "nowhere", "static")
     (dataset / "static" / "static.json").write_text(json.dumps([{"camera_path": ["pull_left"]}]))
     with pytest.raises(InputError, match="row 0 lacks visual_style"):

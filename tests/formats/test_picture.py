@@ -125,3 +125,11 @@ def test_receipts(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         write_receipt(tmp_path / "no/a.json", {})
     assert json.loads((tmp_path / "a.json").read_text()) == content
+
+
+def test_a_caption_of_any_length_is_bounded():
+    """A prompt may be a book: 200,000 words took 7.8 GB."""
+    frames = torch.rand(2, 3, 8, 12)
+    for text in ("wall " * 200_000, "x" * 1_000_000):
+        sheet = contact_sheet({text: frames}, title=text, captions={text: [text, text]})
+        assert sheet.numel() < 10_000_000

@@ -394,3 +394,37 @@ def test_real_clips(data_dir: Path) -> None:
     assert video.shape == (16, 3, 256, 384)
     assert video.dtype == torch.uint8
     assert video.float().std() > 20
+
+
+@pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG"), (1, None), (2, None)])
+def test_hdr_is_refused_by_its_name(tmp_path: Path, curve: int, name: str | None) -> None:
+    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=16)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.color_trc = curve
+        for frame in (film(3) * 255).round().to(torch.uint8):
+            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_color_trc=curve)))
+        container.mux(stream.encode())
+    if name is None:
+        assert len(load_video(tmp_path / "clip.mkv")) == 3
+        return
+    with pytest.raises(InputError, match=f"is HDR \\({name}\\)"):
+        load_video(tmp_path / "clip.mkv")
+
+
+def test_a_film_that_is_gone_on_with_again_and_again_lasts_as_long_as_its_frames(tmp_path: Path) -> None:
+    """Each time the last frame's duration was taken for one of the new time base: after five times no film took it."""
+    frames = film(64)
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path) as video:
+        video.write(frames[:8])
+    for first in range(8, 64, 8):
+        with VideoWriter(path, onto=path, first=first) as video:
+            video.write(frames[first : first + 8])
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.duration is not None
+            assert stream.time_base is not None
+            assert float(stream.duration * stream.time_base) == pytest.approx((first + 8) / 16)
+    assert len(load_video(path)) == 64

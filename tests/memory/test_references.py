@@ -14,7 +14,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
 from mirage.geometry.visibility import sight
 from mirage.memory import LatentSpatialMemory
-from mirage.memory.references import _greedy, choose_references, known_points
+from mirage.memory.references import _greedy, best_overlap_first, choose_references, known_points
 from mirage.scenes import Scene
 
 GRID = (24, 32)
@@ -125,3 +125,22 @@ def test_sight_tells_on_before_and_behind():
     assert told.behind[0].tolist() == [False, False, True, False]
     nothing = sight(points, CAMERA[None], depth.masked(torch.zeros(1, *GRID, dtype=torch.bool)))
     assert not (nothing.on | nothing.before | nothing.behind).any()
+
+
+def test_the_published_order_is_by_overlap_with_one_target_best_first() -> None:
+    """Said again: for each frame the largest share, over the targets, of what that target shows and the frame sees."""
+    memory, target, history, depth, _ = walk(3)
+    readout = memory.read(target, GRID)
+    points = known_points(readout, target, samples=10**9)
+    of = readout.mask.flatten().nonzero()[:, 0] // (GRID[0] * GRID[1])
+    on = sight(points, history, depth).on.float()
+    shares = torch.stack([on[:, of == t].mean(1) for t in range(len(target)) if (of == t).any()]).amax(0)
+    chosen = best_overlap_first(readout, target, history, depth)
+    assert len(chosen) == 4
+    assert shares[chosen].tolist() == sorted(shares[chosen].tolist(), reverse=True) or (
+        shares[chosen].diff().max() < 0.05  # a thousand cells are asked, not all
+    )
+    left = [j for j in range(len(history)) if j not in chosen]
+    assert shares[chosen].min() > shares[left].max() - 0.05
+    assert best_overlap_first(readout, target, history, depth, least=1.01) == []
+    assert best_overlap_first(readout, target, history[:0], depth[:0]) == []

@@ -5,6 +5,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import asdict
 
@@ -156,6 +158,17 @@ def _meta(header, **changes):
     header["memory"] = json.dumps(json.loads(header["memory"]) | changes)
 
 
+def _said(name, text):
+    return lambda t, m: m.update({name: text})
+
+
+def _policy(**changes):
+    return lambda t, m: _meta(m, policy=asdict(MemoryPolicy(features="int8")) | changes)
+
+
+DEEP = "[" * 50_000 + "]" * 50_000
+
+
 WRONG = {
     "NaN": lambda t, m: t["memory.position"].view(-1)[5:6].fill_(torch.nan),
     "infinite": lambda t, m: t["memory.scale"][:1].fill_(torch.inf),
@@ -168,6 +181,36 @@ WRONG = {
     "no world file": lambda t, m: m.update(format="pt"),
     "unknown tensor": lambda t, m: t.update(other=torch.ones(1)),
     "expected c2w, camera_index": lambda t, m: t.pop("memory.read"),
+    "position of": lambda t, m: t["memory.position"].view(-1)[:1].fill_(2e9),
+    "footprint of 0": lambda t, m: t["memory.footprint"][:1].fill_(0),
+    "footprint of -1": lambda t, m: t["memory.footprint"][:1].fill_(-1),
+    "scale of -1": lambda t, m: t["memory.scale"][:1].fill_(-1),
+    "read of": lambda t, m: t["memory.read"].fill_(2**40),
+    "camera_index of": lambda t, m: t["memory.camera_index"].add_(2**31 - 2),
+    "not a rotation": lambda t, m: t["memory.c2w"][1, :3, :3].mul_(2),
+    "bottom row": lambda t, m: t["memory.c2w"][1, 3].fill_(1),
+    "focal length of zero": lambda t, m: t["memory.intrinsics"].zero_(),
+    "focal length outside": lambda t, m: t["memory.intrinsics"].fill_(1e-20),
+    "stands farther": lambda t, m: t["memory.c2w"][0, 0, 3].fill_(1e20),
+    "extra is a list": _said("extra", "[]"),
+    "extra is a NoneType": _said("extra", "null"),
+    "extra is no JSON": _said("extra", '{"b": 1'),
+    "no JSON (maximum recursion": _said("extra", f'{{"settings": {DEEP}}}'),
+    "memory is no JSON": _said("memory", DEEP),
+    "NaN is no number": _said("extra", '{"b": NaN}'),
+    "integer string conversion": _said("extra", f'{{"b": {"9" * 5000}}}'),
+    "too many values": _said("extra", f'{{"b": [{"0," * 2**21} 0]}}'),
+    "channels, policy and dtype": lambda t, m: _meta(m, dtype=[]),
+    "has latents of": lambda t, m: _meta(m, dtype="float8"),
+    "claims 99999 channels": lambda t, m: _meta(m, channels=99999),
+    "claims True channels": lambda t, m: _meta(m, channels=True),
+    "policy that is a list": lambda t, m: _meta(m, policy=[]),
+    "policy admit": _policy(admit=[]),
+    "policy tolerance": _policy(tolerance="1"),
+    "policy spacing": _policy(spacing=True),
+    "policy front": _policy(front=None),
+    "policy resolution_ratio": _policy(resolution_ratio=1e300),
+    "policy max_bytes": _policy(max_bytes=1.5),
     "channels": lambda t, m: _meta(m, channels="3"),
     "policy": lambda t, m: _meta(m, policy={"colour": "red"}),
     "budget": lambda t, m: _meta(m, policy=asdict(MemoryPolicy(features="int8", max_bytes=7300))),
@@ -177,19 +220,78 @@ WRONG = {
 @pytest.mark.parametrize("reason", WRONG)
 def test_what_no_memory_can_be_is_refused_though_its_digests_are_right(saved, tmp_path, reason):
     path = tmp_path / "w.safetensors"
+    begun = time.monotonic()
     if reason == "budget":  # more cameras than a sixteenth of the budget holds
         big = memory_of(MemoryPolicy(features="int8"), frames=9)
         save_world(path, big)
         saved = path.read_bytes()
     resealed(saved, path, WRONG[reason])
     assert reason in refusal(path)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_field_that_is_not_said_has_its_default(saved, tmp_path):
+    path = tmp_path / "w.safetensors"
+    resealed(saved, path, lambda t, m: _meta(m, policy={"features": "int8", "spacing": 0.25}))
+    assert load_world(path)[0].policy == MemoryPolicy(features="int8", spacing=0.25)
+
+
+def test_what_lies_in_memory_does_not_follow_the_file(tmp_path):
+    """safetensors gives tensors that lie in the file: who copies over it would change a walk that has been loaded."""
+    path = tmp_path / "w.safetensors"
+    save_world(path, memory_of(MemoryPolicy()), extra_tensors={"a": torch.arange(100_000)})
+    _, tensors, _ = load_world(path)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert torch.equal(tensors["a"], torch.arange(100_000))
+
+
+PEAK = """
+import sys, time
+from mirage.cli.inspect import run
+from mirage.cli.arguments import Inspect
+from mirage.memory import LatentSpatialMemory
+from pathlib import Path
+
+def kibibytes(name):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1])
+
+small, path, picture = map(Path, sys.argv[1:])
+run(Inspect(world=small, map=picture, overwrite=True))  # whatever is imported and compiled is
+for what in (lambda: LatentSpatialMemory.load(path), lambda: run(Inspect(world=path, map=picture, overwrite=True))):
+    open("/proc/self/clear_refs", "w").write("5")
+    begun, before = time.process_time(), kibibytes("VmRSS")
+    what()
+    print("took", time.process_time() - begun, (kibibytes("VmHWM") - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="peaks are read from /proc")
+@pytest.mark.parametrize("channels", [1, 4096])
+def test_reading_takes_time_and_memory_in_proportion(tmp_path, channels):
+    """Two seconds for 10 MB and twice the file, beside what drawing a map takes for any world."""
+    paths = [tmp_path / name for name in ("small.safetensors", "large.safetensors", "map.png")]
+    for path, cells in zip(paths, (16, 5 * 10**6 // (channels + 24)), strict=False):
+        memory = LatentSpatialMemory(channels, policy=MemoryPolicy(admit="all", features="int8"))
+        memory.write(torch.ones(1, channels, cells, 1), walls(1, (cells, 1), 1e6), CAMERA[None])
+        save_world(path, memory)
+    size = paths[1].stat().st_size
+    run = subprocess.run([sys.executable, "-c", PEAK, *map(str, paths)], capture_output=True, text=True, check=True)
+    for line in (line for line in run.stdout.splitlines() if line.startswith("took")):
+        seconds, taken = map(float, line.split()[1:])
+        assert seconds < 2 * size / 1e7
+        assert taken < 2 * size + 96 * 2**20
 
 
 def test_what_is_no_file_is_told_so(tmp_path):
-    assert "No such file" in refusal(tmp_path / "none.safetensors")
-    assert "directory" in refusal(tmp_path)
+    assert "there is no file" in refusal(tmp_path / "none.safetensors")
+    assert "is a folder" in refusal(tmp_path)
     (tmp_path / "empty").write_bytes(b"")
-    assert "0 bytes" in refusal(tmp_path / "empty")
+    assert "is empty" in refusal(tmp_path / "empty")
+    os.mkfifo(tmp_path / "pipe")  # opened, it would wait for somebody who writes
+    assert "not a regular file" in refusal(tmp_path / "pipe")
+    with pytest.raises(InputError, match="not a regular file"):
+        load_world("/dev/zero")
     save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
     assert "no world file" in refusal(tmp_path / "other.safetensors")
 

@@ -163,6 +163,14 @@ def test_skipped_blocks_know_neither_the_last_chunk_nor_the_other_prompt(model: 
     assert torch.equal(sampled(model, short, conditioning="guidance", steps=4), alone)
 
 
+def test_a_second_threshold_replaces_the_first(model: WorldModel) -> None:
+    seen, count = condition(model), counted(model)
+    for threshold, computed in ((0.0, 4), (0.99, 1), (0.0, 4)):
+        model.cache_steps(threshold)
+        sampled(model, seen, conditioning="guidance", steps=4)
+        assert count() == computed
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
 def test_a_threshold_is_a_share(model: WorldModel, threshold: float) -> None:
     with pytest.raises(InputError, match="cache threshold"):

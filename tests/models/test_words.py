@@ -66,5 +66,6 @@ def words_read_with(mini: WorldModel, tokenizer, prompt: str):
 
 def test_cleaning_is_what_the_model_does(mini: WorldModel) -> None:
     assert cleaned("  a &amp;amp;\n red\tbox ") == "a & red box"
+    assert cleaned("a cafÃ©, l\u2019Ã©tÃ© \u201cblue\u201d") == 'a café, l\'été "blue"'  # as ftfy mends it
     for prompt in ("a  &lt;red&gt;\nbox", "red"):
         assert torch.equal(mini.tokenize(prompt)[0], mini.tokenize(cleaned(prompt))[0])

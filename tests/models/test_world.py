@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -23,6 +24,7 @@ from mirage.models.fitting.blueprint import blueprint
 from mirage.models.flow import Guidance
 from mirage.models.loading import load_world_model
 from mirage.models.tiny import MiniConfig, build_world, tiny_world
+from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel
 from mirage.sampler import Sampler
 from mirage.scenes import Scene
@@ -226,6 +228,21 @@ def test_a_missing_or_misshapen_weight_is_refused(copy: Path, part: str) -> None
     assert name in refused(copy)
     save_file({**state, name: state[name][:1].clone()}, file, metadata={"format": "pt"})
     refused(copy)
+
+
+def test_a_folder_in_bfloat16_loads_in_one_precision(model: WorldModel, tmp_path: Path) -> None:
+    """The libraries leave each network as it was stored, or in float32: half a Wan model of each. Here a device has one
+    precision, and only what diffusers computes in float32 everywhere stays in it. Nothing is left on meta."""
+    tiny_world().to(dtype=torch.bfloat16).save_pretrained(tmp_path)
+    kept = set(WanTransformer3DModel._keep_in_fp32_modules or ()) | set(MemoryBranch._keep_in_fp32_modules)
+    for dtype in (None, torch.bfloat16):
+        loaded = load_world_model(tmp_path, dtype=dtype)
+        for part in loaded.components.values():
+            for name, weight in part.named_parameters() if isinstance(part, nn.Module) else ():
+                assert weight.device.type == "cpu", name
+                computed_in_full = bool(kept & set(name.split(".")))
+                assert weight.dtype == (dtype or torch.float32) or (computed_in_full and weight.dtype == torch.float32)
+        assert loaded.transformer.dtype == loaded.text_encoder.dtype == loaded.vae.dtype == (dtype or torch.float32)
 
 
 STRANGERS = {"vae": {"channels": 16}, "depth_head": {"channels": 16}, "memory_branch": {"heads": 1},

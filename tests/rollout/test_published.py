@@ -104,3 +104,28 @@ def test_the_memory_reaches_the_picture():
     other.memory.clear()
     path = pan(session.camera, 9)[1:]
     assert not torch.allclose(session.step(path).latents, other.step(path).latents, atol=1e-4)
+
+
+def test_a_walk_with_a_published_branch_looks_back_as_its_training_did(monkeypatch):
+    """Two preceding latents and up to four references, the one that sees most first; ours stay in order of time."""
+    shown = []
+    denoise = world_module.WorldModel.denoise
+    monkeypatch.setattr(
+        world_module.WorldModel,
+        "denoise",
+        lambda self, condition, **k: shown.append(condition) or denoise(self, condition, **k),
+    )
+    for model, (references, preceding) in ((published_world(), (4, 2)), (tiny_world(), (2, 1))):
+        session = begin(model, sampler=Sampler(steps=1), draft=False)
+        path = pan(session.camera, 25, degrees=50)
+        chunks = [session.step(path[start : start + 8]) for start in (1, 9, 17)]
+        assert shown[-1].preceding.shape[2] == preceding
+        assert shown[-1].references.shape[2] == references == len(chunks[-1].references)
+        ordered = chunks[-1].references == sorted(chunks[-1].references)
+        assert ordered == (not model.published)
+        for place, number in enumerate(chunks[-1].references):
+            torch.testing.assert_close(shown[-1].references[0, :, place], session.history.latents[number].float())
+    few = begin(published_world(), references=1, preceding=0, sampler=Sampler(steps=1))
+    few.step(path[1:9])
+    few.step(path[9:17])
+    assert (shown[-1].references.shape[2], shown[-1].preceding.shape[2]) == (1, 0)

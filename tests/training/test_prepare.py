@@ -18,7 +18,7 @@ from mirage.files import replacing
 from mirage.formats.cameras import save_cameras
 from mirage.formats.footage import find_footage
 from mirage.formats.image import save_image
-from mirage.formats.published import is_lmdb, plain_files, read_sample, sample_names
+from mirage.formats.published import is_published, plain_files, read_sample, sample_names
 from mirage.formats.video import VideoWriter
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.tiny import tiny_world
@@ -299,8 +299,8 @@ def published(tmp_path_factory):
 
 
 def test_published_samples_become_chunks_and_nothing_runs(published, tmp_path, capsys):
-    assert is_lmdb(published)
-    assert not is_lmdb(tmp_path)
+    assert is_published(published)
+    assert not is_published(tmp_path)
     assert [name for _, name in sample_names(published)] == [f"{i:08d}" for i in range(5)]
     content = prepare_published(published, tmp_path)
     assert (content["clips"], content["skipped"]) == (1, 4)
@@ -315,9 +315,30 @@ def test_published_samples_become_chunks_and_nothing_runs(published, tmp_path, c
     assert chunk.references.shape == (1, 8, 4, 6)
     assert not chunk.known[:, :2].any()
     assert chunk.known[:, 2:].all()
-    condition = ready_condition(chunk, preceding=1, references=2)
-    assert torch.equal(condition.preceding[0, :, 0], chunk.preceding[-1])
+    assert chunk.preceding_memory is not None
+    condition = ready_condition(chunk, preceding=3, references=2)
+    assert torch.equal(condition.preceding[0, :, 1:].transpose(0, 1), chunk.preceding)
+    assert condition.preceding_memory is not None  # as seen from the same frames, in the same order
+    assert torch.equal(condition.preceding_memory[0, :, 1:].transpose(0, 1), chunk.preceding_memory)
+    assert torch.equal(condition.preceding_memory[0, :, 0], chunk.memory[0])
     assert torch.equal(condition.references[0, :, 1], chunk.target[0])
+
+
+def test_samples_that_were_not_packed_yet_are_the_same_chunks(published, tmp_path):
+    folder = tmp_path / "train" / "a-sample"
+    folder.mkdir(parents=True)
+    for name, content in pickle.loads(sample(0)).items():
+        (folder / name).write_bytes(content)
+    assert is_published(tmp_path / "train")
+    assert prepare_published(tmp_path / "train", tmp_path / "out")["clips"] == 1
+    prepare_published(published, tmp_path / "packed")
+    loose = load_chunk(tmp_path / "out" / "chunk-train-a-sample.safetensors")
+    packed = load_chunk(tmp_path / "packed" / "chunk-shard_000-00000000.safetensors")
+    for name in ("target", "memory", "preceding", "references", "preceding_memory"):
+        assert torch.equal(getattr(loose, name), getattr(packed, name)), name
+    assert loose.caption == packed.caption
+    (folder / "train_preceding_scene_proj_rgb.pt").unlink()
+    assert read_sample(tmp_path / "train", "a-sample").preceding_projection is None
 
 
 def test_a_sample_of_the_larger_model_has_its_references_in_channels(published):

@@ -16,6 +16,7 @@ from mirage.evaluation.speed.real_scale import run_real_scale
 from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
 from mirage.models.codec import StreamDecoder, StreamEncoder
+from mirage.models.files.lora_spec import lora_specs
 from mirage.models.loading import load_world_model
 from mirage.models.wan22 import random_autoencoder, random_block
 
@@ -23,11 +24,12 @@ from mirage.models.wan22 import random_autoencoder, random_block
 def run(asked: BenchEfficiency) -> Result:
     """Measure, print tables, draw the plot that was asked for."""
     for name in ("plot", "branch", "lora"):
-        if asked.real_scale and getattr(asked, name) is not None:
+        if asked.real_scale and getattr(asked, name):
             raise InputError(f"--{name} is of a model's walk; --real-scale has none")
     if asked.plot is not None:
         plot = Output("plot", asked.plot, (".png",))
-        check_outputs(plot, inputs=[asked.branch, asked.lora], overwrite=asked.overwrite)
+        inputs = [asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
+        check_outputs(plot, inputs=inputs, overwrite=asked.overwrite)
     measured = _real_scale(asked) if asked.real_scale else _walk(asked)
     measured["peak_memory_bytes"] = peak_memory()
     console = Console(soft_wrap=True, markup=False, highlight=False)

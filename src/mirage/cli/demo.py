@@ -15,12 +15,13 @@ from mirage.cli.terminal import Result, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.truth import returned
-from mirage.files import check_writable
+from mirage.files import Output, check_outputs, check_writable
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
 from mirage.formats.receipt import versions, write_receipt
 from mirage.formats.video import VideoWriter
 from mirage.memory.baselines.nothing import NoMemory
+from mirage.models.files.lora_spec import lora_specs
 from mirage.models.loading import load_world_model
 from mirage.rollout import Session
 from mirage.rollout.settings import Settings
@@ -38,6 +39,9 @@ def run(asked: Demo) -> Result:
     if asked.out.exists() and not asked.out.is_dir():
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     started = time.perf_counter()
+    if asked.out.is_dir():
+        inputs = [asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
+        check_outputs(*_files(asked.out), inputs=inputs, overwrite=asked.overwrite)
     model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     asked.out.mkdir(parents=True, exist_ok=True)
     check_writable(asked.out / "demo.png")
@@ -46,7 +50,7 @@ def run(asked: Demo) -> Result:
     path = scene.path(asked.walk, 1 + asked.chunks * (model.chunk_frames - 1), seed=asked.seed)
     truth, back = scene.render(path, model.size).rgb, returned(path)
     print(f"scene {asked.seed}, {len(path)} frames: {scene.caption}")
-    with VideoWriter(asked.out / "truth.mp4") as video:
+    with VideoWriter(asked.out / "truth.mp4", fps=model.fps) as video:
         video.write(truth)
 
     walks: dict[str, Tensor] = {}
@@ -94,11 +98,17 @@ def run(asked: Demo) -> Result:
     return Result(summary)
 
 
+def _files(folder: Path) -> list[Output]:
+    """All that is left there."""
+    videos = [Output("video", folder / f"{name}.mp4") for name in ("truth", "with_memory", "without_memory")]
+    return [Output("sheet", folder / "demo.png"), *videos, Output("receipt", folder / "receipt.json")]
+
+
 def _walked(session: Session, path, out: Path, name: str) -> tuple[Tensor, dict[str, Any]]:
     """All frames [F,3,H,W] of a walk, its video written on the way, and its report."""
     started = time.perf_counter()
     frames, chunks = [], []
-    with VideoWriter(out) as video:
+    with VideoWriter(out, fps=session.model.fps) as video:
         for chunk, _ in walk(session, path, what=name):
             video.write(chunk.frames)
             frames.append(chunk.frames)

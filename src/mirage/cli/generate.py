@@ -17,18 +17,25 @@ import torch
 
 from mirage.chunks import windows
 from mirage.cli.arguments import Generate, Walking
-from mirage.cli.kept import Kept, Places, read_receipt
+from mirage.cli.kept import Kept, Places
+from mirage.cli.plan import what_fits
+from mirage.cli.receipts import load_again, path_from, read_receipt, written
 from mirage.cli.stopping import Stop, Terminated, stoppable
 from mirage.cli.terminal import Result, peak_memory, progress
 from mirage.errors import InputError, check_number
 from mirage.files import claimed
+from mirage.formats.footage import VIDEOS
 from mirage.formats.receipt import versions
 from mirage.formats.video import VideoWriter
 from mirage.geometry.camera import Camera
 from mirage.models.files.index import look_first
+from mirage.models.files.lora_spec import lora_specs
+from mirage.models.files.loras import asked_for
+from mirage.models.flow import solver_of
+from mirage.models.loading import BUNDLED
 from mirage.models.words import vocabulary, words_read
 from mirage.models.world import WorldModel
-from mirage.request import ModelRequest, Request, checked_plain
+from mirage.request import ModelRequest, Request
 from mirage.rollout import Chunk, Session
 from mirage.rollout.begin import (
     Opened,
@@ -40,6 +47,7 @@ from mirage.rollout.begin import (
     prompts_by_chunk,
     resumed,
 )
+from mirage.rollout.looking_back import preceding
 from mirage.rollout.overlap import overlapped, overlaps
 from mirage.rollout.plan import Progress
 from mirage.rollout.state import Snapshot
@@ -55,7 +63,6 @@ class Asked:
     request: Request
     model: ModelRequest
     places: Places
-    fps: float
     inputs: list[Path | str | None]
     overwrite: bool = False
     before: Mapping[str, Any] | None = None
@@ -88,7 +95,7 @@ def run(typed: Generate) -> Result:
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
-            print(f"mirage: out of memory {at.stage}; nothing was written; {MAY_FIT}", file=sys.stderr)
+            print(f"mirage: out of memory {at.stage}; nothing was written; {_fits(asked)}", file=sys.stderr)
             return Result({"video": None, "frames": 0, "stopped": True}, 1)
 
 
@@ -148,17 +155,17 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         session, path = begin(asked.request, model, opened)
         done, by_chunk, film, frames = 0, prompts_by_chunk(opened, path, model), None, 0
         _say_of_pictures(asked.request, opened, model, path)
-        for text in dict.fromkeys([session.prompt, session.settings.negative_prompt, *by_chunk.values()]):
+        for text in dict.fromkeys([session.prompt, asked.request.negative_prompt or "", *by_chunk.values()]):
             for remark in words_read(model, text).remarks():
                 print(f"mirage: {remark}", file=sys.stderr)
-        facts = _facts(asked, session, by_chunk) | {"image": _pictured(asked.request, opened, model)}
+        facts = _facts(asked, session, by_chunk) | _pictured(asked.request, opened, model)
     else:
         assert before is not None
         session, path, done = resumed(asked.request, model, places.resume)
         by_chunk = {int(number): text for number, text in before["prompts"].items()}
         frames = before["resume"]["frames"]
         film = places.film(frames)
-        facts = {**before, "request": {"walk": asked.request.plain(), "model": asked.model.plain()}}
+        facts = {**before, "request": _request(asked)}
     begun = {"load": loaded - started, "begin": time.perf_counter() - loaded}
     reports: list[dict[str, Any]] = []
     if before is not None:
@@ -166,7 +173,7 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         reports = list(before["chunks"][:done])
 
     ended: BaseException | None = None
-    with VideoWriter(places.video, fps=asked.fps, onto=film, first=frames or None) as video:
+    with VideoWriter(places.video, fps=facts["fps"], onto=film, first=frames or None) as video:
         kept = Kept(places, session, path, video, facts, begun, done=done, reports=reports)
         if film is not None:
             kept.before(film, frames)
@@ -186,10 +193,10 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         stop.ending()
     session.restore(kept.moment)  # where the video ends, also if a chunk was made that is not in it
     kept.finish(session.prompt or places.video.name)
-    return _said(kept, ended, at)
+    return _said(asked, kept, ended, at)
 
 
-def _said(kept: Kept, ended: BaseException | None, at: At) -> Result:
+def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At) -> Result:
     """What there is now, and why it is not more."""
     places, session = kept.places, kept.session
     seconds = kept.begun["load"] + kept.begun["begin"] + time.perf_counter() - kept.started
@@ -204,7 +211,7 @@ def _said(kept: Kept, ended: BaseException | None, at: At) -> Result:
         print(f"mirage: stopped; {kept.words()}", file=sys.stderr)
     elif ended is not None and out_of_memory(ended):
         code = 1
-        print(f"mirage: out of memory {at.stage}; {kept.words()}; {MAY_FIT}", file=sys.stderr)
+        print(f"mirage: out of memory {at.stage}; {kept.words()}; {_fits(asked, kept)}", file=sys.stderr)
     elif isinstance(ended, InputError):
         raise InputError(f"{ended}; {kept.words()}") from ended
     elif ended is not None:
@@ -226,7 +233,13 @@ def _said(kept: Kept, ended: BaseException | None, at: At) -> Result:
     return Result(summary, code)
 
 
-MAY_FIT = "what may fit: --offload model or group, --tile 320, --quantize int8 (mirage plan counts)"
+def _fits(asked: Asked, kept: Kept | None = None) -> str:
+    """What a run that found no memory may do."""
+    its = asked.model
+    if its.model not in BUNDLED and not Path(its.model).expanduser().is_dir():
+        return "mirage plan counts what each of --offload, --tile and --quantize needs"
+    size = asked.request.size if kept is None else (kept.facts["size"][0], kept.facts["size"][1])
+    return what_fits(its, device=device_of(its), size=size, frames=None if kept is None else len(kept.path))
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -247,28 +260,30 @@ def _new(typed: Generate) -> Asked:
     if typed.again is not None:
         _compare_pictures(typed.again, request)
     its = [getattr(each, item.name) for each in (request, model) for item in fields(each)]
-    paths = [value for value in its if isinstance(value, Path)]
+    paths = [value for value in its if isinstance(value, Path)] + [*request.images]
+    paths += [spec.path for spec in lora_specs(model.lora)]
     words = [Path(word) for word in (request.trajectory, request.depth_model, model.model) if len(word) < 1000]
     folder = Path(model.model)
     inside = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     inputs = [*paths, *(word for word in words if word.is_file()), *inside, typed.again]
     places = Places(typed.out, typed.save_world)
-    return Asked(request, model, places, typed.fps, inputs, overwrite=typed.overwrite)
+    return Asked(request, model, places, inputs, overwrite=typed.overwrite)
 
 
 def _to_resume(typed: Generate, receipt: Path) -> Asked:
     """The walk of a receipt that was interrupted; all that it needs is in the receipt and beside it."""
     allowed = {"resume", "json", *FITTING}
-    extra = [item.name for item in fields(typed) if getattr(typed, item.name) != item.default]
-    if odd := [f"--{name.replace('_', '-')}" for name in extra if name not in allowed]:
+    extra = {item.name for item in fields(typed) if getattr(typed, item.name) != item.default} | typed.typed
+    if odd := [f"--{name.replace('_', '-')}" for name in sorted(extra - allowed - {"typed"})]:
         raise InputError(f"--resume goes on with what its receipt asks for; typed beside it: {', '.join(odd)}")
     held = read_receipt(receipt)
     if not isinstance(held.get("resume"), dict):
         raise InputError(f"{receipt} has nothing to go on with; expected that of a walk that was interrupted")
     walked, model = load_again(receipt)
     try:
-        places = Places(receipt.with_name(held["video"]), None if held["world"] is None else Path(held["world"]))
-        fps = check_number(f"{receipt}: fps", held["fps"])
+        world = None if held["world"] is None else path_from(receipt, held["world"])
+        places = Places(receipt.with_name(held["video"]), world)
+        check_number(f"{receipt}: fps", held["fps"])
         check_number(f"{receipt}: frames", held["resume"]["frames"], kind=int, low=1)
         whole = isinstance(held["chunks"], list) and all(int(number) >= 0 for number in held["prompts"])
         seconds = [check_number(f"{receipt}: seconds", held["seconds"][name]) for name in ("load", "begin", "walk")]
@@ -281,21 +296,19 @@ def _to_resume(typed: Generate, receipt: Path) -> Asked:
     if not places.resume.is_file():
         raise InputError(f"{places.resume} is gone, from which {receipt} goes on")
     chosen = {name: getattr(typed, name) for name in FITTING if name in extra}
-    return Asked(Request(**walked), ModelRequest(**(model | chosen)), places, fps, [], before=held)
+    return Asked(Request(**walked), ModelRequest(**(model | chosen)), places, [], before=held)
 
 
-def load_again(receipt: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The request that a receipt holds, and that of its model; plain choices, checked for their kinds."""
-    held, source = read_receipt(receipt)["request"], str(receipt)
-    return (
-        checked_plain(Request, held["walk"], source=source),
-        checked_plain(ModelRequest, held["model"], source=source),
-    )
+def additions(asked: Walking | ModelRequest) -> dict[str, Any]:
+    """Files beside the model, for a receipt; a branch's own LoRA is one of them."""
+    loras = [{"file": str(one.path), "strength": one.strength} for one in asked_for(asked.lora, branch=asked.branch)]
+    return {"branch": asked.branch and str(asked.branch), "lora": loras}
 
 
-def additions(asked: Walking | ModelRequest) -> dict[str, str | None]:
-    """Files beside the model, for a receipt."""
-    return {"branch": asked.branch and str(asked.branch), "lora": asked.lora and str(asked.lora)}
+def _request(asked: Asked) -> dict[str, Any]:
+    """What was asked, to be asked again."""
+    receipt = asked.places.receipt
+    return {"walk": written(asked.request, receipt), "model": written(asked.model, receipt)}
 
 
 def _vocabulary(typed: Generate) -> Result:
@@ -313,26 +326,33 @@ def _facts(asked: Asked, session: Session, by_chunk: Mapping[int, str]) -> dict[
     """What a receipt says of how a walk is made; it does not change on the way."""
     request, of_model, model = asked.request, asked.model, session.model
     sampler, device = session.settings.sampler.over(model.sampler), device_of(of_model)
+    ran = solver_of(model.scheduler, sampler)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "command": sys.argv[1:],
-        "request": {"walk": request.plain(), "model": of_model.plain()},
+        "request": _request(asked),
         "versions": versions(),
         "model": of_model.model,
         **additions(of_model),
         "seed": session.seed,
         "prompt": session.prompt,
         "prompts": {str(number): text for number, text in by_chunk.items()},
-        "negative_prompt": session.settings.negative_prompt,
+        "negative_prompt": _negative(session) if sampler.guidance != 1.0 else None,
         "guidance_scale": sampler.guidance,
+        "solver": sampler.solver,
+        "timesteps": ran.timesteps,
         "flow_shift": sampler.shift,
+        "sampler_grid": sampler.grid,
         "conditioning": model.conditioning(request.conditioning),
         "cache": of_model.cache,
         "steps": sampler.steps,
-        "draft": request.draft,
+        "draft": model.drafts if session.settings.draft is None else session.settings.draft,
         "noise_scale": sampler.noise,
         "memory": request.memory,
         "memory_budget": request.memory_budget,
+        "memory_policy": request.memory_policy,
+        "references": model.references if session.settings.references is None else session.settings.references,
+        "preceding": preceding(session),
         "depth_model": request.depth_model,
         "moving": request.moving,
         "device": str(device),
@@ -342,19 +362,30 @@ def _facts(asked: Asked, session: Session, by_chunk: Mapping[int, str]) -> dict[
         "quantize": of_model.quantize,
         "tile": of_model.tile,
         "size": [side * model.stride for side in session.grid],
-        "fps": asked.fps,
+        "fps": model.fps if request.fps is None else request.fps,
     }
 
 
-def _pictured(request: Request, opened: Opened, model: WorldModel) -> dict[str, Any] | None:
-    """The picture, as the walk has it."""
+def _negative(session: Session) -> str:
+    """What guidance goes away from."""
+    asked = session.settings.negative_prompt
+    return session.model.negative_prompt if asked is None else asked
+
+
+def _pictured(request: Request, opened: Opened, model: WorldModel) -> dict[str, Any]:
+    """The picture, as the walk has it, and the views that it begins with, if there are several."""
     if opened.photograph is None or opened.path is None:
-        return None
-    return framed(request, model, opened.photograph, opened.path)[0].receipt()
+        return {"image": None}
+    photograph = framed(request, model, opened.photograph, opened.path)[0]
+    views = opened.views
+    several = {} if views is None else {"views": views.fitted(photograph.size, fit=request.fit).receipt()}
+    return {"image": photograph.receipt(), **several}
 
 
 def _say_of_pictures(request: Request, opened: Opened, model: WorldModel, path: Camera) -> None:
     if opened.photograph is not None and opened.path is not None:
+        if opened.views is not None:
+            print(f"{len(opened.views)} views enter the memory, and the walk goes on from the last")
         print(framed(request, model, opened.photograph, opened.path)[0])
     if opened.poses > len(path):
         print(f"the path has {opened.poses} poses and the video the first {len(path)} of them: 1 + 4k frames")
@@ -366,8 +397,9 @@ def _compare_pictures(receipt: Path, request: Request) -> None:
 
     image = read_receipt(receipt).get("image")
     was = image.get("sha256") if isinstance(image, dict) else None
-    if was is None or request.image is None or not request.image.is_file():
+    last = request.images[-1] if request.images else None
+    if was is None or last is None or not last.is_file() or last.suffix.lower() in VIDEOS:
         return
-    with request.image.open("rb") as file:
+    with last.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != was:
-            print(f"mirage: {request.image} is not the picture of {receipt}, whose SHA-256 is {was}", file=sys.stderr)
+            print(f"mirage: {last} is not the picture of {receipt}, whose SHA-256 is {was}", file=sys.stderr)

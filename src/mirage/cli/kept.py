@@ -8,11 +8,10 @@ Of a chunk the video's frames come first, then the walk, the world and the recei
 that is killed leaves a film of at least the chunks that its walk has. `F` video frames, `H W` pixels.
 """
 
-import json
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,10 @@ import torch
 from torch import Tensor
 
 from mirage.chunks import windows
+from mirage.cli.receipts import path_in
 from mirage.cli.terminal import peak_memory
 from mirage.errors import InputError
+from mirage.evaluation.seam import seam
 from mirage.files import Output, check_outputs
 from mirage.formats.fragments import left_behind, recover
 from mirage.formats.image import save_image
@@ -137,6 +138,8 @@ class Kept:
         frames, first = chunk.frames, self.session.image
         if first is not None and not self.video.frames:
             frames = torch.cat([first[None].to(frames), frames[1:]])
+        if first is not None and not self.video.frames:
+            self.facts = {**self.facts, "seam": asdict(seam(frames))}
         self.shown += pictures(frames, self.chosen, first=self.video.frames)
         self.video.write(frames)
         self.video.flush()
@@ -167,13 +170,14 @@ class Kept:
         whole = len(self.reports) == self.chunks
         ended = time.perf_counter()
         seconds = {**self.begun, "walk": self.begun.get("walk", 0.0) + ended - self.started}
-        resume = {"file": self.places.resume.name, "frames": self.resumable} if self.resumable and not whole else None
+        unfinished = not whole or not last  # until the film has its name, the last chunk can be made once more
+        resume = {"file": self.places.resume.name, "frames": self.resumable} if self.resumable and unfinished else None
         write_receipt(
             self.places.receipt,
             {
                 **self.facts,
                 "video": self.places.video.name,
-                "world": None if self.places.world is None else str(self.places.world),
+                "world": None if self.places.world is None else path_in(self.places.receipt, self.places.world),
                 "frames": self.video.frames,
                 "stopped": last and not whole,
                 "resume": resume,
@@ -217,18 +221,6 @@ def pictures(frames: Tensor, chosen: Collection[int], *, first: int) -> list[Ten
     """Those of frames `first`, `first` + 1, ... [F,3,H,W] that are chosen. Copies, in main memory: a view would keep
     all frames, and a long walk would fill a GPU."""
     return [frame.cpu().clone() for number, frame in enumerate(frames, start=first) if number in chosen]
-
-
-def read_receipt(path: Path) -> dict[str, Any]:
-    """A receipt with a request in it."""
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        _ = held["request"]["walk"], held["request"]["model"]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is no receipt with a request in it; expected one that generate wrote") from error
-    return held
 
 
 def _say(words: str) -> None:

@@ -7,30 +7,33 @@ On a GPU where nothing is offloaded the last chunk is decoded beside the next on
 `h w`: latent grid.
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from mirage.chunks import check_frames, latent_count, windows
 from mirage.cli.arguments import Plan
+from mirage.cli.plan_train import CONTEXT, SPARE, plan_training
 from mirage.cli.terminal import Result, progress
 from mirage.errors import InputError
 from mirage.memory import MemoryPolicy
 from mirage.memory.points import PAGE, Points
 from mirage.models.fitting.budget import Budget, budget
-from mirage.models.fitting.offload import Offload
-from mirage.models.fitting.quantize import Quantize
+from mirage.models.fitting.estimate import LINK, REACHED, cards_of, seconds_per_chunk
+from mirage.models.fitting.offload import Offload, check_offload
+from mirage.models.fitting.quantize import Quantize, check_quantize
+from mirage.request import ModelRequest
 from mirage.rollout.settings import Settings
 from mirage.units import parse_bytes
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 TILE = 320
 """Pixels; what is tried where no --tile is given and a whole frame does not fit."""
-CONTEXT = 640 * 2**20
-"""Bytes that CUDA itself takes of a GPU; an allowance."""
-SPARE = 0.05
-"""Share of the need that is left free: workspaces of convolutions and the allocator's rounding are not counted."""
+STEPS = (40, 20, 4)
+"""Denoising steps that times are estimated for: the paper's, its code's, and those of step-distilled weights."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Option:
 
 def run(asked: Plan) -> Result:
     """Count, print the tables, and say what fits."""
+    if asked.train:
+        return plan_training(asked)
     if (asked.height is None) != (asked.width is None):
         raise InputError("--height and --width go together; got one of them")
     if asked.tile is not None and asked.tile < 1:
@@ -94,13 +99,75 @@ def run(asked: Plan) -> Result:
             for o in options
         ],
     }
+    if gpu is not None and asked.dtype != "float32" and not asked.cpu:
+        summary["estimates"] = _estimates(budgets, options, gpu)
     _print(asked, summary, whole, options, gpu)
     return Result(summary)
+
+
+def _estimates(budgets: dict[int | None, Budget], options: list[Option], gpu: int) -> list[dict[str, Any]]:
+    """Seconds per chunk by card and number of steps, with the first option that fits: sums, not measurements."""
+    first = next((option for option in options if fits(option.peak, gpu)), None)
+    if first is None:
+        return []
+    counted, offload, quantize = budgets[first.tile], first.offload, first.quantize
+    return [
+        {"card": card.name, "options": first.flags, "steps": steps}
+        | {"seconds": seconds_per_chunk(counted, card, steps=steps, offload=offload, quantize=quantize)}
+        for card in cards_of(gpu)
+        for steps in STEPS
+    ]
 
 
 def fits(peak: int, gpu: int) -> bool:
     """Whether a run that needs `peak` bytes runs on a GPU of `gpu` bytes."""
     return peak * (1 + SPARE) + CONTEXT <= gpu
+
+
+def what_fits(asked: ModelRequest, *, device: torch.device, size: tuple[int, int] | None, frames: int | None) -> str:
+    """Half a sentence for a run that found no memory: what it needs of what there is, and the first option that needs
+    less than that. `size` (H, W) and number of the `frames`, None: the model's own, three chunks."""
+    cpu = device.type != "cuda"
+    there = _main_memory() if cpu else torch.cuda.get_device_properties(device).total_memory
+    height, width = size or (None, None)
+    plan = Plan(
+        model=asked.model,
+        height=height,
+        width=width,
+        frames=frames,
+        dtype="float32" if cpu else "bfloat16",
+        tile=asked.tile,
+        cpu=cpu,
+    )
+    tiles = {asked.tile} if asked.tile is not None else {None, TILE}
+    budgets = {tile: _budget(plan, size, tile, lambda *_: None, done=0) for tile in tiles}
+    kept = _kept(plan, budgets[asked.tile], None)["most"]
+    now = _option(budgets[asked.tile], asked.offload, asked.quantize, asked.tile, kept, cpu)
+    said = f"it needs {now.peak / 2**30:.2f} GiB and there are {there / 2**30:.2f} by the arithmetic of mirage plan"
+    if fits(now.peak, there):
+        return f"{said}: something else takes the rest"
+    others = [one for one in _options(budgets, kept, cpu) if fits(one.peak, there) and _runs(one, device)]
+    if not others:
+        return f"{said}, and no option fits; a smaller --size may"
+    return f"{said}; what fits: {others[0].flags}, {others[0].peak / 2**30:.2f} GiB"
+
+
+def _runs(option: Option, device: torch.device) -> bool:
+    """Whether this machine can run so at all."""
+    try:
+        check_offload(option.offload, device=device)
+        check_quantize(option.quantize, device=device)
+    except InputError:
+        return False
+    return True
+
+
+def _main_memory() -> int:
+    """Bytes of this machine's main memory, or of the container's share of it."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    share = Path("/sys/fs/cgroup/memory.max")
+    said = share.read_text().strip() if share.is_file() else ""
+    return min(whole, int(said)) if said.isdigit() else whole
 
 
 def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: Any, *, done: int) -> Budget:
@@ -110,8 +177,6 @@ def _budget(asked: Plan, size: tuple[int, int] | None, tile: int | None, show: A
         size=size,
         tile=tile,
         cpu=asked.cpu,
-        references=Settings.references,
-        preceding=Settings.preceding,
         show=lambda number, stage: show(done + number, stage),
     )
 
@@ -188,3 +253,10 @@ def _print(asked: Plan, summary: dict[str, Any], counted: Budget, options: list[
         + (f"use {first.flags}" if first else "nothing fits; smaller --height and --width")
         + f" ({CONTEXT / 2**20:.0f} MiB for CUDA and {SPARE:.0%} to spare are counted in)"
     )
+    made = summary.get("estimates", [])
+    for card in dict.fromkeys(one["card"] for one in made):
+        said = ", ".join(f"{one['seconds']:.0f} s at {one['steps']} steps" for one in made if one["card"] == card)
+        print(f"  {card}, a chunk of {counted.chunk_frames - 1} frames: about {said} (estimated, not measured)")
+    if made:
+        print(f"  estimates: operations at {REACHED:.0%} of the stated bfloat16 rate, weights over PCI Express at "
+              f"{LINK / 1e9:.0f} GB/s; {STEPS[-1]} steps need a step-distilled LoRA")  # fmt: skip

@@ -18,7 +18,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
-from mirage.geometry.visibility import sight
+from mirage.geometry.visibility import looked_through
 
 
 def seen_through(
@@ -34,16 +34,15 @@ def seen_through(
     if past is not None and past[0].shape[1:] != depth.shape[1:]:
         raise InputError(f"earlier depth is [J,h,w] like {list(depth.shape)}, got {list(past[0].shape)}")
     device, eye = depth.z.device, camera.to(depth.z.device, torch.float32)
-    known, views = DepthMap(depth.z.float(), depth.valid), eye
+    known = DepthMap(torch.where(depth.valid, depth.z.float(), 1.0), depth.valid)  # finite: what is missing has no say
     origin, direction = eye.rays((depth.shape[-2], depth.shape[-1]))
     points = origin[:, None, None] + known.z[..., None] * direction
-    if past is not None:
-        known = DepthMap.concatenate([past[0].to(device), known])
-        views = Camera.concatenate([past[1].to(device, torch.float32), eye])
     through = torch.zeros_like(depth.valid)
-    for t in range(len(depth)):
-        before = len(known) - len(depth) + t
-        if before:
-            one = sight(points[t].flatten(0, 1), views[:before], known[:before], tolerance=tolerance)
-            through[t] = one.before.any(0).view_as(through[t])
+    if past is not None and len(past[0]):
+        earlier = DepthMap(past[0].z.to(device).float(), past[0].valid.to(device))
+        views = past[1].to(device, torch.float32)
+        through |= looked_through(points.view(-1, 3), views, earlier, tolerance=tolerance).view_as(through)
+    for t in range(len(depth) - 1):
+        later = looked_through(points[t + 1 :].reshape(-1, 3), eye[t : t + 1], known[t : t + 1], tolerance=tolerance)
+        through[t + 1 :] |= later.view_as(through[t + 1 :])
     return through & depth.valid

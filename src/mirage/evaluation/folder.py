@@ -8,7 +8,9 @@ walk/
 """
 
 import os
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,18 +60,18 @@ def load_rollout(folder: str | os.PathLike[str], *, reading: CameraOptions | Non
     found = [folder / name for name in CAMERAS if (folder / name).is_file()]
     if not found:
         raise InputError(f"{folder} has no cameras; expected one of {', '.join(CAMERAS)}")
-    return Rollout(
-        folder.name, load_frames(folder), load_cameras(found[0], options=reading), _coverage(folder / "known.npz")
-    )
+    check_numbering(folder)
+    frames = load_frames(folder)
+    if len(frames) < 2:
+        raise InputError(f"{folder} has one frame; a rollout has at least two, for one is a picture and no walk")
+    return Rollout(folder.name, frames, load_cameras(found[0], options=reading), _coverage(folder / "known.npz"))
 
 
 def load_frames(folder: str | os.PathLike[str]) -> Tensor:
     """uint8 [F,3,H,W] from a folder of pictures in the natural order of their names (2 before 10), or from its one
     video."""
     folder = Path(folder)
-    inside = folder / "frames" if (folder / "frames").is_dir() else folder
-    found = [path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem]
-    pictures = sorted(found, key=natural)
+    pictures = _pictures(folder)
     videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEOS)
     if not pictures and len(videos) == 1:
         return load_video(videos[0])
@@ -77,8 +79,42 @@ def load_frames(folder: str | os.PathLike[str]) -> Tensor:
         raise InputError(f"{folder} has no pictures and {len(videos)} videos; expected frames/*.png or one video")
     frames = [(load_image(path) * 255).round().to(torch.uint8) for path in pictures]
     if len({frame.shape for frame in frames}) > 1:
-        raise InputError(f"the pictures of {inside} have several sizes; expected one")
+        raise InputError(f"the pictures of {pictures[0].parent} have several sizes; expected one")
     return torch.stack(frames)
+
+
+def check_numbering(folder: Path) -> None:
+    """Raise `InputError` where the pictures of a rollout are numbered and one is missing or there twice: all after it
+    would be scored against the camera of another. Times, which are no numbering, have gaps of any length."""
+    pictures = _pictures(folder)
+    numbers = [number for path in pictures if (number := _number(path)) is not None]
+    if len(numbers) < len(pictures) or len(numbers) < 3:
+        return
+    gaps = [after - before for before, after in pairwise(numbers)]
+    step = max(set(gaps), key=lambda gap: (gaps.count(gap), -gap))
+    for path, number, gap in zip(pictures[1:], numbers[1:], gaps, strict=True):
+        if gap == 0:
+            raise InputError(
+                f"{path.parent} has frame {number} twice, as {path.name} too; expected one picture a frame"
+            )
+        if gap > step and all(other % step == 0 for other in gaps):
+            raise InputError(
+                f"{path.parent} has no frame {number - gap + step}: the picture before {path.name} is missing; "
+                "expected every frame of the rollout"
+            )
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """In the natural order of their names."""
+    inside = folder / "frames" if (folder / "frames").is_dir() else folder
+    found = [path for path in inside.iterdir() if path.suffix.lower() in PICTURES and "sheet" not in path.stem]
+    return sorted(found, key=natural)
+
+
+def _number(path: Path) -> int | None:
+    """The last run of digits in a picture's name."""
+    found = re.findall(r"[0-9]+", path.stem)
+    return int(found[-1]) if found and len(found[-1]) < 16 else None
 
 
 def estimated_cameras(folder: str | os.PathLike[str], *, reading: CameraOptions | None = None) -> Camera | None:

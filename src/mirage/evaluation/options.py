@@ -175,15 +175,18 @@ class RevisitOptions(CameraReading, Options):
     metres: float = 1.0
     """Metres of one unit of the cameras: the thresholds are in metres."""
     max_pairs: int = 100
-    """Most pairs of frames, of a place and its revisit, per rollout; spread evenly."""
+    """Most pairs of frames, of a place and its revisit, per rollout."""
+    pairs: Literal["r2m", "paper"] = "r2m"
+    """Which frames are compared, and how rollouts are averaged: r2m, as the code of R2M-Bench does; paper, as its paper
+    was read here before the code could be, which is what older reports have."""
     geometry: bool = True
     """Compare local matches of the two frames too (scikit-image)."""
     lpips: Annotated[Path | None, Says("FOLDER", "without LPIPS, and the report says so")] = None
     """LPIPS weights."""
     dino: Annotated[Path | None, Says("FOLDER", "without DINOv2")] = None
     """DINOv2 weights in transformers' layout: a second family of scores, on what the scene is."""
-    seed: int = 0
-    """Of the choice of frame pairs."""
+    seed: int = 42
+    """Of the choice of frame pairs; R2M-Bench has 42."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,6 @@ own task interpolates between two views, ours has one, so its published figures 
 index: frame `start`, then every `stride`-th. Scale is arbitrary per clip; `scale` multiplies every translation.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +30,7 @@ from mirage.evaluation.walk import Generate, generator_of, subject_of
 from mirage.formats.cameras import CameraOptions, camera_options, load_cameras
 from mirage.formats.image import fit_image, save_image
 from mirage.formats.picture import contact_sheet
+from mirage.formats.source import read_json
 from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.edits import there_and_back
@@ -156,13 +156,15 @@ def load_index(path: str | os.PathLike[str]) -> dict[str, tuple[int, tuple[int, 
     """pixelSplat's index: scene -> (reference = first context frame, targets after it); scenes that are null are left
     out, and targets before the reference too, since one walks forward."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path, accepts="a pixelSplat index")
         entries = {
             name: (int(entry["context"][0]), [int(t) for t in entry["target"]])
             for name, entry in content.items()
             if entry is not None
         }
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except InputError:
+        raise
+    except (OSError, OverflowError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise InputError(
             f"{path} is no pixelSplat index ({type(error).__name__}: {error}); expected "
             '{scene: {"context": [a, b], "target": [...]}}'

@@ -1,10 +1,13 @@
 """Does it remember? Scores of a rollout's returns to where it has been, on commanded poses. `F`: frames, `P`: pairs.
 
-After R2M-Bench (arXiv 2608.27328). Raw similarity on return is won by a camera that never moves, so the score of a
-return is set against two others of the same video: pairs just as far apart in time that show different places (base),
-and neighbours in time (short), which are as alike as this video can be.
+After R2M-Bench (arXiv 2608.27328; pairs.py has its pairs). Raw similarity on return is won by a camera that never
+moves, so the score of a return is set against two others of the same video: pairs just as far apart in time that show
+different places (base), and neighbours in time (short), which are as alike as this video can be.
 
     MemoryGain = s(revisit) - s(base)    DynamicRange = s(short) - s(base)    NMR = mean MemoryGain / mean DynamicRange
+
+Means are over the rollouts of one trajectory that have a dynamic range; NMRs are then averaged over trajectories, over
+the metrics of a family, and over families.
 
 Beside it, always: MIND's mirror test, the closed loop, coverage, and controls that remember nothing. A still picture
 closes every loop perfectly; its gain is 0, and without a dynamic range it has no NMR.
@@ -13,9 +16,7 @@ closes every loop perfectly; its gain is 0, and without a dynamic range it has n
 import hashlib
 import math
 import os
-import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mirage.evaluation.folder import Rollout, load_rollout
 from mirage.evaluation.lpips import Lpips
 from mirage.evaluation.metrics import psnr, ssim
 from mirage.evaluation.options import RevisitOptions
+from mirage.evaluation.pairs import Pairs, Rule, revisit_pairs
 from mirage.evaluation.report import Summary, markdown_table
 from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
 from mirage.formats.cameras import camera_options
@@ -41,6 +43,10 @@ Score = Callable[[Tensor, Tensor], Sequence[float]]
 
 APPEARANCE, SCENE, GEOMETRY = "appearance", "scene", "local geometry (ours: ORB + RANSAC)"
 LEAST_RANGE = 1e-8
+RULES: dict[Rule, str] = {
+    "r2m": "pairs and averages as in the code of R2M-Bench",
+    "paper": "pairs and averages as R2M-Bench's paper was read (rule paper), not as its code does",
+}
 
 
 def run_revisit(options: RevisitOptions, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -51,7 +57,12 @@ def run_revisit(options: RevisitOptions, *, progress: Progress | None = None) ->
         def score(folder: Path) -> dict[str, Any]:
             rollout = load_rollout(source, reading=camera_options(options))
             result = score_rollout(
-                rollout, families, metres=options.metres, max_pairs=options.max_pairs, seed=options.seed
+                rollout,
+                families,
+                metres=options.metres,
+                max_pairs=options.max_pairs,
+                seed=options.seed,
+                rule=options.pairs,
             )
             rows = {"rollout": rollout.frames, **controls(rollout.frames)}
             save_image(
@@ -67,7 +78,7 @@ def run_revisit(options: RevisitOptions, *, progress: Progress | None = None) ->
         names = [f"{number:03d}-{name}" for number, name in enumerate(names)]
     tasks = [Task(name, work(path)) for name, path in zip(names, options.rollouts, strict=True)]
     outcome = run_tasks(tasks, options.out, options=options.record(), progress=progress)
-    summary = summarise(list(outcome.results.values()))
+    summary = summarise(list(outcome.results.values()), rule=options.pairs)
     return write_results(options.out, outcome, summary, title="Revisits", tables={"Memory": revisit_table(summary)})
 
 
@@ -77,13 +88,15 @@ def score_rollout(
     *,
     metres: float = 1.0,
     max_pairs: int = 100,
-    seed: int = 0,
+    seed: int = 42,
+    rule: Rule = "r2m",
 ) -> dict[str, Any]:
     """MemoryGain and DynamicRange per metric, the mirror test and the closed loop, for the rollout and its controls."""
-    pairs = revisit_pairs(rollout.camera, metres=metres, max_pairs=max_pairs, seed=seed)
+    pairs = revisit_pairs(rollout.camera, metres=metres, max_pairs=max_pairs, seed=seed, rule=rule)
     systems = {"rollout": rollout.frames, **controls(rollout.frames)}
     return {
         "frames": len(rollout.frames),
+        "trajectory": _trajectory(rollout.camera, metres),
         "pairs": {"revisit": len(pairs.revisit), "base": len(pairs.base), "short": len(pairs.short)},
         "coverage": rollout.coverage,
         "systems": {
@@ -100,45 +113,6 @@ def score_rollout(
     }
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Frame numbers (earlier, later): returns, the same span of time without a return, and neighbours in time."""
-
-    revisit: tuple[tuple[int, int], ...]
-    base: tuple[tuple[int, int], ...]
-    short: tuple[tuple[int, int], ...]
-
-
-def revisit_pairs(camera: Camera, *, metres: float = 1.0, max_pairs: int = 100, seed: int = 0) -> Pairs:
-    """R2M's pairs on the commanded path [F].
-
-    Revisit: places within tau_p and headings within tau_r, at least max(0.2 F, 10) frames apart; for each later frame
-    the best earlier one. tau_p: twice the 95th percentile of a step, held in 0.1..1 m; tau_r: so too, in 1..5 degrees.
-    Base: per revisit one pair that is none, of nearly the same gap, with both ends farther than max(10, F/20) from both
-    ends of the revisit (our reading of "outside the endpoints"). Short: gaps of 2 to max(6, 0.02 F) frames.
-    `max_pairs` revisits are kept, spread evenly. A path without a return, or too short for a base, gives no pairs of
-    that kind.
-    """
-    count = len(camera)
-    rng = random.Random(seed)
-    place, heading = camera.center.double() * metres, _yaw(camera)
-    away = torch.cdist(place, place)
-    turned = ((heading[:, None] - heading + 180) % 360 - 180).abs()
-    near, facing = _threshold(away, 0.1, 1.0), _threshold(turned, 1.0, 5.0)
-    same = (away <= near) & (turned <= facing)
-    gap = torch.arange(count)[:, None] - torch.arange(count)  # [later, earlier]
-    candidate = same & (gap >= max(0.2 * count, 10))
-    cost = torch.where(candidate, away / near + turned / facing, torch.inf)
-    revisit = [(int(cost[j].argmin()), j) for j in range(count) if candidate[j].any()]
-    if len(revisit) > max_pairs:
-        revisit = [revisit[round(k * (len(revisit) - 1) / (max_pairs - 1))] for k in range(max_pairs)]
-    base = [pair for pair in (_base(i, j, same.numpy(), rng) for i, j in revisit) if pair]
-    longest = max(6, count // 50)
-    short = [(i, i + step) for i in range(count) for step in range(2, longest + 1) if i + step < count]
-    chosen = rng.sample(short, min(len(short), 100, max(20, len(revisit))))
-    return Pairs(tuple(revisit), tuple(base), tuple(sorted(chosen)))
-
-
 def memory_gain(frames: Tensor, pairs: Pairs, score: Score) -> dict[str, float | None]:
     """{"revisit", "base", "short"}: mean scores; "gain" and "range" as defined above. None where there are no pairs."""
     revisit, base, short = (
@@ -153,16 +127,20 @@ def memory_gain(frames: Tensor, pairs: Pairs, score: Score) -> dict[str, float |
     }
 
 
-def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Over rollouts, per system: gain and NMR of every metric (the ratio of means over rollouts whose range is not
-    nothing), the mean of each family's metrics, and the mean of the families."""
+def summarise(results: Sequence[Mapping[str, Any]], *, rule: Rule = "r2m") -> dict[str, Any]:
+    """Over rollouts, per system: gain and NMR of every metric, the mean of each family's metrics, and the mean of the
+    families. An NMR is a ratio of means over rollouts whose range is not nothing: of each trajectory, then averaged; by
+    the rule "paper" of all rollouts at once."""
+    walked = [r["trajectory"] if rule == "r2m" else "" for r in results]
     return {
         "systems": {
-            name: _summary_of([r["systems"][name] for r in results])
+            name: _summary_of([r["systems"][name] for r in results], walked)
             for name in (results[0]["systems"] if results else ())
         },
         "coverage": Summary.of(r["coverage"] for r in results),
         "n": len(results),
+        "trajectories": len({r["trajectory"] for r in results}),
+        "rule": rule,
     }
 
 
@@ -189,7 +167,8 @@ def revisit_table(summary: Mapping[str, Any]) -> str:
     covered = summary["coverage"]
     return (
         table + f"\nCoverage by the memory: {'unknown' if covered.mean is None else f'{covered.mean:.1%}'}; "
-        f"{summary['n']} rollouts; SSIM: Gaussian 11x11; matches and inliers (ORB, RANSAC) are ours.\n"
+        f"{summary['n']} rollouts of {summary['trajectories']} trajectories; {RULES[summary['rule']]}; "
+        f"SSIM: Gaussian 11x11; matches and inliers (ORB, RANSAC) are ours.\n"
     )
 
 
@@ -304,16 +283,22 @@ class LocalMatches:
 # -- helpers ------------------------------------------------------------------------------------------------------
 
 
-def _summary_of(systems: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _summary_of(systems: Sequence[Mapping[str, Any]], walked: Sequence[str]) -> dict[str, Any]:
+    """`walked`: the trajectory of each."""
     families = {}
     for family, metrics in systems[0]["gain"].items():
         entries = {}
         for metric in metrics:
             gains = [s["gain"][family][metric] for s in systems]
-            ranged = [g for g in gains if g["gain"] is not None and (g["range"] or 0.0) > LEAST_RANGE]
-            gain, span = Summary.of(g["gain"] for g in gains), Summary.of(g["range"] for g in ranged)
-            ratio = sum(g["gain"] for g in ranged) / sum(g["range"] for g in ranged) if ranged else None
-            entries[metric] = {"gain": gain, "range": span, "nmr": ratio}
+            ranged = [g["gain"] is not None and (g["range"] or 0.0) > LEAST_RANGE for g in gains]
+            gain = Summary.of(g["gain"] for g in gains)
+            span = Summary.of(g["range"] for g, counts in zip(gains, ranged, strict=True) if counts)
+            ratios = []
+            for path in dict.fromkeys(walked):
+                of = [g for g, its, counts in zip(gains, walked, ranged, strict=True) if counts and its == path]
+                if of:
+                    ratios.append(sum(g["gain"] for g in of) / sum(g["range"] for g in of))
+            entries[metric] = {"gain": gain, "range": span, "nmr": Summary.of(ratios).mean}
         families[family] = {"metrics": entries, "nmr": Summary.of(e["nmr"] for e in entries.values()).mean}
     rest = {name: Summary.of(s[name] for s in systems) for name in ("mirror_psnr", "mirror_ssim", "psnr_c", "ssim_c")}
     return {"families": families, "nmr": Summary.of(f["nmr"] for f in families.values()).mean, **rest}
@@ -328,29 +313,12 @@ def _scored(frames: Tensor, pairs: Sequence[tuple[int, int]], score: Score, *, b
     return values
 
 
-def _base(i: int, j: int, same: np.ndarray, rng: random.Random) -> tuple[int, int] | None:
-    count = len(same)
-    span, away = j - i, max(10, count // 20)
-    slack = max(10, round(0.3 * span))
-    at = np.arange(count)
-    free = (np.abs(at - i) > away) & (np.abs(at - j) > away)
-    gap = at - at[:, None]  # [earlier, later]
-    options = np.argwhere(free & free[:, None] & (gap > 0) & (np.abs(gap - span) <= slack) & ~same)
-    if not len(options):
-        return None
-    earlier, later = options[rng.randrange(len(options))]
-    return int(earlier), int(later)
-
-
-def _threshold(distance: Tensor, low: float, high: float) -> float:
-    steps = distance.diagonal(offset=1)
-    return float(torch.clamp(2 * torch.quantile(steps, 0.95), low, high)) if len(steps) else low
-
-
-def _yaw(camera: Camera) -> Tensor:
-    """Heading [F] in degrees about the first camera's vertical."""
-    forward = camera.to(torch.float64).relative_to(camera[0].to(torch.float64)).c2w[:, :3, 2]
-    return torch.rad2deg(torch.atan2(forward[:, 0], forward[:, 2]))
+def _trajectory(camera: Camera, metres: float) -> str:
+    """What rollouts along the same commanded path have in common: its poses from the first on, to the millimetre."""
+    relative = camera.to(torch.float64).relative_to(camera[0].to(torch.float64)).c2w.clone()
+    relative[:, :3, 3] *= metres
+    whole = (1000 * relative).round().long()
+    return hashlib.blake2b(whole.cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def _mirrored(camera: Camera) -> bool:

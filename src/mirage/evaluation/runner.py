@@ -2,17 +2,20 @@
 
     out/options.json          what was asked; other options in the same folder are refused
     out/TASK/...              whatever the task leaves: frames, cameras, sheet.png
-    out/TASK/done.json        its results; written last and whole, so its presence means that the task is finished
+    out/TASK/done.json        its results and their digest; written last and whole: where it is, the task is finished
     out/TASK/.lock            held by the process that works on it
     out/results.json, report.md
 
-The same command started a second time beside the first takes tasks that nobody works on, so two share them out.
+The same command started a second time beside the first takes tasks that nobody works on, so two share them out. Who
+gives tasks to several processes asks each for a `part`.
 """
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from filelock import FileLock, Timeout
 from mirage.errors import InputError
 from mirage.evaluation.report import markdown_table, plain
 from mirage.files import replacing
+from mirage.formats.source import read_json
 
 # What a task may fail by without taking the others down: bad input, a full disk, a device out of memory, arithmetic.
 # A mistake of ours (TypeError, AttributeError, ...) is none of these and stops the run with its traceback.
@@ -48,6 +52,29 @@ class Outcome:
     failures: dict[str, str]
 
 
+class Parted(Exception):
+    """A part was asked for, and is done as far as it can be: `names` of all tasks; nothing is summed up."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"a part of {len(names)} tasks")
+        self.names = names
+
+
+_PART: ContextVar[Collection[str] | None] = ContextVar("part", default=None)
+
+
+def part(evaluate: Callable[[], object], names: Collection[str]) -> Parted:
+    """Of an evaluation, a function that comes to `run_tasks`, only the tasks of these names; none: what there are."""
+    token = _PART.set(names)
+    try:
+        evaluate()
+    except Parted as parted:
+        return parted
+    finally:
+        _PART.reset(token)
+    raise RuntimeError("the evaluation has no tasks")
+
+
 def run_tasks(
     tasks: Sequence[Task],
     out: str | os.PathLike[str],
@@ -62,6 +89,14 @@ def run_tasks(
     _check_names(tasks)
     out = Path(out)
     _claim(out, plain(options))
+    if (wanted := _PART.get()) is not None:
+        token = _PART.set(None)
+        try:
+            some = [task for task in tasks if task.name in wanted]
+            run_tasks(some, out, options=options, progress=progress)
+        finally:
+            _PART.reset(token)
+        raise Parted([task.name for task in tasks])
     results: dict[str, dict[str, Any]] = {}
     failures: dict[str, str] = {}
     elsewhere: list[Task] = []
@@ -112,8 +147,17 @@ def _done(task: Task, folder: Path, *, wait: bool) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", blocking=wait):
             if not done.is_file():
-                write_json(done, dict(task.work(folder)))
-    return _read(done)
+                results = plain(dict(task.work(folder)))
+                write_json(done, results | {"digest": _digest(results)})
+    results = _read(done)
+    if results.pop("digest", None) != _digest(results):
+        raise InputError(f"{done} was altered, or is of an earlier version; remove it to run its task again")
+    return results
+
+
+def _digest(results: Mapping[str, Any]) -> str:
+    """Of results as JSON has them."""
+    return hashlib.blake2b(json.dumps(results, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _line(error: Exception) -> str:
@@ -138,10 +182,7 @@ def _claim(out: Path, options: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}); remove it to run its task again") from error
+    content = read_json(path, accepts="what a run has left; remove it to run its task again")
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}; remove it to run its task again")
     return content

@@ -33,6 +33,7 @@ from mirage.evaluation.walk import subject_of
 from mirage.files import replacing
 from mirage.formats.image import save_image
 from mirage.formats.picture import contact_sheet
+from mirage.formats.source import read_npz
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import pan
@@ -259,8 +260,8 @@ def _save_cells(folder: Path, cells: Mapping[str, Tensor]) -> None:
 
 
 def _load_cells(folder: Path) -> dict[str, Tensor]:
-    with np.load(folder / "cells.npz", allow_pickle=False) as stored:
-        return {name: torch.from_numpy(stored[name]).float() for name in stored.files}
+    stored = read_npz(folder / "cells.npz", accepts="the cells of a task that is done")
+    return {name: torch.from_numpy(cells.astype(np.float32)) for name, cells in stored.items()}
 
 
 def _distance(cells: Tensor, true: Tensor) -> dict[str, Any]:

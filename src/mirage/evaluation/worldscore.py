@@ -12,9 +12,9 @@ world has PyTorch3D axes too, so its first camera is no identity in Blender or O
 """
 
 import itertools
-import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ from mirage.evaluation.worldscore_aspects import (
 from mirage.files import replacing
 from mirage.formats.image import fit_image, load_image, save_image
 from mirage.formats.picture import contact_sheet
+from mirage.formats.source import read_json
 from mirage.formats.video import VideoWriter
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
@@ -99,14 +100,7 @@ class Instance:
 def load_instances(dataset: str | os.PathLike[str], movement: Movement) -> list[Instance]:
     """The rows of {dataset}/{movement}/{movement}.json, in order. `dataset` is the folder WorldScore-Dataset."""
     path = Path(dataset) / movement / f"{movement}.json"
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read; expected the WorldScore data set (huggingface Howieeeee/WorldScore), unpacked"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); expected WorldScore's {movement}.json") from error
+    rows = read_json(path, accepts="the WorldScore data set (huggingface Howieeeee/WorldScore), unpacked")
     if not isinstance(rows, list):
         raise InputError(f"{path} holds a {type(rows).__name__}; expected a list of rows")
     return [_instance(row, Path(dataset), movement, where=f"{path}: row {n}") for n, row in enumerate(rows)]
@@ -336,10 +330,18 @@ def _instance(row: Any, dataset: Path, movement: Movement, *, where: str) -> Ins
     missing = [name for name in needed if not isinstance(row, dict) or name not in row]
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}")
+    words = [row[name] for name in needed if name not in ("camera_path", "prompt_list")]
+    lists = [row[name] for name in needed if name in ("camera_path", "prompt_list")]
+    listed = [word for one in lists for word in (one if isinstance(one, list) else [None])]
+    if not all(isinstance(word, str) for word in (*words, *listed)):
+        raise InputError(f"{where} has something other than text in {', '.join(needed)}; expected WorldScore's row")
+    names = [row[name] for name in ("visual_style", "scene_type", "motion_type") if name in needed]
+    if not all(re.fullmatch(r"\w[\w .+=,@-]{0,99}", name) for name in (*names, *Path(row["image"]).parts[-2:])):
+        raise InputError(f"{where} names a folder that cannot be one beside the others: {str(names)[:80]}")
     moves = tuple(row["camera_path"])
     unknown = [move for move in moves if move not in MOVES]
     if unknown or not moves:
-        raise InputError(f"{where} has the moves {list(moves)}; expected some of {', '.join(MOVES)}")
+        raise InputError(f"{where} has the moves {str(list(moves))[:200]}; expected some of {', '.join(MOVES)}")
     image = Path(row["image"])
     if movement == "static":
         folder = Path("static", row["visual_style"], row["scene_type"], image.parent.name, image.stem)
@@ -406,8 +408,9 @@ def _posed(instance: Instance, options: WorldScoreOptions, size: tuple[int, int]
 
 def _evaluations(output: Path) -> Iterator[Mapping[str, Any]]:
     for path in sorted(output.rglob("evaluation.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is not JSON ({error})") from error
+        content = read_json(path, accepts="WorldScore's evaluation of an instance")
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{path} holds a {type(content).__name__}; expected WorldScore's evaluation of an instance"
+            )
         yield {aspect: metrics for aspect, metrics in content.items() if aspect in BOUNDS and metrics}

@@ -1,5 +1,7 @@
 """Depth maps from files: 16-bit PNG and PGM in millimetres, .npy and .npz in metres. `H W`: pixels of the map.
 
+Of the published code's geometry.npz (depths [F,H,W]; github.com/microsoft/LatentSpatialMemory) it is the first.
+
 z-depth. 0 and 65535 of integer files, and NaN, infinity, 0 and below of float files, mean "not measured": a mask.
 """
 
@@ -45,7 +47,7 @@ def load_depth(
             "expected a depth map of the same view"
         )
     integer = stored.dtype.kind in "iu"
-    known = (stored > 0) & ~(integer & (stored == 65535))
+    known = (stored > 0) & (stored != 65535) if integer else stored > 0
     scale = unit or UNITS["integer" if integer else "float"]
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and so invalid
         z = (stored.astype(np.float64) * scale).astype(np.float32)
@@ -71,6 +73,8 @@ def _stored(path: Path) -> np.ndarray:
             return _real(read_npy(path, accepts=ACCEPTS), where=str(path))
         case ".npz":
             arrays = read_npz(path, accepts=ACCEPTS)
+            if set(arrays) >= {"depths", "poses_c2w"} and arrays["depths"].ndim == 3 and len(arrays["depths"]):
+                return _real(arrays["depths"][0], where=f"{path}: 'depths'")
             names = [name for name in ("depth", "z") if name in arrays]
             if len(names) != 1:
                 raise InputError(f"{path} has the arrays {sorted(arrays)[:12]}; expected one of depth, z")

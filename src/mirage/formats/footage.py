@@ -90,7 +90,7 @@ class Footage:
                 raise InputError(f"the maps of {self.depth} have several sizes; expected one")
             return DepthMap.concatenate([depth[None] for depth in maps])
         arrays = read_npz(self.depth, accepts="an array depth [F,H,W]")
-        depth = arrays.get("depth")
+        depth = arrays.get("depth", arrays.get("depths"))  # geometry.npz of the published code has the second
         if depth is None or depth.ndim != 3 or (numbers and max(numbers) >= len(depth)):
             shapes = {name: list(array.shape) for name, array in arrays.items()}
             raise InputError(f"{self.depth} has {shapes}; expected depth [F,H,W], a map for every frame")

@@ -32,10 +32,11 @@ from mirage.geometry.camera import FILM_DIAGONAL, Camera, field_of_view
 from mirage.geometry.depthmap import DepthMap
 
 Fit = Literal["crop", "pad", "stretch"]
-Origin = Literal["asked", "trajectory", "EXIF 35 mm", "EXIF focal plane", "default"]
+Origin = Literal["asked", "trajectory", "cameras", "EXIF 35 mm", "EXIF focal plane", "default"]
 SAID: dict[Origin, str] = {
     "asked": "as asked",
     "trajectory": "as the trajectory has it",
+    "cameras": "as its camera file has it",
     "EXIF 35 mm": "EXIF: focal length as of 35 mm film",
     "EXIF focal plane": "EXIF: focal length and focal plane",
     "default": "no EXIF that says it: 65 on the longer side",

@@ -4,7 +4,6 @@ sheet = contact_sheet({"with memory": frames, "without": others}, columns=8)    
 save_image("sheet.png", sheet)
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -22,6 +21,8 @@ from mirage.geometry.camera import Camera
 PAPER, INK, FAINT = (255, 255, 255), (28, 30, 36), (128, 132, 142)
 PATH, START = (214, 72, 60), (38, 120, 200)
 MARGIN, GAP, TEXT, SMALL = 20, 6, 16, 11
+LETTERS = 400
+"""Of a text that is drawn: each takes room for all of its letters at once."""
 DOT = 2, 24
 """Least and largest side of a point on a map, in pixels."""
 
@@ -37,7 +38,8 @@ def contact_sheet(
     """One labelled row per entry, `columns` frames [F,3,H,W] spread evenly from first to last -> [3,H,W].
 
     Frame numbers stand under the pictures; `captions[label]`, as many as pictures shown, replace them. Every picture is
-    `width` pixels wide. Rows may differ in length and in aspect. Long titles and labels are broken into lines.
+    `width` pixels wide. Rows may differ in length and in aspect. Long titles and labels are broken into lines, and end
+    after LETTERS: a prompt may be a book.
     """
     if not rows or columns < 1 or any(frames.ndim != 4 or len(frames) == 0 for frames in rows.values()):
         raise ValueError("a contact sheet has at least one row of frames [F,3,H,W] and at least one column")
@@ -47,8 +49,8 @@ def contact_sheet(
     }
     heights = {label: max(1, round(width * frames.shape[2] / frames.shape[3])) for label, frames in rows.items()}
     wide = 2 * MARGIN + columns * (width + GAP) - GAP
-    title_lines = _broken(title, _font(TEXT + 2), wide - 2 * MARGIN)
-    label_lines = {label: _broken(label, _font(TEXT), wide - 2 * MARGIN) for label in rows}
+    title_lines = _broken(_short(title), _font(TEXT + 2), wide - 2 * MARGIN)
+    label_lines = {label: _broken(_short(label), _font(TEXT), wide - 2 * MARGIN) for label in rows}
     line = TEXT + GAP + 2
     head = MARGIN + (len(title_lines) * line + GAP if title else 0)
     tall = (
@@ -70,7 +72,7 @@ def contact_sheet(
             left = MARGIN + column * (width + GAP)
             picture = _resized(frames[index], (heights[label], width))
             sheet.paste(Image.fromarray(to_bytes(picture)), (left, top))
-            draw.text((left, top + heights[label] + 3), word, fill=FAINT, font=_font(SMALL))
+            draw.text((left, top + heights[label] + 3), _short(word), fill=FAINT, font=_font(SMALL))
         top += heights[label] + SMALL + 2 * GAP + MARGIN // 2
     return _tensor(sheet)
 
@@ -152,6 +154,10 @@ def plot_lines(
     return _tensor(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 3]}..."
+
+
 def _broken(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """`text` in lines of at most `width` pixels, broken between words; one word that is wider stays whole."""
     lines: list[str] = []
@@ -178,14 +184,31 @@ def _frame(points: Tensor, centers: Tensor) -> tuple[Tensor, float]:
 
 def _topmost(corner: Tensor, pixels: Tensor, side: int) -> Tensor:
     """Which of the squares with upper left `corner` [N,2] (x, y) and sides of `pixels` [N] lies on top, the last of
-    those that cover it, for each place of a page [side,side]; -1 for none."""
-    top = torch.full((side * side,), -1)
-    for down, right in itertools.product(range(int(pixels.amax())), repeat=2):
-        (number,) = (pixels > max(down, right)).nonzero(as_tuple=True)
-        x, y = (corner[number] + torch.tensor([right, down])).unbind(-1)
-        inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
-        top.scatter_reduce_(0, (y * side + x)[inside], number[inside], "amax")
-    return top.view(side, side)
+    those that cover it, for each place of a page [side,side]; -1 for none. Squares of one size are drawn together: each
+    marks its corner, and a place takes the last of the corners within a size of it."""
+    edge = DOT[1]  # squares may begin outside the page
+    top = torch.full((side, side), -1, dtype=torch.int32)
+    near = ((corner > -edge) & (corner < side)).all(-1)
+    for size in torch.unique(pixels[near]).tolist():
+        (number,) = (near & (pixels == size)).nonzero(as_tuple=True)
+        x, y = (corner[number] + edge).unbind(-1)
+        marks = torch.full(((side + edge) ** 2,), -1, dtype=torch.int32)
+        marks.scatter_reduce_(0, y * (side + edge) + x, number.int(), "amax")
+        top = torch.maximum(top, _reaching(marks.view(side + edge, side + edge), size)[edge:, edge:])
+    return top
+
+
+def _reaching(marks: Tensor, size: int) -> Tensor:
+    """Each place has the largest of the `size` x `size` marks that end with it: by doubling, along one axis and then
+    the other."""
+    for axis in (0, 1):
+        width = 1
+        while width < size:
+            step = min(width, size - width)
+            length = marks.shape[axis] - step
+            later = torch.maximum(marks.narrow(axis, step, length), marks.narrow(axis, 0, length))
+            marks, width = torch.cat([marks.narrow(axis, 0, step), later], dim=axis), width + step
+    return marks
 
 
 def _draw_path(draw: ImageDraw.ImageDraw, camera: Camera, centers: Tensor, page, *, reach: float) -> None:

@@ -1,12 +1,13 @@
-"""The training data of the published code (github.com/microsoft/LatentSpatialMemory): chunks in LMDB, ready-made.
+"""The training data of the published code (github.com/microsoft/LatentSpatialMemory): ready-made chunks, packed or not.
 
     FOLDER/shard_000.lmdb/data.mdb, shard_001.lmdb/...     or one data.mdb in the folder itself
         key    name of a sample, eight digits
         value  a pickle of {file name: its bytes}, among them
             train_target_rgb.pt, train_target_scene_proj_rgb.pt          latents [T,C,h,w]
-            train_preceding_rgb.pt                                       latents [P,C,h,w]
+            train_preceding_rgb.pt, train_preceding_scene_proj_rgb.pt    latents [P,C,h,w], the second optional
             train_reference_rgb.pt (optional)                            latents [C,R,h,w] or [1,R*C,h,w]
             train_target_rgb.txt                                         the caption
+    FOLDER/NAME/train_target_rgb.pt, ...     the same files as they were before they were packed, a folder per sample
 
 A pickle can run code. These are read by an unpickler that knows no names at all, so what is not plain tables and bytes
 is refused before anything happens; the tensors inside by torch's own weights-only one. `T` latent frames, `P`
@@ -29,44 +30,52 @@ from mirage.formats.source import reason
 from mirage.optional import optional
 
 TARGET, PROJECTION = "train_target_rgb.pt", "train_target_scene_proj_rgb.pt"
+PRECEDING_PROJECTION = "train_preceding_scene_proj_rgb.pt"
 PRECEDING, REFERENCES, CAPTION = "train_preceding_rgb.pt", "train_reference_rgb.pt", "train_target_rgb.txt"
 
 
 @dataclass(frozen=True, eq=False)
 class PublishedSample:
-    """`target` and `projection` [T,C,h,w], `preceding` [P,C,h,w], `references` [R,C,h,w], `caption`."""
+    """`target` and `projection` [T,C,h,w], `preceding` [P,C,h,w] with its own projection (None where there is none),
+    `references` [R,C,h,w], `caption`."""
 
     target: Tensor
     projection: Tensor
     preceding: Tensor
     references: Tensor
     caption: str
+    preceding_projection: Tensor | None = None
 
 
-def is_lmdb(folder: str | os.PathLike[str]) -> bool:
+def is_published(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is one of these."""
-    return bool(_shards(Path(folder)))
+    return bool(_shards(Path(folder)) or _unpacked(Path(folder)))
 
 
 def sample_names(folder: str | os.PathLike[str]) -> list[tuple[Path, str]]:
-    """Every sample as (shard, name), in order."""
-    names = []
+    """Every sample as (shard, name), in order; of an unpacked one the shard is the folder that it lies in."""
+    names = [(sample.parent, sample.name) for sample in _unpacked(Path(folder))]
     for shard in _shards(Path(folder)):
         with _opened(shard) as transaction:
             names += [(shard, key.decode("utf-8", errors="replace")) for key, _ in transaction.cursor()]
     if not names:
-        raise InputError(f"{folder} holds no samples; expected shard_000.lmdb, ... of the published layout")
+        raise InputError(f"{folder} holds no samples; expected shard_000.lmdb, ... or a folder per sample of the "
+                         f"published layout")  # fmt: skip
     return names
 
 
 def read_sample(shard: Path, name: str) -> PublishedSample:
     """One sample; `InputError` says what is wrong with it."""
-    with _opened(shard) as transaction:
-        value = transaction.get(name.encode())
-    if value is None:
-        raise InputError(f"{shard} has no sample {name}")
     where = f"{shard.name}/{name}"
-    files = plain_files(value, where=where)
+    if (shard / name).is_dir():
+        wanted = (TARGET, PROJECTION, PRECEDING, PRECEDING_PROJECTION, REFERENCES, CAPTION)
+        files = {file: (shard / name / file).read_bytes() for file in wanted if (shard / name / file).is_file()}
+    else:
+        with _opened(shard) as transaction:
+            value = transaction.get(name.encode())
+        if value is None:
+            raise InputError(f"{shard} has no sample {name}")
+        files = plain_files(value, where=where)
     lacking = [file for file in (TARGET, PROJECTION, PRECEDING, CAPTION) if file not in files]
     if lacking:
         raise InputError(f"{where} lacks {', '.join(lacking)}; it holds {', '.join(sorted(files))[:200]}")
@@ -79,7 +88,11 @@ def read_sample(shard: Path, name: str) -> PublishedSample:
             references = rearrange(references, "1 (r c) h w -> r c h w", c=c)
         else:
             references = rearrange(references, "c r h w -> r c h w")
+    before = None
+    if PRECEDING_PROJECTION in files:
+        before = _latents(files[PRECEDING_PROJECTION], where=f"{where}: {PRECEDING_PROJECTION}")
     same = projection.shape == target.shape and all(x.shape[1:] == (c, h, w) for x in (preceding, references))
+    same &= before is None or before.shape == preceding.shape
     if not same:
         shapes = {
             n: list(x.shape)
@@ -88,11 +101,13 @@ def read_sample(shard: Path, name: str) -> PublishedSample:
                 ("projection", projection),
                 ("preceding", preceding),
                 ("references", references),
+                ("preceding projection", before),
             )
+            if x is not None
         }
         raise InputError(f"{where}: its parts do not fit together: {shapes}")
     caption = files[CAPTION].decode("utf-8", errors="replace")
-    return PublishedSample(target, projection, preceding, references, " ".join(caption.split()))
+    return PublishedSample(target, projection, preceding, references, " ".join(caption.split()), before)
 
 
 def plain_files(value: bytes, *, where: str) -> dict[str, bytes]:
@@ -146,6 +161,10 @@ def _shards(folder: Path) -> list[Path]:
     if (folder / "data.mdb").is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob("*.lmdb/data.mdb"))
+
+
+def _unpacked(folder: Path) -> list[Path]:
+    return sorted(file.parent for file in folder.glob(f"*/{TARGET}"))
 
 
 def _opened(shard: Path):

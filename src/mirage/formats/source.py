@@ -1,20 +1,23 @@
-"""Opening files of unknown origin: bytes, text, numbers and numpy arrays, each with a limit and a one-line refusal.
+"""Files of unknown origin: bytes, text, JSON, numbers, arrays, tensors, each with a limit and a refusal of one line.
 
 Nothing here trusts a file: sizes are looked at before anything is read, pickles are never loaded, an array's header is
 compared with the bytes that follow it before memory is taken for it. Whatever is wrong becomes an `InputError`.
 """
 
 import io
+import json
 import math
 import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from mirage.errors import InputError
 
@@ -64,6 +67,27 @@ def read_text(path: str | os.PathLike[str], *, accepts: str) -> str:
         return read_bytes(path, accepts=accepts, limit=TEXT_LIMIT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text (byte {error.start} is not UTF-8); expected {accepts}") from error
+
+
+def read_json(path: str | os.PathLike[str], *, accepts: str) -> Any:
+    """A JSON document, of whatever kind; nested too deep it is refused like any other that cannot be read."""
+    try:
+        return json.loads(read_text(path, accepts=accepts))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON ({reason(error)}); expected {accepts}") from error
+
+
+@contextmanager
+def open_tensors(path: str | os.PathLike[str], *, accepts: str) -> Iterator[Any]:
+    """A safetensors file, open; one that is cut or is none is refused, now or where a tensor of it is read."""
+    regular_file(path, accepts=accepts, limit=1 << 48)
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged or no safetensors file ({reason(error)}); expected {accepts}") from error
 
 
 def numbers(words: Sequence[object], *, where: str) -> list[float]:

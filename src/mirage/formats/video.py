@@ -13,7 +13,6 @@ Colours: between RGB and yuv420p, libswscale's defaults darken by 1.3 of 255 lev
 BT.709 in limited range and say so in the stream and in the file. A video that says nothing is read as players do.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeGuard
+from typing import Literal, Self
 
 import av
 import numpy as np
@@ -36,7 +35,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mirage.errors import InputError, short
-from mirage.files import replacing
+from mirage.files import full, replacing
 from mirage.formats.fragments import REORDERED, Fragments, finalised
 from mirage.formats.image import to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
@@ -47,9 +46,10 @@ ACCEPTS = "a video (mp4, mkv, webm, ...)"
 DECODERS = {"libx264": "h264", "ffv1": "ffv1"}
 PIXELS = {"libx264": "yuv420p", "ffv1": "bgr0"}  # bgr0: RGB as it is, so ffv1 is lossless
 SUFFIXES = {"libx264": (".mp4", ".mkv", ".mov"), "ffv1": (".mkv",)}
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VIDEO_LIMIT = 4 * ARRAY_LIMIT
 UNSPECIFIED = 2  # as colour matrix: the stream does not say
+HDR = {16: "PQ", 18: "HLG"}
+"""Transfer curves, by their numbers in ITU-T H.273, that the frames of most programs are not meant for."""
 GROUP, LONGEST = 16, 64  # frames: fewer make no group but at the end, and more make several
 # libswscale's SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT; accurate rounding alone is worse than none of them.
 SWS = 0x4 | 0x40000 | 0x2000
@@ -127,6 +127,11 @@ class VideoWriter:
         if len(self._waiting) >= GROUP:
             self._keep()
 
+    @property
+    def growing(self) -> Path:
+        """Where the film grows until it is whole: a fragmented MP4 that plays up to its last group."""
+        return self._film.path
+
     def flush(self) -> None:
         """What was written so far is in the file when this returns, as a group of its own."""
         self._keep()
@@ -148,11 +153,11 @@ class VideoWriter:
                 with replacing(self._film.path) as plain:
                     finalised(self._film.path, plain)
             except (FFmpegError, OSError, InputError) as unfinished:
-                if not _disk_full(unfinished) and not _disk_full(unfinished.__cause__):
+                if not full(unfinished) and not full(unfinished.__cause__):
                     raise
                 # There is no room for the film twice: it keeps its fragments, and plays all the same.
             self._replacing.__exit__(None, None, None)
-        if _disk_full(lost):
+        if lost is not None and full(lost):
             kept = f"; {self.path} holds the first {self._kept}" if self._kept else ""
             raise InputError(f"cannot write {self.path}: {reason(lost)} after {self.frames} frames{kept}") from lost
         if lost is not None and lost is not error:
@@ -230,6 +235,7 @@ class VideoWriter:
                     for number, packet in enumerate(packets):
                         packet.pts, packet.dts = shown.index(packet.pts or 0), number - self._reordered
                         packet.time_base, packet.stream = 1 / self._fps, stream
+                        packet.duration = 1  # it was in ticks of the film that is read
                         container.mux(packet)
 
                 self._film.append(copy)
@@ -308,6 +314,10 @@ def video_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; expected {ACCEPTS}")
+            curve = HDR.get(container.streams.video[0].codec_context.color_trc)
+            if curve is not None:
+                raise InputError(f"{path} is HDR ({curve}), and would look grey as it is; expected SDR, which a tone "
+                                 f"mapping of FFmpeg (zscale, tonemap) or of a phone's export makes of it")  # fmt: skip
             first = None
             for frame in container.decode(container.streams.video[0]):
                 seconds = frame.time if frame.time is not None else 0.0
@@ -370,7 +380,3 @@ def _upright(frame: VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
         return picture[::-1] if mirror_y else picture
 
     return upright
-
-
-def _disk_full(error: BaseException | None) -> TypeGuard[OSError]:
-    return isinstance(error, OSError | FFmpegError) and error.errno in DISK_FULL

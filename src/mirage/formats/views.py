@@ -5,20 +5,21 @@
     views = views.fitted((704, 1280))
     for frame, camera, depth in views: ...               # each enters the memory; the walk goes on from the last
 
-`V`: views, `H W`: pixels. Poses are the file's own, so that views and depth stay in one scale.
+`V`: views, `H W`: pixels. Poses are as seen from the last view, in the file's own scale, which depth has to be in too.
 """
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.cameras import load_cameras
+from mirage.formats.cameras import CameraOptions, load_cameras
 from mirage.formats.footage import PICTURES, VIDEOS, Footage, footage_of
 from mirage.formats.photograph import Fit, Photograph, fitted, fitted_depth, open_photograph, photograph_of
 from mirage.formats.trajectories import square_pixels
@@ -63,7 +64,7 @@ def open_views(
     cameras: str | os.PathLike[str] | None = None,
     depth: str | os.PathLike[str] | None = None,
     fov: float | None = None,
-    convention: Literal["c2w", "w2c"] | None = None,
+    reading: CameraOptions | None = None,
     most: int = MOST,
 ) -> Views:
     """Views from several pictures in the order given, or from one film or folder of pictures.
@@ -71,6 +72,7 @@ def open_views(
     cameras     a file of poses, one for each picture or each frame of the film; without, the one that lies beside
     depth       a folder of maps or an .npz, one for each picture or frame; without, what lies beside, or none
     fov         degrees across every picture, in place of what the camera file or EXIF says
+    reading     what a person says of the camera file, where it cannot
     most        of a film or folder so many views, evenly spread, its first and last among them
     """
     paths = [Path(source) for source in sources]
@@ -93,7 +95,16 @@ def open_views(
     )
     photographs = [photograph_of(photograph, fov) for photograph in photographs]
     maps = [None] * len(numbers) if footage.depth is None else list(_maps(footage.depth_maps(numbers)))
-    return Views(tuple(photographs), _cameras(footage, photographs, count, numbers, fov, convention), tuple(maps))
+    camera = _cameras(footage, photographs, count, numbers, fov, reading)
+    seen = tuple(_seen(photograph, camera[n]) for n, photograph in enumerate(photographs))
+    return Views(seen, camera, tuple(maps))
+
+
+def _seen(photograph: Photograph, camera: Camera) -> Photograph:
+    """With the field of view of its camera, which may be that of the file."""
+    if torch.allclose(camera.intrinsics, photograph.camera.intrinsics, rtol=1e-5):
+        return photograph
+    return replace(photograph, fov=math.degrees(2 * math.atan(0.5 / float(camera.intrinsics[0]))), fov_from="cameras")
 
 
 def _of_footage(footage: Footage, numbers: Sequence[int]) -> list[Photograph]:
@@ -111,7 +122,7 @@ def _cameras(
     count: int,
     numbers: Sequence[int],
     fov: float | None,
-    convention: Literal["c2w", "w2c"] | None,
+    reading: CameraOptions | None,
 ) -> Camera:
     """[V]. Intrinsics: asked, else the camera file's, else each picture's own."""
     if footage.cameras is None:
@@ -119,10 +130,11 @@ def _cameras(
             raise InputError(f"{len(photographs)} views need their cameras: a file with a pose for each of {count}")
         return photographs[0].camera[None]
     own = torch.stack([photograph.camera.intrinsics for photograph in photographs])
-    path = load_cameras(footage.cameras, convention, intrinsics=own[0], dtype=torch.float32)
+    path = load_cameras(footage.cameras, intrinsics=own[0], options=reading)
     if len(path) != count:
         raise InputError(f"{footage.cameras} has {len(path)} poses and there are {count} pictures; expected one each")
     path = path[torch.tensor(list(numbers))]
+    path = path.relative_to(path[-1]).to(torch.float32)  # georeferenced positions are too large for single precision
     if fov is not None:
         return path.with_intrinsics(own)
     seen = torch.stack([square_pixels(path[n], photograph.size).intrinsics for n, photograph in enumerate(photographs)])

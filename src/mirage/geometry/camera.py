@@ -22,6 +22,8 @@ from mirage.kinds import check_fields, checked, fit
 
 FIELD_OF_VIEW = 65.0  # degrees on the longer side of a picture that says nothing
 FILM_DIAGONAL = math.hypot(36, 24)  # millimetres
+FARTHEST = 1e9  # world units from the origin: what is farther overflows where float32 squares it
+FOCAL_LIMITS, CENTER_LIMIT = (1e-3, 1e4), 1e4  # in image sides, crops included
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,7 @@ class Camera:
         else:
             raise InputError(f"{what} is {short(cameras)}; accepted: a Camera, a list of them, or (poses, intrinsics)")
         if found.c2w.numel():  # none at all is a path too, of nothing
-            refuse_bad(found, source=what)
+            require_cameras(found, source=what)
         return found
 
     @classmethod
@@ -363,19 +365,18 @@ def _from_matrix(K: Any, size: tuple[int, int]) -> Camera:
 
 
 def check_cameras(camera: Camera, *, source: str = "the camera path") -> Camera:
-    """Cameras from strangers: what `refuse_bad` looks at. Returns them with rotations orthonormalised (text files
-    round)."""
-    refuse_bad(camera, source=source)
+    """Cameras from strangers: finite, true rotations, positive focal lengths. Returns them with rotations
+    orthonormalised (text files round); raises `InputError` that names the first bad frame."""
+    if camera.c2w.numel() == 0:
+        raise InputError(f"{source} is empty; expected at least one pose")
+    require_cameras(camera, source=source)
     rotation = pose.orthonormalised(camera.c2w[..., :3, :3])
     return Camera(pose.make_pose(rotation, camera.center), camera.intrinsics)
 
 
-def refuse_bad(camera: Camera, *, source: str = "the camera path") -> None:
-    """Finite, true rotations, focal lengths of the unit square and above 0; else `InputError` that names `source` and
-    the first bad frame."""
+def require_cameras(camera: Camera, *, source: str) -> None:
+    """`check_cameras` for cameras that are taken as they are: made orthonormal anew, a walk would go on elsewhere."""
     c2w, intrinsics = camera.c2w.reshape(-1, 4, 4), camera.intrinsics.reshape(-1, 4)
-    if len(c2w) == 0:
-        raise InputError(f"{source} is empty; expected at least one pose")
     _first_bad(
         ~(torch.isfinite(c2w).all((-1, -2)) & torch.isfinite(intrinsics).all(-1)),
         source,
@@ -386,12 +387,20 @@ def refuse_bad(camera: Camera, *, source: str = "the camera path") -> None:
         source,
         "is not a rotation; expected orthonormal right-handed 3x3 (no scale, no mirror)",
     )
-    _first_bad((intrinsics[:, :2] <= 0).any(-1), source, "has a focal length of zero or less; expected fx, fy > 0")
+    focal, center, (low, high) = intrinsics[:, :2], intrinsics[:, 2:], FOCAL_LIMITS
+    _first_bad((focal <= 0).any(-1), source, "has a focal length of zero or less; expected fx, fy > 0")
+    wrong = (focal < low).any(-1) | (focal > high).any(-1) | (center.abs() > CENTER_LIMIT).any(-1)
     _first_bad(
-        ((intrinsics[:, :2] > 10) & (intrinsics[:, 2:] > 2)).any(-1),
+        wrong,
         source,
-        "has intrinsics that look like pixels; expected fractions of the image's sides (Camera.from_pixels makes them)",
+        f"has a focal length outside {low:g}..{high:g} image sides or a principal point beyond {CENTER_LIMIT:g}; "
+        "intrinsics are fractions of the image's sides",
     )
+    _first_bad(
+        (c2w[:, :3, 3].abs() > FARTHEST).any(-1), source, f"stands farther than {FARTHEST:g} units from the origin"
+    )
+    bottom = c2w.new_tensor([0.0, 0.0, 0.0, 1.0])
+    _first_bad((c2w[:, 3] != bottom).any(-1), source, "has another bottom row than 0 0 0 1")
 
 
 def _first_bad(bad: Tensor, source: str, message: str) -> None:

@@ -24,6 +24,7 @@ def invert(pose: Tensor) -> Tensor:
 
 def is_rotation(rotation: Tensor, *, tolerance: float = 1e-3) -> Tensor:
     """[*,3,3] -> bool [*]: orthonormal within `tolerance` and right-handed."""
+    rotation = rotation if rotation.dtype == torch.float64 else rotation.float()  # bfloat16 has no determinant
     identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
     error = (rotation @ rotation.transpose(-1, -2) - identity).abs().amax(dim=(-1, -2))
     return (error <= tolerance) & (torch.linalg.det(rotation) > 0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mirage.errors import InputError, check_number
 from mirage.geometry import pose
-from mirage.geometry.camera import Camera, refuse_bad
+from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.edits import there_and_back
 from mirage.kinds import checked
 
@@ -101,7 +101,7 @@ def _ramp(start: Camera, frames: int) -> Tensor:
     check_number("the frames of a path", frames, kind=int, low=1, high=MOST_FRAMES)
     if start.shape:
         raise InputError(f"a path starts from one camera, got a batch {list(start.shape)}")
-    refuse_bad(start, source="the start of a path")
+    require_cameras(start, source="the start of a path")
     return torch.linspace(0, 1, frames, dtype=start.c2w.dtype, device=start.c2w.device)
 
 

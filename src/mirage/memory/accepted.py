@@ -9,24 +9,36 @@ from torch import Tensor
 from mirage.errors import InputError, short
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
+from mirage.geometry.pose import is_rigid
+from mirage.memory.checked import check_write
+from mirage.memory.policy import MemoryPolicy
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Frames to write: latents [T,C,h,w], depth [T,h,w], camera [T], and which cells may enter [T,h,w] bool."""
+    """Frames to write: latents [T,C,h,w], depth [T,h,w], camera [T], and which cells may enter [T,h,w] bool. source:
+    the same latents with their gradients, if somebody differentiates by them."""
 
     latents: Tensor
     depth: DepthMap
     camera: Camera
     admitted: Tensor
+    source: Tensor | None
 
 
 def frames_to_write(
-    latents: Tensor, depth: DepthLike, camera: CameraLike, keep: Tensor | None, *, channels: int
+    latents: Tensor,
+    depth: DepthLike,
+    camera: CameraLike,
+    keep: Tensor | None,
+    *,
+    channels: int,
+    policy: MemoryPolicy,
 ) -> Frames:
     """As many of each, on one grid, of numbers that may stay for good; `InputError` for others. One frame may come
     without its axis T. Gradients end here."""
-    latents, depth, camera = latents.detach(), DepthMap.of(depth), Camera.of(camera)
+    source, latents = latents if latents.requires_grad and torch.is_grad_enabled() else None, latents.detach()
+    depth, camera = DepthMap.of(depth), Camera.of(camera, what="the camera of a write")
     if not latents.is_floating_point():
         raise InputError(f"latents are floating point [T,{channels},h,w], got {short(latents)}")
     if latents.ndim == 3 and not camera.shape and depth.z.ndim == 2:
@@ -34,34 +46,18 @@ def frames_to_write(
         latents, depth, camera = latents[None], depth[None], camera[None]
     elif not camera.shape and len(latents) == 1:
         camera = camera[None]
-    expected = (latents.shape[0], channels, *depth.shape[-2:]) if latents.ndim else ()
-    if latents.shape != expected or depth.shape[:-2] != latents.shape[:1] or 0 in latents.shape[1:]:
-        raise InputError(
-            f"a write takes latents [T,{channels},h,w] and depth [T,h,w] on the same grid, "
-            f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized"
-        )
-    if camera.shape != latents.shape[:1]:
-        raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
-    if keep is not None and (keep.shape != depth.shape or keep.dtype != torch.bool):
-        raise InputError(f"keep is bool, of the shape of the depth {list(depth.shape)}; got {short(keep)}")
+    check_write(latents, depth, camera, keep, channels=channels, policy=policy)
     z, valid = depth.z.detach(), depth.valid
     admitted = valid if keep is None else valid & keep.to(valid.device)
-    return Frames(latents, DepthMap(z, valid), camera.to(camera.c2w.detach()), admitted)
+    source = None if source is None else source.view(latents.shape)
+    return Frames(latents, DepthMap(z, valid), camera.to(camera.c2w.detach()), admitted, source)
 
 
-def check_room(frames: Frames, *, features: str, room: float, max_bytes: int | None) -> None:
-    """They can be kept: finite, within the range of the kind that is kept, and one frame fits in."""
-    latents, depth = frames.latents, frames.depth
-    largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
-    if not math.isfinite(largest):
-        raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")
-    if features == "float16" and largest > 65504:
-        raise InputError(f'the latents reach {largest:g} and float16 ends at 65504; use features="float32"')
-    if math.prod(depth.shape[-2:]) > room:
-        raise InputError(
-            f"one frame has {math.prod(depth.shape[-2:])} cells and a memory of "
-            f"{max_bytes} bytes holds {room} points; give it a larger budget"
-        )
+def rigid(pose: Tensor) -> Tensor:
+    """A pose [4,4] that a world may be moved by."""
+    if not is_rigid(pose):
+        raise InputError(f"a memory is moved by a rigid pose [4,4], rotation and translation; got {short(pose)}")
+    return pose
 
 
 def views_to_read(camera: CameraLike, grid: tuple[int, int]) -> Camera:

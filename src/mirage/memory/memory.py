@@ -11,33 +11,36 @@ nets or prompts.
 
 import math
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError, check_number, short
+from mirage.errors import InputError, check_number
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
-from mirage.geometry.grid import cell_centers
-from mirage.geometry.pose import is_rigid
 from mirage.kinds import checked
-from mirage.memory.accepted import check_room, frames_to_write, views_to_read
+from mirage.memory.accepted import Frames, frames_to_write, rigid, views_to_read
+from mirage.memory.checked import check_far
+from mirage.memory.gate import Gate, Unknown
 from mirage.memory.gradient import Source, connected
-from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order, worth
+from mirage.memory.lifting import Frame, from_the_middle, gridded, lifted
+from mirage.memory.points import PAGE, Cloud, PointColumns, tile_order, worth
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
-from mirage.memory.regions import Region, inside
+from mirage.memory.regions import Region, inside, of_positions
+from mirage.memory.sharing import Sharing
 from mirage.memory.statefile import read_state, write_state
-from mirage.memory.table import History, Snapshot, Table
+from mirage.memory.table import History, Snapshot
+from mirage.memory.tables import tables
 
-Columns = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Points as `Points.append` takes them: position [k,3], feature [k,C], frame [k], footprint [k]."""
 _WITNESSES = 48
 """Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
 
@@ -46,6 +49,10 @@ class LatentSpatialMemory:
     """A persistent, bounded, deterministic store of latent points. The one mutable noun of this room.
 
     `dtype` is that of the latents a read returns; how features are kept is `policy.features`.
+
+    Threads may share one: any number of them read at once, a change waits until those that read have ended, and each
+    read is of one state, before a change or after it. `state` and `cloud` are views, good until the next change. What
+    belongs together over several calls (a plan and its accept, say) is up to whoever makes them.
     """
 
     @checked
@@ -62,31 +69,8 @@ class LatentSpatialMemory:
             raise InputError(f"a memory shows latents of a floating point dtype, got {dtype}")
         self.channels, self.policy, self.dtype = channels, policy, dtype
         self._sources: list[Source] = []  # of gradients
-        log = {
-            "index": torch.empty(0, dtype=torch.int32, device=device),
-            "c2w": torch.empty(0, 4, 4, dtype=torch.float32, device=device),
-            "intrinsics": torch.empty(0, 4, dtype=torch.float32, device=device),
-        }
-        frames, pages = None, None
-        if policy.max_bytes is not None:
-            # a sixteenth for the cameras of written frames, the rest for points; both allocated once, never doubled
-            frames = max(1, policy.max_bytes // 16 // Table(log).row_bytes)
-            page_bytes = Points(channels, features=policy.features, device=device, pages=None).page_bytes
-            pages = (policy.max_bytes - frames * Table(log).row_bytes) // page_bytes
-            if pages < 1:
-                raise InputError(
-                    f"a memory of {policy.max_bytes} bytes holds no tile of {PAGE} points; "
-                    f"give it at least {page_bytes + frames * Table(log).row_bytes} bytes"
-                )
-        try:
-            self._log = Table(log, limit=frames)
-            self._points = Points(channels, features=policy.features, device=device, pages=pages)
-        except RuntimeError as error:
-            if policy.max_bytes is None:
-                raise
-            raise InputError(
-                f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does not have them; give less"
-            ) from error
+        self._log, self._points, pages = tables(channels, policy, device)
+        self._sharing = Sharing()
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._room = math.inf if pages is None else pages * PAGE
 
@@ -100,31 +84,36 @@ class LatentSpatialMemory:
         other, each against what the memory knows by then, the earlier frames of the same write included. A point
         that replaces a coarser one is not counted as added.
         """
-        given = frames_to_write(latents, depth, camera, keep, channels=self.channels)
-        check_room(given, features=self.policy.features, room=self._room, max_bytes=self.policy.max_bytes)
-        if latents.requires_grad and torch.is_grad_enabled():
-            source = Source(self.frames_written, latents.view(given.latents.shape), given.camera.to(self.device))
-            self._sources = [one for one in self._sources if one.end <= source.first] + [source]
-        latents, camera = given.latents, given.camera.to(self.device, torch.float32)
-        z, admitted = given.depth.z.to(self.device).float(), given.admitted.to(self.device)
-        columns = self._lifted(latents, z, camera)
-        order = tile_order((z.shape[-2], z.shape[-1])).to(self.device)
-        if self.policy.admit == "all" and self.policy.max_bytes is None:  # all frames at once: nobody asks, nobody goes
-            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
-            cells = cells[admitted.flatten()[cells]]
+        given = frames_to_write(latents, depth, camera, keep, channels=self.channels, policy=self.policy)
+        with self._sharing.writing():
+            return self._written(given)
+
+    def _written(self, given: Frames) -> int:
+        self._check_room(math.prod(given.depth.shape[-2:]))
+        camera, z = given.camera.to(self.device, torch.float32), given.depth.z.to(self.device).float()
+        admitted = given.admitted.to(self.device)
+        grid, whole = (z.shape[-2], z.shape[-1]), bool(admitted.all())
+        order, first = tile_order(grid).to(self.device), self.frames_written
+        check_far(z, camera, admitted, last=first + len(z))
+        at_grid, latents = gridded(camera, grid, self.policy.lift), given.latents.to(self.device)
+        if given.source is not None:
+            self._sources = [one for one in self._sources if one.end <= first]
+            self._sources.append(Source(first, given.source, at_grid))
+        at_once = self.policy.max_bytes is None  # nobody goes, so the log may run ahead
+        if at_once:
             self._log_cameras(camera)
-            self._points.append(*_rows(columns, cells))
+        if self.policy.admit == "all" and at_once:  # nor is anybody asked
+            cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
+            cells = cells if whole else cells[admitted.flatten()[cells]]
+            self._points.append(*(column[cells] for column in lifted(self._points.rows_of(latents), z, at_grid, first)))
             return len(cells)
-        hw, added = len(order), 0
-        band = z * (1 - self.policy.tolerance), z * (1 + self.policy.tolerance)
+        gate, added = Gate(self.policy, at_grid, z), 0
         for t in range(len(z)):
-            position, feature, frame, footprint = (column[t * hw : (t + 1) * hw] for column in columns)
-            added += self._write_frame(
-                (position, feature, frame, footprint),
-                order[admitted[t].flatten()[order]],
-                camera[t : t + 1],
-                (band[0][t : t + 1], band[1][t : t + 1]),
-            )
+            if not at_once:
+                self._log_cameras(camera[t : t + 1])
+            cells = order if whole else order[admitted[t].flatten()[order]]
+            frame = Frame(latents[t], z[t], at_grid[t], first + t)
+            added += self._write_frame(frame, cells, partial(gate.unknown, t))
         return added
 
     @checked
@@ -143,24 +132,29 @@ class LatentSpatialMemory:
                          grad, since the memory was last cleared, restored or moved; all else is detached always
         backend          one twin of the z-buffer by name; all give the same readout
         """
-        seen = self._see(views_to_read(camera, grid), grid, front=self.policy.front, backend=backend)
-        mask = seen.index >= 0
-        holes = (~mask).flatten().nonzero()[:, 0]
+        views = views_to_read(camera, grid)
+        with self._sharing.reading():
+            readout = self._read(views, grid, backend)
+            if not differentiable:
+                return readout
+            return replace(readout, latents=connected(readout.latents, readout, self._points.position, self._sources))
+
+    def _read(self, camera: Camera, grid: tuple[int, int], backend: Backend | None = None) -> Readout:
+        seen = self._see(camera, grid, front=self.policy.front, backend=backend)
         rows = seen.index.flatten().clamp_min(0)
         latents, frame = self._points.show(rows, self.dtype)
+        mask = seen.index >= 0
+        holes = (~mask).flatten().nonzero()[:, 0]
         latents[holes], frame[holes] = 0, -1
         h, w = grid
-        readout = Readout(
+        return Readout(
             latents=rearrange(latents, "(t h w) c -> t c h w", h=h, w=w),
             mask=mask,
             depth=DepthMap(seen.depth, mask),
             index=seen.index,
             frame=frame.view_as(seen.index),
-            offset=seen.offset,
+            offset=seen.offset if self.policy.lift == "center" else from_the_middle(seen.offset, mask),
         )
-        if not differentiable:
-            return readout
-        return replace(readout, latents=connected(readout.latents, readout, self._points.position, self._sources))
 
     @checked
     def touch(self, readout: Readout) -> None:
@@ -168,12 +162,15 @@ class LatentSpatialMemory:
         as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
         if self.policy.evict == "least_read" and self.policy.max_bytes is not None:
             pages = torch.unique(readout.index[readout.mask] // PAGE)
-            self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
+            with self._sharing.writing():
+                self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
     @checked
     def coverage(self, camera: CameraLike, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
-        return (self._see(views_to_read(camera, grid), grid, front=0.0).index >= 0).float().mean((-1, -2))
+        views = views_to_read(camera, grid)
+        with self._sharing.reading():
+            return (self._see(views, grid, front=0.0).index >= 0).float().mean((-1, -2))
 
     # -- changing what is remembered --------------------------------------------------------------------------------
 
@@ -183,21 +180,19 @@ class LatentSpatialMemory:
         points, a function of positions; or with `camera` a mask [h,w], bool, of the thing as that camera sees it, or
         one for each of several [T,h,w]; `thickness`: of the thing, as a share of its distance, None: its front alone.
         What stood behind it stays; `restore` brings all of it back."""
-        return self._keep_only(~inside(region, self, camera=camera, thickness=thickness))
+        return self._forget(region, camera, thickness, outside=False)
 
     @checked
     def crop(self, region: Region, *, camera: CameraLike | None = None, thickness: float | None = None) -> int:
         """Forget all but a part, named as for `remove`; returns how many points went."""
-        return self._keep_only(inside(region, self, camera=camera, thickness=thickness))
+        return self._forget(region, camera, thickness, outside=True)
 
     @checked
     def transform(self, pose: Tensor) -> None:
         """Move the world by a rigid pose [4,4], points and the cameras that they were seen from; a read from
         `camera.moved(pose)` is then what a read from `camera` was."""
-        if not is_rigid(pose):
-            raise InputError(f"a memory is moved by a rigid pose [4,4], rotation and translation; got {short(pose)}")
-        pose = pose.to(self.device, torch.float32)
-        with self._history.whole():
+        pose = rigid(pose).to(self.device, torch.float32)
+        with self._sharing.writing(), self._history.whole():
             self._points.move(self._points.position @ pose[:3, :3].T + pose[:3, 3])
             self._log.put(torch.arange(len(self._log), device=self.device), c2w=pose @ self._log["c2w"])
             self._sources = []
@@ -207,14 +202,26 @@ class LatentSpatialMemory:
         """The same memory on another device: itself where it is there, else a new one, without snapshots."""
         if torch.empty(0, device=device).device == self.device:
             return self
-        return type(self).from_state(*self.state(), device=device)
+        with self._sharing.reading():
+            return type(self).from_state(*self.state(), device=device)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
     @checked
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a world file: whole or not at all. See statefile.py."""
-        write_state(path, *self.state())
+        self.save_beside(path)
+
+    def save_beside(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        extra_tensors: Mapping[str, Tensor] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`save`, with what the caller wants to find again."""
+        with self._sharing.reading():
+            write_state(path, *self.state(), extra_tensors=extra_tensors, extra=extra)
 
     @classmethod
     @checked
@@ -225,19 +232,22 @@ class LatentSpatialMemory:
 
     def clear(self) -> None:
         """Forget everything. Snapshots stay valid."""
-        for table in (self._log, self._points.rows, self._points.pages):
-            table.truncate(0)
-        self._sources = []
+        with self._sharing.writing():
+            for table in (self._log, self._points.rows, self._points.pages):
+                table.truncate(0)
+            self._sources = []
 
     def snapshot(self) -> Snapshot:
         """This moment, to come back to: costs nothing now, and what changes from here on as long as it is held."""
-        return self._history.snapshot()
+        with self._sharing.writing():
+            return self._history.snapshot()
 
     @checked
     def restore(self, snapshot: Snapshot) -> None:
         """Come back to a moment; costs what changed in between. Later snapshots stay valid, so a walk may branch."""
-        self._history.restore(snapshot)
-        self._sources = []
+        with self._sharing.writing():
+            self._history.restore(snapshot)
+            self._sources = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy, dtype).
@@ -294,12 +304,21 @@ class LatentSpatialMemory:
     @property
     def points(self) -> PointColumns:
         """The points as columns, features as floats of the readout's dtype."""
-        everything = torch.arange(len(self), device=self.device)
+        with self._sharing.reading():
+            return self._columns(torch.arange(len(self), device=self.device))
+
+    def point_columns(self, rows: Tensor) -> PointColumns:
+        """Those of some points [k], by their ids: of a large memory all features as floats are larger than it is."""
+        with self._sharing.reading():
+            return self._columns(rows)
+
+    def _columns(self, rows: Tensor) -> PointColumns:
+        its = self._points.rows
         return PointColumns(
-            self._points.position,
-            self._points.features(everything, self.dtype),
-            self._points.rows["frame"],
-            self._points.rows["footprint"],
+            torch.stack([its[axis].index_select(0, rows) for axis in "xyz"], dim=-1),
+            self._points.features(rows, self.dtype),
+            its["frame"].index_select(0, rows),
+            its["footprint"].index_select(0, rows),
         )
 
     @property
@@ -315,12 +334,14 @@ class LatentSpatialMemory:
     @property
     def cameras(self) -> Camera:
         """Cameras of the written frames [K]: all of them, or under a small budget some, spread over the walk."""
-        return Camera(self._log["c2w"], self._log["intrinsics"])
+        with self._sharing.reading():
+            return self._cameras()
 
     @property
     def camera_frames(self) -> Tensor:
         """The written frame that each of `cameras` belongs to: [K] i32, rising."""
-        return self._log["index"].clone()
+        with self._sharing.reading():
+            return self._log["index"].clone()
 
     @property
     def device(self) -> torch.device:
@@ -334,67 +355,34 @@ class LatentSpatialMemory:
 
     # -- how a part goes --------------------------------------------------------------------------------------------
 
-    def _keep_only(self, stays: Tensor) -> int:
-        gone = int((~stays).sum())
-        if gone:
-            with self._history.whole():
-                self._points.keep(stays.nonzero()[:, 0])
-        return gone
+    def _forget(self, region: Region, camera: CameraLike | None, thickness: float | None, *, outside: bool) -> int:
+        if callable(region) and camera is None:  # asked before the lock is taken: it may look at the memory itself
+            region = of_positions(region, self.points.position)
+        with self._sharing.writing():
+            points = self._columns(torch.arange(len(self), device=self.device))
+            tolerance = self.policy.tolerance
+            found = inside(region, points, self._read, camera=camera, thickness=thickness, tolerance=tolerance)
+            gone = int((found != outside).sum())
+            if gone:
+                with self._history.whole():
+                    self._points.keep((found == outside).nonzero()[:, 0])
+            return gone
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
-    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera) -> Columns:
-        """Every cell of T frames as a point: position, feature, frame and footprint, each [T*h*w, ...]."""
-        grid = (z.shape[-2], z.shape[-1])
-        position = camera.unproject(cell_centers(grid, device=self.device).expand(*z.shape, 2), z)
-        focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)  # cells per unit of slope
-        frame = self.frames_written + torch.arange(len(z), dtype=torch.int32, device=self.device)
-        return (
-            position.flatten(0, 2),
-            self._points.rows_of(latents.to(self.device)),
-            frame.repeat_interleave(math.prod(grid)),
-            (z / focal[:, None, None]).flatten(),
-        )
-
-    def _write_frame(self, columns: Columns, cells: Tensor, camera: Camera, band: tuple[Tensor, Tensor]) -> int:
-        """One frame, as `columns` [h*w, ...] of which `cells` [k] may enter. `band` (low, high) [1,h,w]: the depths
-        that are the same surface."""
-        self._log_cameras(camera)
-        footprint = columns[-1][cells]
-        fresh, replaced = self._unknown(camera, cells, footprint, band)
+    def _write_frame(self, frame: Frame, cells: Tensor, unknown: Callable[..., Unknown]) -> int:
+        """One frame, of which `cells` [k] may enter; `unknown` asks the gate."""
+        footprint = frame.footprint.index_select(0, cells)
+        fresh, replaced = unknown(self._points, cells, footprint)
         while len(self) + len(fresh) > self._room:  # what is evicted may have been known, and is new again
             self._evict(len(self) + len(fresh) - int(self._room))
-            fresh, replaced = self._unknown(camera, cells, footprint, band)
+            fresh, replaced = unknown(self._points, cells, footprint)
         rows, replacing = replaced
         if len(rows):
-            self._points.replace(rows, *_rows(columns, cells[replacing]))
+            self._points.replace(rows, *frame.rows(cells[replacing]))
         if len(fresh):
-            self._points.append(*_rows(columns, cells[fresh]))
+            self._points.append(*frame.rows(cells[fresh]))
         return len(fresh)
-
-    def _unknown(
-        self, camera: Camera, cells: Tensor, footprint: Tensor, band: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The write gate. Of `cells` [k], which enter as new points (places in `cells`), and which replace which rows
-        (rows, places). A cell is known if any point in it lies at its depth, in front or hidden: so a view that is
-        written again adds nothing even where something stands before it."""
-        everything, nothing = torch.arange(len(cells), device=cells.device), cells.new_empty(0)
-        if self.policy.admit == "all" or not len(self):
-            return everything, (nothing, nothing)
-        seen = self._see(camera, (band[0].shape[-2], band[0].shape[-1]), front=math.inf, within=band)
-        row = seen.index.flatten().index_select(0, cells)
-        stored = self._points.rows["footprint"].index_select(0, row.clamp_min(0))
-        coarse = ((row >= 0) & (stored > self.policy.resolution_ratio * footprint)).nonzero()[:, 0]
-        far = seen.offset.abs().amax(1).flatten().index_select(0, cells) > self.policy.spacing / 2
-        fresh = (row < 0) | far
-        if not len(coarse):
-            return fresh.nonzero()[:, 0], (nothing, nothing)
-        rows, group = torch.unique(row[coarse], return_inverse=True)
-        # several fine cells may see the same coarse point: the first takes its row, the others are new
-        first = torch.full_like(rows, len(cells)).scatter_reduce_(0, group, coarse, "amin")
-        fresh[coarse] = True
-        fresh[first] = False
-        return fresh.nonzero()[:, 0], (rows, first)
 
     def _see(
         self,
@@ -402,19 +390,20 @@ class LatentSpatialMemory:
         grid: tuple[int, int],
         *,
         front: float,
-        within: tuple[Tensor, Tensor] | None = None,
         backend: Backend | None = None,
     ) -> Hits:
         return see(
             self.cloud,
             self._points.rows["footprint"],
-            camera.to(self.device),
+            gridded(camera.to(self.device), grid, self.policy.lift),
             grid,
             front=front,
             fill=self.policy.splat == "footprint",
-            within=within,
             backend=backend,
         )
+
+    def _cameras(self) -> Camera:
+        return Camera(self._log["c2w"].clone(), self._log["intrinsics"].clone())
 
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
@@ -434,7 +423,7 @@ class LatentSpatialMemory:
 
     def _witnessed(self) -> Tensor:
         """Which points cameras see that are spread evenly over the walk."""
-        return self._see(self.cameras[self._spread(_WITNESSES)], (44, 80), front=self.policy.front).index
+        return self._see(self._cameras()[self._spread(_WITNESSES)], (44, 80), front=self.policy.front).index
 
     def _spread(self, count: int) -> Tensor:
         """Places in the log of at most `count` cameras, spread evenly over the frames of the walk."""
@@ -444,7 +433,11 @@ class LatentSpatialMemory:
         wanted = torch.linspace(0, int(index[-1]), count, device=self.device).round().int()
         return torch.unique(torch.searchsorted(index, wanted))
 
+    # -- what is accepted -------------------------------------------------------------------------------------------
 
-def _rows(columns: Columns, rows: Tensor) -> Columns:
-    position, feature, frame, footprint = (column.index_select(0, rows) for column in columns)
-    return position, feature, frame, footprint
+    def _check_room(self, cells: int) -> None:
+        if cells > self._room:
+            raise InputError(
+                f"one frame has {cells} cells and a memory of {self.policy.max_bytes} bytes holds {self._room} points; "
+                "give it a larger budget"
+            )

@@ -24,6 +24,7 @@ TILE = (11, 8)
 """Cells of a written frame that lie together; 40 such tiles make 44x80. Twice as many a tile: of the points that a
 read looks at, a seventh more lie outside the view; fewer: the boxes cost as much as they save."""
 PAGE = TILE[0] * TILE[1]
+_AT_ONCE = 8192  # pages of a loaded store that are measured together
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,7 +197,8 @@ class Points:
         self.rows.append(x=x, y=y, z=z, **{name: columns[name] for name in self.rows.names if name not in "xyz"})
         empty = torch.zeros(len(columns["read"]), 3, device=self.rows.device)
         self.pages.append(low=empty, high=empty, read=columns["read"])
-        self._measure(torch.arange(self.pages.n, device=self.rows.device))
+        for pages in torch.arange(self.pages.n, device=self.rows.device).split(_AT_ONCE):
+            self._measure(pages)
 
     def _columns(self, position: Tensor, feature: Tensor, frame: int | Tensor, footprint: Tensor) -> dict[str, Tensor]:
         x, y, z = position.float().unbind(-1)

@@ -3,10 +3,11 @@
 Each field stands alone; a default is the choice that did best on returns (docs/memory.md has the figures).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from mirage.errors import InputError
+from mirage.errors import check_number
 from mirage.kinds import check_fields
 from mirage.units import MOST_BYTES
 
@@ -14,6 +15,8 @@ Admit = Literal["unseen", "all"]
 Features = Literal["float16", "int8", "float32"]
 Splat = Literal["footprint", "cell"]
 Evict = Literal["coverage", "oldest", "least_read"]
+MOST_RATIO = 1e9
+Lift = Literal["center", "corner"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class MemoryPolicy:
     features: how features are kept. "int8" has one scale per point.
     splat: "footprint": points have the size of the cell they came from and close the holes between them;
         "cell": a point fills the one cell it falls into, as published.
+    lift: "center": a latent lies in the middle of its cell. "corner": where the published code has it, which takes the
+        number of a cell for its coordinate: half a cell up and left in writing, and the same in reading.
     front: of the points of a cell within this share behind the nearest one, the one nearest to the cell's centre
         wins; 0 takes the nearest point whatever its offset.
     max_bytes: everything the memory allocates stays within this many bytes; None: it grows.
@@ -45,21 +50,27 @@ class MemoryPolicy:
     resolution_ratio: float = 2.0
     features: Features = "float16"
     splat: Splat = "footprint"
+    lift: Lift = "center"
     front: float = 0.08
     max_bytes: int | None = None
     evict: Evict = "coverage"
 
     def __post_init__(self) -> None:
         check_fields(self, lambda name: f"policy {name}")
-        if not 0 < self.tolerance < 1:
-            raise InputError(f"policy tolerance is a relative depth difference between 0 and 1, got {self.tolerance}")
-        if not 0 < self.spacing <= 1:
-            raise InputError(f"policy spacing is a share of a cell above 0 and at most 1, got {self.spacing}")
-        if not self.resolution_ratio >= 0:
-            raise InputError(f"policy resolution_ratio is at least 0, got {self.resolution_ratio}")
-        if not 0 <= self.front < 1:
-            raise InputError(f"policy front is a relative depth difference from 0 to 1, got {self.front}")
-        if self.max_bytes is not None and not 0 < self.max_bytes <= MOST_BYTES:
-            raise InputError(
-                f"policy max_bytes is a number of bytes from 1 to {MOST_BYTES} or None, got {self.max_bytes}"
-            )
+        above, below = math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0)
+        ranges: dict[str, tuple[float, float, str]] = {
+            "tolerance": (above, below, "a relative depth difference between 0 and 1"),
+            "spacing": (above, 1.0, "a share of a cell above 0 and at most 1"),
+            "resolution_ratio": (0.0, MOST_RATIO, f"a number, at least 0 and at most {MOST_RATIO:g}"),
+            "front": (0.0, below, "a relative depth difference from 0 to 1"),
+        }
+        for name, (low, high, accepted) in ranges.items():
+            check_number(f"policy {name}", getattr(self, name), low=low, high=high, accepted=accepted)
+        if self.max_bytes is not None:
+            accepted = f"a number of bytes from 1 to {MOST_BYTES}, or None"
+            check_number("policy max_bytes", self.max_bytes, kind=int, low=1, high=MOST_BYTES, accepted=accepted)
+
+
+PUBLISHED = MemoryPolicy(admit="all", features="float32", splat="cell", lift="corner", front=0.0)
+"""What the memory of the published code does (microsoft/LatentSpatialMemory), and so what its branches were trained on:
+every cell stored as it is, the nearest point wins, all half a cell off."""

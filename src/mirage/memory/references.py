@@ -58,6 +58,25 @@ def choose_references(
     return _greedy(seen, count)
 
 
+def best_overlap_first(
+    readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int = 4, least: float = 0.04
+) -> list[int]:
+    """As `choose_references`, by the rule of the published training: each frame by itself, for the share that it sees
+    of the target camera that it has most in common with; the best first, of equals the oldest, none below `least`.
+
+    The published overlap is of voxels, walls or not; here it is of the target's surface as far as the frame sees it.
+    """
+    if not len(history) or not readout.mask.any():
+        return []
+    points = known_points(readout, camera)
+    seen = sight(points, history.to(points.device, points.dtype), depth).on.float()
+    target, _ = _known_cells(readout, _SAMPLES)
+    of = torch.nn.functional.one_hot(target, len(camera)).to(seen)  # [N,T]
+    shares = ((seen @ of) / of.sum(0).clamp_min(1)).amax(-1)  # [J]
+    order = shares.argsort(descending=True, stable=True)[:count]
+    return [int(frame) for frame in order if shares[frame] >= least]
+
+
 def choose_by_overlap(camera: Camera, history: Camera, depth: DepthMap, *, count: int = 4) -> list[int]:
     """As `choose_references` for a memory without geometry: by what the views have in common, whatever stands in them.
 
@@ -80,14 +99,20 @@ def choose_by_overlap(camera: Camera, history: Camera, depth: DepthMap, *, count
 def known_points(readout: Readout, camera: Camera, *, samples: int = _SAMPLES) -> Tensor:
     """World positions [N,3] of at most `samples` known cells of a readout, spread evenly over them."""
     h, w = readout.mask.shape[-2:]
+    t, cell = _known_cells(readout, samples)
+    offset = readout.offset.flatten(-2)[t, :, cell] / readout.offset.new_tensor([w, h])
+    uv = cell_centers((h, w), device=t.device).flatten(0, 1)[cell] + offset
+    z = readout.depth.z.flatten(-2)[t, cell]
+    return camera.to(z.device, z.dtype)[t].unproject(uv[:, None], z[:, None])[:, 0]
+
+
+def _known_cells(readout: Readout, samples: int) -> tuple[Tensor, Tensor]:
+    """Target [N] and flat cell [N] of at most `samples` known cells, spread evenly over them."""
+    h, w = readout.mask.shape[-2:]
     known = readout.mask.flatten().nonzero()[:, 0]
     if len(known) > samples:
         known = known[torch.arange(samples, device=known.device) * len(known) // samples]
-    t, cell = known // (h * w), known % (h * w)
-    offset = readout.offset.flatten(-2)[t, :, cell] / readout.offset.new_tensor([w, h])
-    uv = cell_centers((h, w), device=known.device).flatten(0, 1)[cell] + offset
-    z = readout.depth.z.flatten()[known]
-    return camera.to(z.device, z.dtype)[t].unproject(uv[:, None], z[:, None])[:, 0]
+    return known // (h * w), known % (h * w)
 
 
 def _greedy(seen: Tensor, count: int) -> list[int]:

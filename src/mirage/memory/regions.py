@@ -7,7 +7,6 @@ memory.remove(mask, camera=camera, thickness=0.2)   # and what lies behind its f
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,35 +17,43 @@ from mirage.memory.accepted import views_to_read
 from mirage.memory.points import PointColumns
 from mirage.memory.readout import Readout
 
-if TYPE_CHECKING:
-    from mirage.memory.memory import LatentSpatialMemory
-
 Corner = Sequence[float] | Tensor
 Region = Tensor | tuple[Corner, Corner] | Callable[[Tensor], Tensor]
 """Bools [N], a box as its low and high corner, or a function of positions [N,3] that gives bools [N]."""
 
 
 def inside(
-    region: Region, memory: "LatentSpatialMemory", *, camera: CameraLike | None, thickness: float | None
+    region: Region,
+    points: PointColumns,
+    read: Callable[[Camera, tuple[int, int]], Readout],
+    *,
+    camera: CameraLike | None,
+    thickness: float | None,
+    tolerance: float,
 ) -> Tensor:
-    """Which points [N] of a memory lie in a region, or with a camera under a mask."""
+    """Which points [N] of a memory lie in a region, or with a camera under a mask. read: what cameras [T] see of them
+    on a grid (h, w); tolerance: up to which two depths are one surface."""
     if thickness is not None:
         check_number("the thickness of a thing", thickness, low=0.0, accepted="a share of its distance, 0 or more")
         if camera is None:
             raise InputError("a thickness is of a thing that a camera sees: give the camera too")
     if camera is None:
-        return points_in(region, memory.points)
-    views = views_to_read(camera, (1, 1)).to(memory.device, torch.float32)
-    mask = checked_mask(region, views).to(memory.device)
-    readout = memory.read(views, (mask.shape[-2], mask.shape[-1]))
-    band = memory.policy.tolerance, max(memory.policy.tolerance, thickness or 0.0)
-    return points_under(mask, views, memory.points, readout, band=band)
+        return points_in(region, points)
+    device = points.position.device
+    views = views_to_read(camera, (1, 1)).to(device, torch.float32)
+    mask = checked_mask(region, views).to(device)
+    readout = read(views, (mask.shape[-2], mask.shape[-1]))
+    return points_under(mask, views, points, readout, band=(tolerance, max(tolerance, thickness or 0.0)))
+
+
+def of_positions(region: Region, position: Tensor) -> Region:
+    """A function of positions [N,3] as what it says of them; any other region as it is."""
+    return region(position) if callable(region) and not isinstance(region, Tensor | type) else region
 
 
 def points_in(region: Region, points: PointColumns) -> Tensor:
     """Which points [N] lie in it."""
-    if callable(region) and not isinstance(region, Tensor | type):
-        region = region(points.position)
+    region = of_positions(region, points.position)
     if isinstance(region, tuple):
         region = torch.stack([torch.as_tensor(corner, dtype=torch.float32) for corner in region])
     if isinstance(region, Tensor) and region.dtype == torch.bool and region.shape == (len(points),):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mirage.memory.memory import LatentSpatialMemory
-from mirage.memory.statefile import read_state, write_state
+from mirage.memory.statefile import read_state
 
 
 def save_world(
@@ -24,7 +24,7 @@ def save_world(
 
     `extra_tensors` and `extra` (what JSON can say) come back from `load_world` as they are: the state of a session.
     """
-    write_state(path, *memory.state(), extra_tensors=extra_tensors, extra=extra)
+    memory.save_beside(path, extra_tensors=extra_tensors, extra=extra)
 
 
 def load_world(

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
@@ -108,13 +109,11 @@ def denoise(
     first = condition.first
     sample = noise * _noise(condition, generator)
     sample = sample.to(first.device)
+    its: Any = scheduler.config
 
-    solver = scheduler_of(scheduler, sampler)
-    solver.set_timesteps(steps, device=first.device)
-    solver.set_begin_index(0)
-    its: Any = solver.config
+    solver = solver_of(scheduler, sampler)
     b, t = first.shape[0], condition.frames
-    for step, sigma in enumerate(solver.sigmas[:-1].tolist()[:stop]):
+    for step, sigma in enumerate(solver.sigmas[:-1][:stop]):
         latents = torch.cat([first, sample.to(first.dtype)], dim=2)
         timestep = torch.full((b, t), TIMESTEPS * sigma, device=first.device)
         timestep[:, 0] = 0  # the first frame is clean; what the network says about it is not used
@@ -124,7 +123,10 @@ def denoise(
             output = away + scale * (output - away)
         if memory is not None:
             output = _pulled(output.float(), latents.float(), memory, condition, sigma, its.prediction_type)
-        sample = solver.step(output[:, :, 1:].float(), solver.timesteps[step], sample, return_dict=False)[0]
+        fresh = None
+        if solver.noisy and step + 1 < steps:
+            fresh = noise * _noise(condition, generator).to(first.device)
+        sample = solver.step(output[:, :, 1:].float(), step, sample, fresh)
         if callback is not None:
             so_far = torch.cat([first.float(), sample], dim=2)
             callback(Progress(step, steps, float(solver.timesteps[step]), so_far))
@@ -132,23 +134,100 @@ def denoise(
     return torch.cat([first.float(), sample], dim=2)
 
 
+class Solver(Protocol):
+    """How one gets from noise to clean latents. `sigmas`: the level at which each step begins, and 0; `timesteps`: what
+    people call those levels; `noisy`: whether a step wants fresh noise, as the sample [B,C,T-1,h,w]."""
+
+    sigmas: list[float]
+    timesteps: list[float]
+    noisy: bool
+
+    def step(self, output: Tensor, step: int, sample: Tensor, fresh: Tensor | None) -> Tensor:
+        """The sample at the next level, from the network's output at this one."""
+        ...
+
+
+def solver_of(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> Solver:
+    """That of a complete sampler; `scheduler` says what the network predicts, and which kind of UniPC it is."""
+    its: Any = scheduler.config
+    if sampler.solver in (None, "unipc"):
+        return _UniPC(scheduler_of(scheduler, sampler))
+    return _Levels(levels(sampler), its.prediction_type, noisy=sampler.solver == "dmd")
+
+
+class _UniPC:
+    """diffusers'."""
+
+    noisy = False
+
+    def __init__(self, solver: UniPCMultistepScheduler) -> None:
+        self._solver: Any = solver
+        self._solver.set_begin_index(0)
+        self.sigmas, self.timesteps = self._solver.sigmas.tolist(), self._solver.timesteps.tolist()
+
+    def step(self, output: Tensor, step: int, sample: Tensor, fresh: Tensor | None) -> Tensor:
+        return self._solver.step(output, self._solver.timesteps[step], sample, return_dict=False)[0]
+
+
+class _Levels:
+    """Euler, and DMD: what is clean now, and noise of the next level, the same noise or a fresh one."""
+
+    def __init__(self, sigmas: list[float], prediction: Prediction, *, noisy: bool) -> None:
+        self.sigmas, self.timesteps = [*sigmas, 0.0], [TIMESTEPS * sigma for sigma in sigmas]
+        self.noisy, self._prediction = noisy, prediction
+
+    def step(self, output: Tensor, step: int, sample: Tensor, fresh: Tensor | None) -> Tensor:
+        now, then = self.sigmas[step : step + 2]
+        if self._prediction == "sample":
+            x0, noise = output, (sample - (1 - now) * output) / now
+        else:
+            x0, noise = sample - now * output, sample + (1 - now) * output
+        return (1 - then) * x0 + then * (noise if fresh is None else fresh)
+
+
+def levels(sampler: Sampler) -> list[float]:
+    """Noise levels at which the steps of "euler" and "dmd" begin: those of the timesteps; else evenly from 1 down to 0
+    and shifted, as Wan's own code and step-distilled LoRAs have them, with the last step where the sampler says."""
+    if sampler.timesteps:
+        return [timestep / TIMESTEPS for timestep in sampler.timesteps]
+    steps, shift, last = sampler.steps, sampler.shift, sampler.last
+    assert steps is not None
+    assert shift is not None
+    even = [1 - step / steps for step in range(steps)]
+    shifted = [shift * u / (1 + (shift - 1) * u) for u in even]
+    if last and steps > 1:
+        stretch = (1 - last) / (1 - shifted[-1])
+        shifted = [1 - (1 - sigma) * stretch for sigma in shifted]
+    return shifted
+
+
 def scheduler_of(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> UniPCMultistepScheduler:
-    """A solver of the same kind with the sampler's shift and last step; a new one for every call, because a solver
-    keeps its history. A single step begins in all of the noise, so nothing says where it begins."""
+    """A solver of the same kind with the steps of a complete sampler; a new one for every call, because a solver keeps
+    its history. A single step begins in all of the noise, so nothing says where it begins."""
     last = sampler.last if sampler.last and sampler.steps != 1 else None
     made: Any = UniPCMultistepScheduler.from_config(
         scheduler.config,
         flow_shift=sampler.shift,
         shift_terminal=last,  # pyright: ignore[reportArgumentType]
     )
+    assert sampler.steps is not None
+    if sampler.grid == "published":
+        made.set_timesteps(sigmas=unshifted(sampler.steps))
+    else:
+        made.set_timesteps(sampler.steps)
     return made
+
+
+def unshifted(steps: int) -> np.ndarray:
+    """Noise levels [steps] of the "published" grid before the shift. diffusers begins in pure noise, Wan's own UniPC in
+    0.999 of it, and spaces its steps down to 0 where diffusers does to 1/1000. The network's timestep is 1000 times the
+    shifted level, uncut, as in training; only the published inference cuts it to a whole number."""
+    return np.linspace(1 - 1 / TIMESTEPS, 0, steps + 1)[:-1]
 
 
 def sigmas(scheduler: UniPCMultistepScheduler, sampler: Sampler) -> list[float]:
     """The noise level at which each step of a complete sampler begins."""
-    solver: Any = scheduler_of(scheduler, sampler)
-    solver.set_timesteps(sampler.steps)
-    return solver.sigmas[:-1].tolist()
+    return solver_of(scheduler, sampler).sigmas[:-1]
 
 
 def _noise(condition: Condition, generator: torch.Generator | Sequence[torch.Generator]) -> Tensor:

@@ -31,6 +31,7 @@ from mirage.models.files.loras import Given, attach_loras, check_loras, read_lor
 from mirage.models.fitting.offload import Offload, check_offload, place
 from mirage.models.fitting.quantize import Quantize, check_quantize, quantization
 from mirage.models.fold import fold_time
+from mirage.models.wan22 import PUBLISHED_SAMPLING
 from mirage.models.world import WorldModel, check_prediction
 
 BUNDLED = {"mini": Path(__file__).parent / "mini"}
@@ -93,6 +94,8 @@ def load_world_model(
     if branch is not None:
         model.register_modules(memory_branch=load_branch(branch, model.transformer))
         check_prediction(model.memory_branch, model.prediction)
+        if model.memory_branch is not None and model.memory_branch.published:
+            model.register_to_config(**PUBLISHED_SAMPLING)
     attach_loras(loras, model.transformer)
     if device.type == "cpu":
         fold_time(model.vae)

@@ -79,6 +79,20 @@ SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "flow_shift": 5.0,
 }
+SAMPLING: dict[str, Any] = {
+    "fps": 24.0,
+    "default_steps": 50,
+    "guidance_scale": 5.0,
+    "negative_prompt": (
+        "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"
+        "丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，"
+        "杂乱的背景，三条腿，背景人很多，倒着走"
+    ),
+}
+"""How its authors sample (configs of github.com/Wan-Video/Wan2.2), by the names of `WorldModel`'s settings; the shift
+is the scheduler's."""
+PUBLISHED_SAMPLING: dict[str, Any] = {"fps": 16.0, "default_steps": 20, "guidance_scale": 1.0, "negative_prompt": ""}
+"""How the published side branches are sampled (the inference script of github.com/microsoft/LatentSpatialMemory)."""
 MEMORY_BRANCH: dict[str, Any] = {
     "layers": list(range(0, 30, 2)),
     "channels": 48,

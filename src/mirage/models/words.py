@@ -11,6 +11,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import ftfy
+
 if TYPE_CHECKING:
     from mirage.models.world import WorldModel
 
@@ -53,8 +55,9 @@ def words_read(model: "WorldModel", prompt: str) -> WordsRead:
 
 
 def cleaned(prompt: str) -> str:
-    """The text that is read: character references resolved, as Wan does, and white space made single blanks."""
-    return " ".join(html.unescape(html.unescape(prompt)).split())
+    """The text that is read, as Wan's own tokenizer has it: what was decoded wrongly mended by ftfy, which also makes
+    curly quotes straight and wide letters narrow; character references resolved; white space made single blanks."""
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(prompt))).split())
 
 
 def vocabulary(model: "WorldModel") -> list[str] | None:

@@ -89,6 +89,9 @@ class WorldModel(DiffusionPipeline):
         noise_scale: float = 1.0,
         draft_guidance: float = 1.0,
         draft_steps: int | None = None,
+        fps: float = 16.0,
+        guidance_scale: float = 1.0,
+        negative_prompt: str = "",
     ) -> None:
         super().__init__()
         self.guidance = flow.Guidance()  # how memory enters where no branch takes it in
@@ -112,6 +115,9 @@ class WorldModel(DiffusionPipeline):
             noise_scale=noise_scale,
             draft_guidance=draft_guidance,
             draft_steps=draft_steps,
+            fps=fps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
         )
         self._constants: dict[tuple[int, int], Tensor] = {}
         self.offload: Offload = "none"
@@ -266,8 +272,9 @@ class WorldModel(DiffusionPipeline):
     def constant(self, frames: int, grid: tuple[int, int]) -> Tensor | None:
         """Latents [frames,C,h,w] of an all-white video, as a branch with "published" inputs sees them; else None.
 
-        Encoded once per grid: ask for the longest that will be needed. The autoencoder is causal, so a shorter one is
-        its beginning.
+        Encoded whole, as the published training does; its inference encodes it in tiles, whose seams the branch was
+        never shown. Once per grid: ask for the longest that will be needed. The autoencoder is causal, so a shorter one
+        is its beginning.
         """
         if self.memory_branch is None or self.memory_branch.inputs != "published":
             return None
@@ -284,11 +291,17 @@ class WorldModel(DiffusionPipeline):
     def cache_steps(self, threshold: float) -> None:
         """From now on, leave out all blocks but the first in steps where that one changes its input nearly as in the
         step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful.
+        Called again, the new threshold replaces the old.
+
+        The difference is a mean over all tokens. Those of references and preceding frames are clean and hardly change,
+        so with R and P of them beside T frames a threshold is about (T + R + P) / T times as lenient for what is drawn.
 
         Only without the branch (conditioning "guidance"), whose hints would otherwise be stale: `denoise` refuses.
         """
         if not 0 <= threshold < 1:
             raise InputError(f"cache threshold is {threshold}; accepted: 0 up to 1, such as 0.05")
+        if self.transformer.is_cache_enabled:  # diffusers refuses to change it
+            self.transformer.disable_cache()
         self.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
 
     @checked
@@ -336,8 +349,26 @@ class WorldModel(DiffusionPipeline):
             shift=its.flow_shift,
             last=its.shift_terminal or 0.0,
             noise=self._setting("noise_scale"),
-            guidance=1.0,
+            guidance=self._setting("guidance_scale"),
+            solver="unipc",
+            grid="published" if self.published else "diffusers",
         )
+
+    @property
+    def published(self) -> bool:
+        """Whether the branch is in the published layout: unless asked otherwise a walk is then as its training was, on
+        the published sampler's grid, with more `references`, best overlap first, and more `preceding` frames."""
+        return self.memory_branch is not None and self.memory_branch.published
+
+    @property
+    def references(self) -> int:
+        """How many earlier views a walk shows the denoiser unless asked otherwise."""
+        return 4 if self.published else 2
+
+    @property
+    def preceding(self) -> int:
+        """How many clean latents before a chunk's first one a walk shows it unless asked otherwise."""
+        return 2 if self.published else 1
 
     @property
     def draft_sampler(self) -> Sampler:
@@ -345,8 +376,18 @@ class WorldModel(DiffusionPipeline):
         or what it shows is nearer to the mean of all that it could be; guided by the prompt more than a chunk is; and
         perhaps in more steps, for it has few frames and all is decided there."""
         steps = self._setting("draft_steps") or self._setting("default_steps")
-        guidance = max(self._setting("draft_guidance"), 1.0)
+        guidance = max(self._setting("draft_guidance"), self._setting("guidance_scale"))
         return replace(self.sampler, steps=steps, last=0.0, noise=1.0, guidance=guidance)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the videos that it was trained on."""
+        return self._setting("fps")
+
+    @property
+    def negative_prompt(self) -> str:
+        """What guidance goes away from unless asked otherwise."""
+        return self._setting("negative_prompt")
 
     @property
     def drafts(self) -> bool:

@@ -21,38 +21,45 @@ from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
 from mirage.formats.cameras import camera_options
 from mirage.formats.depth import load_depth
-from mirage.formats.photograph import Photograph, fitted, fitted_depth, frame_size, open_photograph
+from mirage.formats.footage import VIDEOS
+from mirage.formats.photograph import Photograph, fitted, fitted_depth, frame_size, open_photograph, photograph_of
 from mirage.formats.prompts import Prompts, load_prompts
 from mirage.formats.trajectories import load_trajectory, square_pixels
 from mirage.formats.video import load_video
-from mirage.geometry.camera import Camera, check_cameras
+from mirage.formats.views import Views, open_views
+from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.kinds import Brief, checked
 from mirage.memory import MemoryPolicy
+from mirage.memory.policy import PUBLISHED
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
 from mirage.models.loading import load_world_model
 from mirage.models.world import WorldModel
-from mirage.request import BRANCH_CACHED, ModelRequest, Request
+from mirage.request import BRANCH_CACHED, UNGUIDED, ModelRequest, Request
 from mirage.rollout.admission import Segmenter
-from mirage.rollout.estimators import check_estimator, make_estimator
-from mirage.rollout.memories import make_memory
+from mirage.rollout.estimators import check_estimator, depth_files, make_estimator
+from mirage.rollout.memories import latent_memory, make_memory
+from mirage.rollout.remembered import remember
 from mirage.rollout.saved import load_session
-from mirage.rollout.session import Session
+from mirage.rollout.session import Session, depth_head
 from mirage.rollout.settings import Settings
+from mirage.scenes.scene import Scene
 from mirage.units import parse_bytes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Opened(Brief):
     """What a request's files hold. For a new world: the photograph, the path [F] as seen through all of it, and depth;
-    for one that goes on the path is known when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`:
-    how many the trajectory has, of which the path is the first 1 + 4k."""
+    `views`, where it begins with several, of which the photograph is the last. For one that goes on the path is known
+    when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`: how many the trajectory has, of which
+    the path is the first 1 + 4k."""
 
     poses: int
     photograph: Photograph | None = None
     path: Camera | None = None
     depth: DepthMap | None = None
+    views: Views | None = None
     mask: Tensor | None = None
     prompts: Prompts | None = None
 
@@ -67,25 +74,58 @@ def open_request(request: Request) -> Opened:
         check_moving(request.moving)
     prompts = None if request.prompts is None else load_prompts(request.prompts)
     mask = None if request.static_mask is None else load_video(request.static_mask).float().mean(1) > 127
+    maps = depth_files(request.depth_model)
     if request.image is None:
         if request.world is not None and not request.world.is_file():
             raise InputError(f"no world at {request.world}: no such file; accepted: one that a walk has saved")
         poses = len(_trajectory(request, Camera.looking()))
         return Opened(poses, mask=mask, prompts=prompts)
-    photograph = open_photograph(request.image, request.fov)
+    views = open_several(request)
+    photograph = open_photograph(request.images[0], request.fov) if views is None else views.photographs[-1]
     height, width = photograph.size
-    camera = Camera.looking(horizontal_fov=photograph.fov, aspect=width / height)
+    camera = Camera.looking(horizontal_fov=photograph.fov, aspect=width / height) if views is None else views.camera[-1]
     trajectory = _trajectory(request, camera)
     path = square_pixels(trajectory[: whole_frames(len(trajectory))], (height, width))
-    if photograph.fov_from != "default":
+    if views is not None or photograph.fov_from != "default":
         path = path.with_intrinsics(camera.intrinsics)
     elif not torch.allclose(path.intrinsics[0], camera.intrinsics, rtol=1e-5):
         across = math.degrees(2 * math.atan(0.5 / float(path.intrinsics[0, 0])))
         photograph = replace(photograph, fov=across, fov_from="trajectory")
-    depth = load_depth(request.depth, size=(height, width)) if request.depth else None
+    depth = load_depth(request.depth, size=(height, width)) if request.depth and views is None else None
     if mask is not None:
         _check_mask(request, mask, len(path))
-    return Opened(len(trajectory), photograph, path, depth, mask, prompts)
+    if maps is not None and len(maps) < len(path):
+        raise InputError(f"{request.depth_model} has {len(maps)} depth maps, and the walk needs {len(path)}")
+    return Opened(len(trajectory), photograph, path, depth, views, mask, prompts)
+
+
+def open_several(request: Request) -> Views | None:
+    """The views of a request that begins with several: pictures, a film or a folder; None: with one picture."""
+    images = request.images
+    if len(images) == 1 and not images[0].is_dir() and images[0].suffix.lower() not in VIDEOS:
+        if request.image_cameras is not None:
+            raise InputError(f"cameras of the image are for several pictures or a film; {images[0]} is one picture")
+        return None
+    if depth_files(request.depth_model) is not None:
+        raise InputError("depth maps of every frame of a walk say nothing of several pictures; accepted: depth with a "
+                         "map for each picture, or the name of a depth model")  # fmt: skip
+    views = open_views(
+        images,
+        cameras=request.image_cameras,
+        depth=request.depth,
+        fov=request.fov,
+        reading=camera_options(request),
+    )
+    if request.depth is None and request.depth_model != "head":  # asked for, in place of what lies beside
+        return replace(views, depth=(None,) * len(views))
+    return views
+
+
+def open_scene(scene: Scene, size: tuple[int, int]) -> Opened:
+    """A procedural scene as a photograph (H, W), taken from eye height: where a walk may begin without a file."""
+    camera = square_pixels(scene.path("still_look", 1), size)
+    across = math.degrees(2 * math.atan(0.5 / float(camera.intrinsics[0, 0])))
+    return Opened(1, photograph_of(scene.render(camera, size).rgb[0], across), camera)
 
 
 @checked
@@ -100,19 +140,33 @@ def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> 
     if opened.photograph is None or opened.path is None:
         return _continued(request, model, opened, estimator, named)
     photograph, path = framed(request, model, opened.photograph, opened.path)
-    budget = request.memory_budget
+    budget, settings = request.memory_budget, settings_of(request, Settings(), model)
+    policy = PUBLISHED if request.memory_policy == "published" else MemoryPolicy()
+    policy = replace(policy, max_bytes=parse_bytes(budget)) if budget else policy
+    memory = latent_memory(model, policy) if request.memory == "latent" else make_memory(request.memory, model)
+    depth = estimator if opened.depth is None else fitted_depth(opened.depth, photograph.size, fit=request.fit)
+    if opened.views is not None:
+        depth = remember(
+            opened.views.fitted(photograph.size, fit=request.fit),
+            model,
+            memory,
+            estimator=estimator or depth_head(model),
+            settings=settings,
+            moving=named,
+        )
     session = Session(
         model,
         photograph.pixels,
         camera=path[0],
         prompt=request.prompt or "",
-        policy=MemoryPolicy(max_bytes=parse_bytes(budget)) if budget else None,
         seed=request.seed or 0,
-        depth=estimator if opened.depth is None else fitted_depth(opened.depth, photograph.size, fit=request.fit),
-        memory=None if request.memory == "latent" else make_memory(request.memory, model),
-        settings=settings_of(request, Settings()),
+        depth=depth,
+        memory=memory,
+        settings=settings,
         moving=_painted(opened.mask, start=0) or named,
     )
+    if estimator is not None:
+        session.estimator = estimator  # of the chunks, also where the first depth was given
     return session, path
 
 
@@ -140,7 +194,11 @@ def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, C
     if its.keys() != {"latents", "c2w", "intrinsics", "done"}:
         raise InputError(f"{file} is a world, and no walk that was interrupted")
     path = Camera(its["c2w"].cpu(), its["intrinsics"].cpu())
-    check_cameras(path, source=str(file))  # and taken as it is
+    require_cameras(path, source=str(file))
+    shape, seen = saved.history.latents.shape, its["latents"]
+    fits = its["done"].dtype == torch.int64 and its["done"].ndim == 0 and seen.is_floating_point()
+    if not fits or seen.ndim != 4 or seen.shape[1:] != shape[1:] or not torch.isfinite(seen.float()).all():
+        raise InputError(f"{file}: what is kept of an interrupted walk in it is not what a walk leaves")
     done = int(its["done"])
     if not 0 < done * (model.chunk_frames - 1) < len(path) - 1:
         raise InputError(f"{file}: {done} chunks are done of a path of {len(path)} poses; expected fewer")
@@ -194,14 +252,19 @@ def load_model(asked: ModelRequest, *, conditioning: str = "auto") -> WorldModel
     return model
 
 
-def settings_of(request: Request, before: Settings) -> Settings:
+def settings_of(request: Request, before: Settings, model: WorldModel) -> Settings:
     """What was asked for, over what a saved session had."""
+    sampler = request.sampler.over(before.sampler)
+    if request.negative_prompt and sampler.over(model.sampler).guidance == 1.0:
+        raise InputError(UNGUIDED)
     negative = before.negative_prompt if request.negative_prompt is None else request.negative_prompt
     return replace(
         before,
-        sampler=request.sampler.over(before.sampler),
+        sampler=sampler,
         negative_prompt=negative,
         conditioning=request.conditioning,
+        references=before.references if request.references is None else request.references,
+        preceding=before.preceding if request.preceding is None else request.preceding,
         filter=request.static_filter or before.filter,
         draft=before.draft if request.draft == "auto" else request.draft == "on",
     )
@@ -219,7 +282,7 @@ def _continued(
         _check_mask(request, opened.mask, len(path) - 1)
     start = TIME_STRIDE * int(session.history.number[-1]) + 1
     session.moving = named or _painted(opened.mask, start=start)
-    session.settings = settings_of(request, session.settings)
+    session.settings = settings_of(request, session.settings, model)
     if request.prompt is not None:
         session.prompt = request.prompt
     if request.seed is not None:

@@ -62,6 +62,14 @@ class Chunk:
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
 
+    def decode(self, shown: Callable[[Tensor], None]) -> Tensor:
+        """`frames`, and each latent's of them [k,3,H,W] to `shown` as soon as it is decoded; what that raises ends it,
+        and the next asking begins anew."""
+        started = time.perf_counter()
+        frames = self.tape.frames(shown)
+        self.timings.setdefault("decode", time.perf_counter() - started)
+        return frames
+
     def video(self) -> np.ndarray:
         """The frames as players and writers take them: [F,H,W,3] uint8, on the CPU."""
         return (self.frames.detach().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
@@ -105,18 +113,27 @@ class Tape:
         self._end: Callable[[], End | None] = lambda: None
         self._decoding = Lock()
 
-    def frames(self) -> Tensor:
-        """The frames of this piece; what comes before it on the stream is decoded first if it was not yet."""
+    def frames(self, shown: Callable[[Tensor], None] | None = None) -> Tensor:
+        """The frames of this piece; what comes before it on the stream is decoded first if it was not yet. `shown` is
+        called with each latent's frames as they come, if they are decoded now."""
         with self._decoding:
             if self._frames is None:
                 with torch.no_grad():
                     decoder = self._after.decoder() if self._after else self._model.decoder()
-                    self._frames = decoder.decode(self._latents)
+                    if shown is None:
+                        self._frames = decoder.decode(self._latents)
+                    else:
+                        self._frames = torch.cat([_seen(decoder.decode(one), shown) for one in self._latents.split(1)])
                 self._after = None  # the past is in the decoder's cache now
                 end = self._end()
                 if end is not None:
                     end.reached(decoder)
             return self._frames
+
+
+def _seen(frames: Tensor, shown: Callable[[Tensor], None]) -> Tensor:
+    shown(frames)
+    return frames
 
 
 class End:

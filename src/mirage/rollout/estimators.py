@@ -26,6 +26,11 @@ def check_estimator(name: str) -> None:
         raise InputError(f"no depth estimator {name!r}; accepted: {names}, or a folder or .npz of depth maps")
 
 
+def depth_files(name: str) -> DepthFiles | None:
+    """The depth maps that a name stands for; None: it names an estimator."""
+    return None if name.partition(":")[0] in NAMES else DepthFiles(name)
+
+
 def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator | None:
     """An estimator for every chunk; None: the model's own depth head.
 

@@ -39,7 +39,7 @@ def make_memory(name: str, model: WorldModel) -> SpatialMemory:
 
 def latent_memory(model: WorldModel, policy: MemoryPolicy) -> LatentSpatialMemory:
     """Latents where they were seen."""
-    return LatentSpatialMemory(model.channels, policy=policy, device=model.vae.device)
+    return LatentSpatialMemory(model.channels, policy=policy, device=model.runs_on)
 
 
 def rgb_memory(model: WorldModel, *, voxel: float | None = None) -> RGBPointMemory:

@@ -7,6 +7,8 @@
 `T` latent frames of the chunk, its first one included, `C` latent channels, `h w` latent grid.
 """
 
+import hashlib
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +83,14 @@ class Progress(Brief):
     steps: int
     timestep: float
     latents: Tensor
+
+
+def noise_seed(seed: int, index: int) -> int:
+    """Of the noise of chunk `index`, 63 bits; no two of the 2^64 seeds of a walk share theirs."""
+    if 0 <= seed < 2**61 - 1:
+        return hash((seed, index)) % 2**63
+    # Python hashes -1 as -2, and whole numbers modulo 2^61 - 1
+    return int.from_bytes(hashlib.blake2b(struct.pack("<qq", seed, index), digest_size=8).digest()) >> 1
 
 
 Callback = Callable[[Progress], None]

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError, check_number
-from mirage.geometry.camera import Camera, check_cameras
+from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.kinds import Brief
 from mirage.memory import LatentSpatialMemory
+from mirage.memory.checked import MOST_FRAMES, require, require_finite
 from mirage.memory.worldfile import load_world, save_world
 from mirage.rollout.history import History
 from mirage.rollout.settings import Settings
+from mirage.rollout.state import checked_prompt
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,6 +37,7 @@ class Saved(Brief):
 
 
 _BESIDE = "beside."
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def save_session(path: str | os.PathLike[str], saved: Saved) -> None:
@@ -65,25 +68,44 @@ def load_session(path: str | os.PathLike[str], *, device: torch.device, channels
     if memory.channels != channels:
         raise InputError(f"{source} holds latents of {memory.channels} channels, the model has {channels}")
     beside = {name.removeprefix(_BESIDE): tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
-    history = _history(tensors, extra, source)
-    if not isinstance(extra["prompt"], str):
-        raise InputError(f"{source}: its prompt is {type(extra['prompt']).__name__}; expected text")
+    history = _history(tensors, extra, source, channels=channels)
+    prompt = checked_prompt(extra["prompt"], what=f"{source}: its prompt")
     seed = check_number(f"{source}: its seed", extra["seed"], kind=int, low=-(2**63), high=2**63 - 1)
     index = check_number(f"{source}: its number of chunks", extra["index"], kind=int, low=0, high=2**31)
     settings = Settings.from_stored(extra["settings"], source=source)
-    return Saved(memory, history, extra["prompt"], seed, index, settings, beside)
+    return Saved(memory, history, prompt, seed, index, settings, beside)
 
 
-def _history(tensors: dict[str, Tensor], extra: Any, source: str) -> History:
-    expected = {"latents", "depth", "valid", "c2w", "intrinsics", "number"}
-    values = {"prompt", "seed", "index", "settings"}
-    if tensors.keys() != expected or not isinstance(extra, dict) or extra.keys() != values:
-        raise InputError(f"{source} holds a memory but no session: expected {', '.join(sorted(expected))} beside it")
-    count, grid = len(tensors["latents"]), tensors["latents"].shape[-2:]
-    if tensors["depth"].shape != (count, *grid) or tensors["number"].shape != (count,) or count == 0:
-        raise InputError(f"{source}: its {count} latents, their depth and their numbers do not fit together")
-    camera = Camera(tensors["c2w"].cpu(), tensors["intrinsics"].cpu())
-    if camera.shape != (count,):
-        raise InputError(f"{source}: it has {count} latents and cameras {list(camera.shape)}; expected one each")
-    check_cameras(camera, source=source)  # and taken as they are: made orthonormal anew, the walk would go on elsewhere
-    return History(tensors["latents"], DepthMap(tensors["depth"], tensors["valid"]), camera, tensors["number"].cpu())
+def _history(tensors: dict[str, Tensor], extra: Any, source: str, *, channels: int) -> History:
+    """The kept frames, once every number of them is what a walk could have left."""
+    names, values = (
+        {"latents", "depth", "valid", "c2w", "intrinsics", "number"},
+        {"prompt", "seed", "index", "settings"},
+    )
+    if tensors.keys() != names or extra.keys() != values:
+        raise InputError(f"{source} holds a memory but no session: expected {', '.join(sorted(names))} beside it")
+    latents = tensors["latents"]
+    if latents.ndim != 4 or latents.shape[1] != channels or 0 in latents.shape:
+        raise InputError(f"{source} holds latents {list(latents.shape)}; expected [J,{channels},h,w]")
+    count, grid = len(latents), latents.shape[-2:]
+    expected: dict[str, tuple[tuple[torch.dtype, ...], tuple[int, ...]]] = {
+        "latents": (_FLOATS, latents.shape),
+        "depth": (_FLOATS, (count, *grid)),
+        "valid": ((torch.bool,), (count, *grid)),
+        "c2w": (_FLOATS[:1], (count, 4, 4)),
+        "intrinsics": (_FLOATS[:1], (count, 4)),
+        "number": ((torch.int64,), (count,)),
+    }
+    for name, (dtypes, shape) in expected.items():
+        its = tensors[name]
+        require(
+            its.dtype in dtypes and its.shape == shape,
+            source,
+            f"holds {name} as {its.dtype} {list(its.shape)}; expected {' or '.join(map(str, dtypes))} {list(shape)}",
+        )
+    require_finite(latents, source, "latents")
+    camera, number = Camera(tensors["c2w"].cpu(), tensors["intrinsics"].cpu()), tensors["number"].cpu()
+    require_cameras(camera, source=source)
+    rising = int(number[0]) >= 0 and int(number[-1]) <= MOST_FRAMES and bool((number.diff() > 0).all())
+    require(rising, source, f"numbers its latents other than rising, from 0 to at most {MOST_FRAMES}")
+    return History(latents, DepthMap(tensors["depth"], tensors["valid"]), camera, number)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.kinds import checked
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
-from mirage.memory.references import pick_references
 from mirage.memory.table import undisturbed
 from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
@@ -36,16 +34,16 @@ from mirage.rollout.chunk import Chunk, End, Tape
 from mirage.rollout.draft import draft_of, worth_drafting
 from mirage.rollout.estimators import depth_head
 from mirage.rollout.history import History
+from mirage.rollout.looking_back import references
 from mirage.rollout.memories import make_memory
 from mirage.rollout.opening import PathLike, check_memory, depth_given, opened, path_from
-from mirage.rollout.plan import Callback, Plan, check_origin, denoise, timed
+from mirage.rollout.plan import Callback, Plan, check_origin, denoise, noise_seed, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
 from mirage.rollout.shown import shown
-from mirage.rollout.state import Snapshot, State, checked_prompt
+from mirage.rollout.state import LEAD_IN, Snapshot, State, checked_prompt
 from mirage.show import views as show
 
-_LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a saved walk
 _TEXTS = 16  # encoded prompts that are kept
 
 
@@ -187,9 +185,7 @@ class Session:
         with timed([timings], "read"):
             readout = self.memory.read(views, self.grid)
         with timed([timings], "condition"):
-            past = self.history
-            count = self.settings.references
-            past_views = pick_references(self.memory, readout, views, past.camera, past.depth, count=count)
+            past, past_views = self.history, references(self, readout, views)
             plan = self._planned(readout, views, self._condition(readout, views, past_views), timings)
             plan = replace(plan, camera=camera, references=[int(past.number[i]) for i in past_views])
         asked = self.model.drafts if self.settings.draft is None else self.settings.draft
@@ -369,7 +365,7 @@ class Session:
             seed=saved.seed,
         )
         past = saved.history
-        session.lead_in = past.latents[-_LEAD_IN:] if lead_in is None else lead_in
+        session.lead_in = past.latents[-LEAD_IN:] if lead_in is None else lead_in
         if not saved.index:
             session.lead_in = past.latents[:0]
         end = End(Tape(model, session.lead_in)) if saved.index else None
@@ -405,7 +401,7 @@ class Session:
             readout=readout,
             condition=condition,
             sampler=sampler,
-            seed=hash((self.seed, self.index)) % 2**63,
+            seed=noise_seed(self.seed, self.index),
             conditioning=self.settings.conditioning,
             origin=self._state,
             negative=self._negative(condition) if sampler.guidance != 1.0 else None,
@@ -416,13 +412,8 @@ class Session:
         self, readout: Readout, views: Camera, past_views: Sequence[int], *, preceding: bool = True
     ) -> Condition:
         """What the denoiser sees, with some of the past frames as references."""
-        its: dict[str, Any] = {
-            "past": self.history,
-            "model": self.model,
-            "memory": self.memory,
-            "text": self._encoded(self.prompt),
-        }
-        return shown(readout, views, references=past_views, preceding=self.settings.preceding * preceding, **its)
+        text = self._encoded(self.prompt)
+        return shown(self, readout, views, references=past_views, preceding=preceding, text=text)
 
     def _depth(self, latents: Tensor, views: Camera, tape: Tape, count: int) -> DepthMap:
         """[T,h,w] of new latents [T,C,h,w], the last `count` video frames of the tape."""
@@ -439,7 +430,8 @@ class Session:
         return align(depth, to=known, offset=offset, max_residual=self.settings.max_residual)
 
     def _negative(self, condition: Condition) -> Condition:
-        return condition.without_text(self._encoded(self.settings.negative_prompt))
+        asked = self.settings.negative_prompt
+        return condition.without_text(self._encoded(self.model.negative_prompt if asked is None else asked))
 
     def _encoded(self, prompt: str) -> Tensor:
         """The prompt as the network takes it [1,L,D]; each is encoded once, and the last few are kept."""

@@ -1,14 +1,17 @@
 """A moment of a walk, as a value: what a step changes, and what undo comes back to. `h w` latent grid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
-from mirage.rollout.chunk import End
+from mirage.models.world import WorldModel
+from mirage.rollout.chunk import End, Tape
 from mirage.rollout.history import History
+
+LEAD_IN = 5  # latents that a fresh decoder is shown before it goes on with a walk
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +49,23 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"Snapshot({self.state!r})"
 
+    def light(self, model: WorldModel) -> "Snapshot":
+        """The same moment without the decoder's state, megabytes: a video goes on from it as from a world file, its
+        decoder shown the last few latents first."""
+        if self.state.end is None:
+            return self
+        end = End(Tape(model, self.state.history.latents[-LEAD_IN:]))
+        return Snapshot(replace(self.state, end=end), self.memory, self.of)
 
-def checked_prompt(prompt: object) -> str:
-    """The prompt, if it is text; else `InputError`."""
+
+MOST_LETTERS = 2**20
+"""Of a prompt: what a world file keeps in its header. A text encoder reads the first few hundred words."""
+
+
+def checked_prompt(prompt: object, *, what: str = "the prompt") -> str:
+    """The prompt, if it is text of a length that can be kept; else `InputError`."""
     if not isinstance(prompt, str):
-        raise InputError(f"the prompt is {prompt!r}; accepted: text")
+        raise InputError(f"{what} is {str(prompt)[:80]!r}, a {type(prompt).__name__}; accepted: text")
+    if len(prompt) > MOST_LETTERS:
+        raise InputError(f"{what} has {len(prompt):,} letters; accepted: at most {MOST_LETTERS:,}")
     return prompt

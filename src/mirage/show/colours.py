@@ -12,7 +12,7 @@ from mirage.memory import LatentSpatialMemory
 if TYPE_CHECKING:
     from mirage.models.world import WorldModel
 
-VIEWS, SAMPLE = 8, 20_000
+VIEWS, SAMPLE, WIDEST = 8, 20_000, 512
 
 
 def false_colours(features: Tensor) -> Tensor:
@@ -20,14 +20,18 @@ def false_colours(features: Tensor) -> Tensor:
     things get equal colours; which colour means nothing."""
     if len(features) < 4:
         return torch.full((len(features), 3), 0.5)
-    features = features.float()
+    spread_out = torch.linspace(
+        0, features.shape[1] - 1, min(features.shape[1], WIDEST)
+    ).long()  # eigh takes their cube
+    features = features[:, spread_out].float()
     sample = features[torch.linspace(0, len(features) - 1, min(len(features), SAMPLE)).long()]
-    mean, spread = sample.mean(0), torch.linalg.eigh(torch.cov(sample.T))
+    mean, spread = sample.mean(0), torch.linalg.eigh(torch.atleast_2d(torch.cov(sample.T)))
     directions = spread.eigenvectors[:, -3:].flip(1)
     directions = directions * directions.sum(0).sign().where(directions.sum(0) != 0, torch.ones(()))  # one sign of two
     along = (features - mean) @ directions
     low, high = torch.quantile((sample - mean) @ directions, torch.tensor([0.02, 0.98]), dim=0)
-    return ((along - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    shares = ((along - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    return torch.nn.functional.pad(shares, (0, 3 - shares.shape[1]), value=0.5)  # one or two channels have fewer
 
 
 @torch.no_grad()

@@ -3,12 +3,13 @@
     checkpoint.safetensors             the newest, written beside and renamed, with a digest of all that it holds
     checkpoint.previous.safetensors    the one before it
 
-One that was cut short or altered is refused by name, and the one before it is taken instead.
+One that was cut short or altered is refused by name, and the one before it is taken instead. Weights that are shared
+out among processes have theirs in pieces (shards.py); whichever kind is newer is gone on from.
 """
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.training.parallel import local, piece
+from mirage.training.shards import PREVIOUS_SHARDS, SHARDS, described, fault, load_shards
 
 CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
@@ -35,15 +38,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The newest one of a run that is whole; None: the run has none yet. Says on stderr which one it leaves out.
 
     Raises `InputError` where there are some and none is whole."""
-    there = [path for path in (folder / CHECKPOINT, folder / PREVIOUS) if path.is_file()]
-    wrong = []
-    for path in there:
-        fault = _fault(path)
-        if fault is None:
-            if wrong:
-                print(f"{'; '.join(wrong)}; going on from {path}", file=sys.stderr, flush=True)
-            return path
-        wrong.append(f"{path} {fault}")
+    there = [path for name in (CHECKPOINT, SHARDS, PREVIOUS, PREVIOUS_SHARDS) if (path := folder / name).exists()]
+    faults = {path: fault(path) if path.is_dir() else _fault(path) for path in there}
+    wrong = [f"{path} {why}" for path, why in faults.items() if why is not None]
+    whole = [path for path, why in faults.items() if why is None]
+    if whole:
+        newest = max(whole, key=lambda path: progress(path)[0])
+        if wrong:
+            print(f"{'; '.join(wrong)}; going on from {newest}", file=sys.stderr, flush=True)
+        return newest
     if wrong:
         raise InputError(f"{'; '.join(wrong)}; expected a whole checkpoint, or none to begin anew")
     return None
@@ -54,26 +57,47 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
     path = newest_checkpoint(folder)
     if path is None:
         raise InputError(f"{folder} has no checkpoint; run the recipe that makes it first")
+    found = {name: tensor for name, tensor in held_by(path).items() if name.startswith("averaged.")}
+    fill(path, found)
+    return {name.removeprefix("averaged."): tensor for name, tensor in found.items()}
+
+
+def held_by(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a checkpoint by name, as an empty one of its shape and type."""
+    if path.is_dir():
+        return described(path)
     with safe_open(path, framework="pt") as file:
-        return {
-            key.removeprefix("averaged."): file.get_tensor(key) for key in file.keys() if key.startswith("averaged.")
-        }
+        return {name: torch.empty_like(file.get_tensor(name)) for name in file.keys()}
+
+
+def fill(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Put into these tensors what a checkpoint has under their names, or of those that are shared out the pieces."""
+    if path.is_dir():
+        load_shards(path, tensors)
+        return
+    with safe_open(path, framework="pt") as file:
+        for name, tensor in tensors.items():
+            local(tensor).copy_(piece(file.get_tensor(name), tensor))
 
 
 def progress(path: Path) -> tuple[int, float]:
     """Step and second of a run's checkpoint."""
-    with safe_open(path, framework="pt") as file:
-        return int(file.get_tensor("step")), float(file.get_tensor("seconds"))
+    step, seconds = torch.zeros((), dtype=torch.long), torch.zeros((), dtype=torch.float64)
+    fill(path, {"step": step, "seconds": seconds})
+    return int(step), float(seconds)
 
 
 def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint; None: nothing."""
+    """What is wrong with a checkpoint in one file; None: nothing."""
     try:
         with safe_open(path, framework="pt") as file:
             digest = (file.metadata() or {}).get("digest")
             if digest is None:
                 return "has no digest, so it is of an earlier version of Mirage"
             found = _digest((name, file.get_tensor(name)) for name in file.keys())
+            clock = [file.get_tensor(name) for name in ("step", "seconds") if name in file.keys()]
+            if len(clock) < 2 or any(one.numel() != 1 or not 0 <= one.item() < 2**53 for one in clock):
+                return "does not say at which step and second it was written"
     except (SafetensorError, OSError, ValueError) as error:
         return f"is cut short or no checkpoint ({' '.join(str(error).split())})"
     return None if found == digest else "was altered: its digest is not that of what it holds"

@@ -7,7 +7,8 @@ frames of `C` channels on an `h w` grid, F = 1 + 4 (T - 1); depth is that of vid
     stills   clip-NAME   rgb uint8 [F,3,H,W]: pictures that have nothing to do with each other
     latents  clip-NAME   latents f16 [T,C,h,w], images f16 [T,C,h,w] (each frame 4k encoded alone), depth f16 and
                          valid [T,h,w], c2w [T,4,4], intrinsics [T,4]; keep [T,h,w]: what may enter a memory
-    chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w]
+    chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w],
+                         preceding_memory f16 [n,C,h,w] where it is known
 
 Ready-made chunks are the published training data, with projections in place of cameras and depth: a cell of the memory
 whose channels are all zero is a hole, for that is how the published projection says it.
@@ -21,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.formats.source import open_tensors
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.scenes import Clip
@@ -47,13 +48,15 @@ class LatentClip:
 
 @dataclass(frozen=True)
 class ReadyChunk:
-    """`target` and `memory` [T,C,h,w], `preceding` and `references` [n,C,h,w], `caption`."""
+    """`target` and `memory` [T,C,h,w], `preceding` and `references` [n,C,h,w], `caption`; `preceding_memory` [n,C,h,w],
+    seen from the preceding frames, which branches in the published layout are shown (None: not known)."""
 
     target: Tensor
     memory: Tensor
     preceding: Tensor
     references: Tensor
     caption: str
+    preceding_memory: Tensor | None = None
 
     @property
     def known(self) -> Tensor:
@@ -99,6 +102,8 @@ def save_latents(path: Path, clip: LatentClip, *, prepared: dict[str, Any] | Non
 def save_chunk(path: Path, chunk: ReadyChunk) -> None:
     """A ready-made chunk."""
     tensors = {name: getattr(chunk, name).half() for name in _CHUNK}
+    if chunk.preceding_memory is not None:
+        tensors["preceding_memory"] = chunk.preceding_memory.half()
     _save(path, tensors, {"caption": chunk.caption})
 
 
@@ -116,7 +121,7 @@ def load_pixels(path: Path) -> Clip:
 @contextmanager
 def opened_rgb(path: Path) -> Iterator[Any]:
     """Pixels uint8 [F,3,H,W] of a clip or of stills, of which only what is sliced is read: `rgb[:9]`, `get_shape()`."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         if "rgb" not in file.keys():
             raise InputError(f"{path} is no clip of pixels; it holds {', '.join(sorted(file.keys()))}")
         yield file.get_slice("rgb")
@@ -139,7 +144,8 @@ def load_chunk(path: Path) -> ReadyChunk:
     """A ready-made chunk, in float32."""
     held, caption = _load(path, _CHUNK, "ready-made chunk")
     target, memory, preceding, references = (held[name].float() for name in _CHUNK)
-    return ReadyChunk(target, memory, preceding, references, caption)
+    before = held.get("preceding_memory")
+    return ReadyChunk(target, memory, preceding, references, caption, None if before is None else before.float())
 
 
 def load_sample(path: Path) -> LatentClip | ReadyChunk:
@@ -149,13 +155,13 @@ def load_sample(path: Path) -> LatentClip | ReadyChunk:
 
 def latent_frames(path: Path) -> int:
     """How many latent frames a clip has; 0: it is a ready-made chunk, before which nothing is known."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         return file.get_slice("latents").get_shape()[0] if "latents" in file.keys() else 0
 
 
 def described(path: Path) -> dict[str, Any]:
     """What the report of `mirage prepare` says of a latent clip."""
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         header = file.metadata() or {}
     return {
         "name": path.stem.removeprefix("clip-"),
@@ -205,7 +211,7 @@ _CHUNK = ("target", "memory", "preceding", "references")
 
 
 def _load(path: Path, names: tuple[str, ...], kind: str) -> tuple[dict[str, Tensor], str]:
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a clip for training") as file:
         held = {key: file.get_tensor(key) for key in file.keys()}
         caption = (file.metadata() or {}).get("caption", "")
     if not held.keys() >= {*names}:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
@@ -61,8 +62,6 @@ class DenoiserTask:
     """See the module's docstring. The network's output is read as `model.prediction` says."""
 
     def __init__(self, model: WorldModel, config: DenoiserConfig) -> None:
-        if model.memory_branch is not None and model.memory_branch.published:
-            raise InputError("the branch is in the published layout, which runs here but is not trained; expected ours")
         self.model, self.config = model, config
         for part in self.modules(model).values():
             part.requires_grad_(False)
@@ -131,6 +130,9 @@ class DenoiserTask:
             for name, seen in (("loss_memory", condition), ("loss_none", condition.without_memory())):
                 noise = torch.Generator().manual_seed(i)
                 sums[name] += float(self.flow.errors(seen, sample.target, noise).mean()) / len(self.test)
+        network: nn.Module = self.network
+        if isinstance(network, FSDPModule):  # FSDP2 leaves its root whole for a backward pass, which does not come here
+            network.reshard()
         return sums
 
     @torch.no_grad()
@@ -158,7 +160,22 @@ class DenoiserTask:
         with torch.set_grad_enabled(torch.is_grad_enabled() and "text_encoder" in self.config.train):
             text = self.model.text_encoder(ids, known).last_hidden_state
             text = text.masked_fill(known[..., None] == 0, 0)
-        return replace(sample.condition.to(self.model.transformer.device), text=text)
+        condition = replace(sample.condition.to(self.model.transformer.device), text=text)
+        return self._as_published(condition) if self.model.published else condition
+
+    def _as_published(self, condition: Condition) -> Condition:
+        """With what a branch in the published layout sees beside: the memory from the preceding frames, nothing where
+        that is not known, and the constant video."""
+        before, rows = condition.preceding_memory, len(condition.memory)
+        grid = (condition.memory.shape[-2], condition.memory.shape[-1])
+        constant = self.model.constant(condition.frames + condition.preceding.shape[2], grid)
+        if constant is not None:
+            constant = rearrange(constant, "t c h w -> 1 c t h w").expand(rows, -1, -1, -1, -1).to(condition.memory)
+        return replace(
+            condition,
+            preceding_memory=torch.zeros_like(condition.preceding) if before is None else before,
+            constant=constant,
+        )
 
 
 def _codec(model: WorldModel, exercises: Exercises) -> WorldModel | None:

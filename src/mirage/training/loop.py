@@ -2,6 +2,7 @@
 
 A run is a folder:
     checkpoint.safetensors    weights, averaged weights, optimiser state and step (checkpoints.py); and the one before
+    checkpoint.shards         the same of weights that are shared out (shards.py)
     curve.jsonl               one line every `log_every` steps, and one for every look at held-out data
 
 What a step sees is drawn from (seed, step, rank) and from nothing else (samples.py), and a checkpoint holds the numbers
@@ -20,19 +21,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mirage.errors import InputError
-from mirage.files import replacing
+from mirage.files import appending, replacing
 from mirage.optional import optional
 from mirage.training import parallel
-from mirage.training.checkpoints import newest_checkpoint, progress, save_checkpoint
+from mirage.training.checkpoints import fill, held_by, newest_checkpoint, save_checkpoint
 from mirage.training.optimizer import MuonAdamW
-from mirage.training.parallel import local, piece, whole
+from mirage.training.parallel import local, piece
 from mirage.training.samples import Batch, Maker, batches, generator_of
 from mirage.training.schedule import Schedule
+from mirage.training.shards import save_shards
 from mirage.training.stopping import Stop, signals_noted
 
 FIRST_CHECKPOINT = 20.0
@@ -161,41 +162,52 @@ class _Run:
         return {"step": self.step, "seconds": round(self.seconds, 1), **means}
 
     def save(self) -> None:
-        """Whole tensors, so that any number of processes may go on; process 0 holds and writes them."""
+        """For any number of processes to go on from; each writes what it has of weights that are shared out."""
+        state = self._state() | self._numbers()
+        state |= {f"pending.{n}": parallel.each(values) for n, values in sorted(self.pending.items())}
+        if any(parallel.is_shared(tensor) for tensor in state.values()):
+            save_shards(self.folder, state)
+        elif parallel.rank() == 0:
+            save_checkpoint(self.folder, state)
+
+    def _state(self) -> dict[str, Tensor]:
+        """Weights, averages and what the optimiser remembers: the very tensors, to be read or filled."""
         like = self.optimizer.parameters
-        tensors = {"step": torch.tensor(self.step), "seconds": torch.tensor(self.seconds, dtype=torch.float64)}
-        tensors |= {f"weights.{n}": whole(local(p.detach()), p) for n, p in like.items()}
-        tensors |= {f"averaged.{n}": whole(t, like[n]) for n, t in self.averaged.items()}
-        tensors |= {f"optimizer.{n}": t for n, t in self.optimizer.state().items()}
-        tensors |= {f"pending.{n}": parallel.each(values) for n, values in sorted(self.pending.items())}
-        if parallel.rank() == 0:
-            save_checkpoint(self.folder, tensors)
+        return {
+            **{f"weights.{n}": p.detach() for n, p in like.items()},
+            **{f"averaged.{n}": parallel.shared(t, like[n]) for n, t in self.averaged.items()},
+            **{f"optimizer.{n}": t for n, t in self.optimizer.state().items()},
+        }
+
+    def _numbers(self) -> dict[str, Tensor]:
+        return {
+            "step": torch.tensor(self.step),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "optimizer.steps": torch.tensor(self.optimizer.steps),
+        }
 
     def _resume(self) -> None:
         path = newest_checkpoint(self.folder)
         if path is None:
             return
-        with safe_open(path, framework="pt") as file:
-            wanted = {f"weights.{n}" for n in self.optimizer.parameters}
-            held = {key for key in file.keys() if key.startswith("weights.")}
-            if wanted != held:
-                raise InputError(
-                    f"{path} is of another model: {len(wanted ^ held)} parameters differ; use another folder"
-                )
-            with torch.no_grad():
-                for name, p in self.optimizer.parameters.items():
-                    local(p).copy_(piece(file.get_tensor(f"weights.{name}"), p))
-                    self.averaged[name].copy_(piece(file.get_tensor(f"averaged.{name}"), p))
-            state = {
-                k.removeprefix("optimizer."): file.get_tensor(k) for k in file.keys() if k.startswith("optimizer.")
-            }
-            self.optimizer.load_state(state)
-            for key in file.keys():
-                if key.startswith("pending."):
-                    rows = file.get_tensor(key)
-                    mine = rows[parallel.rank()] if len(rows) == parallel.world_size() else rows.mean(0)
-                    self.pending[key.removeprefix("pending.")] = mine.tolist()
-        self.step, self.seconds = progress(path)
+        held, state = held_by(path), self._state()
+        wanted = {name for name in state if name.startswith("weights.")}
+        if odd := wanted ^ {name for name in held if name.startswith("weights.")}:
+            raise InputError(f"{path} is of another model: {len(odd)} parameters differ; use another folder")
+        for name, p in self.optimizer.parameters.items():
+            for key in (f"weights.{name}", f"averaged.{name}"):
+                shape = list(held[key].shape) if key in held else None
+                if shape != list(p.shape):
+                    raise InputError(f"{path} has {key} {shape}, the model {list(p.shape)}; use another folder")
+        numbers = {name: torch.empty_like(tensor) for name, tensor in self._numbers().items()}
+        pending = {name: torch.empty_like(held[name]) for name in held if name.startswith("pending.")}
+        with torch.no_grad():
+            fill(path, state | numbers | pending)
+        self.step, self.seconds = int(numbers["step"]), float(numbers["seconds"])
+        self.optimizer.steps = int(numbers["optimizer.steps"])
+        for name, rows in pending.items():
+            mine = rows[parallel.rank()] if len(rows) == parallel.world_size() else rows.mean(0)
+            self.pending[name.removeprefix("pending.")] = mine.tolist()
 
 
 class _Curve:
@@ -218,7 +230,7 @@ class _Curve:
             for key, value in (line | line.get("evaluation", {})).items():
                 if isinstance(value, float):
                     self.board.add_scalar(key, value, line["step"])
-        with self.path.open("a") as file:
+        with appending(self.path) as file:
             file.write(json.dumps(line) + "\n")
         numbers = json.dumps({k: v for k, v in line.items() if k != "step"})
         print(f"{self.path.parent.name} {line['step']}/{self.steps} {numbers}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from mirage.errors import InputError
-from mirage.training.parallel import local, piece, whole
+from mirage.training.parallel import local, shared
 
 
 class MuonAdamW:
@@ -91,19 +91,12 @@ class MuonAdamW:
         return updates
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that `load_state` needs, as whole tensors by name."""
+        """All that it remembers but the number of `steps`, by name: the very tensors, to be read or filled."""
         like = self.parameters
         return {
-            "steps": torch.tensor(self.steps),
-            **{f"first.{n}": whole(t, like[n]) for n, t in self.first.items()},
-            **{f"second.{n}": whole(t, like[n]) for n, t in self.second.items()},
+            **{f"first.{n}": shared(t, like[n]) for n, t in self.first.items()},
+            **{f"second.{n}": shared(t, like[n]) for n, t in self.second.items()},
         }
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.steps, like = int(state["steps"]), self.parameters
-        for prefix, own in (("first", self.first), ("second", self.second)):
-            for name, tensor in own.items():
-                tensor.copy_(piece(state[f"{prefix}.{name}"], like[name]))
 
 
 def orthogonalised(update: Tensor, *, iterations: int = 5, bf16: bool = False) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mirage.errors import InputError
+from mirage.files import replacing
 
 
 @contextmanager
@@ -22,8 +23,9 @@ def owned(folder: Path) -> Iterator[None]:
     owner = folder.with_name(f".{folder.name}.owner")
     try:
         with FileLock(folder.with_name(f".{folder.name}.lock"), blocking=False):
-            owner.write_text(json.dumps({"process": os.getpid(), "machine": socket.gethostname()}))
             try:
+                with replacing(owner) as beside:
+                    beside.write_text(json.dumps({"process": os.getpid(), "machine": socket.gethostname()}))
                 yield
             finally:
                 owner.unlink(missing_ok=True)

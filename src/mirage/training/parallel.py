@@ -4,7 +4,8 @@ On a CPU two processes of one thread train small convolutions nearly twice as fa
 are started here (`launch`), or by torchrun or `accelerate launch`, on one machine or many: both set the same variables.
 
 With `shard` (FSDP2, torch's `fully_shard`) a process keeps its piece of each weight, gradient and state, and has whole
-weights only of the block at work. `local` is that piece, `whole` the sum of the pieces, `piece` the inverse.
+weights only of the block at work. `local` is that piece, `shared` the tensor of such pieces, `piece` the part of a
+whole tensor.
 """
 
 import os
@@ -190,12 +191,16 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(part: Tensor, like: Tensor) -> Tensor:
-    """All of what is `part` here and shared out as `like`; every process must ask."""
+def shared(part: Tensor, like: Tensor) -> Tensor:
+    """What is `part` here as a tensor that is shared out as `like`, in the same memory; itself, where that is not."""
     if not isinstance(like, DTensor):
         return part
-    shared = DTensor.from_local(part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
-    return shared.full_tensor()
+    return DTensor.from_local(part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
+
+
+def is_shared(tensor: Tensor) -> bool:
+    """Whether this process has a piece of it only."""
+    return isinstance(tensor, DTensor)
 
 
 def piece(full: Tensor, like: Tensor) -> Tensor:

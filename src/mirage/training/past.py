@@ -12,7 +12,7 @@ Letters: B batch, T latent frames of a chunk, n of what is known before it, C la
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from einops import rearrange
@@ -158,6 +158,12 @@ class Observer:
             references=_references(past, readout, references, generator),
             text=NO_TEXT,
         )
+        if memory is not None and preceding:  # for branches in the published layout
+            places = torch.arange(len(known) - 1 - preceding, len(known) - 1).clamp_min(0)
+            before = memory.read(past.camera[places], grid).latents.to(known)
+            condition = replace(condition, preceding_memory=rearrange(before, "p c h w -> 1 c p h w"))
+        else:
+            condition = replace(condition, preceding_memory=torch.zeros_like(condition.preceding))
         return Seen(condition, (self.prompt(past.caption, generator),), past.target[None])
 
     def words_alone(self, clip: LatentClip, frame: int, shown: int, generator: torch.Generator) -> Seen:
@@ -205,6 +211,8 @@ def ready_condition(chunk: ReadyChunk, *, preceding: int, references: int) -> Co
     memory = rearrange(chunk.memory, "t c h w -> 1 c t h w")
     first = chunk.target[:1]
     before = torch.cat([first.expand(preceding, -1, -1, -1), chunk.preceding])[len(chunk.preceding) :]
+    seen = torch.zeros_like(chunk.preceding) if chunk.preceding_memory is None else chunk.preceding_memory
+    seen = torch.cat([chunk.memory[:1].expand(preceding, -1, -1, -1), seen])[len(seen) :]
     views = torch.cat([chunk.references, first.expand(references, -1, -1, -1)])[:references]
     return Condition(
         memory=memory,
@@ -215,6 +223,7 @@ def ready_condition(chunk: ReadyChunk, *, preceding: int, references: int) -> Co
         preceding=rearrange(before, "t c h w -> 1 c t h w"),
         references=rearrange(views, "t c h w -> 1 c t h w"),
         text=NO_TEXT,
+        preceding_memory=rearrange(seen, "t c h w -> 1 c t h w"),
     )
 
 

@@ -17,14 +17,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, check_frames, latent_count, whole_frames
@@ -37,6 +36,7 @@ from mirage.formats.cameras import CameraOptions
 from mirage.formats.depth import cut_depth
 from mirage.formats.footage import Footage, find_footage
 from mirage.formats.image import fit_image
+from mirage.formats.source import open_tensors, read_json
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.models.world import WorldModel
@@ -114,7 +114,25 @@ def prepare(
 
     `depth`, `cameras`: estimators to ask instead of `options.depth` and of camera files.
     """
-    footage = find_footage(options.footage, cameras=options.cameras, captions=options.captions)
+    seconds = prepare_part(model, options, list(footage_of(options)), depth=depth, cameras=cameras)
+    return report(options, seconds)
+
+
+def footage_of(options: PrepareOptions) -> dict[str, Footage]:
+    """What there is to prepare, by name."""
+    return find_footage(options.footage, cameras=options.cameras, captions=options.captions)
+
+
+def prepare_part(
+    model: WorldModel,
+    options: PrepareOptions,
+    names: Collection[str],
+    *,
+    depth: DepthEstimator | None = None,
+    cameras: ClipCameras | None = None,
+) -> dict[str, float]:
+    """The footage of these names alone; seconds by stage."""
+    footage = {name: one for name, one in footage_of(options).items() if name in names}
     _check(model, options, footage, depth)
     _claim(options)
     work = _Work(model, options, footage, depth, cameras)
@@ -124,14 +142,15 @@ def prepare(
         _timed(seconds, stage, lambda stage=stage: work.run(stage, cuts))
     _timed(seconds, "pack", lambda: work.pack(cuts))
     parallel.wait()
-    return report(options, seconds)
+    return seconds
 
 
 def report(options: PrepareOptions, seconds: dict[str, float]) -> dict[str, Any]:
     """What is in `out` now, as report.json and report.txt; `seconds` by stage, of this run."""
     clips = [described(path) for path in sorted(options.out.glob("clip-*.safetensors"))]
     skipped = [
-        {"name": path.stem, **json.loads(path.read_text())} for path in sorted((options.out / "skipped").glob("*.json"))
+        {"name": path.stem, **read_json(path, accepts="why a cut was left out")}
+        for path in sorted((options.out / "skipped").glob("*.json"))
     ]
     content = {
         "clips": len(clips),
@@ -298,7 +317,7 @@ class _Work:
         return self.options.out / "parts" / cut.name / f"{stage}.safetensors"
 
     def _part(self, cut: Cut, stage: str) -> dict[str, Tensor]:
-        return load_file(self._path(cut, stage))
+        return _held(self._path(cut, stage))
 
     def _skip(self, name: str, stage: str, error: InputError) -> None:
         folder = self.options.out / "skipped"
@@ -321,7 +340,7 @@ class _Work:
 
     def _camera(self, cut: Cut) -> Camera:
         """Cameras [T] of the latent frames, as filmed, seen from the first one."""
-        held = load_file(self.options.out / "parts" / f"{cut.footage}.safetensors")
+        held = _held(self.options.out / "parts" / f"{cut.footage}.safetensors")
         camera = Camera(held["c2w"].double(), held["intrinsics"].double())[torch.tensor(cut.numbers[::TIME_STRIDE])]
         return camera.relative_to(camera[0]).to(torch.float32)
 
@@ -361,7 +380,7 @@ def _claim(options: PrepareOptions) -> None:
     mine = {k: str(v) for k, v in asdict(options).items() if k not in ("out", "limit", "captions")}
     path = options.out / "prepare.json"
     if path.is_file():
-        theirs = json.loads(path.read_text())
+        theirs = read_json(path, accepts="what was prepared in this folder")
         differ = [k for k in mine if theirs.get(k) != mine[k]]
         if differ:
             raise InputError(
@@ -389,8 +408,13 @@ def _told(content: dict[str, Any]) -> str:
 
 
 def _rows(path: Path) -> int:
-    with safe_open(path, framework="pt") as file:
+    with open_tensors(path, accepts="a part of a preparation") as file:
         return file.get_slice("c2w").get_shape()[0]
+
+
+def _held(path: Path) -> dict[str, Tensor]:
+    with open_tensors(path, accepts="a part of a preparation; remove it to make it again") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:

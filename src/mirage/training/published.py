@@ -1,4 +1,4 @@
-"""The published training data (sharded LMDB, `formats/published.py`) becomes ready-made chunks (`clips.py`)."""
+"""The published training data (`formats/published.py`) becomes ready-made chunks (`clips.py`)."""
 
 import json
 import time
@@ -13,8 +13,8 @@ from mirage.training.clips import ReadyChunk, chunk_path, save_chunk
 
 
 def prepare_published(folder: Path, out: Path) -> dict[str, Any]:
-    """Every sample of the published LMDB as a chunk in `out`; what is there is not made again, what cannot be read is
-    listed in the report. Processes that call this together share the work."""
+    """Every sample of the published layout, packed in LMDB or not, as a chunk in `out`; what is there is not made
+    again, what cannot be read is listed in the report. Processes that call this together share the work."""
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     left_out = []
@@ -28,7 +28,14 @@ def prepare_published(folder: Path, out: Path) -> dict[str, Any]:
         except InputError as error:
             left_out.append({"name": f"{shard.stem}/{name}", "stage": "read", "reason": str(error)})
             continue
-        chunk = ReadyChunk(sample.target, sample.projection, sample.preceding, sample.references, sample.caption)
+        chunk = ReadyChunk(
+            sample.target,
+            sample.projection,
+            sample.preceding,
+            sample.references,
+            sample.caption,
+            sample.preceding_projection,
+        )
         save_chunk(path, chunk)
     parallel.wait()
     files = list(out.glob("chunk-*.safetensors"))

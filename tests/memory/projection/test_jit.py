@@ -2,6 +2,9 @@
 
 import ast
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +54,35 @@ def test_a_kernel_uses_no_value_of_another_file(path):
     for function in kernels:
         used = {node.id for part in function.body for node in ast.walk(part) if isinstance(node, ast.Name)}
         assert not used & imported, f"{function.name} uses {sorted(used & imported)}"
+
+
+CONSTANTS, KERNEL = (
+    "SIDE = {}\n",
+    """
+from constants import SIDE
+from jit import kernel
+
+@kernel
+def area(x):
+    return x * SIDE
+
+print(area(2), sum(area.stats.cache_hits.values()))
+""",
+)
+
+
+def test_an_upgrade_in_place_takes_the_new_constant(tmp_path):
+    """Another file changes, and the kernel's own stays as it is, its time included."""
+    pytest.importorskip("numba")
+    (tmp_path / "kernels.py").write_text(KERNEL)
+    there = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1",
+             "PYTHONPATH": str(Path(here.__file__).parent)}  # fmt: skip
+
+    def run() -> str:
+        command = [sys.executable, "kernels.py"]
+        environment = os.environ | there
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    for side, said in ((3, "6 0\n"), (3, "6 1\n"), (7, "14 0\n")):
+        (tmp_path / "constants.py").write_text(CONSTANTS.format(side))
+        assert run() == said

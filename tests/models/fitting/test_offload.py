@@ -1,5 +1,7 @@
 """Networks that come and go give what networks that stay give; the hooks of diffusers and accelerate, CPU to CPU."""
 
+import threading
+
 import pytest
 import torch
 from diffusers.hooks.group_offloading import ModuleGroup
@@ -62,6 +64,50 @@ def test_one_stage_at_a_time_is_on_the_device() -> None:
         assert there == set(stage)
         for name in stage:
             parts[name].to_empty(device="cpu")
+
+
+def test_two_threads_do_not_move_each_others_networks() -> None:
+    """One is within the transformer while the other wants to encode, which would take the transformer away."""
+    parts = networks(tiny_world())
+    place(parts, offload="model", device="meta")
+    inside, moved = threading.Event(), []
+
+    def encode() -> None:
+        inside.wait()
+        with running(parts["vae"]):
+            moved.append("vae")
+
+    other = threading.Thread(target=encode)
+    other.start()
+    with running(parts["transformer"]):
+        inside.set()
+        other.join(0.3)
+        assert not moved
+        assert next(parts["transformer"].parameters()).device == META
+        parts["transformer"].to_empty(device="cpu")
+    other.join(10)
+    assert moved == ["vae"]
+
+
+@pytest.mark.parametrize("offload", ["model", "group"])
+def test_a_forward_that_fails_leaves_nothing_held_and_no_block_behind(offload, monkeypatch) -> None:
+    parts, gone = networks(tiny_world()), []
+    place(parts, offload=offload, device="cpu")
+    monkeypatch.setattr(ModuleGroup, "offload_", lambda group: gone.append(group))
+    with pytest.raises(ZeroDivisionError), running(parts["transformer"]):
+        raise ZeroDivisionError
+    assert bool(gone) == (offload == "group")
+    with pytest.raises((TypeError, ValueError)):
+        parts["text_encoder"](nonsense=1)
+
+    def run() -> None:
+        with running(parts["transformer"]):
+            gone.append("other")
+
+    other = threading.Thread(target=run)
+    other.start()
+    other.join(10)
+    assert "other" in gone
 
 
 def test_in_groups_each_block_comes_and_goes_and_the_stem_stays_for_the_forward(monkeypatch) -> None:

@@ -6,12 +6,14 @@ Defaults that a model or a file decides are None here, and their help says who d
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import fields, replace
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitArgPrefixes, UseAppendAction, subcommand
 
 from mirage.cli.arguments.common import Common, Walking
+from mirage.cli.arguments.crews import Batch
 from mirage.cli.arguments.files import CameraFile, Convert, Export, Inspect, PathEdits
 from mirage.cli.arguments.learning import Prepare, Train
 from mirage.cli.arguments.measuring import (
@@ -28,11 +30,13 @@ from mirage.cli.arguments.measuring import (
     EvaluateWorldScore,
 )
 from mirage.cli.arguments.numbers import number_registry
-from mirage.cli.arguments.walking import Demo, Generate, Plan
+from mirage.cli.arguments.walking import Demo, Explore, Generate, Listening, Plan, Serve
+from mirage.errors import InputError
 from mirage.version import __version__
 
 __all__ = [
     "COMMANDS",
+    "Batch",
     "Bench",
     "BenchEfficiency",
     "BenchMemory",
@@ -48,12 +52,15 @@ __all__ = [
     "EvaluateSynthetic",
     "EvaluateUnseen",
     "EvaluateWorldScore",
+    "Explore",
     "Export",
     "Generate",
     "Inspect",
+    "Listening",
     "PathEdits",
     "Plan",
     "Prepare",
+    "Serve",
     "Train",
     "Walking",
     "parse",
@@ -61,6 +68,8 @@ __all__ = [
 
 COMMANDS: dict[type[Common], str] = {
     Generate: "generate",
+    Explore: "explore",
+    Serve: "serve",
     Plan: "plan",
     CameraFile: "camera",
     Inspect: "inspect",
@@ -77,12 +86,15 @@ COMMANDS: dict[type[Common], str] = {
     EvaluateWorldScore: "evaluate",
     Prepare: "prepare",
     Train: "train",
+    Batch: "batch",
     Demo: "demo",
 }
 """Which module of `mirage.cli` does it."""
 
 _Typed = (
     Annotated[Generate, subcommand("generate")]
+    | Annotated[Explore, subcommand("explore")]
+    | Annotated[Serve, subcommand("serve")]
     | Annotated[Plan, subcommand("plan")]
     | Annotated[CameraFile, subcommand("camera")]
     | Annotated[Inspect, subcommand("inspect")]
@@ -92,6 +104,7 @@ _Typed = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Prepare, subcommand("prepare")]
     | Annotated[Train, subcommand("train")]
+    | Annotated[Batch, subcommand("batch")]
     | Annotated[Demo, subcommand("demo")]
 )
 
@@ -112,4 +125,22 @@ def parse(argv: Sequence[str]) -> Common:
         registry=number_registry(),
     )
     request: Any = typed.what if isinstance(typed, Bench | Evaluate) else typed
+    names = _named(argv)
+    if isinstance(request, Generate):
+        request = replace(request, typed=frozenset(names))
+    repeated = {item.name for item in fields(request) if _appends(type(request), item.name)}
+    if twice := sorted({name for name in names if names.count(name) > 1} - repeated):
+        flag = f"--{twice[0].replace('_', '-')}"
+        raise InputError(f"{flag} is given {names.count(twice[0])} times; accepted: once")
     return request
+
+
+def _named(argv: Sequence[str]) -> list[str]:
+    """Names of the options, each time that they were typed."""
+    words = list(argv[: argv.index("--")] if "--" in argv else argv)
+    return [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+
+
+def _appends(kind: type[Common], name: str) -> bool:
+    """Whether an option is a list whose values come one by one."""
+    return UseAppendAction in get_args(get_type_hints(kind, include_extras=True)[name])[1:]

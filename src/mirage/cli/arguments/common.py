@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from mirage.request import Says
 
@@ -26,7 +26,8 @@ def speaking(cls: type[T]) -> type[T]:
     for name, hint in get_type_hints(cls, include_extras=True).items():
         if get_origin(hint) is Annotated and isinstance(says := get_args(hint)[1], Says):
             shown = arg(metavar=says.value) if says.unset is None else unset(says.value, says.unset)
-            cls.__annotations__[name] = Annotated[get_args(hint)[0], shown]  # pyright: ignore[reportInvalidTypeForm]
+            shown = (shown, UseAppendAction) if says.repeated else (shown,)
+            cls.__annotations__[name] = Annotated[get_args(hint)[0], *shown]  # pyright: ignore[reportInvalidTypeForm]
     return cls
 
 
@@ -54,5 +55,6 @@ class Walking(Common):
     """mini (bundled), a folder in diffusers layout, or a Hugging Face id owner/name (downloads)."""
     branch: Annotated[Path | None, unset("FILE", "the model's own, if it has one")] = None
     """A memory branch for the model: made by `mirage convert` or by training, or as published with the paper."""
-    lora: Annotated[Path | None, unset("FILE", "none")] = None
-    """A LoRA of the model's transformer: diffusers, PEFT or published layout, with its alpha."""
+    lora: Annotated[tuple[str, ...], unset("FILE[:STRENGTH]", "none"), UseAppendAction] = ()
+    """A LoRA of the model's transformer, in any layout of docs/loras_and_checkpoints.md, with its alpha; :0.8 behind it
+    is its strength. Repeated, they are summed."""

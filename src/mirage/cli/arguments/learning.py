@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mirage.cli.arguments.common import Common, speaking, unset
+from mirage.cli.arguments.crews import Crewed
 from mirage.request import CameraReading
 
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class Prepare(CameraReading, Common):
+class Prepare(Crewed, CameraReading, Common):
     """Footage becomes clips to train on: latents, cameras, depth, what stands still, words. Run again to go on.
 
     NAME.mp4 (or a folder NAME of pictures) with its cameras NAME.txt, .npz or .json, one pose per frame

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unset
+from mirage.cli.arguments.crews import Crewed
 from mirage.evaluation.options import (
     EfficiencyOptions,
     PromptedOptions,
@@ -50,25 +51,25 @@ class BenchEfficiency(EfficiencyOptions, Walking, Writing):
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSynthetic(SyntheticOptions, Walking):
+class EvaluateSynthetic(Crewed, SyntheticOptions, Walking):
     __doc__ = SyntheticOptions.__doc__
 
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluateUnseen(UnseenOptions, Walking):
+class EvaluateUnseen(Crewed, UnseenOptions, Walking):
     __doc__ = UnseenOptions.__doc__
 
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluatePrompted(PromptedOptions, Walking):
+class EvaluatePrompted(Crewed, PromptedOptions, Walking):
     __doc__ = PromptedOptions.__doc__
 
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRevisit(RevisitOptions, Common):
+class EvaluateRevisit(Crewed, RevisitOptions, Common):
     __doc__ = RevisitOptions.__doc__
 
     rollouts: Annotated[Positional[tuple[Path, ...]], arg(metavar="FOLDER [FOLDER ...]")]
@@ -76,7 +77,7 @@ class EvaluateRevisit(RevisitOptions, Common):
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluateReal(RealOptions, Common):
+class EvaluateReal(Crewed, RealOptions, Common):
     __doc__ = RealOptions.__doc__
 
     frames: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -86,7 +87,7 @@ class EvaluateReal(RealOptions, Common):
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRe10k(Re10kOptions, Walking):
+class EvaluateRe10k(Crewed, Re10kOptions, Walking):
     __doc__ = Re10kOptions.__doc__
 
     clips: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -94,7 +95,7 @@ class EvaluateRe10k(Re10kOptions, Walking):
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
-class EvaluateWorldScore(WorldScoreOptions, Walking):
+class EvaluateWorldScore(Crewed, WorldScoreOptions, Walking):
     __doc__ = WorldScoreOptions.__doc__
 
     dataset: Annotated[Positional[Path], arg(metavar="FOLDER")]

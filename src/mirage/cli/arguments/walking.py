@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import arg
+from tyro.conf import Suppress, arg
 
 from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unset
 from mirage.request import ModelRequest, Request
@@ -20,10 +20,13 @@ class Generate(Writing, ModelRequest, Request):
     done, and V.resume.safetensors, from which --resume goes on.
     """
 
+    image: Annotated[tuple[Path, ...], unset("FILE [FILE ...]", "needed unless a world is continued")] = ()
+    """The first frame: PNG, JPEG, WebP, TIFF; cut about its centre to the model's aspect and resized. Several pictures,
+    a film or a folder: each view enters the memory where its camera stands, and the walk goes on from the last."""
+    typed: Annotated[frozenset[str], Suppress] = frozenset()
+    """Names of the options that were typed, which a default may be too."""
     out: Annotated[Path | None, unset("FILE", "needed, but to resume")] = None
     """The video: .mp4, .mov or .mkv (H.264)."""
-    fps: float = 16.0
-    """Frames per second of the video."""
     save_world: Annotated[Path | None, unset("FILE", "not saved")] = None
     """Save the world as it is after the walk (.safetensors), and after each chunk of it."""
     resume: Annotated[Path | None, unset("RECEIPT", "a new walk")] = None
@@ -39,8 +42,9 @@ class Generate(Writing, ModelRequest, Request):
 
     def requests(self, before: tuple[dict[str, Any], dict[str, Any]] = ({}, {})) -> tuple[Request, ModelRequest]:
         """What is asked, checked; `before`: plain choices of a receipt, that typed ones replace."""
+        chosen = {item.name for item in fields(self) if getattr(self, item.name) != item.default} | self.typed
         walk, model = (
-            {item.name: getattr(self, item.name) for item in fields(kind) if getattr(self, item.name) != item.default}
+            {item.name: getattr(self, item.name) for item in fields(kind) if item.name in chosen}
             for kind in (Request, ModelRequest)
         )
         said = dict(before[0])
@@ -51,7 +55,7 @@ class Generate(Writing, ModelRequest, Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo(Walking):
+class Demo(Walking, Writing):
     """A walk there and back in a procedural scene, with memory and without, and the truth, on one sheet.
 
     The scene is held out: no model was trained on it. Leaves the sheet and the videos in a folder.
@@ -67,6 +71,48 @@ class Demo(Walking):
     """Which held-out scene (0 to 999,999), and the noise."""
     steps: Annotated[int | None, unset("N", "the model's own")] = None
     """Denoising steps per chunk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where a server listens, and to whom."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any other than this machine's own wants --token."""
+    port: int = 7860
+    """Port to listen on; 0: any that is free."""
+    token: Annotated[str | None, unset("TOKEN", "none, on this machine")] = None
+    """A password of 12 characters or more, without which nothing is answered: whoever has it may use the model and see
+    every walk. Open the page once with ?token=TOKEN; a program sends Authorization: Bearer TOKEN. It travels in the
+    clear unless something in front speaks TLS."""
+    upload: Annotated[str, arg(metavar="SIZE")] = "256MiB"
+    """Most bytes of a picture or world that is uploaded."""
+
+
+@speaking
+@dataclass(frozen=True, kw_only=True)
+class Explore(Listening, Common, ModelRequest):
+    """Walk a world live, in a browser: the memory answers every key at once, the model follows.
+
+    Serves a page on this machine and prints its address. Every page that is open has a walk of its own. Ctrl-C ends it.
+    """
+
+    image: Annotated[Path | None, unset("FILE", "a procedural scene")] = None
+    """Begin with this picture."""
+    world: Annotated[Path | None, unset("FILE", "a new world")] = None
+    """Go on in a saved world."""
+    scene: Annotated[int | None, unset("SEED", "5, unless an image or a world is given")] = None
+    """Begin in a procedural scene."""
+    prompt: Annotated[str | None, unset("TEXT", "the scene's own, the saved world's, or none")] = None
+    """What newly generated regions should look like; the page has a box for it."""
+    fov: Annotated[float | None, unset("DEGREES", "the image's EXIF, else 65 on the longer side")] = None
+    """Horizontal field of view of the image."""
+    steps: Annotated[int | None, unset("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    seed: Annotated[int | None, unset("N", "0, or the saved world's")] = None
+    """Of the noise."""
+    sessions: int = 8
+    """Most pages at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +145,32 @@ class Plan(Common):
     """Memory of a GPU, such as 24GiB: which options fit it."""
     cpu: bool = False
     """Count a run on a CPU, where convolutions are computed another way."""
+    train: bool = False
+    """Count training instead, by recipes/wan.py: each GPU's share of what FSDP2 shares out, and the rest."""
+    gpus: int = 8
+    """GPUs that share the training."""
+    lora_rank: int = 0
+    """Train a LoRA of this rank, too; wan:lora has 64."""
+
+
+@speaking
+@dataclass(frozen=True, kw_only=True)
+class Serve(Listening, Common, ModelRequest):
+    """The API: sessions for programs, over HTTP and WebSockets.
+
+    Its description is at /openapi.json. Ctrl-C and SIGTERM end it, after every session was written to --keep, from
+    where the next server goes on with them.
+    """
+
+    keep: Annotated[Path, arg(metavar="FOLDER")] = Path("outputs/sessions")
+    """Where sessions are written that are idle or saved, and all of them when it ends."""
+    sessions: int = 8
+    """Most sessions in memory; who was idle longest makes room for one more."""
+    asleep: int = 1000
+    """Most sessions on disk."""
+    idle: float = 600.0
+    """Seconds after which an idle session is written to disk; it comes back when it is asked for."""
+    step_seconds: float = 300.0
+    """Most seconds of a step, its wait included; a longer one is stopped, its session stands at its last chunk."""
+    memory: Annotated[str, arg(metavar="SIZE")] = "64MiB"
+    """Most bytes of a session's memory."""

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.formats.cameras.record import Axes, CameraOptions, CameraRecord, Confidence, PixelCenters, Pose, Quaternion
-from mirage.geometry.camera import Camera, check_cameras
+from mirage.geometry.camera import FARTHEST, Camera, check_cameras
 from mirage.geometry.pose import interpolate, invert
 
 Convention = Pose
 MAX_FRAMES = 100_000
-FARTHEST = 1e9  # world units
 FOCAL_RANGE = (0.01, 50.0)  # in image widths or heights: 178 degrees to 1 degree of view
 CENTRED = 0.15  # how far from the middle, in image sides, a principal point goes unremarked
 

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError
+from mirage.errors import InputError, check_number
 from mirage.geometry.camera import Camera
 from mirage.request import CameraReading
 
@@ -99,6 +99,8 @@ class CameraOptions:
 
 def camera_options(asked: CameraReading) -> CameraOptions:
     """What a person said of a camera file, for its reader."""
+    for side in asked.image_size or ():
+        check_number("the image size", side, kind=int, low=1, high=2**15, accepted="pixels, above 0")
     return CameraOptions(
         pose=asked.convention,
         axes=asked.axes,

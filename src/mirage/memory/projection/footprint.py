@@ -43,7 +43,7 @@ def see(
     """
     if not fill:
         return zbuffer(cloud, camera, grid, front=front, within=within, backend=backend)
-    edged = None if within is None else (_replicated(within[0]), _replicated(within[1]))
+    edged = None if within is None else (replicated(within[0]), replicated(within[1]))
     exact = zbuffer(cloud, camera, grid, front=front, margin=REACH, within=edged, backend=backend)
     focal = (camera.intrinsics[:, :2].abs() * camera.intrinsics.new_tensor([grid[1], grid[0]])).float()
     if backend_for(cloud.device, backend) == "numba":
@@ -98,5 +98,5 @@ def _uncertain(depth: Tensor) -> Tensor:
     return (nearest < BEHIND * depth[:, REACH:-REACH, REACH:-REACH]).nonzero()
 
 
-def _replicated(bound: Tensor) -> Tensor:
+def replicated(bound: Tensor) -> Tensor:
     return torch.nn.functional.pad(bound[:, None], (REACH,) * 4, mode="replicate")[:, 0]

@@ -45,6 +45,20 @@ def spread_numba(
     return Hits(index, depth, offset)
 
 
+def spread_one(
+    seen: tuple[np.ndarray, np.ndarray, np.ndarray],
+    footprint: np.ndarray,
+    focal: np.ndarray,
+    within: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index, depth and offset of one camera with everything on the front: `seen` has REACH cells around the grid."""
+    inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+    index, depth, offset = (np.ascontiguousarray(part[inner]) for part in seen)
+    splat, everything = (np.float32(SHARE), REACH, np.float32(BEHIND)), np.float32(np.inf)
+    _spread(*seen, footprint, focal, splat, True, everything, *within, index, depth, offset)
+    return index, depth, offset
+
+
 @kernel
 def _spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, low, high, index, depth, offset):
     """One camera; `splat` is its share, reach and behind. The first three have reach cells around the grid; the last

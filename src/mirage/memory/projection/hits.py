@@ -54,3 +54,13 @@ def project(
     uv, ahead = seen[..., :2, :], seen[..., 2, :]
     uv *= torch.reciprocal(ahead)[..., None, :]
     return uv, ahead
+
+
+def frustum(matrix: Tensor, size: tuple[int, int], near: float) -> Tensor:
+    """The five planes of each view [5*T,4] of a grid, left and right, above and below, near: a point is before one
+    where the product of normal and place, plus the last number, is above 0."""
+    h, w = size
+    across, down, ahead = matrix.unbind(1)
+    limit = torch.zeros_like(ahead)
+    limit[:, 3] = near
+    return torch.stack([across, w * ahead - across, down, h * ahead - down, ahead - limit]).flatten(0, 1)

@@ -22,7 +22,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.memory.points import PAGE, Cloud
-from mirage.memory.projection.hits import Hits, hits, project
+from mirage.memory.projection.hits import Hits, frustum, hits, project
 from mirage.optional import optional
 
 Backend = Literal["torch", "numba", "triton"]
@@ -60,9 +60,9 @@ def zbuffer(
     if len(camera.shape) != 1:
         raise InputError(f"a z-buffer takes cameras [T], got {list(camera.shape)}")
     matrix = projection(camera, grid, margin).to(cloud.device)
-    size = (grid[0] + 2 * margin, grid[1] + 2 * margin)
-    visible = visible_pages(cloud, matrix, size, near)
-    return twin(backend_for(cloud.device, backend))(cloud, matrix, size, visible, front, within, near)
+    size, named = (grid[0] + 2 * margin, grid[1] + 2 * margin), backend_for(cloud.device, backend)
+    work = twin(named)
+    return work(cloud, matrix, size, _visible(named)(cloud, matrix, size, near), front, within, near)
 
 
 def backend_for(device: torch.device, backend: Backend | None = None) -> Backend:
@@ -86,6 +86,14 @@ def twin(backend: Backend):
         from mirage.memory.projection.zbuffer_triton import zbuffer_triton
 
         return zbuffer_triton
+
+
+def _visible(backend: Backend):
+    if backend != "numba":
+        return visible_pages
+    from mirage.memory.projection.zbuffer_numba import visible_numba
+
+    return visible_numba
 
 
 @cache
@@ -193,11 +201,7 @@ def projection(camera: Camera, grid: tuple[int, int], margin: int = 0) -> Tensor
 
 def visible_pages(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: float) -> Tensor:
     """Which pages may have a point in view: bool [T,M]. Never wrong about a page that has one."""
-    h, w = size
-    across, down, ahead = matrix.unbind(1)
-    limit = torch.zeros_like(ahead)
-    limit[:, 3] = near
-    planes = torch.stack([across, w * ahead - across, down, h * ahead - down, ahead - limit]).flatten(0, 1)
+    planes = frustum(matrix, size, near)
     normal, shift = planes[:, :3], planes[:, 3:]
     slack = 1e-5 * torch.maximum(cloud.low.abs(), cloud.high.abs())
     # the corner of each box that lies furthest inside each plane

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mirage.memory.points import PAGE, Cloud
-from mirage.memory.projection.hits import Hits
+from mirage.memory.projection.hits import Hits, frustum
 from mirage.memory.projection.jit import kernel
 
 
@@ -62,6 +62,40 @@ def zbuffer_numba(
     return Hits(index, depth, offset)
 
 
+def visible_numba(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: float) -> Tensor:
+    """See `visible_pages`: one pass over the boxes for each camera, which leaves a box at the first plane it fails."""
+    seen = torch.empty(len(matrix), len(cloud.low), dtype=torch.bool)
+    planes = frustum(matrix, size, near).view(5, len(matrix), 4)
+    low, high = cloud.low.numpy(), cloud.high.numpy()
+    each_camera(lambda t: _inside(low, high, planes[:, t].contiguous().numpy(), seen[t].numpy()), len(matrix))
+    return seen
+
+
+def pages_inside(cloud: Cloud, planes: np.ndarray) -> np.ndarray:
+    """Numbers of the pages before all planes [5,4] of one camera."""
+    seen = np.empty(len(cloud.low), np.bool_)
+    _inside(cloud.low.numpy(), cloud.high.numpy(), planes, seen)
+    return np.flatnonzero(seen)
+
+
+def nearest_to_centre(
+    cloud: Cloud,
+    pages: np.ndarray,
+    rows: int,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    near: float,
+    within: tuple[np.ndarray, np.ndarray],
+    seen: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """One camera with everything on the front, into `seen`: index (-1 before), depth (inf before), offset (0)."""
+    x, y, z = cloud.x.numpy(), cloud.y.numpy(), cloud.z.numpy()
+    index, depth, offset = seen[0].ravel(), seen[1].ravel(), seen[2].reshape(2, -1)
+    h, w = np.uint32(size[0]), np.uint32(size[1])
+    _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, np.float32(near), *within, index, depth)
+    _measure(x, y, z, matrix, w, index, offset)
+
+
 def each_camera(work: Callable[[int], None], cameras: int) -> None:
     """Run `work` for every camera, on as many threads as torch may use; each writes to its own place."""
     threads = min(torch.get_num_threads(), cameras)
@@ -74,6 +108,24 @@ def each_camera(work: Callable[[int], None], cameras: int) -> None:
 
 
 @kernel
+def _inside(low, high, planes, seen):
+    """Which boxes [M,3] have a corner before all five planes."""
+    slack, nothing = np.float32(1e-5), np.float32(0)
+    for page in range(len(seen)):
+        seen[page] = True
+        for k in (4, 0, 1, 2, 3):  # what lies behind the camera goes at once
+            reach = planes[k, 3] + slack * abs(planes[k, 3])
+            for axis in range(3):
+                least, most = low[page, axis], high[page, axis]
+                wide = slack * max(abs(least), abs(most))
+                n = planes[k, axis]
+                reach += n * (most + wide) if n > nothing else n * (least - wide)
+            if reach < nothing:
+                seen[page] = False
+                break
+
+
+@kernel
 def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high, index, depth, offset):
     """One camera, pages of `rows` points. Fills `index` (-1 before) and `depth` (inf before), both [h*w], and `offset`
     [2,h*w] (0 before).
@@ -83,10 +135,12 @@ def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high
     cells, ahead = np.empty(rows, np.int32), np.empty(rows, np.float32)
     column, row = np.empty(rows, np.float32), np.empty(rows, np.float32)
     banded = len(low) > 0
+    if slack == np.float32(np.inf):
+        _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth)
+        _measure(x, y, z, matrix, w, index, offset)
+        return
     # if choosing: what lies on the front surface as far as it is known, to be chosen from when it is
-    everything = slack == np.float32(np.inf)
-    best = np.full(len(index) if everything else 0, np.inf, np.float32)
-    room = len(pages) * rows if choosing and not everything else 0
+    room = len(pages) * rows if choosing else 0
     kept, points = np.empty(room, np.uint32), np.empty(room, np.int64)
     depths, offs = np.empty(room, np.float32), np.empty(room, np.float32)
     half, found = np.float32(0.5), 0
@@ -103,18 +157,50 @@ def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high
             if choosing:
                 aside, below = column[i] - np.floor(column[i]) - half, row[i] - np.floor(row[i]) - half
                 off = aside * aside + below * below
-                if everything:  # is the front, so nothing has to wait for it
-                    if off < best[cell]:
-                        best[cell], index[cell], depth[cell] = off, page * rows + i, d
-                elif d <= depth[cell] * slack:
+                if d <= depth[cell] * slack:
                     depth[cell] = min(depth[cell], d)
                     kept[found], points[found], depths[found], offs[found] = cell, page * rows + i, d, off
                     found += 1
             elif d < depth[cell]:
                 depth[cell], index[cell] = d, page * rows + i
-    if choosing and not everything:
+    if choosing:
         _choose(kept[:found], points[:found], depths[:found], offs[:found], slack, index, depth)
     _measure(x, y, z, matrix, w, index, offset)
+
+
+@kernel
+def _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth):
+    """With everything on the front nothing has to wait for it, and most points are farther from their cell's centre
+    than one before them: that is asked first, for it needs the fewest numbers."""
+    cells, ahead, off = np.empty(rows, np.int32), np.empty(rows, np.float32), np.empty(rows, np.float32)
+    best, banded = np.full(len(index), np.inf, np.float32), len(low) > 0
+    for page in pages:
+        _off_centre(x, y, z, page * rows, matrix, np.float32(h), np.float32(w), np.int32(w), near, ahead, off, cells)
+        for i in range(rows):
+            cell = np.uint32(cells[i])
+            if off[i] < best[cell] and not (banded and not (ahead[i] >= low[cell] and ahead[i] <= high[cell])):
+                best[cell], index[cell], depth[cell] = off[i], page * rows + i, ahead[i]
+
+
+@kernel
+def _off_centre(x, y, z, start, matrix, h, w, stride, near, ahead, off, cells):
+    """One page: z of every point, its cell and squared distance from the cell's centre; off the grid cell 0 and inf."""
+    m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
+    m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
+    m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    rows = len(cells)
+    px, py, pz = x[start : start + rows], y[start : start + rows], z[start : start + rows]
+    zero, one, half, nowhere = np.float32(0), np.float32(1), np.float32(0.5), np.float32(np.inf)
+    for i in range(rows):
+        d = px[i] * m20 + py[i] * m21 + pz[i] * m22 + m23
+        inverse = one / d
+        u = (px[i] * m00 + py[i] * m01 + pz[i] * m02 + m03) * inverse
+        v = (px[i] * m10 + py[i] * m11 + pz[i] * m12 + m13) * inverse
+        inside = (d > near) & (u >= zero) & (u < w) & (v >= zero) & (v < h)
+        column, row = np.int32(u), np.int32(v)
+        aside, below = u - np.float32(column) - half, v - np.float32(row) - half
+        ahead[i], off[i] = d, aside * aside + below * below if inside else nowhere
+        cells[i] = row * stride + column if inside else np.int32(0)
 
 
 @kernel

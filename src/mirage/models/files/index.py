@@ -21,6 +21,8 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from mirage.errors import InputError
 from mirage.models.files.checkpoint import INDEX, PICKLES, check_content, one_line
+from mirage.models.wan22 import INDEX as STOCK
+from mirage.models.wan22 import SAMPLING
 
 NAME = "model_index.json"
 WEIGHTS = (".safetensors", INDEX, ".gguf", *PICKLES)
@@ -43,6 +45,7 @@ class ModelIndex:
 
     source: str
     components: Mapping[str, str]
+    pipeline: str
     scheduler: Mapping[str, Any]
 
     @property
@@ -51,12 +54,14 @@ class ModelIndex:
         return "depth_head" in self.components
 
     def replaced(self) -> dict[str, Any]:
-        """Components that are built here instead of loaded, as `DiffusionPipeline.from_pretrained` takes them: UniPC of
-        the same shift, where the folder has another flow matching scheduler."""
+        """What is given here instead of loaded, as `DiffusionPipeline.from_pretrained` takes it: Wan2.2's own ways of
+        sampling, which the folder of a stock pipeline does not say; and UniPC of the same shift, where it has another
+        flow matching scheduler."""
+        sampling = SAMPLING if self.pipeline == STOCK["_class_name"] else {}
         if self.components.get("scheduler") != EULER:
-            return {}
+            return sampling
         its = self.scheduler
-        return {
+        return sampling | {
             "scheduler": UniPCMultistepScheduler(
                 prediction_type="flow_prediction",
                 use_flow_sigmas=True,
@@ -91,6 +96,7 @@ def look_first(name_or_path: str | Path) -> ModelIndex | None:
     found = ModelIndex(
         str(name_or_path),
         {name: str(value[1]) for name, value in said.items()},
+        str(parts.get("_class_name")),
         _read(scheduler) if scheduler is not None and scheduler.is_file() else {},
     )
     _check(found)

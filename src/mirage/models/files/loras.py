@@ -45,12 +45,18 @@ def load_loras(given: Given, transformer: WanTransformer3DModel, *, alpha: float
 def read_loras(given: Given, *, branch: str | Path | None = None, alpha: float | None = None) -> Loras:
     """The files looked at, not read. branch: a branch's file, whose LoRA, if it has one, was trained with it: it comes
     first unless it is asked for by itself."""
+    specs = asked_for(given, branch=branch)
+    return [(spec, read_lora(_lora_alone(open_checkpoint(spec.path)), alpha=alpha)) for spec in specs]
+
+
+def asked_for(given: Given, *, branch: str | Path | None = None) -> tuple[LoraSpec, ...]:
+    """Every LoRA that will be put on, in order; see `read_loras`."""
     specs = lora_specs(given)
     if branch is not None and Path(branch).resolve() not in {spec.path.resolve() for spec in specs}:
         weights = open_checkpoint(branch)
         if (lora := _lora_alone(weights)).shapes and len(lora.shapes) < len(weights.shapes):
-            specs = (LoraSpec(Path(branch)), *specs)
-    return [(spec, read_lora(_lora_alone(open_checkpoint(spec.path)), alpha=alpha)) for spec in specs]
+            return (LoraSpec(Path(branch)), *specs)
+    return specs
 
 
 def check_loras(loras: Loras, model: Path | WanTransformer3DModel) -> None:

@@ -39,17 +39,19 @@ SETTINGS = (
     "noise_scale",
     "draft_guidance",
     "draft_steps",
+    "fps",
+    "guidance_scale",
+    "negative_prompt",
 )
 
 
-def blueprint(folder: str | Path, *, device: torch.device | str = "meta") -> WorldModel:
-    """The `WorldModel` that a folder in diffusers layout describes, on the meta device and without a tokenizer. On
-    another device its weights are random, and as slow as real ones."""
+def blueprint(folder: str | Path) -> WorldModel:
+    """The `WorldModel` that a folder in diffusers layout describes, on the meta device and without a tokenizer."""
     folder = Path(folder)
     index = _read(folder / "model_index.json")
     parts: dict[str, Any] = {"tokenizer": None}
     try:
-        with quiet(), torch.device(device):
+        with quiet(), torch.device("meta"):
             for name, network in NETWORKS.items():
                 if index.get(name, [None])[0] is not None:
                     parts[name] = network.from_config(_read(folder / name / "config.json"))

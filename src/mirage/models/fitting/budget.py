@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
+from torch.utils.flop_counter import flop_registry
 
 from mirage.chunks import frame_count, latent_count
 from mirage.errors import InputError
@@ -55,6 +56,7 @@ class Stage:
     work       the most that it needs beside weights, bytes
     kept       what of that it leaves behind for the next step: the decoder's causal cache, else next to nothing
     rested     `work` if what is kept lies in main memory when nobody uses it
+    flops      floating-point operations of its products, convolutions and attention, for one chunk or one step
     """
 
     name: str
@@ -62,6 +64,7 @@ class Stage:
     work: int
     kept: int
     rested: int
+    flops: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +175,11 @@ def budget(
 
     def stage(name: str, parts: tuple[str, ...], work: Callable[[], Any]) -> None:
         show(len(stages), name)
-        with torch.no_grad(), _Fused(), Live(set(known)) as live:
+        with torch.no_grad(), _Fused() as fused, Live(set(known)) as live:
             result = work()
             kept = live.now
         del result
-        stages.append(Stage(name, parts, live.most, kept, live.most))
+        stages.append(Stage(name, parts, live.most, kept, live.most, live.flops + fused.flops))
 
     def text() -> Any:
         length = world.config["text_length"]
@@ -202,7 +205,8 @@ def budget(
     found, cell = stages.pop(), 3 * world.stride**2 * 4  # bytes of the pixels of a cell, in one video frame
     rested = found.work + (frame_count(frames) * grid[0] * grid[1] - frame_count(counted) * h * w) * cell
     kept = found.kept * sum(cut[0]) * sum(cut[1]) // (h * w)
-    stages.append(Stage(found.name, found.networks, rested + kept - found.kept, kept, rested))
+    flops = found.flops * sum(cut[0]) * sum(cut[1]) // (h * w) * frames // counted
+    stages.append(Stage(found.name, found.networks, rested + kept - found.kept, kept, rested, flops))
     found = {one.name: one for one in stages}
     return Budget(networks, found, (height, width), grid, world.channels, world.chunk_frames)
 
@@ -215,15 +219,18 @@ def _decoded(model: WorldModel, latents: Tensor) -> StreamDecoder:
 
 
 class Live(TorchDispatchMode):
-    """Bytes of tensors on a device that were made since and are still alive: `now`, and the `most` there were."""
+    """Bytes of tensors on a device that were made since and are still alive: `now`, and the `most` there were; `flops`:
+    operations of products and convolutions."""
 
     def __init__(self, known: set[int], device: torch.device = META) -> None:
         """known: storages that were there before, such as weights, which views of them do not make anew."""
         super().__init__()
-        self.known, self.device, self.now, self.most = known, device, 0, 0
+        self.known, self.device, self.now, self.most, self.flops = known, device, 0, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func._overloadpacket)) is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
         tree_map_only(Tensor, self._made, out)
         return out
 
@@ -243,23 +250,29 @@ class Live(TorchDispatchMode):
 
 
 class _Fused(TorchFunctionMode):
-    """Attention without its matrix: on the meta device torch would write it out, which no real device does."""
+    """Attention without its matrix: on the meta device torch would write it out, which no real device does. `flops`:
+    the operations of its two products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             query, _, value = args[:3] if len(args) >= 3 else (kwargs["query"], None, kwargs["value"])
+            self.flops += 2 * query.numel() * value.shape[-2] + 2 * query.shape[-2] * value.numel()
             return query.new_empty(*query.shape[:-1], value.shape[-1])
         return func(*args, **kwargs)
 
 
-def world_of(model: str | Path, dtype: torch.dtype, *, device: torch.device = META) -> WorldModel:
-    """The model without weights, as it would be loaded in `dtype`; on another `device` its weights are random."""
+def world_of(model: str | Path, dtype: torch.dtype) -> WorldModel:
+    """The model without weights, on the meta device, as it would be loaded in `dtype`."""
     if str(model) == BUILT_IN:
         with TemporaryDirectory() as folder:
             wan22.write_configs(Path(folder))
-            world = blueprint(folder, device=device)
-        with device:
+            world = blueprint(folder)
+        with META:
             world.register_modules(memory_branch=MemoryBranch.from_transformer(world.transformer),
                                    depth_head=LatentDepthHead(world.channels))  # fmt: skip
     else:
@@ -267,7 +280,7 @@ def world_of(model: str | Path, dtype: torch.dtype, *, device: torch.device = ME
         if not (folder / "model_index.json").is_file():
             accepted = f"{', '.join(BUNDLED)}, {BUILT_IN}, or a folder with model_index.json and its configurations"
             raise InputError(f"no model {str(model)!r}; accepted: {accepted}")
-        world = blueprint(folder, device=device)
+        world = blueprint(folder)
     for name, part in world.components.items():
         if isinstance(part, nn.Module):
             nn.Module.to(part, dtype=dtype)

@@ -6,14 +6,18 @@
     group    the transformer, its branch and the text encoder in main memory, each block fetched just before it runs
              (on a GPU while the one before it computes); autoencoder and depth head stay on the device
 
+A model that is offloaded may be shared by threads: its networks run one after the other.
+
 Both are hooks on a network's forward, as diffusers and accelerate have them; `running` lets the hooks of a network know
 that it runs where its parts are called one by one (`predict`, the streams of the codec).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import wraps
 from typing import Any, Literal
 
 import torch
@@ -33,6 +37,7 @@ STAGES = (("text_encoder",), ("transformer", "memory_branch"), ("depth_head",), 
 """Networks that run one after the other."""
 GROUPED = ("transformer", "memory_branch", "text_encoder")
 """Networks that are many times larger than one of their blocks."""
+_LOCK = "_mirage_offload_lock"
 _INNER = {"text_encoder": ["encoder"]}  # where a network has its blocks, if not directly below it
 
 
@@ -42,17 +47,21 @@ def place(networks: dict[str, nn.Module], *, offload: Offload, device: torch.dev
     if offload == "none":
         for network in networks.values():
             network.to(device)
-    elif offload == "model":
+        return
+    one = threading.RLock()
+    if offload == "model":
         for stage in STAGES:
             others = [network for name, network in networks.items() if name not in stage]
             for name in stage:
                 if name in networks:
                     add_hook_to_module(networks[name], StageHook(device, others))
+                    _one_at_a_time(networks[name], one)
     else:
         for name, network in networks.items():
             if name in GROUPED:
                 apply_group_offloading(network, onload_device=device, num_blocks_per_group=1,
                                        use_stream=device.type == "cuda", block_modules=_INNER.get(name))  # fmt: skip
+                _one_at_a_time(network, one)
             else:
                 network.to(device)
 
@@ -91,13 +100,32 @@ def running(network: nn.Module) -> Iterator[None]:
     registry: Any = getattr(network, "_diffusers_hook", None)
     kinds = (GroupOffloadingHook, LazyPrefetchGroupOffloadingHook)  # others, of step caches, are no business of ours
     hooks = [hook for hook in registry.hooks.values() if isinstance(hook, kinds)] if registry is not None else []
-    if staged is not None:
-        staged.pre_forward(network)
-    for hook in hooks:
-        hook.pre_forward(network)
-    yield
-    for hook in reversed(hooks):
-        hook.post_forward(network, None)
+    with _lock(network):
+        if staged is not None:
+            staged.pre_forward(network)
+        with ExitStack() as after:
+            for hook in hooks:
+                hook.pre_forward(network)
+                after.callback(hook.post_forward, network, None)
+            yield
+
+
+def _one_at_a_time(network: nn.Module, one: AbstractContextManager[Any]) -> None:
+    """While a network runs in one thread, another thread that wants to run one of the same model waits: it would move
+    the first one off the device."""
+    forward = network.forward
+
+    @wraps(forward)
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with one:
+            return forward(*args, **kwargs)
+
+    network.forward = alone
+    object.__setattr__(network, _LOCK, one)
+
+
+def _lock(network: nn.Module) -> AbstractContextManager[Any]:
+    return getattr(network, _LOCK, None) or nullcontext()
 
 
 def _device(network: nn.Module) -> torch.device:

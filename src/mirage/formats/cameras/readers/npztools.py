@@ -5,6 +5,8 @@ Lyra               w2c [F,4,4], intrinsics [F,3,3], image_height, image_width
 GEN3C              w2c [F,4,4], intrinsics [F,3,3]; the size from depth.npz beside it, else twice the principal point
 Depth Anything 3   extrinsics [F,3,4] w2c, intrinsics [F,3,3] at the size of depth [F,H,W]
 MegaSaM            cam_c2w [F,4,4], intrinsic [3,3] at the size of images [F,H,W,3]
+published code     poses_c2w [F,4,4], intrinsics [F,3,3] at processed_size (H, W), or at the size of frames or depths:
+                   geometry.npz of github.com/microsoft/LatentSpatialMemory
 VGGT               extrinsic [F,3,4] w2c, intrinsic [F,3,3] at the size of images [F,3,H,W] or depth [F,H,W,1]
 """
 
@@ -20,7 +22,7 @@ from mirage.formats.cameras.poses import Poses
 from mirage.formats.cameras.record import CameraOptions, Pose
 from mirage.formats.source import Npz
 
-PICTURES = ("images", "image", "depths", "depth", "conf", "world_points", "depth_conf")
+PICTURES = ("images", "image", "frames", "depths", "depth", "conf", "world_points", "depth_conf")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def sniff_megasam(content: Content) -> bool:
     return "cam_c2w" in content.arrays
 
 
+def sniff_published(content: Content) -> bool:
+    """poses_c2w."""
+    return "poses_c2w" in content.arrays
+
+
 def sniff_vggt(content: Content) -> bool:
     """extrinsic, in the singular."""
     return "extrinsic" in content.arrays
@@ -97,6 +104,10 @@ def _size(content: Content, intrinsics: str, options: CameraOptions) -> tuple[tu
         if any(side.size < 1 or not 1 <= float(side.reshape(-1)[0]) <= 1e6 for side in sides):
             raise InputError(f"{content.source} has an image_height or image_width below 1; expected pixels")
         return (int(sides[0].reshape(-1)[0]), int(sides[1].reshape(-1)[0])), []
+    if "processed_size" in content.arrays:
+        sides = content.arrays["processed_size"].reshape(-1)
+        if sides.size == 2 and all(1 <= float(side) <= 1e6 for side in sides):  # -1, -1: not known
+            return (int(sides[0]), int(sides[1])), []
     size = picture_size(content, PICTURES)
     beside = content.path.parent / "depth.npz"
     if size is None and beside.is_file() and beside != content.path:
@@ -125,5 +136,12 @@ def _content(path: Path) -> Content:
 LYRA = CameraFormat("lyra", "Lyra npz", "arrays", sniff_lyra, _Names("w2c", "w2c", "intrinsics").read)
 GEN3C = CameraFormat("gen3c", "GEN3C npz", "arrays", sniff_gen3c, _Names("w2c", "w2c", "intrinsics").read)
 DA3 = CameraFormat("da3", "Depth Anything 3 npz", "arrays", sniff_da3, _Names("extrinsics", "w2c", "intrinsics").read)
+PUBLISHED = CameraFormat(
+    "lsm",
+    "geometry.npz of LatentSpatialMemory",
+    "arrays",
+    sniff_published,
+    _Names("poses_c2w", "c2w", "intrinsics").read,
+)
 MEGASAM = CameraFormat("megasam", "MegaSaM npz", "arrays", sniff_megasam, read_megasam)
 VGGT = CameraFormat("vggt", "VGGT npz", "arrays", sniff_vggt, _Names("extrinsic", "w2c", "intrinsic").read)

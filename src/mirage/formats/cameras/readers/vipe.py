@@ -1,5 +1,6 @@
 """ViPE's pair: pose/NAME.npz (`data` [F,4,4] camera-to-world, `inds` [F] frame numbers) and intrinsics/NAME.npz (`data`
-[F,4] = fx fy cx cy in pixels, `inds`), or the folder that holds both. OpenCV axes. https://github.com/nv-tlabs/vipe
+[F,4] = fx fy cx cy in pixels, `inds`), or the folder that holds both; or pose.npz with intrinsics.npz beside it, as the
+published code's data have them. OpenCV axes. https://github.com/nv-tlabs/vipe
 
 Frames that `inds` leaves out were lost. The size of the images stands nowhere but in the video: twice the principal
 point.
@@ -43,8 +44,9 @@ def read_folder(content: Content, options: CameraOptions) -> Poses:
 
 def read(content: Content, options: CameraOptions) -> Poses:
     """Poses in the order of their frame numbers."""
-    if len(content.shape("data")) == 2 and content.path.parent.name == "intrinsics":
-        pair = content.path.parent.parent / "pose" / content.path.name
+    if len(content.shape("data")) == 2:
+        folder, name = content.path.parent, content.path.name
+        pair = folder / "pose.npz" if name == "intrinsics.npz" else folder.parent / "pose" / name
         if not pair.is_file():
             raise InputError(f"{content.source} has intrinsics alone; expected {pair} beside it")
         content = _npz(pair)
@@ -81,6 +83,8 @@ def _intrinsics(
     content: Content, inds: torch.Tensor, options: CameraOptions
 ) -> tuple[torch.Tensor | None, tuple[int, int] | None, list[str]]:
     file = content.path.parent.parent / "intrinsics" / content.path.name
+    if content.path.name == "pose.npz" and not file.is_file():
+        file = content.path.with_name("intrinsics.npz")
     if not file.is_file():
         return None, options.size, [f"its intrinsics are not at {file}"]
     pair = _npz(file)

@@ -1,6 +1,6 @@
 """The call that users of diffusers know: pictures in, pictures out, with their names for the arguments.
 
-Run: python examples/11_diffusers_call.py [MODEL] [STEPS]
+Run: python examples/12_diffusers_call.py [MODEL] [STEPS]
 """
 
 import sys

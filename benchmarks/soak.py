@@ -1,0 +1,369 @@
+"""Walks, branches, saves, loads, kills, full disks and damaged files, for hours; a plain model says what must be there.
+
+    python benchmarks/soak.py --minutes 240 --seed 0 [--folder DIR]        # JSON; the first thing that is lost ends it
+
+Two kinds of rounds, each in a process of its own that may be killed at any moment (SIGKILL, SIGTERM, SIGINT):
+
+walk       a session steps, branches and goes back, saves and loads; in some rounds the disk is full from somewhere on
+command    `mirage generate` with a world, taken up again with --resume until it ends by itself
+
+What the model knows is what was promised: a save that was told is there, to the bit; one that was killed leaves what
+was there before or the new world; the same walk (its moves, however it was saved, loaded and branched in between) is
+the same state; a damaged file is refused; a walk that was resumed ends as if it had not been killed; nothing is left
+over; memory is flat. Steps are those of a small model with random weights: nothing here depends on what they draw.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mirage.cli import main as mirage
+from mirage.depth.protocol import Views
+from mirage.errors import InputError
+from mirage.files import BESIDE, replacing
+from mirage.formats.image import save_image
+from mirage.formats.video import load_video
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.trajectory import pan, push_in
+from mirage.memory import MemoryPolicy
+from mirage.models.tiny import tiny_world
+from mirage.models.world import WorldModel
+from mirage.rollout import Session
+from mirage.rollout.settings import Settings
+from mirage.sampler import Sampler
+
+MOVES = {
+    "left": lambda camera: pan(camera, 5, degrees=-20)[1:],
+    "right": lambda camera: pan(camera, 5, degrees=20)[1:],
+    "on": lambda camera: push_in(camera, 5, distance=0.2)[1:],
+    "back": lambda camera: push_in(camera, 5, distance=-0.2)[1:],
+}
+NAMES = [f"{letter}.safetensors" for letter in "abcdef"]
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIZE, LONGEST = (64, 96), 30  # operations of a round
+Walk = tuple[str, ...]
+
+
+@dataclass
+class Known:
+    """What must be there, in plain Python."""
+
+    saved: dict[str, str] = field(default_factory=dict)  # file -> digest of its state
+    walks: dict[str, Walk] = field(default_factory=dict)  # digest -> the walk that it is
+    states: dict[Walk, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def told(self, digest: str, walk: Walk) -> None:
+        """The same walk is the same state, and another walk another one: nothing lost, nothing doubled."""
+        assert self.states.setdefault(walk, digest) == digest, f"the walk {walk} has two states"
+        assert self.walks.setdefault(digest, walk) == walk, f"{walk} and {self.walks[digest]} are one state"
+
+
+def digest(session: Session) -> str:
+    """Of all that a saved session is."""
+    tensors, meta = session.memory.state()  # pyright: ignore[reportAttributeAccessIssue] -- latent
+    past = session.history
+    tensors = tensors | {"latents": past.latents, "z": past.depth.z, "pose": past.camera.c2w, "number": past.number}
+    total = hashlib.blake2b(json.dumps([meta, session.index, session.seed, session.prompt]).encode(), digest_size=16)
+    for name in sorted(tensors):
+        total.update(name.encode() + tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def wall(views: Views) -> DepthMap:
+    """Every view sees a wall two units away."""
+    return DepthMap(torch.full((len(views.latents), *views.grid), 2.0))
+
+
+def begun(model: WorldModel) -> Session:
+    """The one walk that all begin with."""
+    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
+    settings = Settings(sampler=Sampler(steps=1), history=24, draft=False)
+    policy = MemoryPolicy(max_bytes=2**19)
+    session = Session(model, image, camera=Camera.looking(), depth=wall, policy=policy, settings=settings)
+    session.step(MOVES["on"](session.camera))
+    return session
+
+
+# -- rounds of walking ------------------------------------------------------------------------------------------------
+
+
+def walking(folder: Path, known: Known, say: Any, *, seed: int, fills: bool) -> None:
+    """One process's life: up to LONGEST operations, each told before and after."""
+    rng, model = random.Random(seed), tiny_world()
+    session, walk, held = begun(model), ("on",), []
+    for _ in range(rng.randrange(5, LONGEST)):
+        kind = rng.choice(["step", "step", "step", "branch", "back", "save", "save", "load"])
+        if kind == "step":
+            move = rng.choice(list(MOVES))
+            session.step(MOVES[move](session.camera))
+            walk = (*walk, move)
+        elif kind == "branch":
+            held = [*held[-3:], (session, session.snapshot(), walk)]
+        elif kind == "back" and held:
+            session, moment, walk = rng.choice(held)
+            session.restore(moment)
+        elif kind == "load" and known.saved:
+            name = rng.choice(list(known.saved))
+            session = Session.load(folder / name, model, depth=wall)
+            walk = known.walks[known.saved[name]]
+            say("loaded", name, digest(session))
+        elif kind == "save":
+            name, state = rng.choice(NAMES), digest(session)
+            say("begins", name, state, *walk)
+            if fills and rng.random() < 0.5:
+                most = rng.choice([0, 1, 100, 5000, 20_000, 40_000])
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+            try:
+                session.save(folder / name)
+                known.saved[name], known.walks[state] = state, walk
+                say("saved", name, state)
+            except InputError as error:
+                if "cannot write" not in str(error):
+                    raise
+                say("refused", name)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        say("did", kind)
+
+
+def round_of_walking(folder: Path, known: Known, rng: random.Random) -> None:
+    """A process that walks and may be killed; then what it has left is compared with what it has told."""
+    seed, fills = rng.randrange(2**31), rng.random() < 0.3
+    kill = rng.choice(SIGNALS) if rng.random() < 0.6 else None
+    child, reads = forked(partial(walking, folder, known, seed=seed, fills=fills), folder)
+    killed, told = waited(child, reads, kill, rng.uniform(0, 6))
+    if not killed:
+        assert (folder / "log").read_text() == "", (folder / "log").read_text()
+    known.counts[f"walks ended by {killed.name if killed else 'themselves'}"] += 1
+    possible = {name: {state} for name, state in known.saved.items()}
+    for word, *rest in told:
+        if word == "begins":
+            name, state, *walk = rest
+            known.told(state, tuple(walk))
+            possible.setdefault(name, {""}).add(state)
+        elif word == "saved":
+            possible[rest[0]] = {rest[1]}
+        elif word == "loaded":
+            assert rest[1] in possible[rest[0]], f"{rest[0]} was loaded as what nobody saved"
+        known.counts[" ".join(rest) if word == "did" else word] += 1
+    there = found(folder, [name for name in possible if (folder / name).exists()])
+    for name, states in possible.items():
+        if name in there:
+            assert there[name] in states, f"{name} is what nobody saved: {there[name]}"
+            known.saved[name] = there[name]
+        else:
+            assert "" in states, f"{name} is lost"
+            known.saved.pop(name, None)
+    swept(folder, killed)
+
+
+def found(folder: Path, names: list[str]) -> dict[str, str]:
+    """What is in these files: a digest of its state, or why it was refused."""
+
+    def look(say: Any) -> None:
+        model = tiny_world()
+        for name in names:
+            try:
+                say(name, digest(Session.load(folder / name, model, depth=wall)))
+            except InputError as error:
+                say(name, f"refused: {error}")
+
+    child, reads = forked(look, folder)
+    _, told = waited(child, reads, None, 0)
+    return dict(told)
+
+
+def damaged(folder: Path, known: Known, rng: random.Random) -> None:
+    """A file is cut, flipped or written over: it is refused, or it is still the same. Then it is put right."""
+    if not known.saved:
+        return
+    path = folder / rng.choice(list(known.saved))
+    right = path.read_bytes()
+    data = bytearray(right)
+    kind, at = rng.randrange(3), rng.randrange(len(data))
+    if kind == 0:
+        del data[at:]
+    elif kind == 1:
+        data[at] ^= 1 << rng.randrange(8)
+    else:
+        data[at : at + 64] = rng.randbytes(64)
+    path.write_bytes(data)
+    state = found(folder, [path.name])[path.name]
+    assert state == known.saved[path.name] or state.startswith(f"refused: {path}"), state
+    known.counts["damage refused" if state.startswith("refused") else "damage that changes nothing"] += 1
+    with replacing(path) as beside:
+        beside.write_bytes(right)
+
+
+# -- rounds of the command --------------------------------------------------------------------------------------------
+
+
+def round_of_the_command(folder: Path, known: Known, rng: random.Random, whole: dict[int, list[str]]) -> None:
+    """`mirage generate` until it ends by itself; the first time of each seed nobody disturbs it."""
+    seed = rng.randrange(3)
+    place = folder / "command"
+    place.mkdir()
+    words = (
+        f"--image {folder / 'image.png'} --trajectory orbit --frames 41 --steps 1 --seed {seed} --out {place / 'w.mp4'}"
+    )
+    begin = f"generate --model {folder / 'model'} {words} --save-world {place / 'w.safetensors'} --overwrite".split()
+    killed: signal.Signals | None = None
+    for _ in range(12):
+        going = (place / "w.resume.safetensors").exists() and (place / "w.receipt.json").exists()
+        asked = ["generate", "--resume", str(place / "w.receipt.json")] if going else begin
+        child, reads = forked(lambda say, asked=asked: mirage(asked), folder)
+        kill = rng.choice(SIGNALS) if seed in whole and rng.random() < 0.7 else None
+        killed, _ = waited(child, reads, kill, rng.uniform(0, 15))
+        known.counts[f"commands ended by {killed.name if killed else 'themselves'}"] += 1
+        if not killed:
+            break
+    if not killed:
+        made = ["w.mp4", "w.receipt.json", "w.safetensors", "w.sheet.png"]
+        assert sorted(path.name for path in place.iterdir()) == made, sorted(place.iterdir())
+        child, reads = forked(lambda say: say(*ending(place)), folder)
+        _, (state,) = waited(child, reads, None, 0)
+        assert whole.setdefault(seed, state) == state, "a walk that was resumed is another one"
+    shutil.rmtree(place)
+
+
+def ending(place: Path) -> list[str]:
+    """The frames of a finished walk, and its world to the bit."""
+    made = [load_video(place / "w.mp4").numpy().tobytes(), (place / "w.safetensors").read_bytes()]
+    return [hashlib.blake2b(content).hexdigest() for content in made]
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+def forked(work: Any, folder: Path) -> tuple[int, int]:
+    """(process, what it says) of `work(say)`. The process that forks has one thread and computes nothing, for no child
+    would find the threads and locks of torch as they were."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writes)
+        os.set_blocking(reads, False)
+        return child, reads
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
+    try:
+        code = work(lambda *words: os.write(writes, (json.dumps(words) + "\n").encode())) or 0
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        os.write(log, traceback.format_exc().encode())
+        code = 1
+    os._exit(code)
+
+
+def waited(
+    child: int, reads: int, kill: signal.Signals | None, seconds: float
+) -> tuple[signal.Signals | None, list[list[str]]]:
+    """Wait for a process that is killed after so many seconds: by what it ended, if by that, and what it had said."""
+    end, said, stuck, done, status = time.monotonic() + seconds, b"", time.monotonic() + 300, 0, 0
+    while not done:
+        done, status = os.waitpid(child, os.WNOHANG)
+        with contextlib.suppress(BlockingIOError):
+            while more := os.read(reads, 2**16):  # as it comes: a pipe that is full stops who writes
+                said += more
+        if not done and kill is not None and time.monotonic() > end:
+            os.kill(child, kill)
+            end = stuck
+        assert time.monotonic() < stuck, "a process does not end"
+        time.sleep(0.01)
+    os.close(reads)
+    told = [json.loads(line) for line in said.decode().split("\n")[:-1]]
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == kill, f"ended by signal {os.WTERMSIG(status)}"
+        return kill, told
+    code = os.WEXITSTATUS(status)
+    assert code == 0 or (kill is not None and code == 128 + kill), f"exit code {code}"
+    return (kill if code else None), told
+
+
+def swept(folder: Path, killed: signal.Signals | None) -> None:
+    """Nothing is left over; what SIGKILL has left goes with the next write."""
+    left = [path for path in folder.iterdir() if path.name.startswith(".") and BESIDE in path.name]
+    assert not left or killed in (signal.SIGKILL, signal.SIGTERM), f"{left} after {killed}"
+    for name in {path.name[1:].split(f"-{BESIDE}-")[0] + ".safetensors" for path in left}:
+        path = folder / name
+        had = path.read_bytes() if path.exists() else None
+        with replacing(path) as beside:
+            beside.write_bytes(had or b"")
+        if had is None:
+            path.unlink()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def resident() -> int:
+    """Bytes of this process's own."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1]) * 1024
+
+
+def soak(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
+    """Rounds until the time is over."""
+    rng, known, whole = random.Random(seed), Known(), {}
+
+    def prepare(say: Any) -> None:
+        tiny_world().save_pretrained(folder / "model")
+        save_image(folder / "image.png", torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1)))
+
+    child, reads = forked(prepare, folder)
+    waited(child, reads, None, 0)
+    start, end, number, memory = time.monotonic(), time.monotonic() + 60 * minutes, 0, [resident()]
+    while time.monotonic() < end:
+        number += 1
+        round_of_walking(folder, known, rng)
+        damaged(folder, known, rng)
+        if number % 10 == 0:
+            round_of_the_command(folder, known, rng, whole)
+        if number % 20 == 0:
+            memory.append(resident())
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == sorted({"image.png", "log", "model", *known.saved}), left
+    return {
+        "hours": round((time.monotonic() - start) / 3600, 2),
+        "seed": seed,
+        "rounds": number,
+        "states": len(known.states),
+        **dict(sorted(known.counts.items())),
+        "resident_MiB": [round(value / 2**20) for value in (memory[0], memory[len(memory) // 2], memory[-1])],
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=240.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="an empty one, on the disk to try; default: a temporary one")
+    asked = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        print(json.dumps(soak(folder, minutes=asked.minutes, seed=asked.seed), indent=1))
+
+
+if __name__ == "__main__":
+    main()

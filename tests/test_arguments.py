@@ -127,6 +127,8 @@ def calls() -> dict[str, Call]:
         "transform": Call(kept.transform, {"pose": torch.eye(4)}),
         "to": Call(kept.to, {"device": "cpu"}),
         "save": Call(kept.save, {"path": "memory.safetensors"}),
+        "save_beside": Call(kept.save_beside, {"path": "beside.safetensors", "extra_tensors": {}, "extra": {}}),
+        "point_columns": Call(kept.point_columns, {"rows": torch.arange(3)}),
         "load": Call(LatentSpatialMemory.load, {"path": "memory.safetensors", "device": "cpu"}),
         "restore": Call(kept.restore, {"snapshot": kept.snapshot()}),
         "from_state": Call(LatentSpatialMemory.from_state, {"tensors": {}, "meta": {}}, free=("tensors", "meta")),
@@ -134,6 +136,9 @@ def calls() -> dict[str, Call]:
     walk = session()
     plan = walk.plan(mirage.pan(walk.camera, 5)[1:])
     short = mirage.pan(walk.camera, 5)
+    before = walk.snapshot()
+    chunk = walk.accept(plan, torch.zeros(1, 48, *GRID))
+    walk.restore(before)
     sessions = {
         "": Call(Session, {"model": model(), "image": random_image(SIZE), "camera": CAMERA, "prompt": "", "depth": None,
                            "memory": None, "policy": None, "settings": None, "moving": None, "seed": 0}),
@@ -208,6 +213,7 @@ def calls() -> dict[str, Call]:
     defaults = {"MemoryPolicy": MemoryPolicy(), "Settings": Settings(), "ModelRequest": mirage.ModelRequest(),
                 "Request": mirage.Request(image=Path("image.png"), trajectory="orbit")}  # fmt: skip
     found |= {name: Call(getattr(mirage, name), dict(vars(value))) for name, value in defaults.items()}
+    found["Chunk.decode"] = Call(chunk.decode, {"shown": [].append})
     found["Readout"] = Call(mirage.Readout, dict(vars(readout)))
     found["Readout.holes"] = Call(mirage.Readout.holes, {"cameras": 1, "channels": 2, "grid": GRID})
     found["Readout.to"] = Call(readout.to, {"device": "cpu"})

@@ -24,6 +24,7 @@ FIELD_OF_VIEW = 65.0  # degrees on the longer side of a picture that says nothin
 FILM_DIAGONAL = math.hypot(36, 24)  # millimetres
 FARTHEST = 1e9  # world units from the origin: what is farther overflows where float32 squares it
 FOCAL_LIMITS, CENTER_LIMIT = (1e-3, 1e4), 1e4  # in image sides, crops included
+PIXELS = (50.0, 20.0)  # a focal length and a principal point beyond both are no fractions but pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,12 @@ class Camera:
             raise InputError(f"{what} is {short(cameras)}; accepted: a Camera, a list of them, or (poses, intrinsics)")
         if found.c2w.numel():  # none at all is a path too, of nothing
             require_cameras(found, source=what)
+            its = found.intrinsics.reshape(-1, 4)
+            _first_bad(
+                (its[:, :2] > PIXELS[0]).all(-1) & (its[:, 2:] > PIXELS[1]).all(-1),
+                what,
+                "has intrinsics that look like pixels; accepted: fractions of the image's sides (Camera.from_pixels)",
+            )
         return found
 
     @classmethod

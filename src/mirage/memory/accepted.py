@@ -53,6 +53,14 @@ def frames_to_write(
     return Frames(latents, DepthMap(z, valid), camera.to(camera.c2w.detach()), admitted, source)
 
 
+def ids(rows: Tensor, count: int) -> Tensor:
+    """Numbers [k] of some of `count` points."""
+    whole = rows.ndim == 1 and rows.dtype in (torch.int32, torch.int64)
+    if not whole or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < count):
+        raise InputError(f"points are known by their ids [k], whole numbers from 0 to {count - 1}; got {short(rows)}")
+    return rows
+
+
 def rigid(pose: Tensor) -> Tensor:
     """A pose [4,4] that a world may be moved by."""
     if not is_rigid(pose):

@@ -24,7 +24,7 @@ from mirage.errors import InputError, check_number
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
 from mirage.kinds import checked
-from mirage.memory.accepted import Frames, frames_to_write, rigid, views_to_read
+from mirage.memory.accepted import Frames, frames_to_write, ids, rigid, views_to_read
 from mirage.memory.checked import check_far
 from mirage.memory.gate import Gate, Unknown
 from mirage.memory.gradient import Source, connected
@@ -212,6 +212,7 @@ class LatentSpatialMemory:
         """Write a world file: whole or not at all. See statefile.py."""
         self.save_beside(path)
 
+    @checked
     def save_beside(
         self,
         path: str | os.PathLike[str],
@@ -307,10 +308,11 @@ class LatentSpatialMemory:
         with self._sharing.reading():
             return self._columns(torch.arange(len(self), device=self.device))
 
+    @checked
     def point_columns(self, rows: Tensor) -> PointColumns:
         """Those of some points [k], by their ids: of a large memory all features as floats are larger than it is."""
         with self._sharing.reading():
-            return self._columns(rows)
+            return self._columns(ids(rows, len(self)).to(self.device))
 
     def _columns(self, rows: Tensor) -> PointColumns:
         its = self._points.rows

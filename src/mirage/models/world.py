@@ -255,8 +255,8 @@ class WorldModel(DiffusionPipeline):
 
         first: latent 0 starts a stream, so it stands for one frame; all others stand for four.
         """
-        shape = (latents.shape[0], self.channels, *latents.shape[2:]) if latents.ndim == 4 else ()
-        if not latents.is_floating_point() or latents.shape != shape or 0 in shape:
+        fits = latents.ndim == 4 and latents.shape[1] == self.channels and 0 not in latents.shape
+        if not latents.is_floating_point() or not fits:
             raise InputError(f"depth is of latents [T,{self.channels},h,w], got {short(latents)}")
         if camera.shape not in ((), (1,), (len(latents),)):
             raise InputError(f"depth of {len(latents)} latents needs a camera each, or one, got {list(camera.shape)}")
@@ -403,6 +403,8 @@ class WorldModel(DiffusionPipeline):
     @checked
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **choices: Any) -> None:
         """As diffusers does, with LoRAs, attached or fused, in the transformer's weights: what is saved loads again."""
+        if not str(save_directory):
+            raise InputError("the folder to save a model in has no name; accepted: a path")
         with merged(self.transformer):
             super().save_pretrained(save_directory, *arguments, **choices)
 

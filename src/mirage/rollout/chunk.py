@@ -18,6 +18,7 @@ from torch import Tensor
 from mirage.depth.align import Alignment
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import checked
 from mirage.memory import Readout
 from mirage.models.codec import StreamDecoder
 from mirage.models.world import WorldModel
@@ -62,6 +63,7 @@ class Chunk:
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
 
+    @checked
     def decode(self, shown: Callable[[Tensor], None]) -> Tensor:
         """`frames`, and each latent's of them [k,3,H,W] to `shown` as soon as it is decoded; what that raises ends it,
         and the next asking begins anew."""

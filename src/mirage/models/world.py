@@ -403,8 +403,8 @@ class WorldModel(DiffusionPipeline):
     @checked
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **choices: Any) -> None:
         """As diffusers does, with LoRAs, attached or fused, in the transformer's weights: what is saved loads again."""
-        if not str(save_directory):
-            raise InputError("the folder to save a model in has no name; accepted: a path")
+        if not str(save_directory) or Path(save_directory).is_file():
+            raise InputError(f"a model is saved in a folder, got {str(save_directory)!r}; accepted: a path of no file")
         with merged(self.transformer):
             super().save_pretrained(save_directory, *arguments, **choices)
 

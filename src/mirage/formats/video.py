@@ -81,8 +81,8 @@ class VideoWriter:
             raise InputError(f"unknown codec {codec!r}; accepted: {', '.join(PIXELS)}")
         if self.path.suffix.lower() not in SUFFIXES[codec]:
             raise InputError(f"cannot write {path} with {codec}; accepted suffixes: {', '.join(SUFFIXES[codec])}")
-        if not 0 < fps <= 1000:
-            raise InputError(f"got {fps} frames per second; expected more than 0 and at most 1000")
+        if not 1e-3 <= fps <= 1000:
+            raise InputError(f"got {fps} frames per second; expected 0.001 to 1000")
         if not 0 <= crf <= 51:
             raise InputError(f"got crf {crf}; expected 0 (best) to 51")
         self._codec: Codec = codec

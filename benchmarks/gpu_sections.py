@@ -297,8 +297,8 @@ def forward(model: WorldModel, device: torch.device) -> Callable[[], Tensor]:
         return torch.randn(1, channels, count, height // stride, width // stride, device=device, dtype=dtype)
 
     text = torch.randn(1, model.config["text_length"], model.text_encoder.config.d_model, device=device, dtype=dtype)
-    given = Condition(part(c, t), part(1, t), part(2, t), part(6, t), part(c, 1), part(c, Settings.preceding),
-                      part(c, Settings.references), text)  # fmt: skip
+    given = Condition(part(c, t), part(1, t), part(2, t), part(6, t), part(c, 1), part(c, model.preceding),
+                      part(c, model.references), text)  # fmt: skip
     latents, timestep = part(c, t), torch.full((1, t), 500.0, device=device)
     timestep[:, 0] = 0
 

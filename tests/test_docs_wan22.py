@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def _brought(folder: Path) -> None:
         made.mkdir(parents=True)
     (release / "Wan2.2-TI2V-5B").symlink_to(folder / "Wan2.2-TI2V-5B")
     save_image(sample / "first_frame.png", random_image(seed=1))
-    geometry = {"poses_c2w": path.c2w.numpy(), "intrinsics": path.pixel_matrix((64, 96)).numpy()}
+    geometry: dict[str, Any] = {"poses_c2w": path.c2w.numpy(), "intrinsics": path.pixel_matrix((64, 96)).numpy()}
     np.savez(
         sample / "geometry.npz",
         depths=np.full((9, 64, 96), 3.0, dtype=np.float32),

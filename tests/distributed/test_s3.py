@@ -114,9 +114,8 @@ def test_a_bucket_is_a_store(way, tmp_path, saved):
     making = Making(ModelRequest(model=str(saved)), "s3://one/out")
     check(entry, making)
     with entry.request() as request:
-        assert request.image is not None
-        assert request.image.read_bytes() == (tmp_path / "a.png").read_bytes()
-        here = request.image
+        (here,) = request.images
+        assert here.read_bytes() == (tmp_path / "a.png").read_bytes()
     assert not here.exists()
 
     store = Store.of(making.out)

@@ -20,7 +20,7 @@ from mirage.distributed.store import brought, is_url, read_text, scratch
 from mirage.errors import InputError
 from mirage.request import Request
 
-FILES = ("image", "world", "prompts", "depth", "static_mask")
+FILES = ("image", "image_cameras", "world", "prompts", "depth", "static_mask")
 NAMED = ("trajectory", "depth_model")
 """Fields that may name a file, and other things."""
 
@@ -45,8 +45,11 @@ class Entry:
 
             values = dict(self.said)
             for name in (*FILES, *NAMED):
-                if isinstance(value := values.get(name), str):
-                    values[name] = self._here(value, bring, sure=name in FILES)
+                value, sure = values.get(name), name in FILES
+                if isinstance(value, str):
+                    values[name] = self._here(value, bring, sure=sure)
+                elif isinstance(value, list) and all(isinstance(one, str) for one in value):
+                    values[name] = [self._here(one, bring, sure=sure) for one in value]
             yield Request.from_plain(values, source=self.source)
 
     @property

@@ -16,7 +16,19 @@ SOURCE = ROOT / "src" / "mirage"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 # A room may import itself, the bottom files, and what stands here.
-BOTTOM = {"errors", "files", "chunks", "units", "sampler", "request", "optional", "version", "natural"}
+BOTTOM = {
+    "errors",
+    "files",
+    "chunks",
+    "units",
+    "sampler",
+    "request",
+    "optional",
+    "version",
+    "natural",
+    "kinds",
+    "plugins",
+}
 LAYERS: list[tuple[set[str], set[str]]] = [
     ({"geometry"}, set()),
     ({"formats"}, {"geometry"}),
@@ -49,6 +61,7 @@ HOMES = {  # a heavy package and the only place that imports it
     "lmdb": "formats",
     "pillow_heif": "formats",
     "matplotlib": "formats",
+    "plotly": "show",
     "numba": "memory",
     "triton": "memory",
     "tyro": "cli",
@@ -120,7 +133,18 @@ def test_heavy_packages_live_in_one_room(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_optional_and_slow_packages_are_imported_lazily(path):
-    optional = {"matplotlib", "numba", "triton", "skimage", "viser", "ray", "lmdb", "tensorboard", "pillow_heif"}
+    optional = {
+        "matplotlib",
+        "numba",
+        "triton",
+        "skimage",
+        "viser",
+        "ray",
+        "lmdb",
+        "tensorboard",
+        "pillow_heif",
+        "plotly",
+    }
     if path.name in ("jit.py", "zbuffer_triton.py"):
         optional -= {"numba", "triton"}  # the twins themselves, which are imported lazily
     assert not optional & {name.split(".")[0] for name in imports(path, top_level=True)}
@@ -136,6 +160,7 @@ WIDE = {  # a function that may have more parameters, and why
     "memory/projection/zbuffer_numba.py:_project": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_triton.py:compete_kernel": "a Triton kernel takes pointers and sizes",
     "models/transformer.py:__init__": "diffusers' configuration: a parameter per entry of config.json",
+    "pipeline.py:__call__": "diffusers' call: a parameter per argument that its users know",
     "models/world.py:__init__": "diffusers' configuration: a parameter per entry of model_index.json",
 }
 

@@ -69,8 +69,8 @@ def test_whatever_json_says_is_a_request_or_one_line(kind, values):
         ({"image": Path("a"), "segmenter": "x"}, "moving"),
         ({"image": Path("a"), "draft": "yes"}, "auto, on, off"),
         ({"image": Path("a"), "memory_budget": 5}, "text"),
-        ({"image": Path("a"), "static_filter": 1}, "bool"),
-        ({"image": 3}, "text"),
+        ({"image": Path("a"), "static_filter": 1}, "True or False"),
+        ({"image": 3}, "a path"),
         ({"image": Path("a"), "size": (0, 5)}, "above 0"),
     ],
 )

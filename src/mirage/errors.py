@@ -33,11 +33,11 @@ def check_number(
 ) -> Any:
     """The value as a plain `kind`, if it is a finite number from `low` to `high`, whole for int; else `InputError`.
 
-    Numbers of numpy count, as they do for `numbers`; a bool does not.
+    Numbers of numpy count, as they do for `numbers`, and 1e6 is a whole number; a bool is none.
     """
-    fits: Any = isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
+    fits: Any = isinstance(value, numbers.Real) and not isinstance(value, bool)
     plain: Any = value
-    if fits and _finite(plain) and low <= plain <= high:
+    if fits and _finite(plain) and low <= plain <= high and (kind is float or plain == int(plain)):
         return kind(plain)
     sort = "a whole number" if kind is int else "a number"
     span = {
@@ -46,7 +46,7 @@ def check_number(
         (False, True): f"{sort}, at most {high:g}",
         (True, True): f"{sort}, {low:g} to {high:g}",
     }[math.isfinite(low), math.isfinite(high)]
-    raise InputError(f"{what} is {value!r}; accepted: {accepted or span}")
+    raise InputError(f"{what} is {short(value)}; accepted: {accepted or span}")
 
 
 def _finite(number: Any) -> bool:
@@ -55,3 +55,19 @@ def _finite(number: Any) -> bool:
         return math.isfinite(number)
     except OverflowError:
         return False
+
+
+def short(value: object) -> str:
+    """A value as one line of an error has it: what is short as it is, of all else the kind and the shape."""
+    shape = getattr(value, "shape", None)
+    if not isinstance(value, type) and isinstance(shape, tuple):
+        dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
+        return f"a {type(value).__name__} {list(shape)} {dtype}".rstrip()
+    few = not isinstance(value, list | tuple) or len(value) <= 8
+    if value is None or (few and isinstance(value, str | int | float | complex | bytes | list | tuple)):
+        said = repr(value) if not isinstance(value, str) or len(value) <= 80 else repr(value[:80]) + "..."
+        if len(said) <= 100 and "\n" not in said:
+            return said
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"a {type(value).__name__}"

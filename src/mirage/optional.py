@@ -27,7 +27,7 @@ EXTRAS = {
     "fsspec": "ray",
 }
 """The module -> the extra of ours that installs it."""
-SAME_NAME = ("tensorboard", "triton")
+SAME_NAME = ("tensorboard", "triton", "plotly")
 """Modules that pip knows by their own name, and that no extra of ours installs."""
 
 

@@ -10,16 +10,20 @@ tell is looked at by `mirage.rollout.begin`. Both are plain: `plain` is what JSO
 from __future__ import annotations
 
 import math
-import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from mirage.chunks import check_frames
 from mirage.errors import InputError, check_number
+from mirage.kinds import check_fields, checked, fit
+from mirage.plugins import plugin_names
 from mirage.sampler import Sampler
 from mirage.units import parse_bytes
+
+MEMORIES = ("latent", "rgb", "rgb-voxel", "frames", "none")
+"""Our own; the names of others are those of packages that bring them (plugins.py)."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,7 @@ class _Plain:
 
     def _check_kinds(self) -> None:
         """Every value is of its field's kind, or `InputError`; paths may be text, numbers those of numpy."""
-        hints = get_type_hints(type(self))
-        for item in fields(self):  # pyright: ignore[reportArgumentType]
-            value = _as(hints[item.name], getattr(self, item.name), item.name.replace("_", " "))
-            object.__setattr__(self, item.name, value)
+        check_fields(self, lambda name: name.replace("_", " "))
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any], *, source: str) -> Self:
@@ -186,9 +187,10 @@ class Request(CameraReading, _Plain):
     was made for (the bundled one: on)."""
     seed: Annotated[int | None, Says("N", "0, or the saved world's")] = None
     """Same seed, same video, bit for bit, on the same machine."""
-    memory: Literal["latent", "rgb", "rgb-voxel", "frames", "none"] = "latent"
+    memory: Annotated[str, Says("{latent,rgb,rgb-voxel,frames,none}")] = "latent"
     """latent: a spatial memory of latents; none: forget all but the last frames. To compare with: rgb, a cloud of every
-    pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry."""
+    pixel, drawn and encoded again; rgb-voxel, the same merged in cubes; frames, past frames without geometry; or what
+    another package brings, by its name."""
     memory_budget: Annotated[str | None, Says("SIZE", "it grows as it must")] = None
     """Most bytes that the memory may take, such as 8MiB or 200KB."""
     memory_policy: Literal["default", "published"] = "default"
@@ -229,6 +231,8 @@ class Request(CameraReading, _Plain):
             raise InputError("a static mask shows what moves, and moving things are looked for: one of them")
         if self.segmenter is not None and self.moving is None:
             raise InputError("a segmenter is for moving things: what shall it look for?")
+        if self.memory not in MEMORIES and self.memory not in (others := plugin_names("memories")):
+            raise InputError(f"memory is {self.memory!r}; accepted: {', '.join([*MEMORIES, *others])}")
         for name in ("memory_budget", "world"):
             if self.memory != "latent" and getattr(self, name) is not None:
                 raise InputError(f"{_words(name)} is about a latent memory, not memory {self.memory}")
@@ -270,6 +274,7 @@ class Request(CameraReading, _Plain):
             timesteps=self.timesteps,
         )
 
+    @checked
     def check_with(self, model: ModelRequest) -> None:
         """`InputError` for what the two exclude."""
         if model.cache is not None and self.conditioning == "branch":
@@ -291,39 +296,7 @@ def checked_plain(cls: type[Any], values: Mapping[str, Any], *, source: str) -> 
     if odd := sorted(str(name) for name in values.keys() - known):
         raise InputError(f"{source} has {', '.join(odd[:5])}; accepted: {', '.join(sorted(known))}")
     hints = get_type_hints(cls)
-    return {name: _as(hints[name], value, f"{source}: {name}") for name, value in values.items()}
-
-
-def _as(kind: Any, value: Any, what: str) -> Any:
-    """The value as a field's kind: text, number, truth, path, one of some words, or None where that is allowed."""
-    if get_origin(kind) in (Union, types.UnionType):
-        options = get_args(kind)
-        if value is None and type(None) in options:
-            return None
-        many = isinstance(value, list | tuple)
-        fitting = [one for one in options if one is not type(None) and (get_origin(one) is tuple) == many]
-        return _as(fitting[0] if fitting else options[0], value, what)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise InputError(f"{what} is {value!r}; accepted: {', '.join(map(str, get_args(kind)))}")
-        return value
-    if get_origin(kind) is tuple:
-        parts = get_args(kind)
-        if parts[1:] == (...,):
-            given = value if isinstance(value, list | tuple) else (value,)
-            return tuple(_as(parts[0], one, what) for one in given)
-        if not isinstance(value, list | tuple) or len(value) != len(parts):
-            raise InputError(f"{what} is {value!r}; accepted: {len(parts)} values")
-        return tuple(_as(part, one, what) for part, one in zip(parts, value, strict=True))
-    if kind is Path and isinstance(value, str | Path):
-        return Path(value)
-    if kind is str and isinstance(value, Path):
-        return str(value)
-    if kind in (int, float):
-        return check_number(what, value, kind=kind)
-    if isinstance(value, kind):
-        return value
-    raise InputError(f"{what} is {value!r}; accepted: {'text' if kind in (str, Path) else kind.__name__}")
+    return {name: fit(hints[name], value, f"{source}: {name}") for name, value in values.items()}
 
 
 def _json(value: Any) -> Any:

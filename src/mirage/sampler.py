@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from mirage.errors import InputError, check_number
+from mirage.kinds import checked
 
 MOST_STEPS = 1000
 Grid = Literal["diffusers", "published"]
@@ -84,6 +85,7 @@ class Sampler:
         object.__setattr__(self, "steps", len(its))
         object.__setattr__(self, "solver", self.solver or "dmd")
 
+    @checked
     def over(self, own: Sampler) -> Sampler:
         """These choices, and `own` where none was made. Whoever chooses steps, a shift or UniPC does without the
         timesteps of `own`."""

@@ -464,12 +464,12 @@ def test_two_folders_in_one_transforms_json(cases: Path, tmp_path: Path) -> None
 
 
 def test_every_format_is_in_the_documentation() -> None:
-    from mirage.formats.cameras.readers import FORMATS
+    from mirage.formats.cameras.readers import OURS
 
     page = (Path(__file__).resolve().parents[2] / "docs/cameras.md").read_text()
-    missing = [format.name for format in FORMATS if f"`{format.name}`" not in page]
+    missing = [format.name for format in OURS if f"`{format.name}`" not in page]
     assert not missing
-    assert len({format.name for format in FORMATS}) == len(FORMATS)
+    assert len({format.name for format in OURS}) == len(OURS)
 
 
 def test_a_resampled_path_goes_by_its_stamps(cases: Path) -> None:

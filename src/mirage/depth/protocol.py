@@ -17,10 +17,11 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
+from mirage.kinds import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class Views:
+@dataclass(frozen=True, eq=False, repr=False)
+class Views(Brief):
     """What depth is asked of: T views of a walk.
 
     latents  [T,C,h,w], normalised
@@ -62,7 +63,7 @@ class DepthEstimator(Protocol):
 
 def estimated(estimator: DepthEstimator, views: Views) -> DepthMap:
     """Depth [T,h,w] on the latents' grid, where the latents are."""
-    depth = estimator(views)
+    depth = DepthMap.of(estimator(views), what="what a depth estimator gave")
     if depth.z.ndim != 3 or len(depth) != len(views.latents):
         raise InputError(f"a depth estimator gave {list(depth.shape)}; accepted: [{len(views.latents)},H,W]")
     depth = depth.to(views.latents.device)

@@ -25,10 +25,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from mirage.errors import InputError
+from mirage.errors import InputError, short
 from mirage.files import replacing
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
 from mirage.geometry.camera import Camera
+from mirage.kinds import checked
 from mirage.optional import install
 
 ACCEPTS = "an image (PNG, JPEG, WebP, TIFF, HEIC, ...)"
@@ -73,6 +74,7 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
+@checked
 def load_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Tensor:
     """[3,H,W] in [0, 1], sRGB: EXIF orientation and ICC profile are applied, grey becomes RGB, 16 bits keep their
     precision, transparent parts are laid on white; of an animation the first frame.
@@ -130,10 +132,13 @@ def in_range(pixels: Tensor, *, source: str) -> Tensor:
     raise InputError(f"{source} has pixel values {low:g}..{high:g}; floating point images are 0..1{advice}")
 
 
+@checked
 def save_image(path: str | os.PathLike[str], image: Tensor) -> None:
     """Write [3,H,W] in [0, 1] (clamped), in the format of the name's suffix, 8 bits per channel."""
     if os.path.splitext(path)[1].lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InputError(f"cannot write {path}: images are written as .png, .jpg or .webp")
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or not image.numel():
+        raise InputError(f"an image is [3,H,W] in [0, 1], got {short(image)}")
     with replacing(path) as beside:
         Image.fromarray(to_bytes(image)).save(beside, quality=95)
 

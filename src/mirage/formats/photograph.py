@@ -11,6 +11,7 @@ degrees on the longer side.
 """
 
 import hashlib
+import io
 import math
 import os
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from mirage.errors import InputError
-from mirage.formats.image import ACCEPTS, MAX_PIXELS, MIN_SIDE, Decoded, decode, decoded, fit_image, in_range
+from mirage.formats.image import ACCEPTS, MAX_PIXELS, MIN_SIDE, Decoded, decode, decoded, fit_image, in_range, to_bytes
 from mirage.formats.source import ARRAY_LIMIT, regular_file
 from mirage.geometry.camera import FILM_DIAGONAL, Camera, field_of_view
 from mirage.geometry.depthmap import DepthMap
@@ -122,6 +123,11 @@ class Photograph:
 
     def __repr__(self) -> str:
         return f"Photograph({self})"
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(to_bytes(self.pixels)).save(file, "PNG")
+        return file.getvalue()
 
 
 def open_photograph(path: str | os.PathLike[str], fov: float | None = None) -> Photograph:

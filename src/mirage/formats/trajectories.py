@@ -20,11 +20,13 @@ from mirage.formats.keys import KEYS, SPEED, TURN, key_path
 from mirage.geometry.camera import Camera
 from mirage.geometry.edits import resampled
 from mirage.geometry.trajectory import PRESETS
+from mirage.kinds import checked
 
 PRESET_FRAMES = 49
 _log = logging.getLogger(__name__)
 
 
+@checked
 def load_trajectory(
     spec: str | os.PathLike[str],
     *,

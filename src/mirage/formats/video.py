@@ -34,11 +34,12 @@ from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError
+from mirage.errors import InputError, short
 from mirage.files import full, replacing
 from mirage.formats.fragments import REORDERED, Fragments, finalised
 from mirage.formats.image import to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
+from mirage.kinds import checked, fit
 
 Codec = Literal["libx264", "ffv1"]
 ACCEPTS = "a video (mp4, mkv, webm, ...)"
@@ -80,8 +81,8 @@ class VideoWriter:
             raise InputError(f"unknown codec {codec!r}; accepted: {', '.join(PIXELS)}")
         if self.path.suffix.lower() not in SUFFIXES[codec]:
             raise InputError(f"cannot write {path} with {codec}; accepted suffixes: {', '.join(SUFFIXES[codec])}")
-        if not 0 < fps <= 1000:
-            raise InputError(f"got {fps} frames per second; expected more than 0 and at most 1000")
+        if not 1e-3 <= fps <= 1000:
+            raise InputError(f"got {fps} frames per second; expected 0.001 to 1000")
         if not 0 <= crf <= 51:
             raise InputError(f"got crf {crf}; expected 0 (best) to 51")
         self._codec: Codec = codec
@@ -261,6 +262,30 @@ class Frame:
         return np.ascontiguousarray(_upright(frame)(picture))
 
 
+@checked
+def save_video(path: str | os.PathLike[str], frames: Tensor | np.ndarray, fps: float = 16, *, crf: int = 18) -> None:
+    """Write frames to an .mp4, or losslessly to an .mkv: [F,3,H,W] or [F,H,W,3], uint8 or floats in [0, 1]."""
+    video, lossless = frames_of(frames), Path(path).suffix.lower() == ".mkv"
+    with VideoWriter(path, fps, codec="ffv1" if lossless else "libx264", crf=crf) as film:
+        film.write(video)
+
+
+def frames_of(frames: Tensor | np.ndarray) -> Tensor:
+    """Float frames [F,3,H,W] of [F,3,H,W], [F,H,W,3] or one frame, uint8 or floats in [0, 1]; on the CPU."""
+    video: Tensor = fit(Tensor, frames, "frames")
+    video = video.detach().cpu()
+    video = video[None] if video.ndim == 3 else video
+    if video.ndim != 4 or 3 not in (video.shape[1], video.shape[-1]) or not video.numel():
+        raise InputError(f"frames are [F,3,H,W] or [F,H,W,3], got {short(video)}")
+    if video.dtype != torch.uint8 and not video.is_floating_point():
+        raise InputError(f"frames are uint8, or floats in [0, 1]; got {video.dtype}")
+    if not bool(video.isfinite().all()):
+        raise InputError("the frames hold NaN or infinite values; accepted: floats in [0, 1]")
+    video = video if video.shape[1] == 3 else video.permute(0, 3, 1, 2)
+    return video.float() / 255 if video.dtype == torch.uint8 else video
+
+
+@checked
 def load_video(path: str | os.PathLike[str], *, fps: float | None = None, max_bytes: int = VIDEO_LIMIT) -> Tensor:
     """The frames of the first video stream, upright: uint8 [F,3,H,W]. Refuses more than `max_bytes` of them.
 

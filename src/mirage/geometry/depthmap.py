@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError
+from mirage.errors import InputError, short
+from mirage.kinds import checked, fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class DepthMap:
     valid: Tensor = None  # pyright: ignore[reportAssignmentType] -- always a tensor after __post_init__
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "z", fit(Tensor, self.z, "DepthMap: z"))
+        object.__setattr__(self, "valid", fit(Tensor | None, self.valid, "DepthMap: valid"))
         if self.z.ndim < 2 or not self.z.is_floating_point():
             raise InputError(f"depth is floating point [*,H,W], got {self.z.dtype} {list(self.z.shape)}")
         sane = torch.isfinite(self.z) & (self.z > 0)
@@ -37,10 +41,25 @@ class DepthMap:
         object.__setattr__(self, "z", torch.where(valid, self.z, torch.ones_like(self.z)))
 
     @classmethod
+    def of(cls, depth: "DepthLike", *, what: str = "the depth") -> "DepthMap":
+        """Depth as people have it at hand: a `DepthMap`, or a tensor or array [*,H,W] of z-depth, known where it is
+        finite and above 0; whole numbers too (millimetres must be made metres before)."""
+        if isinstance(depth, DepthMap):
+            return depth
+        z = fit(Tensor | DepthMap, depth, what)
+        if z.is_complex() or z.dtype == torch.bool:
+            raise InputError(f"{what} is {short(depth)}; accepted: a DepthMap, or z-depth [*,H,W]")
+        return cls(z if z.is_floating_point() else z.float())
+
+    @classmethod
+    @checked
     def concatenate(cls, maps: Sequence["DepthMap"]) -> Self:
         """Join maps [n,H,W] of one grid along their first axis."""
+        if not maps or any(one.z.ndim != 3 or one.shape[1:] != maps[0].shape[1:] for one in maps):
+            raise InputError(f"maps [n,H,W] of one grid are joined, got {[list(one.shape) for one in maps]}")
         return cls(torch.cat([depth.z for depth in maps]), torch.cat([depth.valid for depth in maps]))
 
+    @checked
     def resized(self, size: tuple[int, int]) -> "DepthMap":
         """At `size` (h, w). Smaller: each cell takes the lower median of the valid depths around its centre, one that
         was really measured. Larger: nearest. A cell is valid if at least half of what it looked at is.
@@ -49,6 +68,8 @@ class DepthMap:
         """
         height, width = self.z.shape[-2:]
         h, w = size
+        if min(h, w, height, width) < 1:
+            raise InputError(f"depth {list(self.shape)} cannot be resized to {h} x {w}; accepted: 1 or more each")
         if (h, w) == (height, width):
             return self
         if h > height or w > width or height % h or width % w:
@@ -68,12 +89,19 @@ class DepthMap:
         columns = ((torch.arange(size[1], device=self.z.device) + 0.5) * width / size[1]).long()
         return DepthMap(self.z[..., rows[:, None], columns], self.valid[..., rows[:, None], columns])
 
+    @checked
     def scaled(self, scale: float | Tensor, shift: float | Tensor = 0.0) -> "DepthMap":
-        """scale * z + shift; what falls to 0 or below becomes invalid."""
+        """scale * z + shift, numbers or tensors that spread over z; what falls to 0 or below becomes invalid."""
+        for value in (scale, shift):
+            if isinstance(value, Tensor) and (value.is_complex() or not _spreads(value.shape, self.shape)):
+                raise InputError(f"depth {list(self.shape)} is scaled by numbers, got {short(value)}")
         return DepthMap(self.z * scale + shift, self.valid)
 
+    @checked
     def masked(self, keep: Tensor) -> "DepthMap":
         """Valid only where `keep` [*,H,W] too."""
+        if keep.dtype != torch.bool or keep.shape != self.shape:
+            raise InputError(f"depth {list(self.shape)} is masked by as many bools, got {short(keep)}")
         return DepthMap(self.z, self.valid & keep)
 
     def __getitem__(self, index) -> "DepthMap":
@@ -90,8 +118,24 @@ class DepthMap:
         """[*,H,W]."""
         return self.z.shape
 
+    @checked
     def to(self, device: torch.device | str) -> "DepthMap":
         return DepthMap(self.z.to(device), self.valid.to(device))
+
+    def __repr__(self) -> str:
+        known = self.z[self.valid].detach()
+        span = f", {known.amin():.3g} to {known.amax():.3g}" if len(known) else ""
+        share = f"{self.valid.float().mean():.0%}" if self.valid.numel() else "nothing"
+        return f"DepthMap({list(self.shape)}, {share} known{span})"
+
+
+DepthLike = DepthMap | Tensor | np.ndarray
+"""What `DepthMap.of` takes."""
+
+
+def _spreads(shape: Sequence[int], over: Sequence[int]) -> bool:
+    """Whether it broadcasts to `over`."""
+    return len(shape) <= len(over) and all(n in (1, m) for n, m in zip(shape[::-1], over[::-1], strict=False))
 
 
 def _central(height: int, width: int, *, device: torch.device) -> Tensor:

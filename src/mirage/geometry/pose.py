@@ -30,6 +30,14 @@ def is_rotation(rotation: Tensor, *, tolerance: float = 1e-3) -> Tensor:
     return (error <= tolerance) & (torch.linalg.det(rotation) > 0)
 
 
+def is_rigid(pose: Tensor) -> bool:
+    """Whether it is one pose [4,4]: finite, a rotation and a translation."""
+    if pose.shape != (4, 4) or pose.is_complex() or not bool(pose.isfinite().all()):
+        return False
+    last = pose.new_tensor([0, 0, 0, 1])
+    return torch.equal(pose[3], last) and bool(is_rotation(pose[:3, :3].double()))
+
+
 def orthonormalised(rotation: Tensor) -> Tensor:
     """The rotation nearest to [*,3,3] in the Frobenius norm: takes rounding of a text file out."""
     u, _, vh = torch.linalg.svd(rotation.double())

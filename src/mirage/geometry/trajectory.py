@@ -10,12 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError
+from mirage.errors import InputError, check_number
 from mirage.geometry import pose
-from mirage.geometry.camera import Camera
+from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.edits import there_and_back
+from mirage.kinds import checked
+
+MOST_FRAMES = 1_000_000
 
 
+@checked
 def orbit(start: Camera, frames: int, *, degrees: float = 40.0, radius: float = 3.0) -> Camera:
     """Round the point `radius` ahead on a level circle, always looking at it; positive degrees go right."""
     angles = -_ramp(start, frames) * degrees
@@ -25,21 +29,25 @@ def orbit(start: Camera, frames: int, *, degrees: float = 40.0, radius: float = 
     return _from_local(start, local)
 
 
+@checked
 def dolly(
     start: Camera, frames: int, *, distance: float = 1.0, direction: tuple[float, float, float] = (0, 0, 1)
 ) -> Camera:
     """Straight on by `distance` along `direction` of the camera's own axes (default forward), without turning."""
+    ramp = _ramp(start, frames)
     step = torch.nn.functional.normalize(start.c2w.new_tensor(direction), dim=0) * distance
     eye = torch.eye(3, dtype=start.c2w.dtype, device=start.c2w.device).expand(frames, 3, 3)
-    return _from_local(start, pose.make_pose(eye, _ramp(start, frames)[:, None] * step))
+    return _from_local(start, pose.make_pose(eye, ramp[:, None] * step))
 
 
+@checked
 def pan(start: Camera, frames: int, *, degrees: float = 40.0) -> Camera:
     """Turn on the spot about the camera's own vertical; positive degrees turn right."""
     turn = pose.rotation_about("y", _ramp(start, frames) * degrees, dtype=start.c2w.dtype).to(start.c2w)
     return _from_local(start, pose.make_pose(turn, start.c2w.new_zeros(frames, 3)))
 
 
+@checked
 def push_in(start: Camera, frames: int, *, distance: float = 1.0) -> Camera:
     """Forward with a soft start and a soft stop (smoothstep)."""
     path = dolly(start, frames, distance=distance)
@@ -50,6 +58,7 @@ def push_in(start: Camera, frames: int, *, distance: float = 1.0) -> Camera:
     return _from_local(start, pose.make_pose(local.c2w[:, :3, :3], ease[:, None] * forward))
 
 
+@checked
 def dolly_zoom(start: Camera, frames: int, *, distance: float = 1.0, subject: float = 3.0) -> Camera:
     """Forward by `distance` while the view widens, so that what stands `subject` ahead keeps its size and all else
     changes ("Vertigo"). The one preset whose intrinsics change. A negative distance goes back and zooms in."""
@@ -61,6 +70,7 @@ def dolly_zoom(start: Camera, frames: int, *, distance: float = 1.0, subject: fl
     return path.with_intrinsics(torch.cat([focal, path.intrinsics[:, 2:]], dim=1))
 
 
+@checked
 def figure_eight(start: Camera, frames: int, *, width: float = 0.5, radius: float = 3.0) -> Camera:
     """A lying eight, right loop first, `width` to either side and half as high as wide, always looking at the point
     `radius` ahead; it passes the start half-way and ends there."""
@@ -69,6 +79,7 @@ def figure_eight(start: Camera, frames: int, *, width: float = 0.5, radius: floa
     return _looking_ahead(start, torch.stack([right, down, torch.zeros_like(right)], dim=1), radius)
 
 
+@checked
 def spiral(
     start: Camera, frames: int, *, turns: float = 2.0, width: float = 0.3, distance: float = 0.5, radius: float = 3.0
 ) -> Camera:
@@ -87,10 +98,10 @@ def _looking_ahead(start: Camera, center: Tensor, radius: float) -> Camera:
 
 
 def _ramp(start: Camera, frames: int) -> Tensor:
-    if frames < 1:
-        raise InputError(f"a path has at least one frame, got {frames}")
+    check_number("the frames of a path", frames, kind=int, low=1, high=MOST_FRAMES)
     if start.shape:
         raise InputError(f"a path starts from one camera, got a batch {list(start.shape)}")
+    require_cameras(start, source="the start of a path")
     return torch.linspace(0, 1, frames, dtype=start.c2w.dtype, device=start.c2w.device)
 
 

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import Brief
 
 
-@dataclass(frozen=True, eq=False)
-class Sight:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sight(Brief):
     """What each of J cameras says of each of N points; bool [J,N], all False where a camera has nothing to say (the
     point is outside its view or behind it, or no depth is valid there).
 

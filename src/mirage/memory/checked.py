@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError
+from mirage.errors import InputError, short
 from mirage.geometry.camera import FARTHEST, Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.grid import cell_centers
@@ -31,18 +31,17 @@ _LARGEST = {"float16": 65504.0, "int8": 127 * 65504.0, "float32": math.inf}
 def check_write(
     latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None, *, channels: int, policy: MemoryPolicy
 ) -> None:
-    """Of `LatentSpatialMemory.write`: shapes that fit, cameras, and latents that can be kept."""
-    expected = (len(latents), channels, *depth.shape[-2:])
-    if latents.shape != expected or depth.shape[:-2] != latents.shape[:1]:
+    """Of `LatentSpatialMemory.write`: shapes that fit, and latents that can be kept."""
+    expected = (*latents.shape[:1], channels, *depth.shape[-2:])
+    if latents.shape != expected or depth.shape[:-2] != latents.shape[:1] or 0 in latents.shape[1:]:
         raise InputError(
             f"a write takes latents [T,{channels},h,w] and depth [T,h,w] on the same grid, "
             f"got {list(latents.shape)} and {list(depth.shape)}; see DepthMap.resized"
         )
     if camera.shape != latents.shape[:1]:
         raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
-    if keep is not None and keep.shape != depth.shape:
-        raise InputError(f"keep has the shape of the depth {list(depth.shape)}, got {list(keep.shape)}")
-    require_cameras(camera, source="a write")
+    if keep is not None and (keep.shape != depth.shape or keep.dtype != torch.bool):
+        raise InputError(f"keep is bool, of the shape of the depth {list(depth.shape)}; got {short(keep)}")
     largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
     if not math.isfinite(largest):
         raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")

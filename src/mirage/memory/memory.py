@@ -12,58 +12,37 @@ nets or prompts.
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError
-from mirage.geometry.camera import Camera
-from mirage.geometry.depthmap import DepthMap
-from mirage.geometry.grid import cell_centers
-from mirage.memory.checked import check_far, check_write
+from mirage.errors import InputError, check_number
+from mirage.geometry.camera import Camera, CameraLike
+from mirage.geometry.depthmap import DepthLike, DepthMap
+from mirage.kinds import checked
+from mirage.memory.accepted import Frames, frames_to_write, ids, rigid, views_to_read
+from mirage.memory.checked import check_far
 from mirage.memory.gate import Gate, Unknown
-from mirage.memory.points import PAGE, Cloud, PointColumns, Points, tile_order
+from mirage.memory.gradient import Source, connected
+from mirage.memory.lifting import Frame, from_the_middle, gridded, lifted
+from mirage.memory.points import PAGE, Cloud, PointColumns, tile_order, worth
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import Backend
 from mirage.memory.readout import Readout
+from mirage.memory.regions import Region, inside, of_positions
 from mirage.memory.sharing import Sharing
 from mirage.memory.statefile import read_state, write_state
-from mirage.memory.table import History, Snapshot, Table
+from mirage.memory.table import History, Snapshot
+from mirage.memory.tables import tables
 
 _WITNESSES = 48
 """Past cameras that are asked which tiles they would miss, spread evenly over the walk."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One latent frame to be written: latents [C,h,w], z [h,w], the camera [] as the grid has it, and its number. Only
-    the cells that enter are lifted and laid out as points."""
-
-    latents: Tensor
-    z: Tensor
-    camera: Camera
-    number: int
-
-    @cached_property
-    def footprint(self) -> Tensor:
-        """[h*w], in world units."""
-        h, w = self.z.shape
-        focal = (self.camera.intrinsics[:2] * self.z.new_tensor([w, h])).amin()  # cells per unit of slope
-        return (self.z / focal).flatten()
-
-    def rows(self, cells: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
-        """Of `cells` [k], as `Points.append` takes them: position [k,3], feature [k,C], frame, footprint [k]."""
-        h, w = self.z.shape
-        uv = cell_centers((h, w), device=cells.device).flatten(0, 1).index_select(0, cells)
-        z = self.z.flatten().index_select(0, cells)
-        feature = self.latents.flatten(1).T.index_select(0, cells)
-        return self.camera.unproject(uv, z), feature, self.number, self.footprint.index_select(0, cells)
 
 
 class LatentSpatialMemory:
@@ -76,6 +55,7 @@ class LatentSpatialMemory:
     belongs together over several calls (a plan and its accept, say) is up to whoever makes them.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -84,85 +64,85 @@ class LatentSpatialMemory:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        check_number("the channels of a memory", channels, kind=int, low=1, high=2**16)
+        if not dtype.is_floating_point:
+            raise InputError(f"a memory shows latents of a floating point dtype, got {dtype}")
         self.channels, self.policy, self.dtype = channels, policy, dtype
-        log = {
-            "index": torch.empty(0, dtype=torch.int32, device=device),
-            "c2w": torch.empty(0, 4, 4, dtype=torch.float32, device=device),
-            "intrinsics": torch.empty(0, 4, dtype=torch.float32, device=device),
-        }
-        frames, pages = None, None
-        if policy.max_bytes is not None:
-            # a sixteenth for the cameras of written frames, the rest for points; both allocated once, never doubled
-            frames = max(1, policy.max_bytes // 16 // Table(log).row_bytes)
-            page_bytes = Points(channels, features=policy.features, device=device, pages=None).page_bytes
-            pages = (policy.max_bytes - frames * Table(log).row_bytes) // page_bytes
-            if pages < 1:
-                raise InputError(
-                    f"a memory of {policy.max_bytes} bytes holds no tile of {PAGE} points; "
-                    f"give it at least {page_bytes + frames * Table(log).row_bytes} bytes"
-                )
-        try:
-            self._log = Table(log, limit=frames)
-            self._points = Points(channels, features=policy.features, device=device, pages=pages)
-        except RuntimeError as error:
-            if policy.max_bytes is None:
-                raise
-            raise InputError(
-                f"a budget of {policy.max_bytes} bytes is taken at once, and this machine does not have them; give less"
-            ) from error
+        self._sources: list[Source] = []  # of gradients
+        self._log, self._points, pages = tables(channels, policy, device)
         self._sharing = Sharing()
         self._history = History(self._log, self._points.rows, self._points.pages)
         self._room = math.inf if pages is None else pages * PAGE
 
     # -- the two verbs ----------------------------------------------------------------------------------------------
 
-    def write(self, latents: Tensor, depth: DepthMap, camera: Camera, *, keep: Tensor | None = None) -> int:
+    @checked
+    def write(self, latents: Tensor, depth: DepthLike, camera: CameraLike, *, keep: Tensor | None = None) -> int:
         """Lift latents [T,C,h,w] at their depth [T,h,w] into the world; returns how many points were added.
 
         A cell with invalid depth, or where `keep` [T,h,w] is False, never becomes a point. Frames enter one after the
         other, each against what the memory knows by then, the earlier frames of the same write included. A point
         that replaces a coarser one is not counted as added.
         """
-        check_write(latents, depth, camera, keep, channels=self.channels, policy=self.policy)
+        given = frames_to_write(latents, depth, camera, keep, channels=self.channels, policy=self.policy)
         with self._sharing.writing():
-            return self._written(latents, depth, camera, keep)
+            return self._written(given)
 
-    def _written(self, latents: Tensor, depth: DepthMap, camera: Camera, keep: Tensor | None) -> int:
-        self._check_room(math.prod(depth.shape[-2:]))
-        camera, z = camera.to(self.device, torch.float32), depth.z.to(self.device).float()
-        admitted = (depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)).to(self.device)
+    def _written(self, given: Frames) -> int:
+        self._check_room(math.prod(given.depth.shape[-2:]))
+        camera, z = given.camera.to(self.device, torch.float32), given.depth.z.to(self.device).float()
+        admitted = given.admitted.to(self.device)
         grid, whole = (z.shape[-2], z.shape[-1]), bool(admitted.all())
         order, first = tile_order(grid).to(self.device), self.frames_written
         check_far(z, camera, admitted, last=first + len(z))
-        gridded, latents = self._gridded(camera, grid), latents.to(self.device)
+        at_grid, latents = gridded(camera, grid, self.policy.lift), given.latents.to(self.device)
+        if given.source is not None:
+            self._sources = [one for one in self._sources if one.end <= first]
+            self._sources.append(Source(first, given.source, at_grid))
         at_once = self.policy.max_bytes is None  # nobody goes, so the log may run ahead
         if at_once:
             self._log_cameras(camera)
         if self.policy.admit == "all" and at_once:  # nor is anybody asked
             cells = (order + torch.arange(0, z.numel(), len(order), device=self.device)[:, None]).flatten()
             cells = cells if whole else cells[admitted.flatten()[cells]]
-            self._points.append(*(column[cells] for column in self._lifted(latents, z, gridded, first)))
+            self._points.append(*(column[cells] for column in lifted(self._points.rows_of(latents), z, at_grid, first)))
             return len(cells)
-        gate, added = Gate(self.policy, gridded, z), 0
+        gate, added = Gate(self.policy, at_grid, z), 0
         for t in range(len(z)):
             if not at_once:
                 self._log_cameras(camera[t : t + 1])
             cells = order if whole else order[admitted[t].flatten()[order]]
-            frame = Frame(latents[t], z[t], gridded[t], first + t)
+            frame = Frame(latents[t], z[t], at_grid[t], first + t)
             added += self._write_frame(frame, cells, partial(gate.unknown, t))
         return added
 
-    def read(self, camera: Camera, grid: tuple[int, int] = (44, 80), *, backend: Backend | None = None) -> Readout:
-        """What the cameras [T] see of the memory, on an h x w grid. An empty memory is all holes.
+    @checked
+    def read(
+        self,
+        camera: CameraLike,
+        grid: tuple[int, int] = (44, 80),
+        *,
+        differentiable: bool = False,
+        backend: Backend | None = None,
+    ) -> Readout:
+        """What the cameras [T] see of the memory, on an h x w grid; one camera [] is one view. An empty memory is all
+        holes.
 
-        `backend`: one twin of the z-buffer by name; all give the same readout.
+        differentiable   gradients of the readout's latents reach those latents that were written while they required
+                         grad, since the memory was last cleared, restored or moved; all else is detached always
+        backend          one twin of the z-buffer by name; all give the same readout
         """
-        if len(camera.shape) != 1:
-            raise InputError(f"a read takes cameras [T], got {list(camera.shape)}; index one camera as camera[None]")
+        views = views_to_read(camera, grid)
         with self._sharing.reading():
-            seen = self._see(camera, grid, front=self.policy.front, backend=backend)
-            rows = seen.index.flatten().clamp_min(0)
-            latents, frame = self._points.show(rows, self.dtype)
+            readout = self._read(views, grid, backend)
+            if not differentiable:
+                return readout
+            return replace(readout, latents=connected(readout.latents, readout, self._points.position, self._sources))
+
+    def _read(self, camera: Camera, grid: tuple[int, int], backend: Backend | None = None) -> Readout:
+        seen = self._see(camera, grid, front=self.policy.front, backend=backend)
+        rows = seen.index.flatten().clamp_min(0)
+        latents, frame = self._points.show(rows, self.dtype)
         mask = seen.index >= 0
         holes = (~mask).flatten().nonzero()[:, 0]
         latents[holes], frame[holes] = 0, -1
@@ -173,9 +153,10 @@ class LatentSpatialMemory:
             depth=DepthMap(seen.depth, mask),
             index=seen.index,
             frame=frame.view_as(seen.index),
-            offset=seen.offset if self.policy.lift == "center" else _from_the_middle(seen.offset, mask),
+            offset=seen.offset if self.policy.lift == "center" else from_the_middle(seen.offset, mask),
         )
 
+    @checked
     def touch(self, readout: Readout) -> None:
         """Says that a readout of this memory was used: under a budget that evicts what is "least_read", its pages are
         as good as just read. A read by itself changes nothing, so that looking around costs no memory."""
@@ -184,17 +165,54 @@ class LatentSpatialMemory:
             with self._sharing.writing():
                 self._points.pages.put(pages, read=torch.full_like(pages, self._points.clock + 1))
 
-    def coverage(self, camera: Camera, grid: tuple[int, int] = (44, 80)) -> Tensor:
+    @checked
+    def coverage(self, camera: CameraLike, grid: tuple[int, int] = (44, 80)) -> Tensor:
         """Share of cells [T] that a read from these cameras would know; paid for before any diffusion is."""
+        views = views_to_read(camera, grid)
         with self._sharing.reading():
-            return (self._see(camera, grid, front=0.0).index >= 0).float().mean((-1, -2))
+            return (self._see(views, grid, front=0.0).index >= 0).float().mean((-1, -2))
+
+    # -- changing what is remembered --------------------------------------------------------------------------------
+
+    @checked
+    def remove(self, region: Region, *, camera: CameraLike | None = None, thickness: float | None = None) -> int:
+        """Forget a part, and return how many points that were. `region` as `mirage.memory.regions` has it: a box,
+        points, a function of positions; or with `camera` a mask [h,w], bool, of the thing as that camera sees it, or
+        one for each of several [T,h,w]; `thickness`: of the thing, as a share of its distance, None: its front alone.
+        What stood behind it stays; `restore` brings all of it back."""
+        return self._forget(region, camera, thickness, outside=False)
+
+    @checked
+    def crop(self, region: Region, *, camera: CameraLike | None = None, thickness: float | None = None) -> int:
+        """Forget all but a part, named as for `remove`; returns how many points went."""
+        return self._forget(region, camera, thickness, outside=True)
+
+    @checked
+    def transform(self, pose: Tensor) -> None:
+        """Move the world by a rigid pose [4,4], points and the cameras that they were seen from; a read from
+        `camera.moved(pose)` is then what a read from `camera` was."""
+        pose = rigid(pose).to(self.device, torch.float32)
+        with self._sharing.writing(), self._history.whole():
+            self._points.move(self._points.position @ pose[:3, :3].T + pose[:3, 3])
+            self._log.put(torch.arange(len(self._log), device=self.device), c2w=pose @ self._log["c2w"])
+            self._sources = []
+
+    @checked
+    def to(self, device: torch.device | str) -> Self:
+        """The same memory on another device: itself where it is there, else a new one, without snapshots."""
+        if torch.empty(0, device=device).device == self.device:
+            return self
+        with self._sharing.reading():
+            return type(self).from_state(*self.state(), device=device)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a world file: whole or not at all. See statefile.py."""
         self.save_beside(path)
 
+    @checked
     def save_beside(
         self,
         path: str | os.PathLike[str],
@@ -207,6 +225,7 @@ class LatentSpatialMemory:
             write_state(path, *self.state(), extra_tensors=extra_tensors, extra=extra)
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> "LatentSpatialMemory":
         """The memory of a world file; `InputError` says what is wrong with one that is damaged."""
         state = read_state(path)
@@ -217,16 +236,19 @@ class LatentSpatialMemory:
         with self._sharing.writing():
             for table in (self._log, self._points.rows, self._points.pages):
                 table.truncate(0)
+            self._sources = []
 
     def snapshot(self) -> Snapshot:
         """This moment, to come back to: costs nothing now, and what changes from here on as long as it is held."""
         with self._sharing.writing():
             return self._history.snapshot()
 
+    @checked
     def restore(self, snapshot: Snapshot) -> None:
         """Come back to a moment; costs what changed in between. Later snapshots stay valid, so a walk may branch."""
         with self._sharing.writing():
             self._history.restore(snapshot)
+            self._sources = []
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything the memory is, for `from_state`: tensors by name, and what JSON can say (channels, policy, dtype).
@@ -286,10 +308,11 @@ class LatentSpatialMemory:
         with self._sharing.reading():
             return self._columns(torch.arange(len(self), device=self.device))
 
+    @checked
     def point_columns(self, rows: Tensor) -> PointColumns:
         """Those of some points [k], by their ids: of a large memory all features as floats are larger than it is."""
         with self._sharing.reading():
-            return self._columns(rows)
+            return self._columns(ids(rows, len(self)).to(self.device))
 
     def _columns(self, rows: Tensor) -> PointColumns:
         its = self._points.rows
@@ -332,16 +355,22 @@ class LatentSpatialMemory:
             f"frames, {self.nbytes / 2**20:.1f} MiB on {self.device})"
         )
 
-    # -- how a frame enters -----------------------------------------------------------------------------------------
+    # -- how a part goes --------------------------------------------------------------------------------------------
 
-    def _lifted(self, latents: Tensor, z: Tensor, camera: Camera, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Every cell of T frames as a point: position, feature, frame and footprint, each [T*h*w, ...]."""
-        h, w = z.shape[-2:]
-        position = camera.unproject(cell_centers((h, w), device=self.device).expand(*z.shape, 2), z)
-        focal = (camera.intrinsics[:, :2] * z.new_tensor([w, h])).amin(-1)
-        frame = first + torch.arange(len(z), dtype=torch.int32, device=self.device)
-        footprint = (z / focal[:, None, None]).flatten()
-        return position.flatten(0, 2), self._points.rows_of(latents), frame.repeat_interleave(h * w), footprint
+    def _forget(self, region: Region, camera: CameraLike | None, thickness: float | None, *, outside: bool) -> int:
+        if callable(region) and camera is None:  # asked before the lock is taken: it may look at the memory itself
+            region = of_positions(region, self.points.position)
+        with self._sharing.writing():
+            points = self._columns(torch.arange(len(self), device=self.device))
+            tolerance = self.policy.tolerance
+            found = inside(region, points, self._read, camera=camera, thickness=thickness, tolerance=tolerance)
+            gone = int((found != outside).sum())
+            if gone:
+                with self._history.whole():
+                    self._points.keep((found == outside).nonzero()[:, 0])
+            return gone
+
+    # -- how a frame enters -----------------------------------------------------------------------------------------
 
     def _write_frame(self, frame: Frame, cells: Tensor, unknown: Callable[..., Unknown]) -> int:
         """One frame, of which `cells` [k] may enter; `unknown` asks the gate."""
@@ -368,7 +397,7 @@ class LatentSpatialMemory:
         return see(
             self.cloud,
             self._points.rows["footprint"],
-            self._gridded(camera.to(self.device), grid),
+            gridded(camera.to(self.device), grid, self.policy.lift),
             grid,
             front=front,
             fill=self.policy.splat == "footprint",
@@ -377,13 +406,6 @@ class LatentSpatialMemory:
 
     def _cameras(self) -> Camera:
         return Camera(self._log["c2w"].clone(), self._log["intrinsics"].clone())
-
-    def _gridded(self, camera: Camera, grid: tuple[int, int]) -> Camera:
-        """The camera as the grid has it: with its principal point half a cell on where a latent lies in the corner."""
-        if self.policy.lift == "center":
-            return camera
-        half = camera.intrinsics.new_tensor([0, 0, 0.5 / grid[1], 0.5 / grid[0]])
-        return camera.with_intrinsics(camera.intrinsics + half)
 
     def _log_cameras(self, camera: Camera) -> None:
         first = self.frames_written
@@ -399,21 +421,11 @@ class LatentSpatialMemory:
     def _evict(self, rows: int) -> None:
         """Make room for at least `rows` more points, a sixteenth of the memory at a time."""
         count = min(max(-(-rows // PAGE) + 1, self._points.pages.n // 16), self._points.pages.n)
-        worth = {"oldest": self._age, "least_read": lambda: self._points.pages["read"], "coverage": self._wins}
-        order = worth[self.policy.evict]().argsort(stable=True)
-        self._points.remove(order[:count])
+        self._points.remove(worth(self._points, self.policy.evict, self._witnessed).argsort(stable=True)[:count])
 
-    def _age(self) -> Tensor:
-        """The newest frame of each page [M]."""
-        page = torch.arange(len(self), device=self.device) // PAGE
-        newest = torch.zeros(self._points.pages.n, dtype=torch.int32, device=self.device)
-        return newest.scatter_reduce_(0, page, self._points.rows["frame"], "amax")
-
-    def _wins(self) -> Tensor:
-        """How many cells each page [M] shows to cameras spread evenly over the walk: what a return would miss."""
-        witnesses = self._cameras()[self._spread(_WITNESSES)]
-        seen = self._see(witnesses, (44, 80), front=self.policy.front).index.flatten()
-        return torch.bincount(seen[seen >= 0] // PAGE, minlength=self._points.pages.n)
+    def _witnessed(self) -> Tensor:
+        """Which points cameras see that are spread evenly over the walk."""
+        return self._see(self._cameras()[self._spread(_WITNESSES)], (44, 80), front=self.policy.front).index
 
     def _spread(self, count: int) -> Tensor:
         """Places in the log of at most `count` cameras, spread evenly over the frames of the walk."""
@@ -431,8 +443,3 @@ class LatentSpatialMemory:
                 f"one frame has {cells} cells and a memory of {self.policy.max_bytes} bytes holds {self._room} points; "
                 "give it a larger budget"
             )
-
-
-def _from_the_middle(offset: Tensor, mask: Tensor) -> Tensor:
-    """Offsets [T,2,h,w] from where the corner convention has a cell, as seen from the cell's true middle."""
-    return (offset - 0.5).masked_fill(~mask[:, None], 0.0)

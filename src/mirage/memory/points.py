@@ -9,6 +9,7 @@ a page is a small patch of one surface and its bounding box is tight; a read ski
 Rows are always dense: what is removed is overwritten by the last rows, so a point's id is good until the next write.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from mirage.kinds import Brief
 from mirage.memory.table import Table
 
 TILE = (11, 8)
@@ -25,8 +27,8 @@ PAGE = TILE[0] * TILE[1]
 _AT_ONCE = 8192  # pages of a loaded store that are measured together
 
 
-@dataclass(frozen=True, eq=False)
-class Cloud:
+@dataclass(frozen=True, eq=False, repr=False)
+class Cloud(Brief):
     """What a read looks at: positions in pages, and the pages' boxes.
 
     `x y z` [M*PAGE] f32; rows past the last point have z = NaN, which no comparison admits. `low`, `high` [M,3].
@@ -66,6 +68,9 @@ class PointColumns:
 
     def __len__(self) -> int:
         return len(self.position)
+
+    def __repr__(self) -> str:
+        return f"PointColumns({len(self):,} points of {self.feature.shape[-1]} channels)"
 
 
 class Points:
@@ -169,6 +174,23 @@ class Points:
         touched = torch.unique(torch.cat([gaps, gaps.new_tensor([kept - 1] if kept else [])]) // PAGE)
         self._measure(touched)
 
+    def keep(self, rows: Tensor) -> None:
+        """Forget all points but `rows` [k], ascending, which move together."""
+        columns = {name: self.rows[name][rows] for name in self.rows.names}
+        read = self.pages["read"][rows[::PAGE] // PAGE]
+        for table in (self.rows, self.pages):
+            table.truncate(0)
+        self.rows.append(**columns)
+        empty = torch.zeros(len(read), 3, device=self.rows.device)
+        self.pages.append(low=empty, high=empty, read=read)
+        self._measure(torch.arange(self.pages.n, device=self.rows.device))
+
+    def move(self, position: Tensor) -> None:
+        """Every point to another place [N,3]."""
+        x, y, z = position.unbind(-1)
+        self.rows.put(torch.arange(len(self), device=self.rows.device), x=x, y=y, z=z)
+        self._measure(torch.arange(self.pages.n, device=self.rows.device))
+
     def load(self, columns: dict[str, Tensor]) -> None:
         """Fill an empty store with columns as `LatentSpatialMemory.state` names them, bit for bit."""
         x, y, z = columns["position"].unbind(-1)
@@ -199,6 +221,19 @@ class Points:
             boxes.append(column.view(-1, PAGE).index_select(0, pages).aminmax(dim=1))
         low, high = (torch.stack(bounds, dim=-1) for bounds in zip(*boxes, strict=True))
         self.pages.put(pages, low=low, high=high)
+
+
+def worth(points: Points, evict: str, witnessed: Callable[[], Tensor]) -> Tensor:
+    """What each page [M] is worth under a budget, as `MemoryPolicy.evict` says: the least goes first. witnessed: which
+    points the walk's cameras see, -1 for none: what of them a return would miss."""
+    if evict == "least_read":
+        return points.pages["read"]
+    if evict == "oldest":  # the newest frame of each page
+        page = torch.arange(len(points), device=points.rows.device) // PAGE
+        newest = torch.zeros(points.pages.n, dtype=torch.int32, device=points.rows.device)
+        return newest.scatter_reduce_(0, page, points.rows["frame"], "amax")
+    seen = witnessed().flatten()
+    return torch.bincount(seen[seen >= 0] // PAGE, minlength=points.pages.n)
 
 
 @lru_cache(maxsize=16)

@@ -5,9 +5,10 @@ Each field stands alone; a default is the choice that did best on returns (docs/
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from mirage.errors import InputError, check_number
+from mirage.errors import check_number
+from mirage.kinds import check_fields
 from mirage.units import MOST_BYTES
 
 Admit = Literal["unseen", "all"]
@@ -55,13 +56,8 @@ class MemoryPolicy:
     evict: Evict = "coverage"
 
     def __post_init__(self) -> None:
-        choices = {"admit": Admit, "features": Features, "splat": Splat, "lift": Lift, "evict": Evict}
-        for name, accepted in choices.items():
-            value = getattr(self, name)
-            if not isinstance(value, str) or value not in get_args(accepted):
-                raise InputError(f"policy {name} is one of {', '.join(get_args(accepted))}, got {value!r}")
-        above = math.nextafter(0.0, 1.0)
-        below = math.nextafter(1.0, 0.0)
+        check_fields(self, lambda name: f"policy {name}")
+        above, below = math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0)
         ranges: dict[str, tuple[float, float, str]] = {
             "tolerance": (above, below, "a relative depth difference between 0 and 1"),
             "spacing": (above, 1.0, "a share of a cell above 0 and at most 1"),

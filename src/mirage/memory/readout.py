@@ -5,7 +5,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from mirage.errors import InputError
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import check_fields, checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +30,15 @@ class Readout:
     frame: Tensor
     offset: Tensor
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @classmethod
+    @checked
     def holes(cls, cameras: int, channels: int, grid: tuple[int, int]) -> "Readout":
         """Nothing is known."""
+        if not 0 <= cameras <= 2**20 or not 1 <= channels <= 2**16 or min(grid) < 1 or max(grid) > 2**15:
+            raise InputError(f"a readout of {cameras} cameras, {channels} channels and {grid} cells cannot be")
         shape = (cameras, *grid)
         nothing = torch.zeros(shape, dtype=torch.bool)
         return cls(
@@ -42,9 +50,23 @@ class Readout:
             offset=torch.zeros(cameras, 2, *grid),
         )
 
+    @property
+    def coverage(self) -> Tensor:
+        """Share of cells [T] that are known."""
+        return self.mask.float().mean((-1, -2))
+
+    @checked
+    def to(self, device: torch.device | str) -> "Readout":
+        """The same on another device."""
+        return Readout(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
     def __getitem__(self, views: slice | list[int]) -> "Readout":
         """What some of the cameras see."""
         return Readout(**{field.name: getattr(self, field.name)[views] for field in fields(self)})
 
     def __len__(self) -> int:
         return len(self.mask)
+
+    def __repr__(self) -> str:
+        share = f"{self.mask.float().mean():.0%}" if self.mask.numel() else "nothing"
+        return f"Readout({list(self.latents.shape)}, {share} known, {self.latents.device})"

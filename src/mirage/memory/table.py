@@ -5,12 +5,18 @@
 (the rerooting trick of Baker's persistent arrays: the newest state is the real one, the others are differences to it).
 """
 
+import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import current_thread, main_thread
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from mirage.errors import InputError
 
 
 class Table:
@@ -128,6 +134,30 @@ class Snapshot:
     changes: list[Change] = field(default_factory=list)
     newer: "Snapshot | None" = None
 
+    def __repr__(self) -> str:
+        return f"Snapshot({len(self.changes)} changes since)"
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C and its like wait until what is inside is done: half of it would be worth nothing. Only the main thread is
+    ever interrupted."""
+    waiting: list[tuple[int, Any]] = []
+    handlers: dict[int, Any] = {}
+    if current_thread() is main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
+                signal.signal(number, lambda *caught: waiting.append(caught))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in waiting:
+            handlers[number](number, frame)
+
 
 class History:
     """Snapshots of some tables. `snapshot()` costs nothing; `restore(s)` costs what changed between then and now."""
@@ -147,7 +177,12 @@ class History:
 
     def restore(self, target: Snapshot) -> None:
         """Make the tables what they were at `target`. Snapshots of the abandoned future stay valid."""
-        assert target.owner is self, "a snapshot belongs to the memory that took it"
+        if target.owner is not self:
+            raise InputError("the snapshot is of another memory; accepted: one that this memory took")
+        with undisturbed():
+            self._restore(target)
+
+    def _restore(self, target: Snapshot) -> None:
         current = self.snapshot()
         path = [target]
         while path[-1] is not current:
@@ -158,6 +193,16 @@ class History:
             newer.changes = [change.table.undo(change) for change in reversed(older.changes)]
             newer.newer, older.newer, older.changes = older, None, []
         self._latest = weakref.ref(target)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All changes of what is inside, or none of them."""
+        before = self.snapshot()
+        try:
+            yield
+        except BaseException:  # also Ctrl-C, between any two lines
+            self.restore(before)
+            raise
 
     def _record(self, change: Callable[[], Change]) -> None:
         latest = self._latest() if self._latest else None

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.kinds import Brief
 
 
-@dataclass(frozen=True)
-class Condition:
+@dataclass(frozen=True, repr=False)
+class Condition(Brief):
     """One chunk's worth of what is known. Shapes are checked at construction; `InputError` names the field that is off.
 
     memory      [B,C,T,h,w]  readout latents, 0 where unknown

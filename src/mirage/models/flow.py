@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.kinds import Brief
 from mirage.models.condition import Condition
 from mirage.sampler import Sampler
 
@@ -64,8 +65,8 @@ class Guidance:
         return x0 + _carried(pull, known, rounds=self.carry)
 
 
-@dataclass(frozen=True, eq=False)
-class Progress:
+@dataclass(frozen=True, eq=False, repr=False)
+class Progress(Brief):
     """One denoising step is done: its number of how many, its timestep in [0, 1000], the latents [B,C,T,h,w] so far."""
 
     step: int
@@ -94,7 +95,7 @@ def denoise(
     generator        on the CPU, so that a seed gives the same noise, hence the same video, on every device; one for
                      all rows, or one for each
     memory           how the readout enters through the sampler; None: it does not, the network may see it by a branch
-    callback         called after each step; what it raises ends the sampling
+    callback         called after each step; it may change the latents in place; what it raises ends the sampling
     stop             after so many of the steps, with the noise of the next step's level still in; None: none is left
     """
     steps, noise, scale = sampler.steps, sampler.noise, sampler.guidance
@@ -129,6 +130,7 @@ def denoise(
         if callback is not None:
             so_far = torch.cat([first.float(), sample], dim=2)
             callback(Progress(step, steps, float(solver.timesteps[step]), so_far))
+            sample = so_far[:, :, 1:]  # which it may have changed in place
     return torch.cat([first.float(), sample], dim=2)
 
 

@@ -22,6 +22,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from mirage.errors import InputError
+from mirage.kinds import checked
 from mirage.models.codec import Tiles
 from mirage.models.files.branchfile import check_backbone, load_branch
 from mirage.models.files.checkpoint import one_line
@@ -37,6 +38,7 @@ BUNDLED = {"mini": Path(__file__).parent / "mini"}
 NEEDED = {"vae", "transformer", "text_encoder", "tokenizer", "scheduler"}
 
 
+@checked
 def load_world_model(
     name_or_path: str | Path,
     *,

@@ -28,9 +28,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from mirage.chunks import frame_count
-from mirage.errors import InputError
+from mirage.errors import InputError, short
+from mirage.formats.image import in_range
+from mirage.formats.photograph import Picture, photograph_of
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import checked
 from mirage.models import flow
 from mirage.models.codec import StreamDecoder, StreamEncoder, Tiles
 from mirage.models.condition import Condition
@@ -122,10 +125,21 @@ class WorldModel(DiffusionPipeline):
 
     # -- verbs ------------------------------------------------------------------------------------------------------
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """Frames [F,3,H,W], F = 1 + 4k -> latents [T,C,h,w], T = 1 + k. One frame is an image; no randomness."""
+    @checked
+    def encode(self, frames: Tensor | Picture) -> Tensor:
+        """Frames [F,3,H,W] in [0, 1] or uint8, F = 1 + 4k -> latents [T,C,h,w], T = 1 + k; no randomness. One frame may
+        be a picture in any form (`mirage.formats.photograph`); its sides are multiples of the stride."""
+        if not isinstance(frames, Tensor) or frames.ndim < 4:
+            frames = photograph_of(frames).pixels[None]
+        elif frames.dtype == torch.uint8:
+            frames = frames / 255
+        elif not frames.is_floating_point() or not frames.numel():
+            raise InputError(f"frames are [F,3,H,W], uint8 or floats in [0, 1]; got {short(frames)}")
+        else:
+            frames = in_range(frames, source="the video")
         return self.encoder().encode(frames)
 
+    @checked
     def decode(self, latents: Tensor) -> Tensor:
         """Latents [T,C,h,w] from the start of a stream -> frames [1 + 4(T-1),3,H,W]."""
         return self.decoder().decode(latents)
@@ -139,12 +153,14 @@ class WorldModel(DiffusionPipeline):
         return stream_decoder(self.vae, tiles=self.tiles, rest=None if self.offload == "none" else "cpu")
 
     @torch.no_grad()
+    @checked
     def encode_prompt(self, prompt: str) -> Tensor:
         """[1,L,D] of fixed length L, zero beyond the prompt's own length, as Wan was trained."""
         ids, known = self.tokenize(prompt)
         text = self.text_encoder(ids, known).last_hidden_state
         return text.masked_fill(known[..., None] == 0, 0)
 
+    @checked
     def tokenize(self, prompt: str) -> tuple[Tensor, Tensor]:
         """Token ids and which of them are the prompt's own, each [1,L]."""
         tokens: Any = self.tokenizer(
@@ -158,6 +174,7 @@ class WorldModel(DiffusionPipeline):
         return tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
 
     @torch.no_grad()
+    @checked
     def denoise(
         self,
         condition: Condition,
@@ -211,6 +228,7 @@ class WorldModel(DiffusionPipeline):
                 callback=callback,
             )
 
+    @checked
     def conditioning(self, asked: Conditioning = "auto") -> Literal["branch", "guidance"]:
         """How the memory enters: through the trained branch, or through the sampler, which needs no training.
 
@@ -231,11 +249,17 @@ class WorldModel(DiffusionPipeline):
         return blind
 
     @torch.no_grad()
+    @checked
     def depth(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
         """Depth [T,h,w] of latents [T,C,h,w] seen by camera [T] (or one for all).
 
         first: latent 0 starts a stream, so it stands for one frame; all others stand for four.
         """
+        fits = latents.ndim == 4 and latents.shape[1] == self.channels and 0 not in latents.shape
+        if not latents.is_floating_point() or not fits:
+            raise InputError(f"depth is of latents [T,{self.channels},h,w], got {short(latents)}")
+        if camera.shape not in ((), (1,), (len(latents),)):
+            raise InputError(f"depth of {len(latents)} latents needs a camera each, or one, got {list(camera.shape)}")
         if self.depth_head is None:
             raise InputError("this model has no depth head; accepted: a depth map or a depth estimator beside it")
         head, device = self.depth_head, self.runs_on
@@ -244,6 +268,7 @@ class WorldModel(DiffusionPipeline):
         return head.depth(latents, camera.to(device), single)
 
     @torch.no_grad()
+    @checked
     def constant(self, frames: int, grid: tuple[int, int]) -> Tensor | None:
         """Latents [frames,C,h,w] of an all-white video, as a branch with "published" inputs sees them; else None.
 
@@ -262,6 +287,7 @@ class WorldModel(DiffusionPipeline):
 
     # -- speed ------------------------------------------------------------------------------------------------------
 
+    @checked
     def cache_steps(self, threshold: float) -> None:
         """From now on, leave out all blocks but the first in steps where that one changes its input nearly as in the
         step before: by a relative difference of at most `threshold`. diffusers' FirstBlockCache; 0.05 is careful.
@@ -278,11 +304,14 @@ class WorldModel(DiffusionPipeline):
             self.transformer.disable_cache()
         self.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
 
+    @checked
     def compile_blocks(self, backend: str = "inductor") -> None:
         """From now on, run the blocks of transformer and branch through torch.compile: the first chunk waits for the
         compiler, results differ in the last digits."""
         if backend == "inductor" and self._execution_device.type == "cpu" and not any(map(shutil.which, _COMPILERS)):
             raise InputError(f"compiling for the CPU needs a C++ compiler; none of {', '.join(_COMPILERS)} was found")
+        if backend != "inductor" and backend not in torch._dynamo.list_backends(None):
+            raise InputError(f"torch.compile has no backend {backend!r}; accepted: inductor and what torch lists")
         self.transformer.compile_repeated_blocks(backend=backend)
         if self.memory_branch is not None:
             self.memory_branch.compile_repeated_blocks(backend=backend)
@@ -371,8 +400,11 @@ class WorldModel(DiffusionPipeline):
         its: Any = self.scheduler.config
         return its.prediction_type
 
+    @checked
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **choices: Any) -> None:
         """As diffusers does, with LoRAs, attached or fused, in the transformer's weights: what is saved loads again."""
+        if not str(save_directory) or Path(save_directory).is_file():
+            raise InputError(f"a model is saved in a folder, got {str(save_directory)!r}; accepted: a path of no file")
         with merged(self.transformer):
             super().save_pretrained(save_directory, *arguments, **choices)
 

@@ -20,6 +20,7 @@ from mirage.depth.static import cells, static
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import Brief
 from mirage.rollout.history import History
 from mirage.rollout.settings import Settings
 
@@ -31,8 +32,8 @@ class Segmenter(Protocol):
     def __call__(self, first: int, count: int, frames: Callable[[], Tensor]) -> Tensor: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Admitted:
+@dataclass(frozen=True, eq=False, repr=False)
+class Admitted(Brief):
     """`keep` [T,h,w], bool: the new cells that may enter; None: all with valid depth. `image` [1,h,w]: those of the
     given image that may stay, if this chunk could tell; None: it could not."""
 
@@ -40,8 +41,8 @@ class Admitted:
     image: Tensor | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class New:
+@dataclass(frozen=True, eq=False, repr=False)
+class New(Brief):
     """What a chunk would write: latents [T,C,h,w] with their depth [T,h,w] and camera [T]; `frames()` decodes its video
     frames [4T,3,H,W]."""
 

@@ -29,6 +29,7 @@ from mirage.formats.video import load_video
 from mirage.formats.views import Views, open_views
 from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import Brief, checked
 from mirage.memory import MemoryPolicy
 from mirage.memory.policy import PUBLISHED
 from mirage.models.fitting.offload import check_offload
@@ -47,8 +48,8 @@ from mirage.scenes.scene import Scene
 from mirage.units import parse_bytes
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
+@dataclass(frozen=True, eq=False, repr=False)
+class Opened(Brief):
     """What a request's files hold. For a new world: the photograph, the path [F] as seen through all of it, and depth;
     `views`, where it begins with several, of which the photograph is the last. For one that goes on the path is known
     when its world is. `mask` [F,H,W]: what moves; `prompts` of parts; `poses`: how many the trajectory has, of which
@@ -63,6 +64,7 @@ class Opened:
     prompts: Prompts | None = None
 
 
+@checked
 def open_request(request: Request) -> Opened:
     """Read its files and check its names; what is wrong with one is an `InputError`, before a model is loaded."""
     check_estimator(request.depth_model)
@@ -126,6 +128,7 @@ def open_scene(scene: Scene, size: tuple[int, int]) -> Opened:
     return Opened(1, photograph_of(scene.render(camera, size).rgb[0], across), camera)
 
 
+@checked
 def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> tuple[Session, Camera]:
     """(session, path [F]) of a request: `session.follow(path, prompts=prompts_by_chunk(...))` walks it.
 
@@ -227,6 +230,7 @@ def device_of(asked: ModelRequest) -> torch.device:
     return device
 
 
+@checked
 def load_model(asked: ModelRequest, *, conditioning: str = "auto") -> WorldModel:
     """The model, made to run as asked. conditioning: how the memory will enter, which step caching has to fit."""
     model = load_world_model(

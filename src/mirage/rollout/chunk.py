@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mirage.depth.align import Alignment
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import checked
 from mirage.memory import Readout
 from mirage.models.codec import StreamDecoder
 from mirage.models.world import WorldModel
+from mirage.show import views as show
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ class Chunk:
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
 
+    @checked
     def decode(self, shown: Callable[[Tensor], None]) -> Tensor:
         """`frames`, and each latent's of them [k,3,H,W] to `shown` as soon as it is decoded; what that raises ends it,
         and the next asking begins anew."""
@@ -67,6 +71,20 @@ class Chunk:
         frames = self.tape.frames(shown)
         self.timings.setdefault("decode", time.perf_counter() - started)
         return frames
+
+    def video(self) -> np.ndarray:
+        """The frames as players and writers take them: [F,H,W,3] uint8, on the CPU."""
+        return (self.frames.detach().cpu() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+    def __repr__(self) -> str:
+        return (
+            f"Chunk({self.index}: {len(self.camera)} frames, latents {list(self.latents.shape)}, "
+            f"{float(self.readout.coverage.mean()):.0%} was known, {self.points_added:,} of {self.memory_points:,} "
+            f"points are new, {self.memory_bytes / 2**20:.1f} MiB, {sum(self.timings.values()):.1f} s)"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return show.frames(self.frames)._repr_png_()
 
     def report(self) -> dict[str, Any]:
         """What a receipt says of a chunk; plain and finite."""

@@ -12,14 +12,24 @@ regions are what words are about; and it may take more steps (`WorldModel.draft_
 `T` latent frames of a chunk, its first included, `D` of a draft, `C` latent channels, `h w` latent grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE
+from mirage.conditioning import drafted_views
+from mirage.depth.protocol import Views, estimated
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
+from mirage.rollout.estimators import depth_head
+from mirage.rollout.plan import Draft, Plan
+
+if TYPE_CHECKING:
+    from mirage.rollout.session import Session
 
 WORTH = 0.02
 """Share of a view's cells that must be unknown for it to be lifted, and of a chunk's for it to be drafted."""
@@ -28,6 +38,33 @@ WORTH = 0.02
 def worth_drafting(readout: Readout) -> bool:
     """Whether so much of a chunk [T] is to be newly generated; its first frame is there already."""
     return float((~readout.mask[1:]).float().mean()) > WORTH
+
+
+def draft_of(session: "Session", plan: Plan, past_views: Sequence[int]) -> Draft:
+    """A few views of the plan's, and how they become known to its chunk. A draft is not meant to be looked at: its
+    depth is the model's own where it has a depth head."""
+    shown = drafted_views(len(plan.views))
+    few, views = plan.readout[shown], plan.views[shown]
+    condition = session._condition(few, views, (), preceding=False)
+    first = session._planned(few, views, condition, plan.timings, draft=True)
+    estimator = session.estimator if session.model.depth_head is None else depth_head(session.model)
+    past = session.history
+
+    @torch.no_grad()
+    def complete(latents: Tensor) -> Plan:
+        def decoded() -> Tensor:
+            stream = torch.cat([past.latents[-1:], latents.to(past.latents)])
+            return session.model.decode(stream)[TIME_STRIDE::TIME_STRIDE]
+
+        number = TIME_STRIDE * (int(past.number[-1]) + torch.tensor(shown[1:]))
+        depth = estimated(estimator, Views(latents, views[1:], number, False, decoded))
+        depth = session._aligned(depth, few[1:]).depth
+        filled = completed(plan.readout, latents, depth, plan.views, shown[1:])
+        known = session._condition(filled, plan.views, past_views)
+        negative = None if plan.negative is None else session._negative(known)
+        return replace(plan, condition=known, negative=negative, draft=None)
+
+    return Draft(first, complete)
 
 
 def completed(readout: Readout, draft: Tensor, depth: DepthMap, camera: Camera, views: list[int]) -> Readout:

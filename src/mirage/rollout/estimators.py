@@ -9,6 +9,8 @@ from mirage.depth.adapters.files import DepthFiles
 from mirage.depth.adapters.map_anything import MapAnythingDepth
 from mirage.depth.protocol import DepthEstimator
 from mirage.errors import InputError
+from mirage.models.world import WorldModel
+from mirage.plugins import plugin, plugin_names
 
 NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
 
@@ -16,11 +18,12 @@ NAMES = ("head", "depth-anything", "depth-pro", "da3", "mapanything")
 def check_estimator(name: str) -> None:
     """`InputError` if there is none of that name; nothing is loaded."""
     kind, colon, weights = name.partition(":")
+    if name in plugin_names("depth_estimators"):
+        return
     named = kind in NAMES and bool(weights) == bool(colon) and not (kind == "head" and weights)
     if not named and not (name and Path(name).expanduser().exists()):
-        raise InputError(
-            f"no depth estimator {name!r}; accepted: {', '.join(NAMES)}, or a folder or .npz of depth maps"
-        )
+        names = ", ".join([*NAMES, *plugin_names("depth_estimators")])
+        raise InputError(f"no depth estimator {name!r}; accepted: {names}, or a folder or .npz of depth maps")
 
 
 def depth_files(name: str) -> DepthFiles | None:
@@ -32,9 +35,11 @@ def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator |
     """An estimator for every chunk; None: the model's own depth head.
 
     name    head, depth-anything, depth-pro, da3 or mapanything, each but the first with ":HUB-ID" or ":FOLDER" for
-            other weights than its usual ones; or a folder or .npz of depth maps
+            other weights than its usual ones; a folder or .npz of depth maps; or what a package brings (plugins.py)
     """
     check_estimator(name)
+    if name not in NAMES and name in plugin_names("depth_estimators"):
+        return plugin("depth_estimators", name)(device)
     kind, _, weights = name.partition(":")
     given = {"name": weights} if weights else {}
     match kind:
@@ -53,3 +58,8 @@ def make_estimator(name: str, *, device: torch.device | str) -> DepthEstimator |
         case "mapanything":
             return MapAnythingDepth.load(**given, device=device)
     return DepthFiles(name)
+
+
+def depth_head(model: WorldModel) -> DepthEstimator:
+    """The model's own, which reads latents."""
+    return lambda views: model.depth(views.latents, views.camera, first=views.first)

@@ -47,6 +47,9 @@ class History:
     def __len__(self) -> int:
         return len(self.latents)
 
+    def __repr__(self) -> str:
+        return f"History({len(self)} latent frames, {self.nbytes / 2**20:.1f} MiB)"
+
     @property
     def nbytes(self) -> int:
         return sum(t.numel() * t.element_size() for t in (self.latents, self.depth.z, self.depth.valid))

@@ -14,6 +14,7 @@ from mirage.memory.baselines.nothing import NoMemory
 from mirage.memory.baselines.rgb import RGBPointMemory
 from mirage.memory.protocol import SpatialMemory
 from mirage.models.world import WorldModel
+from mirage.plugins import plugin, plugin_names
 
 VOXEL = 0.02
 """Width of rgb-voxel's cubes in world units: about one pixel of a room, so that it loses little."""
@@ -28,10 +29,12 @@ MEMORIES: dict[str, Callable[[WorldModel], SpatialMemory]] = {
 
 
 def make_memory(name: str, model: WorldModel) -> SpatialMemory:
-    """A new memory by name, where the model is."""
-    if name not in MEMORIES:
-        raise InputError(f"no memory {name!r}; accepted: {', '.join(MEMORIES)}")
-    return MEMORIES[name](model)
+    """A new memory by name, where the model is: one of ours, or of a package that brings one (plugins.py)."""
+    if name in MEMORIES:
+        return MEMORIES[name](model)
+    if name in (others := plugin_names("memories")):
+        return plugin("memories", name)(model)
+    raise InputError(f"no memory {name!r}; accepted: {', '.join([*MEMORIES, *others])}")
 
 
 def latent_memory(model: WorldModel, policy: MemoryPolicy) -> LatentSpatialMemory:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
+from mirage.kinds import Brief
 from mirage.memory import Readout
 from mirage.models import flow
 from mirage.models.condition import Condition, stacked
@@ -56,9 +57,16 @@ class Plan:
     draft: "Draft | None" = None
     timings: dict[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        drafted = ", after a draft" if self.draft is not None else ""
+        known = float(self.readout.coverage.mean())
+        return (
+            f"Plan({len(self.camera)} frames, {known:.0%} known, {self.sampler.steps} steps{drafted}, seed {self.seed})"
+        )
 
-@dataclass(frozen=True, eq=False)
-class Draft:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Draft(Brief):
     """A few views, drawn before the chunk (draft.py). `complete(latents)` of its new frames [D-1,C,h,w] is the chunk's
     plan, which knows them."""
 
@@ -66,8 +74,8 @@ class Draft:
     complete: Callable[[Tensor], Plan]
 
 
-@dataclass(frozen=True, eq=False)
-class Progress:
+@dataclass(frozen=True, eq=False, repr=False)
+class Progress(Brief):
     """A denoising step is done; `latents` [B,C,T,h,w] so far, of every plan that is denoised at once."""
 
     stage: Literal["draft", "chunk"]
@@ -96,6 +104,9 @@ def denoise(plans: Sequence[Plan], *, callback: Callback | None = None) -> list[
     thread of a CPU a row of a batch is what it is alone to about 1e-5, since kernels depend on the batch; where the
     model's kernels do not, to the bit.
     """
+    for plan in plans:  # who denoises a plan again counts anew
+        for stage in ("draft", "denoise"):
+            plan.timings.pop(stage, None)
     drafted = [number for number, plan in enumerate(plans) if plan.draft is not None]
     ready = list(plans)
     with timed([plans[number].timings for number in drafted], "draft"):
@@ -157,5 +168,5 @@ def timed(timings: Sequence[dict[str, float]], stage: str) -> Iterator[None]:
     if torch.cuda.is_initialized():  # what was asked of a GPU is counted where it was asked, beside what others ask
         torch.cuda.current_stream().synchronize()
     seconds = time.perf_counter() - started
-    for each in timings:
+    for each in {id(one): one for one in timings}.values():
         each[stage] = each.get(stage, 0.0) + seconds

@@ -14,6 +14,7 @@ from torch import Tensor
 from mirage.errors import InputError, check_number
 from mirage.geometry.camera import Camera, require_cameras
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import Brief
 from mirage.memory import LatentSpatialMemory
 from mirage.memory.checked import MOST_FRAMES, require, require_finite
 from mirage.memory.worldfile import load_world, save_world
@@ -22,8 +23,8 @@ from mirage.rollout.settings import Settings
 from mirage.rollout.state import checked_prompt
 
 
-@dataclass(frozen=True, eq=False)
-class Saved:
+@dataclass(frozen=True, eq=False, repr=False)
+class Saved(Brief):
     """What a walk is when nobody walks it; `beside`: tensors that somebody keeps with it, by any name."""
 
     memory: LatentSpatialMemory

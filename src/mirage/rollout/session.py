@@ -12,30 +12,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, windows
-from mirage.conditioning import as_published, build_condition, drafted_views
 from mirage.depth.align import Alignment, align
 from mirage.depth.protocol import DepthEstimator, Views, estimated
 from mirage.errors import InputError, check_number
-from mirage.geometry.camera import Camera
+from mirage.formats.photograph import Photograph, Picture
+from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import checked
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
+from mirage.memory.table import undisturbed
 from mirage.models.condition import Condition
 from mirage.models.world import WorldModel
 from mirage.rollout.admission import New, Segmenter, admitted, unmarked
 from mirage.rollout.chunk import Chunk, End, Tape
-from mirage.rollout.draft import completed, worth_drafting
+from mirage.rollout.draft import draft_of, worth_drafting
+from mirage.rollout.estimators import depth_head
 from mirage.rollout.history import History
-from mirage.rollout.looking_back import preceding as preceding_count
 from mirage.rollout.looking_back import references
-from mirage.rollout.plan import Callback, Draft, Plan, check_origin, denoise, noise_seed, timed
+from mirage.rollout.memories import make_memory
+from mirage.rollout.opening import PathLike, check_memory, depth_given, opened, path_from
+from mirage.rollout.plan import Callback, Plan, check_origin, denoise, noise_seed, timed
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
+from mirage.rollout.shown import shown
 from mirage.rollout.state import LEAD_IN, Snapshot, State, checked_prompt
+from mirage.show import views as show
 
 _TEXTS = 16  # encoded prompts that are kept
 
@@ -43,10 +50,12 @@ _TEXTS = 16  # encoded prompts that are kept
 class Session:
     """Run state: the world as far as it was walked.
 
-    image        [3,H,W] in [0, 1], H and W multiples of the model's stride and patch
-    camera       of the image, one `Camera` []; the world's frame of reference is this camera's
-    depth        of the image, any grid; or an estimator for every chunk; None: the model's own depth head
-    memory       any `SpatialMemory`; None: a `LatentSpatialMemory` with `policy`
+    image        a path, a PIL image, an array or a tensor [3,H,W] in [0, 1]; what the model cannot take as it is, is
+                 cut about its centre and resized, and camera and depth with it (opening.py)
+    camera       of the image, one `Camera` []; the world's frame of reference is this camera's; None: as EXIF says, or
+                 65 degrees on the longer side
+    depth        of the image, any grid; or an estimator for every chunk, also by name; None: the model's own depth head
+    memory       any `SpatialMemory`, also by name; None: a `LatentSpatialMemory` with `policy`
     moving       somebody who knows what moves: it stays out of the memory, whatever `settings.filter` says
     seed         same seed, same walk, on the same machine
 
@@ -57,47 +66,47 @@ class Session:
     ...     show(chunk.frames)
     """
 
+    @checked
     def __init__(
         self,
         model: WorldModel,
-        image: Tensor,
+        image: Picture | Photograph,
         *,
-        camera: Camera,
+        camera: CameraLike | None = None,
         prompt: str = "",
-        depth: DepthMap | DepthEstimator | None = None,
-        memory: SpatialMemory | None = None,
+        depth: DepthMap | DepthEstimator | Tensor | np.ndarray | str | None = None,
+        memory: SpatialMemory | str | None = None,
         policy: MemoryPolicy | None = None,
         settings: Settings | None = None,
         moving: Segmenter | None = None,
         seed: int = 0,
     ) -> None:
-        if image.ndim != 3 or image.shape[0] != 3:
-            raise InputError(f"the image is [3,H,W] in [0, 1], got {list(image.shape)}")
-        if camera.shape:
-            raise InputError(f"the image has one camera [], got {list(camera.shape)}")
-        latents = model.encode(image[None])
+        known, estimator = depth_given(depth, model)
+        pixels, view, known = opened(model, image, camera, known)
+        latents = model.encode(pixels[None])
+        grid, zero = (latents.shape[-2], latents.shape[-1]), torch.zeros(1, dtype=torch.long)
         if memory is None:
             memory = LatentSpatialMemory(model.channels, policy=policy or MemoryPolicy(), device=latents.device)
-        estimator = None if isinstance(depth, DepthMap) else depth
+        memory = make_memory(memory, model) if isinstance(memory, str) else memory
+        check_memory(memory, view, model.channels, grid)
         self._begin(model, memory, estimator=estimator, settings=settings, moving=moving, seed=seed)
-        grid, zero = (latents.shape[-2], latents.shape[-1]), torch.zeros(1, dtype=torch.long)
-        if isinstance(depth, DepthMap):
-            known = depth.to(latents.device).resized(grid)[None]
+        if known is None:
+            known = estimated(self.estimator, Views(latents[:1], view[None], zero, True, lambda: pixels[None]))
         else:
-            known = estimated(self.estimator, Views(latents[:1], camera[None], zero, True, lambda: image[None]))
-        self.image: Tensor | None = image
+            known = known.to(latents.device).resized(grid)[None]
+        self.image: Tensor | None = pixels
         self._first = latents
         self.lead_in: Tensor = latents[:0]
-        keep = unmarked(moving, 0, 1, grid, lambda: image[None])
+        keep = unmarked(moving, 0, 1, grid, lambda: pixels[None])
         self._state = State(
-            history=History(latents, known, camera[None], zero),
-            camera=camera,
+            history=History(latents, known, view[None], zero),
+            camera=view,
             index=0,
-            prompt=checked_prompt(prompt),
+            prompt=prompt,
             end=None,
             image=(memory.snapshot(), keep),
         )
-        memory.write(latents, known, camera[None], keep=keep)
+        memory.write(latents, known, view[None], keep=keep)
 
     def _begin(
         self,
@@ -148,7 +157,8 @@ class Session:
 
     # -- walking ----------------------------------------------------------------------------------------------------
 
-    def step(self, camera: Camera, *, callback: Callback | None = None) -> Chunk:
+    @checked
+    def step(self, camera: CameraLike, *, callback: Callback | None = None) -> Chunk:
         """The next 4k video frames, seen from `camera` [4k]; a chunk of the model holds at most `chunk_frames` - 1.
 
         A step that raises, in the callback or anywhere else, leaves the session at its last chunk.
@@ -156,9 +166,11 @@ class Session:
         plan = self.plan(camera)
         return self.accept(plan, denoise([plan], callback=callback)[0])
 
+    @checked
     @torch.no_grad()
-    def plan(self, camera: Camera) -> Plan:
+    def plan(self, camera: CameraLike) -> Plan:
         """What `step` would denoise, and all that it needs; nothing changes."""
+        camera = Camera.of(camera, intrinsics=self.camera.intrinsics)
         if (
             len(camera.shape) != 1
             or len(camera) % TIME_STRIDE
@@ -178,10 +190,11 @@ class Session:
             plan = replace(plan, camera=camera, references=[int(past.number[i]) for i in past_views])
         asked = self.model.drafts if self.settings.draft is None else self.settings.draft
         if asked and worth_drafting(readout):
-            with timed([timings], "draft"):
-                plan = replace(plan, draft=self._draft(plan, past_views))
+            with timed([timings], "condition"):
+                plan = replace(plan, draft=draft_of(self, plan, past_views))
         return plan
 
+    @checked
     @torch.no_grad()
     def accept(self, plan: Plan, latents: Tensor) -> Chunk:
         """The chunk whose new latents [T-1,C,h,w] the plan became: the one place where a session changes, whole or not
@@ -246,41 +259,62 @@ class Session:
             raise
         return chunk
 
+    @checked
     def follow(
         self,
-        path: Camera,
+        path: PathLike,
         *,
         prompts: Mapping[int, str] = MappingProxyType({}),
         callback: Callback | None = None,
     ) -> Iterator[Chunk]:
         """Walk along `path` [F], F = 1 + 4k; path[0] is where the session stands. Yields each chunk when made.
 
+        path: cameras, poses [F,4,4], or what `load_trajectory` takes: a preset such as "orbit", keys, a file.
         prompts: the prompt from a chunk on, by its number on this path (0, 1, ...); others go on with the one before.
         """
-        if not torch.allclose(path.c2w[0], self.camera.c2w.to(path.c2w), atol=1e-3):
+        cameras = path_from(path, self.camera)
+        if not torch.allclose(cameras.c2w[0], self.camera.c2w.to(cameras.c2w), atol=1e-3):
             raise InputError("the path does not begin where the session stands; see Camera.moved")
-        for number, window in enumerate(windows(len(path), self.model.chunk_frames)):
-            if number in prompts:
-                self.prompt = prompts[number]
-            yield self.step(path[window][1:], callback=callback)
+        return self._followed(cameras, list(windows(len(cameras), self.model.chunk_frames)), prompts, callback)
 
+    def _followed(
+        self, path: Camera, parts: Sequence[slice], prompts: Mapping[int, str], callback: Callback | None
+    ) -> Iterator[Chunk]:
+        for number, part in enumerate(parts):
+            before = self._state
+            self.prompt = prompts.get(number, self.prompt)
+            try:
+                chunk = self.step(path[part][1:], callback=callback)
+            except BaseException:
+                if self.index == before.index:  # the prompt goes with the step
+                    self._state = before
+                raise
+            yield chunk
+
+    @checked
     @torch.no_grad()
-    def look(self, camera: Camera, grid: tuple[int, int] | None = None) -> Readout:
+    def look(self, camera: CameraLike, grid: tuple[int, int] | None = None) -> Readout:
         """What is known from `camera` [T], or [] for one view of T = 1, on the latents' grid or another: no diffusion,
         and nothing changes."""
-        return self.memory.read(camera if camera.shape else camera[None], grid or self.grid)
+        views = Camera.of(camera, intrinsics=self.camera.intrinsics)
+        return self.memory.read(views if views.shape else views[None], grid or self.grid)
 
     # -- going back, and keeping ------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
         """This moment, to come back to; cheap, and valid for as long as it is held."""
-        return Snapshot(self._state, self.memory.snapshot())
+        return Snapshot(self._state, self.memory.snapshot(), of=self.memory)
 
+    @checked
     def restore(self, snapshot: Snapshot) -> None:
-        """Come back to a moment. What follows is what would have followed then."""
-        self.memory.restore(snapshot.memory)
-        self._state = snapshot.state
+        """Come back to a moment of this session. What follows is what would have followed then."""
+        if snapshot.of is not self.memory:
+            raise InputError("the snapshot is of another session; accepted: one that this session took")
+        with undisturbed():
+            self.memory.restore(snapshot.memory)
+            self._state = snapshot.state
 
+    @checked
     def save(self, path: str | os.PathLike[str], *, beside: Mapping[str, Tensor] = MappingProxyType({})) -> None:
         """The world file: memory, what was seen last, where the walk stands; and `beside` that what the caller wants to
         find again. Whole or not at all."""
@@ -290,12 +324,13 @@ class Session:
         save_session(path, Saved(*its, beside))
 
     @classmethod
+    @checked
     def load(
         cls,
         path: str | os.PathLike[str],
         model: WorldModel,
         *,
-        depth: DepthEstimator | None = None,
+        depth: DepthEstimator | str | None = None,
         settings: Settings | None = None,
         moving: Segmenter | None = None,
     ) -> "Session":
@@ -305,6 +340,7 @@ class Session:
         first, so the first new frames match those that came before.
         """
         saved = load_session(path, device=model.runs_on, channels=model.channels)
+        _, depth = depth_given(depth, model)
         return cls.of_saved(saved, model, depth=depth, settings=settings, moving=moving)
 
     @classmethod
@@ -337,6 +373,15 @@ class Session:
         session.image, session._first = None, past.latents[:1]
         return session
 
+    def __repr__(self) -> str:
+        moves = f"{self.index} chunks, {int(self.history.number[-1]) * TIME_STRIDE + 1} frames"
+        return (
+            f"Session({moves}; frames of {' x '.join(str(n * self.model.stride) for n in self.grid)}; {self.memory!r})"
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        return show.map(self.memory)._repr_png_() if isinstance(self.memory, LatentSpatialMemory) else None
+
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _planned(
@@ -363,55 +408,12 @@ class Session:
             timings=timings,
         )
 
-    def _draft(self, plan: Plan, past_views: Sequence[int]) -> Draft:
-        """A few views of the plan's, and how they become known to its chunk. A draft is not meant to be looked at: its
-        depth is the model's own where it has a depth head."""
-        shown = drafted_views(len(plan.views))
-        few, views = plan.readout[shown], plan.views[shown]
-        condition = self._condition(few, views, (), preceding=False)
-        first = self._planned(few, views, condition, plan.timings, draft=True)
-        estimator = self.estimator if self.model.depth_head is None else depth_head(self.model)
-        past = self.history
-
-        @torch.no_grad()
-        def complete(latents: Tensor) -> Plan:
-            def decoded() -> Tensor:
-                stream = torch.cat([past.latents[-1:], latents.to(past.latents)])
-                return self.model.decode(stream)[TIME_STRIDE::TIME_STRIDE]
-
-            number = TIME_STRIDE * (int(past.number[-1]) + torch.tensor(shown[1:]))
-            depth = estimated(estimator, Views(latents, views[1:], number, False, decoded))
-            depth = self._aligned(depth, few[1:]).depth
-            filled = completed(plan.readout, latents, depth, plan.views, shown[1:])
-            known = self._condition(filled, plan.views, past_views)
-            negative = None if plan.negative is None else self._negative(known)
-            return replace(plan, condition=known, negative=negative, draft=None)
-
-        return Draft(first, complete)
-
     def _condition(
         self, readout: Readout, views: Camera, past_views: Sequence[int], *, preceding: bool = True
     ) -> Condition:
         """What the denoiser sees, with some of the past frames as references."""
-        past, before = self.history, preceding_count(self) if preceding else 0
-        condition = build_condition(
-            readout,
-            views,
-            history=past.latents[-1 - before :],
-            references=past.latents[list(past_views)],
-            text=self._encoded(self.prompt),
-        )
-        branch = self.model.memory_branch
-        if branch is None or not branch.published:
-            return condition
-        # the memory as it is now, seen from the preceding frames: so the published training data have it
-        count = condition.preceding.shape[2]
-        earlier = condition.preceding[0].transpose(0, 1)  # nothing, where there are none
-        if count:
-            earlier = self.memory.read(past.camera[-1 - count : -1], self.grid).latents
-        longest = 1 + (self.model.chunk_frames - 1) // TIME_STRIDE + preceding_count(self)
-        constant = self.model.constant(longest, self.grid)
-        return as_published(condition, earlier, None if constant is None else constant[: condition.frames + count])
+        text = self._encoded(self.prompt)
+        return shown(self, readout, views, references=past_views, preceding=preceding, text=text)
 
     def _depth(self, latents: Tensor, views: Camera, tape: Tape, count: int) -> DepthMap:
         """[T,h,w] of new latents [T,C,h,w], the last `count` video frames of the tape."""
@@ -438,8 +440,3 @@ class Session:
         if len(self._texts) > _TEXTS:
             del self._texts[next(iter(self._texts))]
         return self._texts[prompt]
-
-
-def depth_head(model: WorldModel) -> DepthEstimator:
-    """The model's own, which reads latents."""
-    return lambda views: model.depth(views.latents, views.camera, first=views.first)

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args
+from typing import Any
 
 from mirage.errors import InputError, check_number
+from mirage.kinds import check_fields
 from mirage.models.world import Conditioning
 from mirage.sampler import Sampler
 
@@ -45,12 +46,7 @@ class Settings:
     history: int = 96
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sampler, Sampler):
-            raise InputError(f"settings: the sampler is {self.sampler!r}; accepted: a Sampler")
-        if not isinstance(self.negative_prompt, str | None):
-            raise InputError(f"settings: the negative prompt is {self.negative_prompt!r}; accepted: text")
-        if self.conditioning not in get_args(Conditioning):
-            raise InputError(f"conditioning is {self.conditioning!r}; accepted: {', '.join(get_args(Conditioning))}")
+        check_fields(self, lambda name: f"setting {name}")
         ranges: dict[str, tuple[type[int] | type[float], float, float]] = {
             "references": (int, 0, 64),
             "preceding": (int, 0, 15),
@@ -62,10 +58,6 @@ class Settings:
             if value is not None or name not in ("references", "preceding"):
                 value = check_number(f"setting {name}", value, kind=kind, low=low, high=high)
             object.__setattr__(self, name, value)
-        for name in ("lock", "free_space", "filter", "draft"):
-            value = getattr(self, name)
-            if not isinstance(value, bool) and not (name == "draft" and value is None):
-                raise InputError(f"setting {name} is {value!r}; accepted: True or False")
 
     def stored(self) -> dict[str, Any]:
         """What JSON can say of them, for the world file; `from_stored` reads it."""

@@ -34,13 +34,20 @@ class State:
     end: End | None
     image: tuple[Any, Tensor | None] | None
 
+    def __repr__(self) -> str:
+        return f"State({self.index} chunks, prompt {self.prompt[:40]!r}, {self.history!r})"
+
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A moment with its memory, to come back to; cheap, and valid for as long as it is held."""
+    """A moment with its memory, to come back to; cheap, and valid for as long as it is held. `of`: whose moment."""
 
     state: State
     memory: Any
+    of: Any
+
+    def __repr__(self) -> str:
+        return f"Snapshot({self.state!r})"
 
     def light(self, model: WorldModel) -> "Snapshot":
         """The same moment without the decoder's state, megabytes: a video goes on from it as from a world file, its
@@ -48,7 +55,7 @@ class Snapshot:
         if self.state.end is None:
             return self
         end = End(Tape(model, self.state.history.latents[-LEAD_IN:]))
-        return Snapshot(replace(self.state, end=end), self.memory)
+        return Snapshot(replace(self.state, end=end), self.memory, self.of)
 
 
 MOST_LETTERS = 2**20

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.kinds import Brief
 from mirage.scenes.textures import FAMILIES, pattern
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ _LOOK, _LIGHT = ROWS.index("lx"), len(ROWS)
 _NEAR, _FAR, _STEEP = 1e-3, 1e6, 1e20
 
 
-@dataclass(frozen=True, eq=False)
-class View:
+@dataclass(frozen=True, eq=False, repr=False)
+class View(Brief):
     """What a camera sees: `rgb [F,3,H,W]` in [0,1]; exact z-`depth` (sky: invalid); `surface [F,H,W]` face ids (-1:
     sky); `moving [F,H,W]`, True where any part of the pixel shows a box that moves."""
 

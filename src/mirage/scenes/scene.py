@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mirage.errors import InputError
-from mirage.geometry.camera import Camera
+from mirage.errors import InputError, short
+from mirage.geometry.camera import Camera, CameraLike
+from mirage.kinds import checked
 from mirage.scenes.builder import Builder, Difficulty
 from mirage.scenes.path import path
 from mirage.scenes.pictures import Pictures
@@ -43,10 +44,14 @@ class Scene:
     seed: int
     pictures: Pictures | None = None  # on surfaces of the family "photograph", and around
 
+    def __repr__(self) -> str:
+        return f"Scene(seed {self.seed}: {len(self.boxes)} boxes, {self.caption!r})"
+
     @classmethod
+    @checked
     def sample(cls, seed: int, *, difficulty: Difficulty = "standard", moving: bool = False) -> "Scene":
         """The scene of a seed >= 0; `moving` adds one to three boxes that move."""
-        if seed < 0:
+        if not 0 <= seed < 2**62:
             raise InputError(f"a scene's seed is 0 or more, got {seed}")
         if difficulty not in ("standard", "hard"):
             raise InputError(f"difficulty is standard or hard, got {difficulty!r}")
@@ -54,19 +59,32 @@ class Scene:
         caption = builder.street(moving) if builder.rng.random() < 0.25 else builder.rooms(moving)
         return cls(**builder.built(), caption=caption, seed=seed)
 
+    @checked
     def shift(self, time: Tensor) -> Tensor:
         """How far each box has moved from `boxes` at `time [F]` (frames): [F,N,3]."""
+        if time.ndim != 1 or time.is_complex():
+            raise InputError(f"time is [F], in frames, got {short(time)}")
         turn = time[:, None] / self.motion[:, 3] + self.motion[:, 4]
         return self.motion[:, :3] * torch.sin(2 * math.pi * turn)[..., None]
 
-    def render(self, camera: Camera, size: tuple[int, int], *, time: Tensor | None = None) -> View:
-        """Draw from `camera [F]` on a grid (H, W), on the scene's device. `time [F]` in frames; None: 0, 1, 2, ..."""
+    @checked
+    def render(self, camera: CameraLike, size: tuple[int, int], *, time: Tensor | None = None) -> View:
+        """Draw from `camera [F]`, or one [] as F = 1, on a grid (H, W), on the scene's device. `time [F]` in frames;
+        None: 0, 1, 2, ..."""
+        camera = Camera.of(camera)
+        camera = camera if camera.shape else camera[None]
+        if len(camera.shape) != 1 or not len(camera) or min(size) < 1 or math.prod(size) > 2**26:
+            raise InputError(f"a scene is drawn from cameras [F] at H x W pixels, got {list(camera.shape)} and {size}")
+        if time is not None and time.shape != camera.shape:
+            raise InputError(f"a scene is drawn at as many times as cameras {list(camera.shape)}, got {short(time)}")
         return render(self, camera, size, time=time)
 
+    @checked
     def path(self, kind: str, frames: int = 97, *, seed: int = 0) -> Camera:
         """A smooth walk `[frames]` of one of `kinds.EVERY_KIND` at eye height that touches nothing; on the CPU."""
         return path(self, kind, frames, seed=seed)
 
+    @checked
     def to(self, device: torch.device | str) -> "Scene":
         moved = ("boxes", "material", "group", "motion", "motion_boxes", "sky")
         pictures = None if self.pictures is None else self.pictures.to(device)

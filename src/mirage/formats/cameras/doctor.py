@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mirage.formats.cameras.readers import FORMATS
+from mirage.formats.cameras.readers import formats
 from mirage.formats.cameras.record import CameraRecord
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import invert, rotation_angle
@@ -100,7 +100,7 @@ def _convention(record: CameraRecord) -> str:
     else:
         where = {"half": "(0.5, 0.5)", "integer": "(0, 0)", None: "nowhere told"}[record.pixel_centers]
         parts.append(f"intrinsics in pixels, the first pixel's centre at {where}")
-    title = next(format.title for format in FORMATS if format.name == record.format)
+    title = next(format.title for format in formats() if format.name == record.format)
     return f"{title}: {', '.join(parts)}; {SURE[record.confidence]}"
 
 

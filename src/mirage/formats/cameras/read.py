@@ -17,13 +17,15 @@ from mirage.errors import InputError
 from mirage.formats.cameras import tables
 from mirage.formats.cameras.content import ACCEPTS, CameraFormat, Content, opened
 from mirage.formats.cameras.poses import Convention, finished
-from mirage.formats.cameras.readers import FORMATS
+from mirage.formats.cameras.readers import formats
 from mirage.formats.cameras.record import CameraOptions, CameraRecord
 from mirage.geometry.camera import Camera
+from mirage.kinds import checked
 
 _log = logging.getLogger(__name__)
 
 
+@checked
 def load_cameras(
     path: str | os.PathLike[str],
     convention: Convention | None = None,
@@ -73,13 +75,13 @@ def read_cameras(path: str | os.PathLike[str], options: CameraOptions | None = N
 
 def _chosen(content: Content, name: str | None) -> CameraFormat:
     if name is not None:
-        named = [format for format in FORMATS if format.name == name]
+        named = [format for format in formats() if format.name == name]
         if not named:
-            raise InputError(f"unknown camera format {name!r}; accepted: {', '.join(f.name for f in FORMATS)}")
+            raise InputError(f"unknown camera format {name!r}; accepted: {', '.join(f.name for f in formats())}")
         if named[0].kind != content.kind:
             raise InputError(f"{content.source} is {_WORDS[content.kind]}; {named[0].title} is {_WORDS[named[0].kind]}")
         return named[0]
-    claims = [format for format in FORMATS if format.kind == content.kind and format.sniff(content)]
+    claims = [format for format in formats() if format.kind == content.kind and format.sniff(content)]
     if len(claims) > 1:
         titles = " and as ".join(format.title for format in claims)
         names = " or ".join(repr(format.name) for format in claims)

@@ -19,7 +19,8 @@ from mirage.files import check_writable, making, replacing
 from mirage.formats.cameras.writers import WRITERS, colmap
 from mirage.formats.cameras.writers.writer import CameraWriter, Written
 from mirage.formats.ply import Points
-from mirage.geometry.camera import Camera
+from mirage.geometry.camera import Camera, CameraLike
+from mirage.kinds import checked
 
 Format = Literal[
     "re10k",
@@ -59,9 +60,10 @@ OBLONG = 0.02  # how far from square pixels go unremarked
 _log = logging.getLogger(__name__)
 
 
+@checked
 def save_cameras(
     path: str | os.PathLike[str],
-    camera: Camera,
+    camera: CameraLike,
     *,
     format: Format | None = None,
     size: tuple[int, int] | None = None,
@@ -77,7 +79,7 @@ def save_cameras(
     images (frame_00000.png) and the `times` [F] in seconds (at 16 frames a second), where those are not given.
     `points`: the world, which COLMAP and LLFF have a place for. A folder that holds somebody's COLMAP model is refused.
     """
-    path = Path(path)
+    path, camera = Path(path), Camera.of(camera, what="the camera path")
     writer = writer_of(path, format)
     written = _written(camera, size, names, numbers, times, points)
     if writer.pixels and size is None:

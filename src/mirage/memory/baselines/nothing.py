@@ -38,6 +38,9 @@ class NoMemory:
     def __len__(self) -> int:
         return 0
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channels} channels)"
+
 
 @pick_references.register
 def _(memory: NoMemory, readout: Readout, camera: Camera, history: Camera, depth: DepthMap, *, count: int) -> list[int]:

@@ -138,6 +138,9 @@ class RGBPointMemory:
         moment, self._stream, self._size, self._cubes = snapshot
         self._history.restore(moment)
 
+    def __repr__(self) -> str:
+        return f"RGBPointMemory({len(self):,} points, {self.nbytes / 2**20:.1f} MiB on {self.device})"
+
     def __len__(self) -> int:
         return len(self._points)
 

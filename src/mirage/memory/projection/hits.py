@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mirage.kinds import Brief
 from mirage.memory.points import Cloud
 
 
-@dataclass(frozen=True, eq=False)
-class Hits:
+@dataclass(frozen=True, eq=False, repr=False)
+class Hits(Brief):
     """`index` [T,h,w] i64: the point that won, -1 where none did; `depth` [T,h,w] f32: its z-depth, inf where none;
     `offset` [T,2,h,w] f32: where it fell from the cell's centre, right and down, in cells, 0 where none."""
 

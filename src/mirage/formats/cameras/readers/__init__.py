@@ -1,7 +1,9 @@
-"""One file per camera format: how it is recognised by its content, and how it is read. `FORMATS` is the registry.
+"""One file per camera format: how it is recognised by its content, and how it is read. `formats()` is the registry.
 
 A new format is a new file with a `FORMAT` and a line here; docs/cameras.md has its row.
 """
+
+import functools
 
 from mirage.formats.cameras.content import CameraFormat
 from mirage.formats.cameras.readers import (
@@ -32,8 +34,10 @@ from mirage.formats.cameras.readers import (
     worldplay,
     worldscore,
 )
+from mirage.kinds import fit
+from mirage.plugins import plugin, plugin_names
 
-FORMATS: tuple[CameraFormat, ...] = (
+OURS: tuple[CameraFormat, ...] = (
     # text
     realestate10k.FORMAT,
     tum.FORMAT,
@@ -80,3 +84,11 @@ FORMATS: tuple[CameraFormat, ...] = (
     polycam.FORMAT,
     vipe.FOLDER,
 )
+
+
+@functools.cache
+def formats() -> tuple[CameraFormat, ...]:
+    """Ours, and those that other packages bring (plugins.py)."""
+    names = {format.name for format in OURS}
+    brought = [plugin("camera_formats", name) for name in plugin_names("camera_formats") if name not in names]
+    return OURS + tuple(fit(CameraFormat, format, "a camera format of another package") for format in brought)

@@ -32,7 +32,7 @@ from mirage.evaluation.metrics import psnr
 from mirage.evaluation.report import markdown_table
 from mirage.evaluation.truth import GroundTruth
 from mirage.memory import LatentSpatialMemory
-from mirage.models.autoencode import AutoencoderKLWan, decode, encode
+from mirage.models.autoencode import Autoencoder, decode, encode
 from mirage.models.tiny import MiniConfig
 from mirage.training.autoencoder import held_out_quality
 from mirage.training.clips import clip_paths
@@ -73,13 +73,13 @@ def train(home: Path) -> None:
         start = folder
 
 
-def autoencoder(run: Path) -> AutoencoderKLWan:
+def autoencoder(run: Path) -> Autoencoder:
     """As a run left it; latents are in its own units."""
     return assembled(Parts(vae=run)).vae.eval()
 
 
 @torch.no_grad()
-def warped(vae: AutoencoderKLWan, scene: GroundTruth) -> Warped:
+def warped(vae: Autoencoder, scene: GroundTruth) -> Warped:
     """Read from a memory of true latents and true depth, chunk by chunk."""
     latents = encode(vae, scene.frames.transpose(0, 1)[None] * 2 - 1)[0].transpose(0, 1)
     grid = (latents.shape[-2], latents.shape[-1])

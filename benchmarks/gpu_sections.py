@@ -32,13 +32,14 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.memory.points import PAGE, Cloud
 from mirage.memory.projection.hits import Hits
 from mirage.memory.projection.zbuffer import NEAR, backend_for, projection, visible_pages, zbuffer
-from mirage.models.codec import Tiles, encode_images
+from mirage.models.codec import Tiles
 from mirage.models.condition import Condition
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.fitting.budget import BUILT_IN, Budget, budget, world_of
 from mirage.models.fitting.offload import Offload, place
 from mirage.models.fitting.quantize import KEPT, QUANTIZED
 from mirage.models.loading import load_world_model
+from mirage.models.streams import encode_images
 from mirage.models.tiny import tiny_world, word_tokenizer
 from mirage.models.transformer import predict
 from mirage.models.world import WorldModel

@@ -188,7 +188,8 @@ def calls() -> dict[str, Call]:
         "denoise": Call(world.denoise, {"condition": plan.condition, "sampler": Sampler(steps=1), "negative": None,
                         "generator": torch.Generator().manual_seed(0), "conditioning": "auto", "callback": None}),
     }  # fmt: skip
-    Path("image.png").exists() or mirage.save_image("image.png", random_image(SIZE))
+    if not Path("image.png").exists():
+        mirage.save_image("image.png", random_image(SIZE))
     functions = {
         "load_cameras": {"path": "path.npz", "convention": None, "intrinsics": None, "options": None, "lens": "path",
                          "dtype": torch.float64},

@@ -4,16 +4,16 @@ from itertools import pairwise
 
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from mirage.errors import InputError
 from mirage.models.codec import StreamDecoder, Tiles, cuts
 from mirage.models.fold import fold_time
+from mirage.models.streams import Autoencoder
 from mirage.models.tiny import tiny_world
 
 
 @pytest.fixture(scope="module")
-def vae() -> AutoencoderKLWan:
+def vae() -> Autoencoder:
     return fold_time(tiny_world().vae)
 
 

@@ -187,7 +187,7 @@ def test_a_stock_wan_folder_loads_without_branch_and_depth_head(model: WorldMode
     stock = WanImageToVideoPipeline(
         tokenizer=model.tokenizer,  # pyright: ignore[reportArgumentType]
         text_encoder=model.text_encoder,
-        vae=model.vae,
+        vae=model.vae,  # pyright: ignore[reportArgumentType]
         scheduler=model.scheduler,  # pyright: ignore[reportArgumentType]
         transformer=model.transformer,
         expand_timesteps=True,

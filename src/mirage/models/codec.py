@@ -68,9 +68,7 @@ class StreamDecoder:
             decoded; None: where the autoencoder is
     """
 
-    def __init__(
-        self, vae: AutoencoderKLWan, *, tiles: Tiles | None = None, rest: torch.device | str | None = None
-    ) -> None:
+    def __init__(self, vae: Any, *, tiles: Tiles | None = None, rest: torch.device | str | None = None) -> None:
         self.vae, self.tiles, self.rest = vae, tiles, rest
         self._caches: dict[Any, list[Any]] = {}
 
@@ -140,7 +138,7 @@ def reach(vae: AutoencoderKLWan) -> int:
 class StreamEncoder:
     """Frames -> latents. State: the autoencoder's causal cache."""
 
-    def __init__(self, vae: AutoencoderKLWan) -> None:
+    def __init__(self, vae: Any) -> None:
         self.vae = vae
         self._started = False
         self._cache: list[Any] = _empty_cache(vae.encoder)

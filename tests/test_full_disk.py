@@ -33,6 +33,7 @@ from mirage.geometry.trajectory import orbit
 from mirage.memory import LatentSpatialMemory
 from mirage.models.files.branchfile import save_branch
 from mirage.models.tiny import tiny_world
+from mirage.show.shown import Animation, Shown
 from mirage.training import checkpoints, clips, loop, parts, prepare
 from mirage.training.owner import owned
 from mirage.training.schedule import Schedule
@@ -96,6 +97,12 @@ def of_formats(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: save_cameras(folder / "model", PATH, format="colmap", size=(32, 48))
 
 
+def of_shows(folder: Path) -> Iterator[Callable[[], object]]:
+    pixels = torch.linspace(0, 1, 3 * 16 * 16).view(3, 16, 16)
+    yield lambda: Shown(pixels, "<p>what moves</p>").save(folder / "a.html")
+    yield lambda: Animation(torch.stack([pixels, 1 - pixels]), 4.0).save(folder / "a.gif")
+
+
 def of_videos(folder: Path) -> Iterator[Callable[[], object]]:
     def film() -> None:
         with VideoWriter(folder / "a.mp4") as video:
@@ -115,7 +122,7 @@ def of_evaluations(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: run_tasks([task], folder / "out", options={})
     yield lambda: write_results(folder, Outcome({}, {}), {"n": 0}, title="T", tables={"a": "b"})
     yield lambda: save_rollout(folder / "walk", torch.rand(5, 3, 16, 16), PATH, known=torch.ones(5, 4, 4) > 0)
-    yield lambda: unseen._save_cells(folder, {"a": torch.rand(90, 4)})
+    yield lambda: unseen._save_cells(folder, {"a": torch.arange(360.0).view(90, 4)})
 
 
 def of_batches(folder: Path) -> Iterator[Callable[[], object]]:
@@ -160,6 +167,7 @@ def of_training(folder: Path) -> Iterator[Callable[[], object]]:
 WRITERS = {
     of_formats: """formats/image.py:save_image formats/ply.py:save_ply formats/receipt.py:write_receipt
         formats/cameras/save.py:save_cameras formats/cameras/save.py:_write_folder""",
+    of_shows: "show/shown.py:save",
     of_videos: "formats/video.py:__enter__ formats/video.py:__exit__",
     of_memories: "memory/statefile.py:write_state",
     of_evaluations: """evaluation/runner.py:write_json evaluation/runner.py:write_results

@@ -158,7 +158,7 @@ def test_every_optional_package_is_one_of_ours_or_says_what_to_install():
     """Whatever src imports is required, of the standard library, or known to `mirage.optional`."""
     required = {re.split(r"[<>=\[ ]", name)[0].lower() for name in PROJECT["dependencies"]}
     required = {{"pillow": "PIL"}.get(name, name) for name in required}
-    with_those = {"tokenizers", "huggingface_hub"}  # come with transformers
+    with_those = {"tokenizers", "huggingface_hub", "pydantic", "starlette"}  # come with transformers and fastapi
     elsewhere = {"depth_anything_3", "mapanything"}  # on no index: `install` says to look at their repositories
     known = required | with_those | elsewhere | set(EXTRAS) | set(SAME_NAME) | set(sys.stdlib_module_names) | {"mirage"}
     for path in (ROOT / "src").rglob("*.py"):

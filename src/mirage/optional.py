@@ -19,8 +19,6 @@ EXTRAS = {
     "pillow_heif": "heif",
     "gymnasium": "gym",
     "fastapi": "serve",
-    "pydantic": "serve",
-    "starlette": "serve",
     "uvicorn": "serve",
     "websockets": "serve",
     "ray": "ray",

@@ -119,7 +119,7 @@ def test_npz_says_its_convention(tmp_path: Path) -> None:
         assert_close(back.intrinsics, camera.intrinsics, rtol=1e-9, atol=1e-9)
     refused(tmp_path / "poses.npz", "convention")
     refused(tmp_path / "c2w.npz", "contradicts", convention="w2c")
-    refused(tmp_path / "c2w.npz", "accepted: 'c2w', 'w2c'", convention="opencv")
+    refused(tmp_path / "c2w.npz", "accepted: w2c, c2w", convention="opencv")
 
 
 def test_convention_overrules_a_text_file(tmp_path: Path) -> None:

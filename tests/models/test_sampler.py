@@ -173,7 +173,7 @@ def test_a_second_threshold_replaces_the_first(model: WorldModel) -> None:
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
 def test_a_threshold_is_a_share(model: WorldModel, threshold: float) -> None:
-    with pytest.raises(InputError, match="cache threshold"):
+    with pytest.raises(InputError, match="threshold"):
         model.cache_steps(threshold)
 
 

@@ -120,7 +120,10 @@ def decoded(image: Image.Image, *, source: str, min_side: int) -> Decoded:
 
 
 def in_range(pixels: Tensor, *, source: str) -> Tensor:
-    """The same floats, known to be finite and in [0, 1]; what an interpolation left beside the range is clamped."""
+    """The same floats, known to be finite and in [0, 1]; what an interpolation left beside the range is clamped. Those
+    without storage, which `mirage plan` counts with, have no values."""
+    if pixels.is_meta:
+        return pixels.clamp(0, 1)
     low, high = pixels.min().item(), pixels.max().item()
     if math.isfinite(low) and math.isfinite(high) and low >= -SLACK and high <= 1 + SLACK:
         return pixels.clamp(0, 1)

@@ -77,7 +77,10 @@ def fill(path: Path, tensors: Mapping[str, Tensor]) -> None:
         return
     with safe_open(path, framework="pt") as file:
         for name, tensor in tensors.items():
-            local(tensor).copy_(piece(file.get_tensor(name), tensor))
+            value = file.get_tensor(name)
+            if value.shape != tensor.shape:
+                raise InputError(f"{path} has {name} {list(value.shape)}; expected {list(tensor.shape)}")
+            local(tensor).copy_(piece(value, tensor))
 
 
 def progress(path: Path) -> tuple[int, float]:

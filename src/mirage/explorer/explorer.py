@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 from mirage.errors import InputError, check_number
-from mirage.explorer.visit import Visit, jpeg
+from mirage.explorer.visit import Visit
 from mirage.explorer.walk import DEGREES, FPS, METRES
+from mirage.formats.image import encoded
 from mirage.formats.video import VideoWriter
 from mirage.models.world import WorldModel
 from mirage.request import Request
@@ -61,7 +62,7 @@ class Explorer:
         opened = open_request(opening)
         self._first: bytes | None = None  # which a page is shown before its session is made
         if opened.photograph is not None and opened.path is not None:
-            self._first = jpeg(framed(opening, model, opened.photograph, opened.path)[0].pixels)
+            self._first = encoded(framed(opening, model, opened.photograph, opened.path)[0].pixels, "JPEG")
 
     async def talk(self, served: Served, channel: Channel) -> None:
         """Everything with one page, from its first message until it is gone."""

@@ -7,14 +7,12 @@ The page may go away and come back: the walk waits for it a while (explorer.py).
 """
 
 import asyncio
-import io
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
@@ -22,7 +20,7 @@ from mirage.errors import InputError, check_number
 from mirage.explorer.preview import LinearDecoder, copied, seen
 from mirage.explorer.timeline import Moment, Timeline
 from mirage.explorer.walk import FPS, Walk, pressed
-from mirage.formats.image import to_bytes
+from mirage.formats.image import encoded
 from mirage.geometry.camera import Camera
 from mirage.geometry.motion import Motion
 from mirage.memory import LatentSpatialMemory
@@ -34,7 +32,6 @@ from mirage.serve.sessions import Cancelled, Live
 from mirage.serve.worker import Check
 
 POINTS = 60_000  # of the cloud that a page is sent
-QUALITY = 88  # of JPEG
 
 
 class Visit:
@@ -57,7 +54,7 @@ class Visit:
         self._memory = await self.live.command(lambda: _copied(session))
         path = Camera(session.camera.c2w[None], session.camera.intrinsics)
         self.timeline.add(
-            Moment(0, None, session.snapshot(), (jpeg(frame),), path, session.prompt, self._report(session))
+            Moment(0, None, session.snapshot(), (encoded(frame, "JPEG"),), path, session.prompt, self._report(session))
         )
         await self._look(self.walk.tip)  # what is compiled at the first look is compiled now
         self._tasks = [asyncio.create_task(self._ticks()), asyncio.create_task(self._chunks())]
@@ -165,7 +162,7 @@ class Visit:
 
         def look() -> tuple[bytes, bytes, float]:
             view = seen(memory, tip, decoder, grid)
-            return _bits(view.known), jpeg(view.picture), view.coverage
+            return _bits(view.known), encoded(view.picture, "JPEG"), view.coverage
 
         return await asyncio.get_running_loop().run_in_executor(self._eyes, look)
 
@@ -200,7 +197,7 @@ class Visit:
         def decoded(piece: Tensor) -> None:
             if len(piece) == 1:  # the given image, before a walk's first chunk, which was shown already
                 return
-            made = [jpeg(frame) for frame in piece]
+            made = [encoded(frame, "JPEG") for frame in piece]
             frames.extend(made)
             sizes = [len(one) for one in made]
             soon(self._tell, {"kind": "frames", "moment": number, "live": True, "sizes": sizes}, b"".join(made))
@@ -276,13 +273,6 @@ class Visit:
     @staticmethod
     def _report(session: Session) -> dict[str, Any]:
         return {"points": len(session.memory), "memory_bytes": session.memory.nbytes, "seconds": {}, "frames": 1}
-
-
-def jpeg(picture: Tensor) -> bytes:
-    """[3,H,W] in [0, 1]."""
-    file = io.BytesIO()
-    Image.fromarray(to_bytes(picture)).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -173,6 +173,16 @@ def to_bytes(image: Tensor) -> np.ndarray:
     """[3,H,W] in [0, 1] -> uint8 [H,W,3], rounded."""
     levels = image.detach().float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
     return rearrange(levels, "c h w -> h w c").contiguous().numpy()
+
+
+def encoded(image: Tensor, kind: Literal["PNG", "JPEG"]) -> bytes:
+    """[3,H,W] in [0, 1] as the bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(to_bytes(image)).save(file, kind, **_ENCODING[kind])
+    return file.getvalue()
+
+
+_ENCODING: dict[str, dict[str, Any]] = {"PNG": {"optimize": True}, "JPEG": {"quality": 90}}
 
 
 def open_image(path: str | os.PathLike[str], *, max_pixels: int, accepts: str, shrink: bool = False) -> Image.Image:

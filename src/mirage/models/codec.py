@@ -87,36 +87,48 @@ class StreamDecoder:
     def _decode(self, latents: Tensor) -> Tensor:
         its: Any = self.vae.config
         start = not self._caches
-        (h, w), stride, patch = self._grid, its.scale_factor_spatial, its.patch_size or 1
+        (h, w), stride = self._grid, its.scale_factor_spatial
         z = rearrange(latents, "t c h w -> 1 c t h w")
         mean, std = statistics(self.vae, z)
-        z = self.vae.post_quant_conv((z * std + mean).to(self.vae.dtype))
-        with self._cache("body") as cache:
-            body = [_body(self.vae.decoder, latent, cache) for latent in z.split(1, dim=2)]
-        count = TIME_STRIDE * len(body) - (TIME_STRIDE - 1) * start
+        states = self._whole((z * std + mean).to(self.vae.dtype))
+        count = TIME_STRIDE * len(states) - (TIME_STRIDE - 1) * start
         frames = latents.new_zeros(count, 3, h * stride, w * stride, dtype=torch.float32)
         for y, (rows, row_weight) in enumerate(cuts(h, self.tiles)):
             for x, (columns, column_weight) in enumerate(cuts(w, self.tiles)):
-                place = frames[..., grown(rows, stride), grown(columns, stride)]
+                place = frames[..., _grown(rows, stride), _grown(columns, stride)]
                 weight = None
                 if self.tiles is not None:
                     weight = row_weight.repeat_interleave(stride)[:, None] * column_weight.repeat_interleave(stride)
                     weight = weight.to(frames.device)
                 with self._cache((y, x)) as cache:
                     at = 0
-                    for number, state in enumerate(body):
-                        pixels = _head(self.vae.decoder, state[..., rows, columns], cache, start and number == 0)
-                        pixels = unpatchify(pixels, patch_size=patch)[0].clamp(-1, 1).transpose(0, 1).float()
+                    for number, state in enumerate(states):
+                        video = self._video(state[..., rows, columns], cache, start and number == 0)
+                        pixels = video[0].clamp(-1, 1).transpose(0, 1).float()
                         place[at : at + len(pixels)] += pixels if weight is None else pixels * weight
                         at += len(pixels)
         return frames.mul_(0.5).add_(0.5)
 
+    def _whole(self, z: Tensor) -> list[Tensor]:
+        """Of latents [1,C,T,h,w], not normalised, what is decided about each of the T as a whole: [1,*,1,h,w]."""
+        z = self.vae.post_quant_conv(z)
+        with self._cache("body") as cache:
+            return [_body(self.vae.decoder, latent, cache) for latent in z.split(1, dim=2)]
+
+    def _video(self, state: Tensor, cache: list[Any], start: bool) -> Tensor:
+        """The video [1,3,F,H,W] of one of them, or of a tile of it: F = 4, 1 at the start of a stream."""
+        its: Any = self.vae.config
+        return unpatchify(_head(self.vae.decoder, state, cache, start), patch_size=its.patch_size or 1)
+
+    def _entries(self, name: Any) -> int:
+        """How many entries the cache of a part of the decoder has."""
+        part = self.vae.decoder
+        return _convolutions(part.up_blocks) + 1 if name != "body" else _convolutions(part.mid_block) + 1
+
     @contextmanager
     def _cache(self, name: Any) -> Iterator[list[Any]]:
         """The causal cache of one part of the decoder, brought to where it is needed; changes are kept."""
-        part = self.vae.decoder
-        count = _convolutions(part.up_blocks) + 1 if name != "body" else _convolutions(part.mid_block) + 1
-        cache = [_moved(entry, self.vae.device) for entry in self._caches.get(name, [None] * count)]
+        cache = [_moved(entry, self.vae.device) for entry in self._caches.get(name, [None] * self._entries(name))]
         yield cache
         self._caches[name] = [_moved(entry, self.rest or self.vae.device) for entry in cache]
 
@@ -247,7 +259,7 @@ def cuts(count: int, tiles: Tiles | None) -> list[tuple[slice, Tensor]]:
     return found
 
 
-def grown(cells: slice, stride: int) -> slice:
+def _grown(cells: slice, stride: int) -> slice:
     return slice(cells.start * stride, cells.stop * stride)
 
 

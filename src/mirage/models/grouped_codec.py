@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
-from mirage.models.codec import StreamDecoder, StreamEncoder, cuts, grown, normalised, statistics
+from mirage.models.codec import StreamDecoder, StreamEncoder, normalised
 from mirage.models.grouped import GroupedAutoencoder
 
 
@@ -20,32 +20,15 @@ class GroupedStreamDecoder(StreamDecoder):
 
     vae: GroupedAutoencoder
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        start, (h, w) = not self._caches, self._grid
-        its: Any = self.vae.config
-        stride = its.scale_factor_spatial
-        z = rearrange(latents, "t c h w -> 1 c t h w")
-        mean, std = statistics(self.vae, z)
-        z = (z * std + mean).to(self.vae.dtype)
-        count = TIME_STRIDE * len(latents)
-        frames = latents.new_zeros(count, 3, h * stride, w * stride, dtype=torch.float32)
-        for y, (rows, row_weight) in enumerate(cuts(h, self.tiles)):
-            for x, (columns, column_weight) in enumerate(cuts(w, self.tiles)):
-                place = frames[..., grown(rows, stride), grown(columns, stride)]
-                past = None if start else [entry.to(self.vae.device) for entry in self._caches[y, x]]
-                weight = None
-                if self.tiles is not None:
-                    weight = row_weight.repeat_interleave(stride)[:, None] * column_weight.repeat_interleave(stride)
-                    weight = weight.to(frames.device)
-                at = 0
-                for latent in z[..., rows, columns].split(1, dim=2):
-                    video, past = self.vae.decode(latent, past)
-                    pixels = video[0].transpose(0, 1).float().clamp_(-1, 1)
-                    place[at : at + TIME_STRIDE] += pixels if weight is None else pixels * weight
-                    at += TIME_STRIDE
-                assert past is not None
-                self._caches[y, x] = [entry.to(self.rest or entry.device) for entry in past]
-        return frames[TIME_STRIDE - 1 if start else 0 :].mul_(0.5).add_(0.5)
+    def _whole(self, z: Tensor) -> list[Tensor]:
+        return list(z.split(1, dim=2))
+
+    def _video(self, state: Tensor, cache: list[Any], start: bool) -> Tensor:
+        video, cache[:] = self.vae.decode(state, None if start else cache)
+        return video[:, :, -1:] if start else video
+
+    def _entries(self, name: Any) -> int:
+        return sum(block.back is not None for block in self.vae.decoder.body)
 
 
 class GroupedStreamEncoder(StreamEncoder):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import ValidationError
 
 from mirage.errors import InputError
+from mirage.formats.image import encoded
 from mirage.formats.video import VideoWriter
 from mirage.optional import optional
 from mirage.serve import schemas, steps
@@ -154,7 +155,7 @@ def _sessions(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
     async def frame(session: Name) -> Response:
         """The last frame, as a JPEG."""
         picture = await steps.last_frame(await kept.get(session))
-        return Response(steps.jpeg(picture), media_type="image/jpeg")
+        return Response(encoded(picture, "JPEG"), media_type="image/jpeg")
 
     @router.get("/sessions/{session}/video", response_class=FileResponse, responses={
         **refusals(400, 404, 503), 200: _binary("video/mp4", "the frames of the last step")})  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ValidationError
 
 from mirage.errors import InputError
+from mirage.formats.image import encoded
 from mirage.optional import optional
 from mirage.serve import schemas, steps
 from mirage.serve.app import Served
@@ -121,7 +122,7 @@ class _Episodes:
         return name, {"type": "observation", "data": result.model_dump()}
 
     async def _result(self, walker: Walker, coverage: float, name: str) -> schemas.Result:
-        frame = base64.b64encode(steps.jpeg(await steps.last_frame(walker))).decode()
+        frame = base64.b64encode(encoded(await steps.last_frame(walker), "JPEG")).decode()
         seen = schemas.Observation(
             frame=frame,
             coverage=coverage,

@@ -5,7 +5,6 @@
 
 import asyncio
 import base64
-import io
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.image import to_bytes
+from mirage.formats.image import encoded
 from mirage.formats.keys import KEYS, SPEED, TURN, parse_keys
 from mirage.geometry.camera import Camera, check_cameras
 from mirage.geometry.motion import Motion
@@ -33,7 +31,6 @@ from mirage.serve.worker import Cancelled, Check
 from mirage.units import parse_bytes
 
 STANDING = "stay 4"  # of a request: where the walk goes is said step by step
-QUALITY = 90  # of JPEG
 SCENE = 5
 
 
@@ -135,7 +132,7 @@ async def look(walker: Walker, asked: schemas.Look) -> schemas.Seen:
         if asked.picture:
             frame = session.model.decode(readout.latents.to(session.history.latents))[0]
             known = torch.nn.functional.interpolate(readout.mask[None].float(), size=frame.shape[-2:])[0].to(frame)
-            picture = base64.b64encode(jpeg(frame * (0.25 + 0.75 * known))).decode()
+            picture = base64.b64encode(encoded(frame * (0.25 + 0.75 * known), "JPEG")).decode()
         rows = ["".join("#" if cell else "." for cell in row) for row in readout.mask[0].tolist()]
         return schemas.Seen(pose=plain(camera[0]), coverage=_share(readout.mask), known=rows, picture=picture)
 
@@ -216,13 +213,6 @@ def made(walker: Walker, chunk: Chunk) -> schemas.Made:
         memory_bytes=chunk.memory_bytes,
         seconds=dict(chunk.timings),
     )
-
-
-def jpeg(picture: Tensor) -> bytes:
-    """Of [3,H,W] in [0, 1]."""
-    file = io.BytesIO()
-    Image.fromarray(to_bytes(picture)).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()
 
 
 def plain(camera: Camera) -> list[list[float]]:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.formats.image import encoded
 from mirage.formats.video import VideoWriter
 from mirage.optional import optional
 from mirage.serve import schemas, steps
@@ -83,7 +84,7 @@ async def _steps(channel: Channel, kept: Kept, metrics: Metrics, name: str, wait
 
             def shown(number: int, frame: Tensor, index: int = index) -> None:
                 header = {"kind": "frame", "index": index, "frame": number}
-                loop.call_soon_threadsafe(channel.tell, header, steps.jpeg(frame))
+                loop.call_soon_threadsafe(channel.tell, header, encoded(frame, "JPEG"))
 
             try:
                 chunk = await counted(metrics, steps.step(walker, asked, kept.limits, shown=None if film else shown))

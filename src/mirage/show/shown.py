@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
-from mirage.formats.image import save_image, to_bytes
+from mirage.formats.image import encoded, save_image, to_bytes
 from mirage.kinds import checked
 
 
@@ -37,7 +37,7 @@ class Shown:
         return f"Shown({self.pixels.shape[2]} x {self.pixels.shape[1]} pixels{moves})"
 
     def _repr_png_(self) -> bytes:
-        return png(self.pixels)
+        return encoded(self.pixels, "PNG")
 
     def _repr_html_(self) -> str | None:
         return self.html
@@ -72,10 +72,3 @@ class Animation:
         file = io.BytesIO()
         first.save(file, kind, save_all=True, append_images=rest, duration=round(1000 / self.fps), loop=0)
         return file.getvalue()
-
-
-def png(pixels: Tensor) -> bytes:
-    """The bytes of a PNG."""
-    file = io.BytesIO()
-    Image.fromarray(to_bytes(pixels)).save(file, "PNG", optimize=True)
-    return file.getvalue()

@@ -132,6 +132,21 @@ def test_however_a_walk_ends_its_chunks_are_kept_and_it_goes_on(end, walk, broke
     ]
 
 
+def test_a_kill_between_the_walk_and_its_receipt_loses_no_chunk(walk, broken, place):
+    """The receipt may be a chunk behind the walk, which alone says how far the film is gone on with."""
+    broken(3, raising(KeyboardInterrupt()))
+    assert walk("--out", "a.mp4", "--save-world", "a.safetensors")[0] == 130
+    behind = Path("a.receipt.json").read_bytes()
+    broken(2, raising(KeyboardInterrupt()))  # of what follows
+    assert walk("--resume", "a.receipt.json", words="")[0] == 130
+    broken(-1, raising(KeyboardInterrupt()))
+    Path("a.receipt.json").write_bytes(behind)
+    assert walk("--resume", "a.receipt.json", words="")[0] == 0
+    assert len(json.loads(Path("a.receipt.json").read_text())["chunks"]) == 7
+    assert walk("--out", "b.mp4", "--save-world", "b.safetensors")[0] == 0
+    same_walk("a", "b")
+
+
 FORKS = """
 import json, os, sys, torch
 torch.set_num_threads(1)

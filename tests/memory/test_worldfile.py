@@ -271,7 +271,7 @@ for what in (lambda: LatentSpatialMemory.load(path), lambda: run(Inspect(world=p
 def test_reading_takes_time_and_memory_in_proportion(tmp_path, channels):
     """Two seconds for 10 MB and twice the file, beside what drawing a map takes for any world."""
     paths = [tmp_path / name for name in ("small.safetensors", "large.safetensors", "map.png")]
-    for path, cells in zip(paths, (16, 5 * 10**6 // (channels + 24)), strict=False):
+    for path, cells in zip(paths, (16, 10**7 // (channels + 24)), strict=False):
         memory = LatentSpatialMemory(channels, policy=MemoryPolicy(admit="all", features="int8"))
         memory.write(torch.ones(1, channels, cells, 1), walls(1, (cells, 1), 1e6), CAMERA[None])
         save_world(path, memory)

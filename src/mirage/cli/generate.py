@@ -4,6 +4,7 @@ Everything that can be refused is looked at before the model is loaded; what is 
 `F` video frames, `H W` pixels.
 """
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -154,6 +155,7 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
     if opened is not None:
         session, path = begin(asked.request, model, opened)
         done, by_chunk, film, frames = 0, prompts_by_chunk(opened, path, model), None, 0
+        reports: list[dict[str, Any]] = []
         _say_of_pictures(asked.request, opened, model, path)
         for text in dict.fromkeys([session.prompt, asked.request.negative_prompt or "", *by_chunk.values()]):
             for remark in words_read(model, text).remarks():
@@ -161,16 +163,14 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         facts = _facts(asked, session, by_chunk) | _pictured(asked.request, opened, model)
     else:
         assert before is not None
-        session, path, done = resumed(asked.request, model, places.resume)
+        session, path, done, notes = resumed(asked.request, model, places.resume)
+        frames, reports = _noted(notes, done, places.resume)
         by_chunk = {int(number): text for number, text in before["prompts"].items()}
-        frames = before["resume"]["frames"]
         film = places.film(frames)
         facts = {**before, "request": _request(asked)}
     begun = {"load": loaded - started, "begin": time.perf_counter() - loaded}
-    reports: list[dict[str, Any]] = []
     if before is not None:
         begun = {name: before["seconds"][name] + begun.get(name, 0.0) for name in ("load", "begin", "walk")}
-        reports = list(before["chunks"][:done])
 
     ended: BaseException | None = None
     with VideoWriter(places.video, fps=facts["fps"], onto=film, first=frames or None) as video:
@@ -194,6 +194,22 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
     session.restore(kept.moment)  # where the video ends, also if a chunk was made that is not in it
     kept.finish(session.prompt or places.video.name)
     return _said(asked, kept, ended, at)
+
+
+def _noted(notes: str, done: int, source: Path) -> tuple[int, list[dict[str, Any]]]:
+    """How many frames of the film belong to the chunks that are done, and what a receipt says of these. They are those
+    of the walk's own file, for a kill may come between that and the receipt."""
+    try:
+        held = json.loads(notes)
+        frames, chunks = check_number(f"{source}: frames", held["frames"], kind=int, low=1), held["chunks"]
+        right = isinstance(chunks, list) and len(chunks) == done and all(isinstance(one, dict) for one in chunks)
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{source}: the notes of an interrupted walk in it are none: {error}") from error
+    if not right:
+        raise InputError(f"{source}: {done} chunks are done, and its notes are of others")
+    return frames, chunks
 
 
 def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At) -> Result:

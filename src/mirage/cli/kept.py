@@ -8,6 +8,7 @@ Of a chunk the video's frames come first, then the walk, the world and the recei
 that is killed leaves a film of at least the chunks that its walk has. `F` video frames, `H W` pixels.
 """
 
+import json
 import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -158,7 +159,9 @@ class Kept:
         self.session.restore(self.moment)
         try:
             if len(self.reports) < self.chunks:
-                keep(self.places.resume, self.session, self.path, done=len(self.reports), latents=self._seen)
+                notes = json.dumps({"frames": self.video.frames, "chunks": self.reports})  # of this moment, as the walk
+                done = len(self.reports)
+                keep(self.places.resume, self.session, self.path, done=done, latents=self._seen, notes=notes)
                 self.resumable = self.video.frames
             if self.places.world is not None:
                 self.session.save(self.places.world)

@@ -179,24 +179,26 @@ def framed(request: Request, model: WorldModel, photograph: Photograph, path: Ca
     return fitted(photograph, path, size, fit=request.fit)
 
 
-def keep(file: Path, session: Session, path: Camera, *, done: int, latents: Tensor) -> None:
+def keep(file: Path, session: Session, path: Camera, *, done: int, latents: Tensor, notes: str) -> None:
     """A walk along `path` [F] after `done` chunks, with the latents [T,C,h,w] that its decoder has seen: `resumed` goes
-    on from the file. It is a world file too."""
+    on from the file. It is a world file too. `notes`: what the caller knows of those chunks, of the same moment."""
     beside = {"latents": latents, "c2w": path.c2w, "intrinsics": path.intrinsics, "done": torch.tensor(done)}
+    beside["notes"] = torch.frombuffer(bytearray(notes.encode()), dtype=torch.uint8)
     session.save(file, beside=beside)
 
 
-def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, Camera, int]:
-    """(session, the whole path [F], chunks that are done) of a walk that `keep` kept; what follows is what would have
-    followed, to the bit."""
+def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, Camera, int, str]:
+    """(session, the whole path [F], chunks that are done, notes) of a walk that `keep` kept; what follows is what would
+    have followed, to the bit."""
     saved = load_session(file, device=model.runs_on, channels=model.channels)
     its = saved.beside
-    if its.keys() != {"latents", "c2w", "intrinsics", "done"}:
+    if its.keys() != {"latents", "c2w", "intrinsics", "done", "notes"}:
         raise InputError(f"{file} is a world, and no walk that was interrupted")
     path = Camera(its["c2w"].cpu(), its["intrinsics"].cpu())
     require_cameras(path, source=str(file))
     shape, seen = saved.history.latents.shape, its["latents"]
     fits = its["done"].dtype == torch.int64 and its["done"].ndim == 0 and seen.is_floating_point()
+    fits = fits and its["notes"].dtype == torch.uint8 and its["notes"].ndim == 1
     if not fits or seen.ndim != 4 or seen.shape[1:] != shape[1:] or not torch.isfinite(seen.float()).all():
         raise InputError(f"{file}: what is kept of an interrupted walk in it is not what a walk leaves")
     done = int(its["done"])
@@ -212,7 +214,7 @@ def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, C
         moving=_painted(mask, start=start) or _named(request, model),
         lead_in=its["latents"],
     )
-    return session, path, done
+    return session, path, done, its["notes"].cpu().numpy().tobytes().decode(errors="replace")
 
 
 def prompts_by_chunk(opened: Opened, path: Camera, model: WorldModel) -> dict[int, str]:

@@ -104,6 +104,14 @@ def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
         os.close(handle)
 
 
+def sweep_claims(folder: Path, ending: str) -> None:
+    """Remove what claims of killed processes left, on files of the folder whose names end so."""
+    last = f".{BESIDE}-lock"
+    for sign in folder.glob(f".*{ending}{last}"):
+        with contextlib.suppress(Taken), claimed(folder / sign.name[1:].removesuffix(last)):
+            pass
+
+
 @contextlib.contextmanager
 def replacing(target: str | os.PathLike[str], *, sweep: bool = True) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it over `target` when the block ends well, remove it otherwise.

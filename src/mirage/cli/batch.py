@@ -34,8 +34,10 @@ def run(asked: Batch) -> Result:
     print(f"{asked.out}: {at.total} walks, {at.found} were there, {made} made, {failed} failed, {seconds:.1f} s")
     for name, reason in at.failed.items():
         print(f"mirage: {name} failed: {reason}", file=sys.stderr)
+    if at.unwritten is not None:
+        print(f"mirage: no failures.json: {at.unwritten}", file=sys.stderr)
     summary = {"out": asked.out, "total": at.total, "found": at.found, "made": made, "failed": at.failed}
-    return Result(summary | {"seconds": seconds}, 1 if at.failed else 0)
+    return Result(summary | {"seconds": seconds}, 1 if at.failed or at.unwritten else 0)
 
 
 def _shown(states: Iterable[At]) -> At:

@@ -24,17 +24,19 @@ from mirage.distributed.manifest import Entry, read_manifest
 from mirage.distributed.store import Store
 from mirage.distributed.walks import Making, Walker, check
 from mirage.errors import InputError
-from mirage.files import Taken, claimed
+from mirage.files import Taken, claimed, sweep_claims
 
 
 @dataclass
 class At:
-    """How far a batch is: tasks that were `found` done, `made` now, and `failed` with the reason, of `total`."""
+    """How far a batch is: tasks that were `found` done, `made` now, and `failed` with the reason, of `total`;
+    `unwritten`: why failures.json is not there, if it is not."""
 
     total: int
     found: int = 0
     made: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    unwritten: str | None = None
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -77,7 +79,10 @@ def run_batch(manifest: str, making: Making, *, crew: Crew, together: int = 1) -
                     traces[report.job.name] = {"error": report.error, "trace": report.trace}
             yield at
     if left:
-        store.write("failures.json", json.dumps(traces, indent=1) + "\n")
+        try:
+            store.write("failures.json", json.dumps(traces, indent=1) + "\n")
+        except OSError as error:  # a server that has gone, and the outcome is to be told all the same
+            at.unwritten = str(error)
 
 
 def _check_places(entries: Sequence[Entry], store: Store) -> None:
@@ -125,3 +130,5 @@ class _Claims:
         """None is held any more."""
         for own in self.held.values():
             own.close()
+        if self.store.folder is not None:
+            sweep_claims(self.store.folder, ".task")

@@ -65,7 +65,8 @@ def summary(process: subprocess.Popen, *, code: int = 0) -> dict:
 
 
 def done_in(out: Path) -> list[str]:
-    return sorted(path.parent.name for path in out.glob("*/done.json"))
+    names = (path.parent.name for path in out.glob("*/done.json"))
+    return sorted(name for name in names if not name.startswith("."))  # whole, and not still being written
 
 
 def whole(out: Path, count: int) -> None:

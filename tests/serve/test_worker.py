@@ -1,6 +1,8 @@
 """One thread, newest wish, cancelled between steps: each is a law of the order in which things are done."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -88,6 +90,35 @@ def test_what_fails_is_its_own(worker):
     with pytest.raises(RuntimeError, match="no one else"):
         worker.walk("a", fail).result(5)
     assert worker.walk("a", lambda check: 3).result(5) == 3
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "failed"])
+def test_what_a_walk_held_is_free_once_its_error_is_let_go(worker, ends):
+    class Session:
+        pass
+
+    def walk():
+        session, hold = Session(), Hold()
+
+        def work(check, its=session):
+            hold(check)
+            raise RuntimeError("it failed")
+
+        future = worker.walk("a", work)
+        assert hold.began.wait(5)
+        if ends == "cancelled":
+            worker.cancel("a")
+        hold.go.set()
+        assert future.exception(5) is not None
+        return weakref.ref(session)
+
+    gc.disable()  # a ring would be found by it, some time
+    try:
+        session = walk()
+        worker.command("b", lambda: None).result(5)  # the thread has gone on
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 def test_a_closed_worker_takes_nothing_and_does_its_commands():

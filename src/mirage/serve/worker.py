@@ -141,15 +141,19 @@ class _Job:
         if not self.future.set_running_or_notify_cancel():
             return lambda: None
         try:
-            result = self.work(self._check)
+            result = self.work(partial(_check, self.unwanted))
         except BaseException as error:  # it belongs to whoever asked, who has the future; the thread lives on
-            return partial(self.future.set_exception, error)
+            try:
+                return partial(self.future.set_exception, error)
+            finally:
+                del self  # else future, error, its traceback and this frame are a ring, and a session is caught in it
         return partial(self.future.set_result, result)
 
     def drop(self) -> None:
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(Cancelled("a newer wish came, or it was stopped"))
 
-    def _check(self, progress: Progress | None = None) -> None:
-        if self.unwanted.is_set() or self.future.cancelled():
-            raise Cancelled("it was stopped between two denoising steps")
+
+def _check(unwanted: threading.Event, progress: Progress | None = None) -> None:
+    if unwanted.is_set():
+        raise Cancelled("it was stopped between two denoising steps")

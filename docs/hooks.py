@@ -1,5 +1,6 @@
-"""What of the site is made and not written: the command line's reference, from the dataclasses that define it, whenever
-the site is built; and the index of the log from its entries, by `python docs/hooks.py`. mkdocs calls `on_files`.
+"""What of the site is made and not written: the command line's reference, from the dataclasses that define it, and the
+API's, from its description (openapi.py), whenever the site is built; and the index of the log from its entries, by
+`python docs/hooks.py`. mkdocs calls `on_files`.
 """
 
 import ast
@@ -11,13 +12,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import openapi
+
 DOCS = Path(__file__).parent
 
 
 def on_files(files: Any, config: Any) -> Any:
     from mkdocs.structure.files import File
 
+    from mirage.request import Request
+
     files.append(File.generated(config, "reference/command-line.md", content=command_line()))
+    files.append(File.generated(config, "reference/api.md", content=openapi.api(_meanings(Request))))
     return files
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from mirage.cli import arguments
+from mirage.request import Request
+from mirage.serve.schemas import CHOICES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 import hooks
+import openapi
 from docstrings import laid_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
-MADE = {"reference/command-line.md"}  # when the site is built
+MADE = {"reference/command-line.md", "reference/api.md"}  # when the site is built
 
 
 def anchors(page: Path) -> set[str]:
@@ -54,6 +57,23 @@ def test_the_reference_of_the_command_line_has_all_that_help_has(capsys):
         shown = {flag for flag in listed if flag in helped}
         assert shown == {flag for flag in listed if re.fullmatch(r"--[a-z0-9-]+", flag)}, name
         assert all(option.meaning and option.default for option in hooks.options(asked)), name
+
+
+def test_the_page_of_the_api_has_every_operation_field_and_refusal():
+    page, description = openapi.api(hooks._meanings(Request)), openapi.described()
+    sections = dict(zip(*[iter(re.split(r"^### (.*)$", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            section = sections[f"{method.upper()} {path}"]
+            assert operation["description"].split("\n")[0] in section
+            assert all(status in section for status in operation["responses"])
+    for name, schema in description["components"]["schemas"].items():
+        assert all(f"| `{field}` |" in sections[name] for field in schema.get("properties", {})), name
+    choices = re.findall(r"^\| `(\w+)` \|(?:.*)\| (.*) \|$", sections["Walk"], flags=re.MULTILINE)
+    assert {name for name, _ in choices} == {"scene", *CHOICES}
+    assert all(meaning for _, meaning in choices)
+    anchor = {name.lower() for name in sections}
+    assert set(re.findall(r"\]\(#([^)]*)\)", page)) <= anchor
 
 
 def test_the_log_lists_every_entry_newest_first():

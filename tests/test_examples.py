@@ -139,6 +139,27 @@ def test_diffusers_call(run, tiny):
     assert len(load_video("diffusers_call.mp4")) == 17
 
 
+def test_api_client(run, tmp_path, capsys):
+    from mirage.serve.api import create_api
+    from mirage.serve.kept import Kept, Limits
+    from served import serving
+
+    kept: list[Kept] = []
+
+    def create(served):
+        kept.append(Kept(served.sessions, tmp_path / "kept", Limits()))
+        return create_api(served, kept[0])
+
+    save_image("photo.jpg", torch.rand(3, 64, 96))
+    with serving(tiny_world(), folder=tmp_path, create=create) as server:
+        for picture in ([], ["photo.jpg"]):
+            run("13_api_client.py", f"http://127.0.0.1:{server.port}", *picture)
+            assert "undone to chunk 1" in capsys.readouterr().out
+            assert len(load_video("api_client.mp4")) == 8
+        assert not kept[0].awake
+        assert not kept[0].asleep
+
+
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tiny_world().save_pretrained("tiny")

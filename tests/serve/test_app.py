@@ -93,8 +93,8 @@ def test_beyond_this_machine_a_token_is_wanted():
     assert Access("0.0.0.0", TOKEN).allows({"host": "evil.example"}) is not None
 
 
-def test_uploads_are_bounded_whatever_they_say_of_their_length(serve):
-    server = serve(upload=10_000)
+def test_uploads_are_bounded_whatever_they_say_of_their_length(serve, page):
+    server = serve(folder=page, talk=echo, upload=10_000)
     assert server.ask("/files", data=b"\x89PNG\r\n\x1a\n" + b"0" * 20_000)[0] == 413
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:  # chunked: no length is said
         raw.sendall(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -103,8 +103,8 @@ def test_uploads_are_bounded_whatever_they_say_of_their_length(serve):
     assert not list(server.served.shelf.folder.iterdir())
 
 
-def test_uploads_are_of_a_kind_and_of_so_many_pixels(serve, tmp_path):
-    server = serve()
+def test_uploads_are_of_a_kind_and_of_so_many_pixels(serve, page, tmp_path):
+    server = serve(folder=page, talk=echo)
     picture = tmp_path / "a.png"
     Image.new("RGB", (40, 30)).save(picture)
     status, body, _ = server.ask("/files", data=picture.read_bytes())
@@ -121,8 +121,8 @@ def test_uploads_are_of_a_kind_and_of_so_many_pixels(serve, tmp_path):
     assert not list(server.served.shelf.folder.iterdir())
 
 
-def test_downloads_are_fetched_once_and_by_ticket_alone(serve):
-    server = serve()
+def test_downloads_are_fetched_once_and_by_ticket_alone(serve, page):
+    server = serve(folder=page, talk=echo)
     path = server.served.shelf.room(".txt")
     path.write_text("made for you")
     ticket = server.served.shelf.offer(path, "it.txt")

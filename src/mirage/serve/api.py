@@ -32,8 +32,11 @@ with optional("fastapi", wanted="an API"):
     from fastapi.responses import FileResponse, PlainTextResponse
     from starlette.background import BackgroundTask
     from starlette.exceptions import HTTPException
+    from starlette.routing import Match
 
 NAME = r"^[A-Za-z0-9_-]{22}$"
+BEGUN = ("read", "step", "look", "coverage", "branch", "save", "world", "frame", "cancel", "delete")
+"""What a session can be asked that has not walked yet."""
 Name = Annotated[str, Path(pattern=NAME, description="of the session, as POST /sessions gave it")]
 
 
@@ -47,18 +50,8 @@ def create_api(served: Served, kept: Kept, **more: Any) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_middleware(Bounded, limit=served.shelf.limit + (64 << 10))
     described = app.openapi
-    app.openapi = lambda: without_422(described())
+    app.openapi = lambda: _as_it_is(described(), token=served.access.token is not None)
     return app
-
-
-def without_422(description: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI declares a 422 wherever something may be invalid; here that is a 400."""
-    for path in description["paths"].values():
-        for operation in path.values():
-            operation["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        description.get("components", {}).get("schemas", {}).pop(name, None)
-    return description
 
 
 def _sessions(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
@@ -72,10 +65,19 @@ def _sessions(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
     json_body: dict[str, Any] = {"dependencies": [Depends(of_json)]}
 
     @router.post("/sessions", status_code=201, dependencies=[Depends(of_form)],
-                 responses={**refusals(400, 413, 415, 503), 201: {"links": _links()}})  # fmt: skip
+                 responses={**refusals(400, 413, 415, 503), 201: _links(*BEGUN)})  # fmt: skip
     async def create(
         walk: Annotated[
-            str, Form(max_length=16384, description="choices, a JSON object of `Walk`", examples=["{}"])
+            str,
+            Form(
+                max_length=16384,
+                description="choices, a JSON object",
+                examples=['{"scene": 3}'],
+                json_schema_extra={
+                    "contentMediaType": "application/json",
+                    "contentSchema": schemas.Walk.model_json_schema(),
+                },
+            ),
         ] = "{}",
         file: Annotated[UploadFile | None, File(description="a picture, or a world file to go on with")] = None,
     ) -> schemas.State:
@@ -100,7 +102,8 @@ def _sessions(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
         """End a session, and forget it."""
         await kept.close(session)
 
-    @router.post("/sessions/{session}/step", responses=refusals(400, 404, 409, 413, 415, 503), **json_body)
+    @router.post("/sessions/{session}/step", **json_body, responses={
+        **refusals(400, 404, 409, 413, 415, 503), 200: _links("step", "frame", "video", "undo")})  # fmt: skip
     async def step(session: Name, asked: schemas.Step) -> schemas.Made:
         """Walk on: the answer comes when the frames are made. A step that fails leaves the session where it stood."""
         walker = await kept.get(session)
@@ -128,7 +131,8 @@ def _sessions(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
         await steps.undo(walker, asked.steps)
         return steps.state(walker)
 
-    @router.post("/sessions/{session}/branch", status_code=201, responses=refusals(400, 404, 503))
+    @router.post("/sessions/{session}/branch", status_code=201, responses={
+        **refusals(400, 404, 503), 201: _links("step", "delete")})  # fmt: skip
     async def branch(session: Name) -> schemas.State:
         """A second session from the same moment."""
         name = await steps.branch(kept, session, shelf.room(".safetensors"))
@@ -168,7 +172,7 @@ def _sessions(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
             film.write(chunk.frames)
         return FileResponse(path, media_type="video/mp4", background=BackgroundTask(path.unlink, missing_ok=True))
 
-    @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
+    @router.get("/metrics", name="metrics", tags=["server"], response_class=PlainTextResponse)
     async def numbers() -> Response:
         """What Prometheus reads."""
         return Response(metrics.text(), media_type=MEDIA_TYPE)
@@ -188,6 +192,22 @@ async def _parts(file: UploadFile):
         yield part
 
 
+def _as_it_is(description: dict[str, Any], *, token: bool) -> dict[str, Any]:
+    """FastAPI declares a 422 wherever something may be invalid, which here is a 400, and knows nothing of tokens."""
+    for path, operations in description["paths"].items():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            if token and path != "/healthz":
+                operation["responses"] |= {str(status): said for status, said in refusals(401).items()}
+    parts = description["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        parts["schemas"].pop(name, None)
+    if token:
+        parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        description["security"] = [{"token": []}]
+    return description
+
+
 def _invalid(request: Request, error: Exception) -> PlainTextResponse:
     assert isinstance(error, RequestValidationError)
     return PlainTextResponse(_first(error.errors()), 400)
@@ -201,16 +221,17 @@ def _first(errors: Any) -> str:
 
 def _refused(request: Request, error: Exception) -> PlainTextResponse:
     assert isinstance(error, HTTPException)
-    return PlainTextResponse(str(error.detail), error.status_code, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # Starlette names the methods of the first of a path's routes alone
+        routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+        headers["Allow"] = ", ".join(sorted({method for route in routes for method in getattr(route, "methods", ())}))
+    return PlainTextResponse(str(error.detail), error.status_code, headers=headers)
 
 
-def _links() -> dict[str, Any]:
-    """Where the name of a new session goes."""
-    to = ("read_sessions__session__get", "step_sessions__session__step_post", "look_sessions__session__look_post",
-          "undo_sessions__session__undo_post", "delete_sessions__session__delete")  # fmt: skip
-    return {
-        name.split("_")[0]: {"operationId": name, "parameters": {"session": "$response.body#/session"}} for name in to
-    }
+def _links(*names: str) -> dict[str, Any]:
+    """What may be asked next of the session that an answer names."""
+    parameters = {"session": "$response.body#/session"}
+    return {"links": {name: {"operationId": f"sessions_{name}", "parameters": parameters} for name in names}}
 
 
 def _binary(media_type: str, description: str) -> dict[str, Any]:

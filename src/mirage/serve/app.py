@@ -26,6 +26,7 @@ with optional("fastapi", wanted="a server"):
     from fastapi import APIRouter, BackgroundTasks, FastAPI, Request, WebSocket
     from fastapi.responses import FileResponse, PlainTextResponse
     from fastapi.staticfiles import StaticFiles
+    from starlette.routing import BaseRoute
 
     from mirage.serve.channel import Channel, accepted
 
@@ -76,10 +77,10 @@ def create_app(served: Served, *, page: Page | None = None, routers: "Sequence[A
         await served.sessions.close_all()
         served.shelf.close()
 
-    app = FastAPI(title="Mirage", version=__version__, lifespan=life)
+    app = FastAPI(title="Mirage", version=__version__, lifespan=life, generate_unique_id_function=_operation)
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, _answering(status))
-    app.include_router(_files(served))
+    app.include_router(_health())
     for router in routers:
         app.include_router(router)
     if page is not None:
@@ -118,6 +119,22 @@ def run(
     Server(config).run()
 
 
+def _operation(route: "BaseRoute") -> str:
+    """The name of an operation, from which others' programs make the names of their functions."""
+    return "_".join([*getattr(route, "tags", ())[-1:], getattr(route, "name", "")]).lower()
+
+
+def _health() -> "APIRouter":
+    router = APIRouter(tags=["server"])
+
+    @router.get("/healthz", response_class=PlainTextResponse)
+    async def health() -> str:
+        """Whether it answers."""
+        return "ok"
+
+    return router
+
+
 def _files(served: Served) -> "APIRouter":
     router = APIRouter(tags=["files"])
     answers = {status: {"description": "refused, in one line"} for status in (400, 401, 403, 413, 415)}
@@ -138,11 +155,6 @@ def _files(served: Served) -> "APIRouter":
         after.add_task(item.path.unlink, missing_ok=True)
         return FileResponse(item.path, filename=item.name)
 
-    @router.get("/healthz", response_class=PlainTextResponse)
-    async def health() -> str:
-        """Whether it answers."""
-        return "ok"
-
     return router
 
 
@@ -161,6 +173,7 @@ def _add_page(app: "FastAPI", served: Served, page: Page) -> None:
         answer.headers["Cache-Control"] = "no-cache"
         return answer
 
+    app.include_router(_files(served))
     app.mount("/", StaticFiles(directory=page.folder, html=True))
 
 

@@ -75,7 +75,10 @@ class Kept:
         """A new session, made in the worker's thread. Where there is no room, who was idle longest makes some."""
         async with self._turning:
             if len(self._awake.keys() | self._asleep) >= self.limits.asleep + self.sessions.limit:
-                raise Full(f"{self.limits.asleep} sessions are kept here, and that is the limit; delete one")
+                raise Full(
+                    f"{self.sessions.limit} sessions in memory and {self.limits.asleep} on disk are the limit here, "
+                    "and there are as many; delete one"
+                )
             await self._make_room()
             live = await self.sessions.begin(make)
             return live.name, self._woken(live)

@@ -10,6 +10,7 @@ with optional("fastapi", wanted="an API"):
 
 REFUSALS = {
     400: "what was asked is wrong",
+    401: "a token is wanted",
     404: "there is no such session",
     409: "it was cancelled, or a newer step came",
     413: "the body is too large",

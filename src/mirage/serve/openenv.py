@@ -34,7 +34,13 @@ def openenv_routes(served: Served, kept: Kept, metrics: Metrics) -> APIRouter:
     episodes = _Episodes(served, kept, metrics)
     json_body: dict[str, Any] = {"dependencies": [Depends(of_json)]}
 
-    @router.post("/reset", responses=refusals(400, 413, 415, 503), **json_body)
+    episode_id = "$response.body#/metadata/episode_id"
+    links = {
+        "state": {"operationId": "openenv_state", "parameters": {"episode_id": episode_id}},
+        "step": {"operationId": "openenv_step", "requestBody": {"action": {"frames": 4}, "episode_id": episode_id}},
+    }
+
+    @router.post("/reset", responses={**refusals(400, 413, 415, 503), 200: {"links": links}}, **json_body)
     async def reset(asked: schemas.Reset) -> schemas.Result:
         """Begin an episode in a procedural scene; `metadata.episode_id` is its id."""
         return await episodes.reset(asked)

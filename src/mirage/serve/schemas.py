@@ -93,7 +93,7 @@ class State(BaseModel):
     pose: Pose
     size: list[int] = Field(description="height and width of its frames, pixels")
     chunk_frames: int = Field(description="most video frames of a step")
-    undo: int = Field(description="steps that can be undone")
+    undo: int = Field(description="steps that can be undone: none that were made before it last came back from disk")
     memory_points: int
     memory_bytes: int
     busy: bool = Field(description="whether a step runs or waits")

@@ -145,7 +145,10 @@ async def undo(walker: Walker, steps: int) -> None:
 
     def work() -> None:
         if steps > len(walker.undo):
-            raise InputError(f"{len(walker.undo)} steps can be undone, got {steps}")
+            raise InputError(
+                f"{len(walker.undo)} steps can be undone, those since the session was made or came back from disk, "
+                f"at most {walker.undo.maxlen}; got {steps}"
+            )
         for _ in range(steps):
             snapshot = walker.undo.pop()
         walker.session.restore(snapshot)  # pyright: ignore[reportPossiblyUnboundVariable]

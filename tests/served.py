@@ -62,7 +62,7 @@ def serving(model, *, folder, talk=None, access=None, limit=4, upload=1 << 20, c
         began.extend((port, stop))
         ready.set()
 
-    thread = threading.Thread(target=run, args=(app,), kwargs={"port": 0, "ready": note})
+    thread = threading.Thread(target=run, args=(app, served), kwargs={"port": 0, "ready": note})
     thread.start()
     assert ready.wait(20)
     try:

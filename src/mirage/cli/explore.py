@@ -42,7 +42,7 @@ def run(asked: Explore) -> Result:
         worker = Worker()
         served = Served(Sessions(model, worker, limit=asked.sessions), Shelf(limit=limit), access)
         app = create_app(served, page=Page(FOLDER, Explorer(request, model).talk))
-        serve(app, host=asked.host, port=asked.port, ready=said(asked, page=True))
+        serve(app, served, host=asked.host, port=asked.port, ready=said(asked, page=True))
         worker.close()
     return Result({"served": True})
 

@@ -35,6 +35,6 @@ def run(asked: Serve) -> Result:
     worker = Worker()
     served = Served(Sessions(model, worker, limit=asked.sessions), Shelf(limit=upload), access)
     kept = Kept(served.sessions, Path(asked.keep), limits)
-    serve(create_api(served, kept), host=asked.host, port=asked.port, ready=said(asked, page=False))
+    serve(create_api(served, kept), served, host=asked.host, port=asked.port, ready=said(asked, page=False))
     worker.close()
     return Result({"served": True, "kept": kept.asleep})

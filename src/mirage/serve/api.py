@@ -2,7 +2,7 @@
 the names of OpenEnv beside them.
 
     app = create_api(served, kept)            # FastAPI; its description is at /openapi.json
-    run(app, port=7861)
+    run(app, served, port=7861)
 
 Every refusal is one line of text. A session's name is its key: who has it may walk on, and nobody else finds it.
 """

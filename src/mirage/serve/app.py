@@ -9,6 +9,7 @@ A wrong request is answered in one line with a status of its own: 400 what was a
 503 as many sessions as there may be.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def status_of(error: Exception) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
+PATIENCE = 5
+"""Seconds that steps have once the server is to end, before they are stopped."""
 POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -77,7 +80,10 @@ def create_app(served: Served, *, page: Page | None = None, routers: "Sequence[A
         await served.sessions.close_all()
         served.shelf.close()
 
-    app = FastAPI(title="Mirage", version=__version__, lifespan=life, generate_unique_id_function=_operation)
+    app = FastAPI(
+        title="Mirage", version=__version__, lifespan=life, generate_unique_id_function=_operation,
+        docs_url=None, redoc_url=None,  # whose pages fetch scripts from elsewhere
+    )  # fmt: skip
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, _answering(status))
     app.include_router(_health())
@@ -91,13 +97,15 @@ def create_app(served: Served, *, page: Page | None = None, routers: "Sequence[A
 
 def run(
     app: "FastAPI",
+    served: Served,
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
     ready: Callable[[int, Callable[[], None]], None] | None = None,
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM. Port 0: any that is free. `ready(port, stop)` is called when pages can be asked
-    for; `stop` ends it from any thread."""
+    """Serve until Ctrl-C or SIGTERM; then nothing new is taken, and a step that is not made in `PATIENCE` seconds is
+    answered with 409. Port 0: any that is free. `ready(port, stop)` is called when pages can be asked for; `stop` ends
+    it from any thread."""
     with optional("uvicorn", wanted="a server"):
         import uvicorn
     with optional("websockets", wanted="a live page"):  # without it uvicorn would answer a WebSocket with 404
@@ -109,12 +117,16 @@ def run(
             if ready is not None and self.started:
                 ready(self.servers[0].sockets[0].getsockname()[1], self._stop)
 
+        async def shutdown(self, sockets=None) -> None:
+            asyncio.get_running_loop().call_later(PATIENCE, served.sessions.cancel_all)
+            await super().shutdown(sockets)
+
         def _stop(self) -> None:
             self.should_exit = True
 
     config = uvicorn.Config(
         app, host=host, port=port, ws="websockets-sansio", ws_max_size=1 << 16, ws_max_queue=64, lifespan="on",
-        log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5,
+        log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=PATIENCE + 25,
     )  # fmt: skip
     Server(config).run()
 

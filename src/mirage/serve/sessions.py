@@ -128,6 +128,11 @@ class Sessions:
         live.cancel()
         await live.command(lambda: None)  # the worker has let go of it when this returns
 
+    def cancel_all(self) -> None:
+        """Stop what runs and what waits, of every session."""
+        for live in self:
+            live.cancel()
+
     async def close_all(self) -> None:
         """End every session."""
         for name in list(self._live):

@@ -51,12 +51,12 @@ def main() -> None:
         kept = len(list((Path(folder) / "kept").iterdir()))
         with serving(model, Path(folder) / "few", sessions=1, asleep=1) as (port, _):
             full = asyncio.run(one_too_many(port))
-    resident = done.resident[len(done.resident) // 5 :]  # once every client has begun
+    fifths = [done.resident[(len(done.resident) - 1) * part // 5] for part in range(6)]
     measured = {
         "clients": asked.clients, "minutes": asked.minutes, "model": asked.model or "tiny, of random weights",
         "sessions": done.sessions, "steps": len(done.seconds), "killed_in_mid_step": done.killed, "errors": done.errors,
         "step_seconds": {"median": round(median(done.seconds), 2), "p95": round(quantiles(done.seconds, n=20)[-1], 2)},
-        "resident_mib": {"after a fifth": resident[0], "last": resident[-1], "most": max(resident)},
+        "resident_mib": {"by fifths of the time": fifths, "most": max(done.resident)},
         "sigterm_exit_code": exit_code, "sessions_on_disk_afterwards": kept, "one_too_many": full,
         "cores": os.cpu_count(), "load_average": os.getloadavg()[0],
     }  # fmt: skip

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mirage.geometry.jit import kernel
 from mirage.memory.projection.hits import Hits
-from mirage.memory.projection.jit import kernel
 from mirage.memory.projection.splat import BEHIND, REACH, SHARE
 from mirage.memory.projection.zbuffer_numba import each_camera
 

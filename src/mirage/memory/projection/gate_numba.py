@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from mirage.geometry.camera import Camera
+from mirage.geometry.jit import kernel
 from mirage.memory.points import PAGE, Points
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint_numba import _spread
 from mirage.memory.projection.hits import frustum
-from mirage.memory.projection.jit import kernel
 from mirage.memory.projection.splat import BEHIND, REACH, SHARE
 from mirage.memory.projection.zbuffer import NEAR, projection
 from mirage.memory.projection.zbuffer_numba import _inside, _nearest_to_centre

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mirage.geometry.jit import kernel
 from mirage.memory.points import PAGE, Cloud
 from mirage.memory.projection.hits import Hits, frustum
-from mirage.memory.projection.jit import kernel
 
 _TOGETHER = 16
 """Pages that are projected at once: few enough to stay in the nearest cache."""

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import mirage.memory.projection as here
+import mirage.geometry as here
 
-KERNELS = sorted(Path(here.__file__).parent.glob("*_numba.py"))
+KERNELS = sorted(Path(here.__file__).parents[1].rglob("*_numba.py"))
 
 
 def test_kernels_compile_where_nothing_can_be_kept_and_say_so_once(monkeypatch, caplog):
     caching = pytest.importorskip("numba.core.caching")
-    from mirage.memory.projection import jit
+    from mirage.geometry import jit
 
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     jit._say_once.cache_clear()

@@ -19,7 +19,7 @@ from mirage.memory.projection.footprint_numba import _spread
 from mirage.memory.projection.hits import frustum
 from mirage.memory.projection.splat import BEHIND, REACH, SHARE
 from mirage.memory.projection.zbuffer import NEAR, projection
-from mirage.memory.projection.zbuffer_numba import _inside, _nearest_to_centre
+from mirage.memory.projection.zbuffer_numba import _inside, _nearest_to_centre, _widened
 
 
 class GateNumba:
@@ -103,14 +103,14 @@ def _first(t, stop, store, boxes, rows, views, bands, cells, splat, rule):
     matrix, planes, focal, near = views
     order, ends, footprint = cells
     reach, everything = splat[1], np.float32(np.inf)
-    seen = np.empty(len(boxes[0]), np.bool_)
+    seen, wide = np.empty(len(boxes[0]), np.bool_), _widened(*boxes)
     h, w = bands[0].shape[1:]
     H, W = h + 2 * reach, w + 2 * reach
     while t < stop:
         low, high = _edged(bands[0][t], reach, bands[1]), _edged(bands[0][t], reach, bands[2])
         index, depth = np.full((H, W), -1, np.int64), np.full((H, W), np.inf, np.float32)
         offset = np.zeros((2, H, W), np.float32)
-        _inside(boxes[0], boxes[1], planes[t], seen)
+        _inside(wide, planes[t], seen)
         pages = np.flatnonzero(seen)
         flat = index.ravel(), depth.ravel(), offset.reshape(2, -1)
         _nearest_to_centre(

@@ -80,7 +80,8 @@ def looked_through(
 
 
 def looked_through_torch(points: Tensor, matrix: Tensor, limit: Tensor, since: Sequence[int]) -> Tensor:
-    """The definition. matrix [J,3,4]: to the grid; limit [J,h+1,w+1]: of depth at its corners, -inf where nobody looked."""
+    """The definition. matrix [J,3,4]: to the grid; limit [J,h+1,w+1]: of depth at its corners, -inf where nobody
+    looked."""
     h, w = (n - 1 for n in limit.shape[1:])
     through = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     for j, first in enumerate(since):

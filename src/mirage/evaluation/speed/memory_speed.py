@@ -1,7 +1,7 @@
 """How fast is the memory, and against what: the figures behind `mirage bench memory` and benchmarks/memory.py.
 
 `N` points, 9 cameras (one chunk), 44 x 80 cells, 48 channels, features of unit variance, in a 10 x 8 x 3 m room with 14
-boxes that a camera wanders and revisits. One thread; the contenders take turns, and ratios are of one turn each, because
+boxes that a camera wanders and revisits. One thread; the contenders take turns, and ratios are of one turn each, since
 the machine may have other work; for the same reason milliseconds are of processor time. The published algorithm is
 restated in published.py.
 """
@@ -83,7 +83,7 @@ def _reads(
 ) -> list[dict[str, Any]]:
     camera = wander(CHUNK + 4)[4:]
     position = published.position.T.contiguous()
-    asked = [(settings, backend) for backend in backends for settings in memories]
+    asked: list[tuple[str, Backend]] = [(settings, backend) for backend in backends for settings in memories]
     contenders: dict[Any, Callable[[], object]] = {
         (settings, backend): partial(memories[settings].read, camera, GRID, backend=backend)
         for settings, backend in asked

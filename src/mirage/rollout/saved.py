@@ -69,8 +69,10 @@ def save_session(path: str | os.PathLike[str], saved: Saved) -> None:
 def load_session(
     path: str | os.PathLike[str], *, device: torch.device, channels: int, autoencoder: Tensor | None = None
 ) -> Saved:
-    """Read it for a model of so many latent `channels`, whose autoencoder has that fingerprint. `InputError` says in one
-    line what is wrong with it."""
+    """Read it for a model of so many latent `channels`, whose autoencoder has that fingerprint.
+
+    Raises `InputError` that says in one line what is wrong with it.
+    """
     memory, tensors, extra = load_world(path, device=device)
     source = os.fspath(path)
     if memory.channels != channels:

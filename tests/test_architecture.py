@@ -62,7 +62,7 @@ HOMES = {  # a heavy package and the only place that imports it
     "pillow_heif": "formats",
     "matplotlib": "formats",
     "plotly": "show",
-    "numba": "memory",
+    "numba": "geometry",  # jit.py, which compiles the kernels of other rooms too
     "triton": "memory",
     "tyro": "cli",
     "rich": "cli",

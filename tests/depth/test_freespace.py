@@ -11,8 +11,9 @@ from mirage.errors import InputError
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.pose import exp_rotation, make_pose
-from mirage.geometry.visibility import looked_through, sight
+from mirage.geometry.visibility import looked_through, looked_through_torch, sight
 from mirage.memory import LatentSpatialMemory
+from mirage.memory.projection.zbuffer import projection
 
 GRID = (12, 16)
 CAMERA = Camera.looking(horizontal_fov=65, aspect=4 / 3)
@@ -97,3 +98,18 @@ def test_who_looked_through_is_what_sight_says_of_each(seed, frames):
     expected = sight(points, camera, depth).before.any(0)
     assume(expected.any())
     assert (looked_through(points, camera, depth) == expected).float().mean() > 0.995  # a rounding at a border
+
+
+@given(seed=st.integers(0, 10**6), frames=st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_the_compiled_question_is_the_definition_to_the_bit(seed, frames):
+    compiled = pytest.importorskip("mirage.geometry.visibility_numba").looked_through_numba
+    generator = torch.Generator().manual_seed(seed)
+    turn = exp_rotation(0.7 * torch.randn(frames, 3, generator=generator))
+    camera = Camera(make_pose(turn, torch.randn(frames, 3, generator=generator)), CAMERA.intrinsics)
+    points = torch.cat([3 * torch.randn(1500, 3, generator=generator), camera.center])
+    limit = 5 * torch.rand(frames, GRID[0] + 1, GRID[1] + 1, generator=generator)
+    limit[limit < 1] = -torch.inf
+    since = torch.randint(0, len(points) + 1, (frames,), generator=generator).tolist()
+    matrix = projection(camera, GRID)
+    assert torch.equal(compiled(points, matrix, limit, since), looked_through_torch(points, matrix, limit, since))

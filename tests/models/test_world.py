@@ -245,6 +245,18 @@ def test_a_folder_in_bfloat16_loads_in_one_precision(model: WorldModel, tmp_path
         assert loaded.transformer.dtype == loaded.text_encoder.dtype == loaded.vae.dtype == (dtype or torch.float32)
 
 
+def test_a_prompt_is_as_long_as_wans_where_the_folder_does_not_say(copy: Path) -> None:
+    """Diffusers' `encode_prompt` pads to 226; Wan was trained with 512, the rest zeros."""
+    index = json.loads((copy / "model_index.json").read_text())
+    del index["text_length"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    loaded = load_world_model(copy)
+    text, known = loaded.encode_prompt("a red room"), loaded.tokenize("a red room")[1]
+    assert text.shape[1] == known.shape[1] == 512
+    assert 0 < known.sum() < 20
+    assert not text[0, int(known.sum()) :].any()
+
+
 STRANGERS = {"vae": {"channels": 16}, "depth_head": {"channels": 16}, "memory_branch": {"heads": 1},
              "text_encoder": {"text_dim": 64}}  # fmt: skip
 

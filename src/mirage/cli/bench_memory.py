@@ -26,10 +26,9 @@ def _plot(rows: list[dict[str, Any]]):
     """Milliseconds over points, one line per backend and one for the published algorithm."""
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows:
-        points, ms = lines.setdefault(row["backend"], ([], []))
+        points, ms = lines.setdefault(f"{row['settings']}, {row['backend']}", ([], []))
         points.append(row["points"])
         ms.append(row["ms"])
-    first = rows[0]["backend"]
-    mine = [row for row in rows if row["backend"] == first]
-    lines["published algorithm"] = ([row["points"] for row in mine], [row["published_ms"] for row in mine])
+    published = {row["points"]: row["published_ms"] for row in rows}
+    lines["published algorithm"] = (list(published), list(published.values()))
     return plot_lines(lines, x="points in the memory", y="ms per read of 9 cameras", log="xy")

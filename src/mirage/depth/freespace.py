@@ -37,12 +37,13 @@ def seen_through(
     known = DepthMap(torch.where(depth.valid, depth.z.float(), 1.0), depth.valid)  # finite: what is missing has no say
     origin, direction = eye.rays((depth.shape[-2], depth.shape[-1]))
     points = origin[:, None, None] + known.z[..., None] * direction
-    through = torch.zeros_like(depth.valid)
+    views, seen, cells = eye[:-1], known[:-1], points[0, ..., 0].numel()
+    since = [cells * (t + 1) for t in range(len(seen))]  # a frame is asked about those after it
     if past is not None and len(past[0]):
         earlier = DepthMap(past[0].z.to(device).float(), past[0].valid.to(device))
-        views = past[1].to(device, torch.float32)
-        through |= looked_through(points.view(-1, 3), views, earlier, tolerance=tolerance).view_as(through)
-    for t in range(len(depth) - 1):
-        later = looked_through(points[t + 1 :].reshape(-1, 3), eye[t : t + 1], known[t : t + 1], tolerance=tolerance)
-        through[t + 1 :] |= later.view_as(through[t + 1 :])
+        views = Camera.concatenate([past[1].to(device, torch.float32), views])
+        seen, since = DepthMap.concatenate([earlier, seen]), [0] * len(earlier) + since
+    if not since:
+        return torch.zeros_like(depth.valid)
+    through = looked_through(points.view(-1, 3), views, seen, since=since, tolerance=tolerance).view_as(depth.valid)
     return through & depth.valid

@@ -8,7 +8,9 @@ at a grazing angle visible, where the depth of the one nearest cell would be off
                            | surface              so when that camera looked, the point was not there
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -52,35 +54,44 @@ def sight(points: Tensor, camera: Camera, depth: DepthMap, *, tolerance: float =
     return Sight(said & ~before & ~behind, before, behind, uv)
 
 
-def looked_through(points: Tensor, camera: Camera, depth: DepthMap, *, tolerance: float = 0.05) -> Tensor:
+def looked_through(
+    points: Tensor, camera: Camera, depth: DepthMap, *, since: Sequence[int] | None = None, tolerance: float = 0.05
+) -> Tensor:
     """`sight(...).before` of finite world points [N,3], for any of the cameras [J]: bool [N].
 
-    A walk asks this of every new point and a hundred cameras, so each costs a few passes over the points and one look
-    into a table: of half cells, whose corner is known, with a border around them where nobody looked.
+    since: of each camera, the first point that it is asked about; None: all.
+
+    A walk asks this of every new point and a hundred cameras: on processors a compiled loop does what
+    `looked_through_torch` says, to the bit.
     """
     h, w = depth.shape[-2:]
     low = _corners(torch.where(depth.valid, -depth.z, -torch.inf)).neg()  # inf where nothing is known
     limit = torch.where(low < torch.inf, low * (1 - tolerance), -torch.inf)
-    halves = limit.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, 1:-1, 1:-1]
-    table = torch.nn.functional.pad(halves, (1, 1, 1, 1), value=-torch.inf).flatten(1)
-    # to (column, row) in that table times z, and z itself
     fx, fy, cx, cy = camera.intrinsics.unbind(-1)
-    zero, one, columns, rows = torch.zeros_like(fx), torch.ones_like(fx), 2 * w, 2 * h
-    lens = torch.stack(
-        [fx * columns, zero, cx * columns + 1, zero, fy * rows, cy * rows + 1, zero, zero, one], dim=-1
-    ).view(-1, 3, 3)
-    matrix = lens @ camera.w2c[:, :3]
-    placed = torch.cat([points, torch.ones_like(points[:, :1])], dim=-1).T.contiguous()
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    lens = torch.stack([fx * w, zero, cx * w, zero, fy * h, cy * h, zero, zero, one], dim=-1).view(-1, 3, 3)
+    matrix = (lens @ camera.w2c[:, :3]).float()  # to (column * z, row * z, z)
+    first = [0] * len(matrix) if since is None else list(since)
+    if points.device.type == "cpu" and find_spec("numba") is not None:
+        from mirage.geometry.visibility_numba import looked_through_numba as work
+    else:
+        work = looked_through_torch
+    return work(points.float(), matrix, limit.float(), first)
+
+
+def looked_through_torch(points: Tensor, matrix: Tensor, limit: Tensor, since: Sequence[int]) -> Tensor:
+    """The definition. matrix [J,3,4]: to the grid; limit [J,h+1,w+1]: of depth at its corners, -inf where nobody
+    looked."""
+    h, w = (n - 1 for n in limit.shape[1:])
     through = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    seen = points.new_empty(3, len(points))
-    for j in range(len(matrix)):
-        torch.mm(matrix[j], placed, out=seen)
-        z = seen[2].clamp_min_(1e-30)  # what lies behind the camera lands far off the table, or on its border
-        seen[:2] /= z
-        seen[0].clamp_(0, columns + 1)
-        seen[1].clamp_(0, rows + 1)
-        column, row = seen[:2].int()
-        through |= z < table[j].index_select(0, row.mul_(columns + 2).add_(column))
+    for j, first in enumerate(since):
+        x, y, z = points[first:].unbind(-1)
+        column, row, ahead = (x * m[0] + y * m[1] + z * m[2] + m[3] for m in matrix[j])
+        inverse = 1 / ahead
+        u, v = column * inverse, row * inverse
+        said = (ahead > 0) & (u >= 0) & (u <= w) & (v >= 0) & (v <= h)
+        corner = torch.where(said, (v + 0.5).int() * (w + 1) + (u + 0.5).int(), 0)  # (i, j): between cells i - 1 and i
+        through[first:] |= said & (ahead < limit[j].flatten().index_select(0, corner))
     return through
 
 

@@ -47,10 +47,13 @@ def frames_to_write(
     elif not camera.shape and len(latents) == 1:
         camera = camera[None]
     check_write(latents, depth, camera, keep, channels=channels, policy=policy)
-    z, valid = depth.z.detach(), depth.valid
-    admitted = valid if keep is None else valid & keep.to(valid.device)
+    admitted = depth.valid if keep is None else depth.valid & keep.to(depth.valid.device)
     source = None if source is None else source.view(latents.shape)
-    return Frames(latents, DepthMap(z, valid), camera.to(camera.c2w.detach()), admitted, source)
+    if depth.z.requires_grad:
+        depth = DepthMap(depth.z.detach(), depth.valid)
+    if camera.c2w.requires_grad or camera.intrinsics.requires_grad:
+        camera = Camera(camera.c2w.detach(), camera.intrinsics.detach())
+    return Frames(latents, depth, camera, admitted, source)
 
 
 def ids(rows: Tensor, count: int) -> Tensor:

@@ -40,26 +40,27 @@ def lifted(feature: Tensor, z: Tensor, camera: Camera, first: int) -> tuple[Tens
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """One latent frame to be written: latents [C,h,w], z [h,w], the camera [] as the grid has it, and its number. Only
-    the cells that enter are lifted and laid out as points."""
+class Cells:
+    """Latent frames to be written: latents [T,C,h,w], z [T,h,w], the cameras [T] as the grid has them, and the number
+    of the first. Only the cells that enter are lifted and laid out as points."""
 
     latents: Tensor
     z: Tensor
     camera: Camera
-    number: int
+    first: int
 
     @cached_property
     def footprint(self) -> Tensor:
-        """[h*w], in world units."""
-        h, w = self.z.shape
-        focal = (self.camera.intrinsics[:2] * self.z.new_tensor([w, h])).amin()  # cells per unit of slope
-        return (self.z / focal).flatten()
+        """[T,h*w], in world units."""
+        h, w = self.z.shape[-2:]
+        focal = (self.camera.intrinsics[:, :2] * self.z.new_tensor([w, h])).amin(-1)  # cells per unit of slope
+        return self.z.flatten(1) / focal[:, None]
 
-    def rows(self, cells: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
-        """Of `cells` [k], as `Points.append` takes them: position [k,3], feature [k,C], frame, footprint [k]."""
-        h, w = self.z.shape
+    def rows(self, t: int, cells: Tensor) -> tuple[Tensor, Tensor, int, Tensor]:
+        """Of `cells` [k] of frame t, as `Points.append` takes them: position [k,3], feature [k,C], frame, footprint
+        [k]."""
+        h, w = self.z.shape[-2:]
         uv = cell_centers((h, w), device=cells.device).flatten(0, 1).index_select(0, cells)
-        z = self.z.flatten().index_select(0, cells)
-        feature = self.latents.flatten(1).T.index_select(0, cells)
-        return self.camera.unproject(uv, z), feature, self.number, self.footprint.index_select(0, cells)
+        z = self.z[t].flatten().index_select(0, cells)
+        feature = self.latents[t].flatten(1).T.index_select(0, cells)
+        return self.camera[t].unproject(uv, z), feature, self.first + t, self.footprint[t].index_select(0, cells)

@@ -11,9 +11,8 @@ nets or prompts.
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -28,7 +27,7 @@ from mirage.memory.accepted import Frames, frames_to_write, ids, rigid, views_to
 from mirage.memory.checked import check_far
 from mirage.memory.gate import Gate, Unknown
 from mirage.memory.gradient import Source, connected
-from mirage.memory.lifting import Frame, from_the_middle, gridded, lifted
+from mirage.memory.lifting import Cells, from_the_middle, gridded, lifted
 from mirage.memory.points import PAGE, Cloud, PointColumns, tile_order, worth
 from mirage.memory.policy import MemoryPolicy
 from mirage.memory.projection.footprint import see
@@ -107,13 +106,17 @@ class LatentSpatialMemory:
             cells = cells if whole else cells[admitted.flatten()[cells]]
             self._points.append(*(column[cells] for column in lifted(self._points.rows_of(latents), z, at_grid, first)))
             return len(cells)
-        gate, added = Gate(self.policy, at_grid, z), 0
-        for t in range(len(z)):
+        frames = Cells(latents, z, at_grid, first)
+        cells = [order if whole else order[admitted[t].flatten()[order]] for t in range(len(z))]
+        gate, added, t = Gate(self.policy, at_grid, z, cells, frames.footprint), 0, 0
+        while t < len(z):
+            stop = len(z) if at_once else t + 1
             if not at_once:
-                self._log_cameras(camera[t : t + 1])
-            cells = order if whole else order[admitted[t].flatten()[order]]
-            frame = Frame(latents[t], z[t], at_grid[t], first + t)
-            added += self._write_frame(frame, cells, partial(gate.unknown, t))
+                self._log_cameras(camera[t:stop])
+            t, unknown = gate.first(t, stop, self._points)
+            if t < stop:
+                added += self._write_frame(frames, t, gate, unknown)
+                t += 1
         return added
 
     @checked
@@ -372,18 +375,16 @@ class LatentSpatialMemory:
 
     # -- how a frame enters -----------------------------------------------------------------------------------------
 
-    def _write_frame(self, frame: Frame, cells: Tensor, unknown: Callable[..., Unknown]) -> int:
-        """One frame, of which `cells` [k] may enter; `unknown` asks the gate."""
-        footprint = frame.footprint.index_select(0, cells)
-        fresh, replaced = unknown(self._points, cells, footprint)
+    def _write_frame(self, frames: Cells, t: int, gate: Gate, unknown: Unknown) -> int:
+        """Frame t, of which the gate says what is unknown."""
+        cells, (fresh, (rows, replacing)) = gate.cells[t], unknown
         while len(self) + len(fresh) > self._room:  # what is evicted may have been known, and is new again
             self._evict(len(self) + len(fresh) - int(self._room))
-            fresh, replaced = unknown(self._points, cells, footprint)
-        rows, replacing = replaced
+            _, (fresh, (rows, replacing)) = gate.first(t, t + 1, self._points)
         if len(rows):
-            self._points.replace(rows, *frame.rows(cells[replacing]))
+            self._points.replace(rows, *frames.rows(t, cells[replacing]))
         if len(fresh):
-            self._points.append(*frame.rows(cells[fresh]))
+            self._points.append(*frames.rows(t, cells[fresh]))
         return len(fresh)
 
     def _see(

@@ -100,9 +100,15 @@ def opened(path: Path) -> Content:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text (byte {error.start} is not UTF-8); expected {ACCEPTS}") from error
-    if path.suffix.lower() == ".json" or text[:1000].lstrip()[:1] in ("{", "["):
+    if path.suffix.lower() == ".json" or (text[:1000].lstrip()[:1] in ("{", "[") and not _lists_in_lines(text)):
         return Content(path, "json", document=parsed(text, source=str(path)))
     return Content(path, "text", text=text)
+
+
+def _lists_in_lines(text: str) -> bool:
+    """Whether a text is several lines that each begin with a list in a list and end it."""
+    first, _, others = text.strip().partition("\n")
+    return first.startswith("[[") and first.rstrip().endswith("]]") and others.lstrip().startswith("[[")
 
 
 def parsed(text: str, *, source: str) -> Any:

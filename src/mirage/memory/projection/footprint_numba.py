@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mirage.geometry.jit import kernel
 from mirage.memory.projection.hits import Hits
-from mirage.memory.projection.jit import kernel
 from mirage.memory.projection.splat import BEHIND, REACH, SHARE
 from mirage.memory.projection.zbuffer_numba import each_camera
 
@@ -45,20 +45,6 @@ def spread_numba(
     return Hits(index, depth, offset)
 
 
-def spread_one(
-    seen: tuple[np.ndarray, np.ndarray, np.ndarray],
-    footprint: np.ndarray,
-    focal: np.ndarray,
-    within: tuple[np.ndarray, np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Index, depth and offset of one camera with everything on the front: `seen` has REACH cells around the grid."""
-    inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
-    index, depth, offset = (np.ascontiguousarray(part[inner]) for part in seen)
-    splat, everything = (np.float32(SHARE), REACH, np.float32(BEHIND)), np.float32(np.inf)
-    _spread(*seen, footprint, focal, splat, True, everything, *within, index, depth, offset)
-    return index, depth, offset
-
-
 @kernel
 def _spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, low, high, index, depth, offset):
     """One camera; `splat` is its share, reach and behind. The first three have reach cells around the grid; the last
@@ -66,7 +52,8 @@ def _spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, 
     h, w = index.shape
     share, reach, behind_share = splat
     side, half = 2 * reach + 1, np.float32(0.5)
-    nearest = _nearest_around(depths, reach)
+    banded = len(low) > 0
+    nearest = depths if banded else _nearest_around(depths, reach)
     z, u, v, points = (
         np.empty(side * side, np.float32),
         np.empty(side * side, np.float32),
@@ -76,13 +63,13 @@ def _spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, 
     for r in range(h):
         for c in range(w):
             behind = behind_share * depth[r, c]
-            if not nearest[r, c] < behind:
+            if not (low[r, c] if banded else nearest[r, c]) < behind:  # nothing can lie between
                 continue
             found, surface = 0, np.float32(np.inf)
             for i in range(side):
                 for j in range(side):
                     d = depths[r + i, c + j]
-                    if not d < behind or (len(low) and not (d >= low[r, c] and d <= high[r, c])):
+                    if not d < behind or (banded and not (d >= low[r, c] and d <= high[r, c])):
                         continue
                     aside = offsets[0, r + i, c + j] + np.float32(j - reach)
                     below = offsets[1, r + i, c + j] + np.float32(i - reach)

@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mirage.geometry.jit import kernel
 from mirage.memory.points import PAGE, Cloud
 from mirage.memory.projection.hits import Hits, frustum
-from mirage.memory.projection.jit import kernel
+
+_TOGETHER = 16
+"""Pages that are projected at once: few enough to stay in the nearest cache."""
 
 
 def zbuffer_numba(
@@ -63,37 +66,12 @@ def zbuffer_numba(
 
 
 def visible_numba(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: float) -> Tensor:
-    """See `visible_pages`: one pass over the boxes for each camera, which leaves a box at the first plane it fails."""
+    """See `visible_pages`: a pass over the boxes for each camera and plane, in vector instructions."""
     seen = torch.empty(len(matrix), len(cloud.low), dtype=torch.bool)
     planes = frustum(matrix, size, near).view(5, len(matrix), 4)
-    low, high = cloud.low.numpy(), cloud.high.numpy()
-    each_camera(lambda t: _inside(low, high, planes[:, t].contiguous().numpy(), seen[t].numpy()), len(matrix))
+    boxes = _widened(cloud.low.numpy(), cloud.high.numpy())
+    each_camera(lambda t: _inside(boxes, planes[:, t].contiguous().numpy(), seen[t].numpy()), len(matrix))
     return seen
-
-
-def pages_inside(cloud: Cloud, planes: np.ndarray) -> np.ndarray:
-    """Numbers of the pages before all planes [5,4] of one camera."""
-    seen = np.empty(len(cloud.low), np.bool_)
-    _inside(cloud.low.numpy(), cloud.high.numpy(), planes, seen)
-    return np.flatnonzero(seen)
-
-
-def nearest_to_centre(
-    cloud: Cloud,
-    pages: np.ndarray,
-    rows: int,
-    matrix: np.ndarray,
-    size: tuple[int, int],
-    near: float,
-    within: tuple[np.ndarray, np.ndarray],
-    seen: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> None:
-    """One camera with everything on the front, into `seen`: index (-1 before), depth (inf before), offset (0)."""
-    x, y, z = cloud.x.numpy(), cloud.y.numpy(), cloud.z.numpy()
-    index, depth, offset = seen[0].ravel(), seen[1].ravel(), seen[2].reshape(2, -1)
-    h, w = np.uint32(size[0]), np.uint32(size[1])
-    _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, np.float32(near), *within, index, depth)
-    _measure(x, y, z, matrix, w, index, offset)
 
 
 def each_camera(work: Callable[[int], None], cameras: int) -> None:
@@ -108,21 +86,29 @@ def each_camera(work: Callable[[int], None], cameras: int) -> None:
 
 
 @kernel
-def _inside(low, high, planes, seen):
-    """Which boxes [M,3] have a corner before all five planes."""
-    slack, nothing = np.float32(1e-5), np.float32(0)
-    for page in range(len(seen)):
-        seen[page] = True
-        for k in (4, 0, 1, 2, 3):  # what lies behind the camera goes at once
-            reach = planes[k, 3] + slack * abs(planes[k, 3])
-            for axis in range(3):
-                least, most = low[page, axis], high[page, axis]
-                wide = slack * max(abs(least), abs(most))
-                n = planes[k, axis]
-                reach += n * (most + wide) if n > nothing else n * (least - wide)
-            if reach < nothing:
-                seen[page] = False
-                break
+def _widened(low, high):
+    """Boxes [M,3] a little larger, as x, y, z of their low and of their high corner [6,M]."""
+    boxes, slack = np.empty((6, len(low)), np.float32), np.float32(1e-5)
+    for axis in range(3):
+        for page in range(len(low)):
+            wide = slack * max(abs(low[page, axis]), abs(high[page, axis]))
+            boxes[axis, page], boxes[3 + axis, page] = low[page, axis] - wide, high[page, axis] + wide
+    return boxes
+
+
+@kernel
+def _inside(boxes, planes, seen):
+    """Which boxes [6,M] have a corner before all five planes."""
+    nothing = np.float32(0)
+    seen[:] = True
+    for k in range(5):
+        a, b, c = planes[k, 0], planes[k, 1], planes[k, 2]
+        x = boxes[3] if a > nothing else boxes[0]  # the corner that lies furthest inside
+        y = boxes[4] if b > nothing else boxes[1]
+        z = boxes[5] if c > nothing else boxes[2]
+        shift = planes[k, 3] + np.float32(1e-5) * abs(planes[k, 3])
+        for page in range(len(seen)):
+            seen[page] &= not (shift + a * x[page] + b * y[page] + c * z[page] < nothing)
 
 
 @kernel
@@ -136,8 +122,7 @@ def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high
     column, row = np.empty(rows, np.float32), np.empty(rows, np.float32)
     banded = len(low) > 0
     if slack == np.float32(np.inf):
-        _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth)
-        _measure(x, y, z, matrix, w, index, offset)
+        _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth, offset)
         return
     # if choosing: what lies on the front surface as far as it is known, to be chosen from when it is
     room = len(pages) * rows if choosing else 0
@@ -169,22 +154,38 @@ def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high
 
 
 @kernel
-def _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth):
+def _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth, offset):
     """With everything on the front nothing has to wait for it, and most points are farther from their cell's centre
-    than one before them: that is asked first, for it needs the fewest numbers."""
-    cells, ahead, off = np.empty(rows, np.int32), np.empty(rows, np.float32), np.empty(rows, np.float32)
+    than one before them: that is asked first, for it needs the fewest numbers. Pages that follow each other are looked
+    at together."""
+    cells, off = np.empty(_TOGETHER * rows, np.int32), np.empty(_TOGETHER * rows, np.float32)
     best, banded = np.full(len(index), np.inf, np.float32), len(low) > 0
-    for page in pages:
-        _off_centre(x, y, z, page * rows, matrix, np.float32(h), np.float32(w), np.int32(w), near, ahead, off, cells)
-        for i in range(rows):
+    one, half, p = np.float32(1), np.float32(0.5), 0
+    while p < len(pages):
+        q = p + 1
+        while q < len(pages) and q - p < _TOGETHER and pages[q] == pages[p] + (q - p):
+            q += 1
+        start, count = pages[p] * rows, (q - p) * rows
+        p = q
+        _off_centre(x, y, z, start, matrix, np.float32(h), np.float32(w), np.int32(w), near, off[:count], cells[:count])
+        for i in range(np.uint32(count)):
             cell = np.uint32(cells[i])
-            if off[i] < best[cell] and not (banded and not (ahead[i] >= low[cell] and ahead[i] <= high[cell])):
-                best[cell], index[cell], depth[cell] = off[i], page * rows + i, ahead[i]
+            if off[i] < best[cell]:
+                k = start + i
+                d = x[k] * matrix[2, 0] + y[k] * matrix[2, 1] + z[k] * matrix[2, 2] + matrix[2, 3]
+                if banded and not (d >= low[cell] and d <= high[cell]):
+                    continue
+                inverse = one / d
+                u = (x[k] * matrix[0, 0] + y[k] * matrix[0, 1] + z[k] * matrix[0, 2] + matrix[0, 3]) * inverse
+                v = (x[k] * matrix[1, 0] + y[k] * matrix[1, 1] + z[k] * matrix[1, 2] + matrix[1, 3]) * inverse
+                best[cell], index[cell], depth[cell] = off[i], k, d
+                offset[0, cell], offset[1, cell] = u - np.floor(u) - half, v - np.floor(v) - half
 
 
 @kernel
-def _off_centre(x, y, z, start, matrix, h, w, stride, near, ahead, off, cells):
-    """One page: z of every point, its cell and squared distance from the cell's centre; off the grid cell 0 and inf."""
+def _off_centre(x, y, z, start, matrix, h, w, stride, near, off, cells):
+    """The cell of every point from start on and its squared distance from the cell's centre; off the grid cell 0 and
+    inf."""
     m00, m01, m02, m03 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
     m10, m11, m12, m13 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
     m20, m21, m22, m23 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
@@ -199,7 +200,7 @@ def _off_centre(x, y, z, start, matrix, h, w, stride, near, ahead, off, cells):
         inside = (d > near) & (u >= zero) & (u < w) & (v >= zero) & (v < h)
         column, row = np.int32(u), np.int32(v)
         aside, below = u - np.float32(column) - half, v - np.float32(row) - half
-        ahead[i], off[i] = d, aside * aside + below * below if inside else nowhere
+        off[i] = aside * aside + below * below if inside else nowhere
         cells[i] = row * stride + column if inside else np.int32(0)
 
 

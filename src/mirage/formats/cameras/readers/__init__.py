@@ -29,6 +29,7 @@ from mirage.formats.cameras.readers import (
     record3d,
     scannet,
     sevenscenes,
+    spatia,
     tum,
     vipe,
     worldplay,
@@ -46,6 +47,7 @@ OURS: tuple[CameraFormat, ...] = (
     open3d.LOG,
     keyfile.FORMAT,
     worldplay.TEXT,
+    spatia.FORMAT,
     # JSON
     nerfstudio.NERFSTUDIO,
     nerfstudio.INSTANT_NGP,
@@ -70,6 +72,7 @@ OURS: tuple[CameraFormat, ...] = (
     npztools.DA3,
     npztools.MEGASAM,
     npztools.PUBLISHED,
+    npztools.MATRIX_GAME,
     npy.FORMAT,
     npztools.VGGT,
     vipe.FORMAT,

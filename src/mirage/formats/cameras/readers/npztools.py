@@ -7,6 +7,8 @@ Depth Anything 3   extrinsics [F,3,4] w2c, intrinsics [F,3,3] at the size of dep
 MegaSaM            cam_c2w [F,4,4], intrinsic [3,3] at the size of images [F,H,W,3]
 published code     poses_c2w [F,4,4], intrinsics [F,3,3] at processed_size (H, W), or at the size of frames or depths:
                    geometry.npz of github.com/microsoft/LatentSpatialMemory
+Matrix-Game 3.5    extrinsics_c2w [F,4,4], intrinsics [F,4], [4], [F,3,3] or [3,3] of an image as large as twice the
+                   principal point, as its own code takes it: camera.npz of Riemann-Dynamics/Matrix-Game-3.5
 VGGT               extrinsic [F,3,4] w2c, intrinsic [F,3,3] at the size of images [F,3,H,W] or depth [F,H,W,1]
 """
 
@@ -85,6 +87,11 @@ def sniff_published(content: Content) -> bool:
     return "poses_c2w" in content.arrays
 
 
+def sniff_matrix_game(content: Content) -> bool:
+    """extrinsics_c2w."""
+    return "extrinsics_c2w" in content.arrays
+
+
 def sniff_vggt(content: Content) -> bool:
     """extrinsic, in the singular."""
     return "extrinsic" in content.arrays
@@ -115,9 +122,11 @@ def _size(content: Content, intrinsics: str, options: CameraOptions) -> tuple[tu
     if size is not None:
         return size, []
     K = floats(content.arrays[intrinsics], where=f"{content.source}: {intrinsics!r}")
-    if K.ndim < 2 or K.shape[-2:] != (3, 3) or K.numel() == 0:
-        raise InputError(f"{content.source} does not tell the images' size; expected the option size (H, W)")
-    return twice(K.reshape(-1, 3, 3)[0, :2, 2], source=content.source)
+    if K.ndim >= 2 and K.shape[-2:] == (3, 3) and K.numel():
+        return twice(K.reshape(-1, 3, 3)[0, :2, 2], source=content.source)
+    if K.ndim in (1, 2) and K.shape[-1] == 4 and K.numel():
+        return twice(K.reshape(-1, 4)[0, 2:], source=content.source)
+    raise InputError(f"{content.source} does not tell the images' size; expected the option size (H, W)")
 
 
 def twice(principal: torch.Tensor, *, source: str) -> tuple[tuple[int, int], list[str]]:
@@ -142,6 +151,13 @@ PUBLISHED = CameraFormat(
     "arrays",
     sniff_published,
     _Names("poses_c2w", "c2w", "intrinsics").read,
+)
+MATRIX_GAME = CameraFormat(
+    "matrix-game",
+    "Matrix-Game npz",
+    "arrays",
+    sniff_matrix_game,
+    _Names("extrinsics_c2w", "c2w", "intrinsics").read,
 )
 MEGASAM = CameraFormat("megasam", "MegaSaM npz", "arrays", sniff_megasam, read_megasam)
 VGGT = CameraFormat("vggt", "VGGT npz", "arrays", sniff_vggt, _Names("extrinsic", "w2c", "intrinsic").read)

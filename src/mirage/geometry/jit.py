@@ -7,8 +7,10 @@ changes a constant elsewhere would go on with the old one. So what a kernel is m
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -32,7 +34,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def _digest(function: Any) -> str:
     """Of its code, and of the values and kernels that it finds by their names, wherever they are defined. What stands
-    below a kernel in its file is not known yet when it is made, and changes with the file."""
+    below a kernel in its file is not known yet when it is made, and changes with the file; so a kernel of another file
+    counts with all of that file."""
     code, values = function.__code__, function.__globals__
     constants = [repr(constant) for constant in code.co_consts if not isinstance(constant, CodeType)]
     total = hashlib.blake2b(code.co_code + " ".join(constants).encode(), digest_size=8)
@@ -41,6 +44,9 @@ def _digest(function: Any) -> str:
         used = getattr(value, "py_func", value)
         its = used.__qualname__ if used is not value else used.__name__ if hasattr(used, "__name__") else repr(used)
         total.update(f"{name} {its}".encode())
+        other = used.__code__.co_filename if used is not value else code.co_filename
+        if other != code.co_filename and os.path.isfile(other):
+            total.update(Path(other).read_bytes())
     return total.hexdigest()
 
 

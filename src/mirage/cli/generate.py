@@ -21,9 +21,9 @@ from mirage.cli.arguments import Generate, Walking
 from mirage.cli.kept import Kept, Places
 from mirage.cli.plan import what_fits
 from mirage.cli.receipts import load_again, path_from, read_receipt, written
-from mirage.cli.stopping import Stop, Terminated, stoppable
-from mirage.cli.terminal import Result, peak_memory, progress
-from mirage.errors import InputError, check_number
+from mirage.cli.stopping import Stop, stoppable
+from mirage.cli.terminal import Result, Wrote, peak_memory, progress
+from mirage.errors import InputError, Terminated, check_number
 from mirage.files import claimed
 from mirage.formats.footage import VIDEOS
 from mirage.formats.receipt import versions
@@ -149,6 +149,7 @@ def walk(
 def _walked(asked: Asked, stop: Stop, at: At) -> Result:
     """Begin or go on, chunk by chunk, and say what there is."""
     started, before, places = time.perf_counter(), asked.before, asked.places
+    wrote = Wrote(places.video, places.sheet, places.receipt, places.world)
     opened = open_request(asked.request) if before is None else None
     model = load_model(asked.model, conditioning=asked.request.conditioning)
     loaded, at.stage = time.perf_counter(), "at the first picture"
@@ -193,7 +194,7 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         stop.ending()
     session.restore(kept.moment)  # where the video ends, also if a chunk was made that is not in it
     kept.finish(session.prompt or places.video.name)
-    return _said(asked, kept, ended, at)
+    return _said(asked, kept, ended, at, wrote)
 
 
 def _noted(notes: str, done: int, source: Path) -> tuple[int, list[dict[str, Any]]]:
@@ -212,12 +213,12 @@ def _noted(notes: str, done: int, source: Path) -> tuple[int, list[dict[str, Any
     return frames, chunks
 
 
-def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At) -> Result:
+def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At, wrote: Wrote) -> Result:
     """What there is now, and why it is not more."""
     places, session = kept.places, kept.session
     seconds = kept.begun["load"] + kept.begun["begin"] + time.perf_counter() - kept.started
-    print(
-        f"wrote {places.video}: {kept.video.frames} frames in {len(kept.reports)} chunks, {seconds:.1f} s, memory "
+    wrote(
+        f"{places.video}: {kept.video.frames} frames in {len(kept.reports)} chunks, {seconds:.1f} s, memory "
         f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB"
     )
     print(f"      {places.sheet} and {places.receipt}" + (f"; the world is in {places.world}" if places.world else ""))

@@ -287,8 +287,12 @@ def forked(work: Any, folder: Path) -> tuple[int, int]:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def say(*words: str) -> None:
+        os.write(writes, (json.dumps(words) + "\n").encode())
+
     try:
-        code = work(lambda *words: os.write(writes, (json.dumps(words) + "\n").encode())) or 0
+        code = work(say) or 0
     except KeyboardInterrupt:
         code = 130
     except BaseException:

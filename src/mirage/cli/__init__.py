@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mirage.cli.arguments import Common
 
-REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+           errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # fmt: skip
 """What a disk or its owner says no with: another place has to be asked for, so the request was wrong."""
 
 
@@ -52,7 +53,7 @@ def _main(argv: Sequence[str]) -> int:
         if error.errno not in REFUSED:
             raise
         _unread()
-        return _failed(f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 2)
+        return _failed(str(InputError(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")), 2)
 
 
 def _answered(argv: Sequence[str]) -> int:

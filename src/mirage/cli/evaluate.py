@@ -132,6 +132,9 @@ def _look_ahead(chosen: options.Options) -> None:
             from mirage.evaluation.variants import check_variants
 
             check_variants(chosen.memories)
+        case options.RevisitOptions():
+            if missing := [path for path in chosen.rollouts if not path.is_dir()]:
+                raise InputError(f"there is no folder {missing[0]}; a rollout is a folder with frames and cameras.npz")
         case options.RealOptions():
             from mirage.evaluation.scenes7 import posed_frames
 

@@ -296,7 +296,7 @@ def forked(work: Any, folder: Path) -> tuple[int, int]:
     except KeyboardInterrupt:
         code = 130
     except BaseException:
-        os.write(log, traceback.format_exc().encode())
+        say("fault", traceback.format_exc())
         code = 1
     os._exit(code)
 
@@ -322,7 +322,7 @@ def waited(
         assert os.WTERMSIG(status) == kill, f"ended by signal {os.WTERMSIG(status)}"
         return kill, told
     code = os.WEXITSTATUS(status)
-    assert code == 0 or (kill is not None and code == 128 + kill), f"exit code {code}"
+    assert code == 0 or (kill is not None and code == 128 + kill), f"exit code {code}: {told[-1:]}"
     return (kill if code else None), told
 
 

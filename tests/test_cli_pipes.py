@@ -44,7 +44,7 @@ RIGHT = {  # a request for which all else is right; {} stands for what a positio
     "EvaluateRe10k": "evaluate re10k clips --model model --out out",
     "EvaluateWorldScore": "evaluate worldscore dataset --model model --out out",
     "Prepare": "prepare footage --out out --model model",
-    "Train": "train --recipe mini:clips --out out",
+    "Train": "train --recipe wan:branch --out out",
     "Batch": "batch m.jsonl --model model --out out",
     "Demo": "demo --model model --out out",
 }
@@ -53,7 +53,8 @@ POSITIONAL = {"CameraFile": "path", "Inspect": "world", "Export": "world", "Conv
               "Prepare": "footage", "Batch": "manifest"}  # fmt: skip
 
 
-OTHERWISE = ("EvaluateReal", "EvaluateWorldScore")  # their data are looked at first, and there are none here
+OTHERWISE = ("Convert", "EvaluateReal", "EvaluateWorldScore", "Train")  # other data are looked at first: none are here
+LATER = {("Batch", option) for option in ("model", "branch", "lora")}  # opened by a cluster's workers, as generate does
 
 
 def options() -> Iterator[tuple[str, str]]:
@@ -114,7 +115,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(words: list[str], folder: Path) -> None:
     os.chdir(folder)
     with (folder / "said").open("w") as said, contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        signal.alarm(30)  # ends the process, also where it waits for what never comes
+        signal.alarm(60)  # ends the process, also where it waits for what never comes
         code = main(words)
     os._exit(code)
 
@@ -123,8 +124,8 @@ CONTEXT: Any = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["mirage.cli.generate", "mirage.cli.evaluate", "mirage.models.world"])
 
 
-@pytest.mark.parametrize("device", [False], ids=["pipe"])
-@pytest.mark.parametrize(("command", "option"), list(options()))
+@pytest.mark.parametrize("device", [False, True], ids=["pipe", "device"])
+@pytest.mark.parametrize(("command", "option"), [one for one in options() if one not in LATER])
 def test_no_pipe_and_no_device_is_opened(command: str, option: str, device: bool, given: Path) -> None:
     file = "/dev/zero" if device else str(given / "pipe")
     process = CONTEXT.Process(target=run, args=(line(command, option, file), given))

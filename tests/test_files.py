@@ -77,16 +77,13 @@ def test_generate_keeps_its_inputs_and_what_was_there(here, capsys):
     assert not [path for path in here.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(
-    "name", ["n" * 300 + ".tum", "/".join("d" * 3000) + ".tum", "loop.tum", "loop.tum/x.tum", "im.png/x.tum"]
-)
+@pytest.mark.parametrize("name", ["n" * 300 + ".tum", "d/" * 3000 + "x.tum", "loop.tum/x.tum", "im.png/x.tum"])
 def test_a_name_that_no_file_can_have_is_one_line(here, name, capsys):
     os.symlink("loop.tum", "loop.tum")
     save_cameras("path.tum", orbit(Camera.looking(), 5))
-    for words in (["camera", name], ["camera", "path.tum", "--out", name], ["inspect", name],
-                  ["generate", "--image", name, "--trajectory", "orbit", "--out", "w.mp4"]):  # fmt: skip
+    for words in (["camera", name], ["camera", "path.tum", "--out", name]):
         code, said = main(words), capsys.readouterr().err
-        assert (code, said.count("\n")) == (2, 1) or (code, name) == (0, "loop.tum"), said
+        assert (code, said.count("\n")) == (2, 1), said
         assert len(said) < 2000
 
 

@@ -41,6 +41,7 @@ RIGHT = {  # a request for which all else is right; {} stands for what a positio
     "EvaluatePrompted": "evaluate prompted --model model --out out --scenes 1",
     "EvaluateRevisit": "evaluate revisit walk --out out",
     "EvaluateReal": "evaluate real frames --model model --out out",
+    "EvaluatePhotos": "evaluate photos --model model --out out",
     "EvaluateRe10k": "evaluate re10k clips --model model --out out",
     "EvaluateWorldScore": "evaluate worldscore dataset --model model --out out",
     "Prepare": "prepare footage --out out --model model",
@@ -53,7 +54,8 @@ POSITIONAL = {"CameraFile": "path", "Inspect": "world", "Export": "world", "Conv
               "Prepare": "footage", "Batch": "manifest"}  # fmt: skip
 
 
-OTHERWISE = ("Convert", "EvaluateReal", "EvaluateWorldScore", "Train")  # other data are looked at first: none are here
+# other data are looked at first, of which there are none here
+OTHERWISE = ("Convert", "EvaluatePhotos", "EvaluateReal", "EvaluateWorldScore", "Train")
 LATER = {("Batch", option) for option in ("model", "branch", "lora")}  # opened by a cluster's workers, as generate does
 
 
@@ -124,8 +126,19 @@ CONTEXT: Any = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["mirage.cli.generate", "mirage.cli.evaluate", "mirage.models.world"])
 
 
-@pytest.mark.parametrize("device", [False, True], ids=["pipe", "device"])
-@pytest.mark.parametrize(("command", "option"), [one for one in options() if one not in LATER])
+def cases() -> Iterator[Any]:
+    """Each option with a pipe in its first command at once; all the others, and devices, in the long run."""
+    seen: set[str] = set()
+    for command, option in options():
+        for device in (False, True):
+            marks = [pytest.mark.slow] if device or option in seen else []
+            if (command, option) not in LATER:
+                kind = "device" if device else "pipe"
+                yield pytest.param(command, option, device, marks=marks, id=f"{command}-{option}-{kind}")
+        seen.add(option)
+
+
+@pytest.mark.parametrize(("command", "option", "device"), cases())
 def test_no_pipe_and_no_device_is_opened(command: str, option: str, device: bool, given: Path) -> None:
     file = "/dev/zero" if device else str(given / "pipe")
     process = CONTEXT.Process(target=run, args=(line(command, option, file), given))

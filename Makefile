@@ -43,9 +43,19 @@ $(TOOLS)/.installed: Makefile
 audit: setup $(TOOLS)/.installed
 	$(TOOLS)/bin/pip-audit --skip-editable --desc off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
+# pyproject.toml has no version, which stands in the code, and so the bill would not say of which release it is.
+define WITH_VERSION
+import json, sys, mirage
+bill = json.load(open(sys.argv[1]))
+bill["metadata"]["component"]["version"] = mirage.__version__
+json.dump(bill, open(sys.argv[1], "w"), indent=2)
+endef
+export WITH_VERSION
+
 sbom: setup $(TOOLS)/.installed
 	mkdir -p dist
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.json $(BIN)/python
+	$(BIN)/python -c "$$WITH_VERSION" dist/sbom.json
 
 results-quick: setup
 	$(BIN)/python benchmarks/results.py

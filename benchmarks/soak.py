@@ -2,6 +2,9 @@
 
     python benchmarks/soak.py --minutes 240 --seed 0 [--folder DIR]        # JSON; the first thing that is lost ends it
 
+SIGINT and SIGTERM end it after the round that runs; its figures are printed however it ends, with what was lost, if
+anything was.
+
 Two kinds of rounds, each in a process of its own that may be killed at any moment (SIGKILL, SIGTERM, SIGINT):
 
 walk       a session steps, branches and goes back, saves and loads; in some rounds the disk is full from somewhere on
@@ -58,7 +61,13 @@ MOVES = {
 }
 NAMES = [f"{letter}.safetensors" for letter in "abcdef"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-SIZE, LONGEST = (64, 96), 30  # operations of a round
+SIZE = (64, 96)
+SHORT, LONG, EVERY = (
+    30,
+    150,
+    20,
+)  # operations of a round at most, those of every so many'th one, whose memory is looked at
+ROOM = 32 * 2**20  # bytes that the last two thirds of a long walk may add: allocators keep some
 Walk = tuple[str, ...]
 
 
@@ -70,6 +79,7 @@ class Known:
     walks: dict[str, Walk] = field(default_factory=dict)  # digest -> the walk that it is
     states: dict[Walk, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    grown: list[int] = field(default_factory=list)  # bytes that the last two thirds of long walks have added
 
     def told(self, digest: str, walk: Walk) -> None:
         """The same walk is the same state, and another walk another one: nothing lost, nothing doubled."""
@@ -98,7 +108,7 @@ def begun(model: WorldModel) -> Session:
     image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(0))
     settings = Settings(sampler=Sampler(steps=1), history=24, draft=False)
     policy = MemoryPolicy(max_bytes=2**19)
-    session = Session(model, image, camera=Camera.looking(), depth=wall, policy=policy, settings=settings)
+    session = Session(model, image, camera=Camera.for_image(SIZE), depth=wall, policy=policy, settings=settings)
     session.step(MOVES["on"](session.camera))
     return session
 
@@ -106,11 +116,11 @@ def begun(model: WorldModel) -> Session:
 # -- rounds of walking ------------------------------------------------------------------------------------------------
 
 
-def walking(folder: Path, known: Known, say: Any, *, seed: int, fills: bool) -> None:
-    """One process's life: up to LONGEST operations, each told before and after."""
+def walking(folder: Path, known: Known, say: Any, *, seed: int, fills: bool, long: bool) -> None:
+    """One process's life: its operations, each told before and after."""
     rng, model = random.Random(seed), tiny_world()
     session, walk, held = begun(model), ("on",), []
-    for _ in range(rng.randrange(5, LONGEST)):
+    for number in range(LONG if long else rng.randrange(5, SHORT)):
         kind = rng.choice(["step", "step", "step", "branch", "back", "save", "save", "load"])
         if kind == "step":
             move = rng.choice(list(MOVES))
@@ -142,14 +152,17 @@ def walking(folder: Path, known: Known, say: Any, *, seed: int, fills: bool) -> 
                 say("refused", name)
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         say("did", kind)
+        if number in (LONG // 3, LONG - 1):
+            say("holds", str(resident()))
 
 
-def round_of_walking(folder: Path, known: Known, rng: random.Random) -> None:
-    """A process that walks and may be killed; then what it has left is compared with what it has told."""
+def round_of_walking(folder: Path, known: Known, rng: random.Random, *, long: bool) -> None:
+    """A process that walks and may be killed, if it is not a long one; then what it has left is compared with what it
+    has told."""
     seed, fills = rng.randrange(2**31), rng.random() < 0.3
-    kill = rng.choice(SIGNALS) if rng.random() < 0.6 else None
-    child, reads = forked(partial(walking, folder, known, seed=seed, fills=fills), folder)
-    killed, told = waited(child, reads, kill, rng.uniform(0, 6))
+    kill = rng.choice(SIGNALS) if rng.random() < 0.6 and not long else None
+    child, reads = forked(partial(walking, folder, known, seed=seed, fills=fills, long=long), folder)
+    killed, told = waited(child, reads, kill, rng.uniform(0, 12))
     if not killed:
         assert (folder / "log").read_text() == "", (folder / "log").read_text()
     known.counts[f"walks ended by {killed.name if killed else 'themselves'}"] += 1
@@ -163,7 +176,12 @@ def round_of_walking(folder: Path, known: Known, rng: random.Random) -> None:
             possible[rest[0]] = {rest[1]}
         elif word == "loaded":
             assert rest[1] in possible[rest[0]], f"{rest[0]} was loaded as what nobody saved"
-        known.counts[" ".join(rest) if word == "did" else word] += 1
+        if word != "holds":
+            known.counts[" ".join(rest) if word == "did" else word] += 1
+    held = [int(rest[0]) for word, *rest in told if word == "holds"]
+    if len(held) == 2:
+        known.grown.append(held[1] - held[0])
+        assert known.grown[-1] < ROOM, f"a walk's memory grows: {held}"
     there = found(folder, [name for name in possible if (folder / name).exists()])
     for name, states in possible.items():
         if name in there:
@@ -262,17 +280,23 @@ def forked(work: Any, folder: Path) -> tuple[int, int]:
         os.close(writes)
         os.set_blocking(reads, False)
         return child, reads
+    os.setpgid(0, 0)  # Ctrl-C is for the soak, which ends when this round is over
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def say(*words: str) -> None:
+        os.write(writes, (json.dumps(words) + "\n").encode())
+
     try:
-        code = work(lambda *words: os.write(writes, (json.dumps(words) + "\n").encode())) or 0
+        code = work(say) or 0
     except KeyboardInterrupt:
         code = 130
     except BaseException:
-        os.write(log, traceback.format_exc().encode())
+        say("fault", traceback.format_exc())
         code = 1
     os._exit(code)
 
@@ -298,7 +322,7 @@ def waited(
         assert os.WTERMSIG(status) == kill, f"ended by signal {os.WTERMSIG(status)}"
         return kill, told
     code = os.WEXITSTATUS(status)
-    assert code == 0 or (kill is not None and code == 128 + kill), f"exit code {code}"
+    assert code == 0 or (kill is not None and code == 128 + kill), f"exit code {code}: {told[-1:]}"
     return (kill if code else None), told
 
 
@@ -323,8 +347,11 @@ def resident() -> int:
 
 
 def soak(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
-    """Rounds until the time is over."""
+    """Rounds until the time is over, a signal comes or something is lost: the figures, and what was lost."""
     rng, known, whole = random.Random(seed), Known(), {}
+    asked: list[int] = []  # signals to end
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: asked.append(number))
 
     def prepare(say: Any) -> None:
         tiny_world().save_pretrained(folder / "model")
@@ -332,24 +359,33 @@ def soak(folder: Path, *, minutes: float, seed: int) -> dict[str, Any]:
 
     child, reads = forked(prepare, folder)
     waited(child, reads, None, 0)
-    start, end, number, memory = time.monotonic(), time.monotonic() + 60 * minutes, 0, [resident()]
-    while time.monotonic() < end:
-        number += 1
-        round_of_walking(folder, known, rng)
-        damaged(folder, known, rng)
-        if number % 10 == 0:
-            round_of_the_command(folder, known, rng, whole)
-        if number % 20 == 0:
+    start, number, memory, lost = time.monotonic(), 0, [resident()], None
+    try:
+        while time.monotonic() < start + 60 * minutes and not asked:
+            number += 1
+            round_of_walking(folder, known, rng, long=number % EVERY == 5)
+            damaged(folder, known, rng)
+            if number % 10 == 0:
+                round_of_the_command(folder, known, rng, whole)
             memory.append(resident())
-    left = sorted(path.name for path in folder.iterdir())
-    assert left == sorted({"image.png", "log", "model", *known.saved}), left
+        left = sorted(path.name for path in folder.iterdir())
+        assert left == sorted({"image.png", "log", "model", *known.saved}), left
+    except AssertionError:
+        lost = traceback.format_exc()
+    kinds = ("step", "branch", "back", "save", "load")
     return {
-        "hours": round((time.monotonic() - start) / 3600, 2),
+        "minutes": round((time.monotonic() - start) / 60, 1),
         "seed": seed,
+        "lost": lost,
         "rounds": number,
+        "operations": sum(known.counts[kind] for kind in kinds),
+        "kills": sum(
+            known.counts[f"{what} ended by {sign.name}"] for what in ("walks", "commands") for sign in SIGNALS
+        ),
         "states": len(known.states),
         **dict(sorted(known.counts.items())),
-        "resident_MiB": [round(value / 2**20) for value in (memory[0], memory[len(memory) // 2], memory[-1])],
+        "grown_MiB": [round(value / 2**20, 1) for value in known.grown],
+        "resident_MiB": [round(value / 2**20, 1) for value in memory[:: max(1, len(memory) // 8)]],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
 
@@ -362,7 +398,10 @@ def main() -> None:
     asked = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        print(json.dumps(soak(folder, minutes=asked.minutes, seed=asked.seed), indent=1))
+        figures = soak(folder, minutes=asked.minutes, seed=asked.seed)
+    print(json.dumps(figures, indent=1))
+    if figures["lost"]:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

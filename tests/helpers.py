@@ -1,6 +1,8 @@
 """What many tests need: stand-ins of a few lines. `T` latent frames, `h w` latent grid."""
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import resource
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -37,6 +39,17 @@ def refusal(ask: Callable[..., object], *given: Any, words: Iterable[str] = (), 
     assert "\n" not in said
     assert all(word in said for word in words), said
     return said
+
+
+@contextlib.contextmanager
+def room(most: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -1,7 +1,9 @@
 """Every wrong request: exit code 2, one line on stderr that says what was got, no traceback, nothing left behind."""
 
+import importlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -220,14 +222,41 @@ def test_no_model_is_read_for_a_wrong_request(wrong, given, tmp_path, monkeypatc
     refused(words, given, tmp_path, monkeypatch, capsys)
 
 
-def refused(argv, given, tmp_path, monkeypatch, capsys):
+SET_UP = {  # what is done before the first step: of a walk, and of commands that answer no signal themselves
+    "generate --image {given}/good.png --trajectory {given}/path.txt --model {given}/model --out walk.mp4 --steps 1": (
+        "generate.open_request", "generate.load_model", "generate.begin", "generate.VideoWriter",
+    ),
+    "demo --model {given}/model --out demo": ("demo.load_world_model",),
+    "evaluate synthetic --model {given}/model --out out": ("evaluate._look_ahead",),
+    "camera {given}/path.txt --out path.tum": ("camera.read_cameras",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("words", "at"), [(words, at) for words, places in SET_UP.items() for at in places])
+def test_a_signal_during_set_up_is_one_line_and_leaves_nothing(words, at, number, given, tmp_path, monkeypatch, capsys):
+    module, name = at.split(".")
+    module = importlib.import_module(f"mirage.cli.{module}")
+    its = getattr(module, name)
+
+    def pressed(*given, **choices):
+        try:
+            return its(*given, **choices)
+        finally:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(module, name, pressed)
+    refused(words.format(given=given).split(), given, tmp_path, monkeypatch, capsys, code=128 + number)
+
+
+def refused(argv, given, tmp_path, monkeypatch, capsys, *, code=2):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
     before = sorted(given.rglob("*"))
-    code = main(argv)
+    its = main(argv)
     said = capsys.readouterr()
-    assert code == 2, said.err
+    assert its == code, said.err
     assert said.err.startswith("mirage: ")
     assert said.err.count("\n") == 1
     assert said.err.endswith("\n")

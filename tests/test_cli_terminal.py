@@ -139,11 +139,17 @@ def test_nobody_who_reads_is_no_fault(stream, words, code):
 
 
 @pytest.mark.parametrize(
-    ("package", "hidden"), [("mirage.cli.streams", False), ("tyro", True), ("torch", False), ("torch", True)]
+    ("package", "hidden", "number"),
+    [
+        ("mirage.cli.streams", False, signal.SIGINT),
+        ("tyro", True, signal.SIGINT),
+        ("torch", False, signal.SIGTERM),
+        ("torch", True, signal.SIGTERM),
+    ],
 )
-def test_ctrl_c_while_packages_are_imported_is_one_line(package, hidden):
-    """A package that presses Ctrl-C when it is imported; hidden: and says afterwards that it is broken."""
-    stop = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport time\ntime.sleep(5)\n"
+def test_a_signal_while_packages_are_imported_is_one_line(package, hidden, number):
+    """A package that sends it when it is imported; hidden: and says afterwards that it is broken."""
+    stop = f"import os, signal\nos.kill(os.getpid(), {number:d})\nimport time\ntime.sleep(5)\n"
     if hidden:
         stop = "try:\n" + "".join(f"    {line}\n" for line in stop.splitlines())
         stop += "except KeyboardInterrupt:\n    raise ImportError('libbroken.so: undefined symbol')\n"
@@ -159,7 +165,7 @@ def test_ctrl_c_while_packages_are_imported_is_one_line(package, hidden):
         f"sys.exit(main({WRONG.split()!r}))\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
-    assert (run.returncode, run.stderr) == (128 + signal.SIGINT, b"mirage: stopped\n")
+    assert (run.returncode, run.stderr) == (128 + number, b"mirage: stopped\n")
 
 
 def test_a_package_that_is_broken_keeps_its_traceback(tmp_path):

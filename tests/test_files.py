@@ -8,6 +8,9 @@ import pytest
 from mirage.cli import main
 from mirage.errors import InputError
 from mirage.files import Output, abandoned, check_outputs, claimed, replacing
+from mirage.formats.cameras import save_cameras
+from mirage.geometry.camera import Camera
+from mirage.geometry.trajectory import orbit
 
 
 @pytest.fixture
@@ -72,3 +75,19 @@ def test_generate_keeps_its_inputs_and_what_was_there(here, capsys):
     assert Path("im.png").read_bytes() == b"a picture"
     assert Path("old.mp4").read_bytes() == b"an older video"
     assert not [path for path in here.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".tum", "d/" * 3000 + "x.tum", "loop.tum/x.tum", "im.png/x.tum"])
+def test_a_name_that_no_file_can_have_is_one_line(here, name, capsys):
+    os.symlink("loop.tum", "loop.tum")
+    save_cameras("path.tum", orbit(Camera.looking(), 5))
+    for words in (["camera", name], ["camera", "path.tum", "--out", name]):
+        code, said = main(words), capsys.readouterr().err
+        assert (code, said.count("\n")) == (2, 1), said
+        assert len(said) < 2000
+
+
+def test_a_name_with_a_zero_in_it_is_refused(here):
+    with pytest.raises(InputError):
+        check_outputs(Output("world", Path("a\0b")), inputs=["im.png"])
+    check_outputs(Output("world", Path("new")), inputs=["im\0.png"])  # which its reader refuses

@@ -5,8 +5,6 @@ the size of files (RLIMIT_FSIZE): none, half of what the writer would write, all
 """
 
 import ast
-import contextlib
-import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 import torch
 
 import mirage
-from helpers import random_image, walls
+from helpers import random_image, room, walls
 from mirage.distributed.store import Store
 from mirage.errors import InputError
 from mirage.evaluation import unseen
@@ -70,17 +68,6 @@ def test_every_writer_is_known_and_writes_whole_files():
     assert found == {name for names in WRITERS.values() for name in names.split()} | set(ALIKE)
     raw = {path for path, _, called in every if called & RAW and not called & SAFE}
     assert raw == set(ALLOWED)
-
-
-@contextlib.contextmanager
-def room(most: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # -- what writes: each prepares a folder and returns the write to try --------------------------------------------------

@@ -22,6 +22,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from mirage.cli import generate
+from mirage.cli.arguments import Generate
+from mirage.cli.receipts import written
 from mirage.errors import LONGEST, InputError
 from mirage.evaluation.folder import load_rollout, save_rollout
 from mirage.evaluation.re10k import load_index
@@ -31,11 +34,13 @@ from mirage.formats.cameras import read_cameras, save_cameras
 from mirage.formats.depth import load_depth
 from mirage.formats.image import save_image
 from mirage.formats.prompts import load_prompts
+from mirage.formats.receipt import write_receipt
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import orbit
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, statefile
 from mirage.memory.worldfile import save_world
+from mirage.request import ModelRequest, Request
 from mirage.rollout.history import History
 from mirage.rollout.saved import Saved, load_session, save_session
 from mirage.rollout.settings import Settings
@@ -405,9 +410,41 @@ class Results:
             raise InputError(line)
 
 
+class Receipts:
+    """Of a walk to go on with, by which files are found, and overwritten."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "w.receipt.json"
+        for name in ("w.mp4", "w.resume.safetensors", "good.png"):
+            (folder / name).write_bytes(b"x")
+        asked = Request(image=folder / "good.png", trajectory="orbit", frames=9, static_mask=folder / "good.png")
+        self.right = {
+            "request": {"walk": written(asked, self.path), "model": written(ModelRequest(lora="a:0.5"), self.path)},
+            "video": "w.mp4", "world": "w.safetensors", "prompts": {"0": "a room", "2": "a garden"}, "fps": 16,
+            "resume": {"file": "w.resume.safetensors", "frames": 9},
+            "seconds": {"load": 1.0, "begin": 0.5, "walk": 3.0},
+        }  # fmt: skip
+        self.path.write_text(json.dumps(self.right))
+        self.read()
+
+    def forge(self, rng: random.Random) -> None:
+        document = repeatedly(changed, self.right, rng)
+        if rng.random() < 0.2:
+            document = {**self.right, "world": rng.choice(["good.png", "w.mp4", "w.resume.safetensors", "/dev/zero"])}
+        self.path.write_text(text_of(document, rng), encoding="utf-8", errors="replace")
+
+    def read(self) -> None:
+        asked = generate._to_resume(Generate(resume=self.path), self.path)
+        asked.places.check(asked.inputs, overwrite=True)
+        before = asked.before
+        assert before is not None
+        write_receipt(self.path.with_name("again.json"), {**before.said, "seconds": before.seconds})
+        assert all(isinstance(text, str) for text in before.prompts.values())
+
+
 # share of the cases, and how many of them at least are refused: a reader that believes all is no reader
-KINDS = {World: (0.3, 0.8), Cameras: (0.2, 0.3), Checkpoints: (0.1, 0.3), Results: (0.1, 0.4), Prompts: (0.1, 0.2),
-         Manifests: (0.1, 0.4), Depth: (0.05, 0.2), Rollouts: (0.05, 0.4)}  # fmt: skip
+KINDS = {World: (0.3, 0.8), Receipts: (0.1, 0.5), Cameras: (0.1, 0.3), Checkpoints: (0.1, 0.3), Results: (0.1, 0.4),
+         Prompts: (0.1, 0.2), Manifests: (0.1, 0.4), Depth: (0.05, 0.2), Rollouts: (0.05, 0.4)}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

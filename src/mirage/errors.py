@@ -22,6 +22,10 @@ class InputError(ValueError):
         super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} ... {line[-280:]}")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, from somebody who is no person. The exit code is a shell's for it."""
+
+
 def check_number(
     what: str,
     value: object,

@@ -72,7 +72,9 @@ def identity(path: Path) -> object:
     try:
         its = path.stat()
     except OSError:  # not there: it is where it would be
-        return path.resolve()
+        return os.path.realpath(path)
+    except ValueError:  # no name that a file can have
+        return path
     return its.st_dev, its.st_ino
 
 
@@ -82,7 +84,7 @@ def claimed(target: str | os.PathLike[str]) -> Iterator[None]:
     it stays. Raises `Taken`."""
     target = Path(target)
     check_writable(target)
-    sign = target.resolve().with_name(f".{target.name}.{BESIDE}-lock")
+    sign = Path(os.path.realpath(target)).with_name(f".{target.name}.{BESIDE}-lock")
     while True:
         try:
             handle = os.open(sign, os.O_RDWR | os.O_CREAT, 0o666)
@@ -235,6 +237,8 @@ def held(path: Path) -> bool:
 
 def check_writable(target: Path) -> None:
     """Raise `InputError` when a file of this name cannot be made, before any work is spent on it."""
+    if "\0" in str(target):
+        raise InputError(f"cannot write {str(target)!r}: no file can have that name")
     if target.is_dir():
         raise InputError(f"{target} is a folder; expected the name of a file to write")
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):

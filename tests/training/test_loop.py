@@ -169,7 +169,7 @@ def test_a_signal_to_the_first_of_several_processes_keeps_what_they_have_learnt(
         said = first.communicate(timeout=60)[1]
     finally:
         first.kill()
-    assert f"stopped by {number.name}" in said
+    assert f"Terminated: stopped by {number.name}" in said
     step = progress(run / CHECKPOINT)[0]
     assert step >= 3
     assert averaged_weights(run)

@@ -3,7 +3,7 @@
 Exit codes: 0 done; 1 the work failed; 2 the request was wrong; 130 stopped by Ctrl-C, 143 by SIGTERM (what was
 finished is kept); 141 nobody reads what is printed. A fault of ours keeps its traceback, and exits with 1 too.
 Nothing heavy is imported before a subcommand is known, so `mirage --help` is instant, and nothing at all before `main`
-runs, so Ctrl-C is answered from then on. `arguments` holds all that can be typed; each subcommand's work is in the
+runs, so both are answered from then on. `arguments` holds all that can be typed; each subcommand's work is in the
 module of its name, in one function `run`.
 """
 
@@ -15,23 +15,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mirage.cli.arguments import Common
 
-REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+           errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)  # fmt: skip
 """What a disk or its owner says no with: another place has to be asked for, so the request was wrong."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     try:
+        from mirage.cli.stopping import terminable
         from mirage.cli.streams import steady
 
-        with steady():
+        with terminable(), steady():
             return _main(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt as stop:
-        return _failed(str(stop) or "stopped", 143 if type(stop).__name__ == "Terminated" else 130)
-    except ImportError as error:  # a package that was interrupted while it was imported may say that it is broken
-        if not any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
+    except (KeyboardInterrupt, ImportError) as error:
+        # a package that was interrupted while it was imported may say that it is broken
+        stop = next((cause for cause in _causes(error) if isinstance(cause, KeyboardInterrupt)), None)
+        if stop is None:
             raise
-        return _failed("stopped", 130)
+        return _failed(str(stop) or "stopped", 143 if type(stop).__name__ == "Terminated" else 130)
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -51,7 +53,7 @@ def _main(argv: Sequence[str]) -> int:
         if error.errno not in REFUSED:
             raise
         _unread()
-        return _failed(f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 2)
+        return _failed(str(InputError(f"{error.strerror}{f': {error.filename}' if error.filename else ''}")), 2)
 
 
 def _answered(argv: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from mirage.cli.arguments import BenchEfficiency
 from mirage.cli.arguments.common import noun_of
-from mirage.cli.terminal import Result, peak_memory, progress
+from mirage.cli.terminal import Result, Wrote, peak_memory, progress
 from mirage.errors import InputError
 from mirage.evaluation.options import EfficiencyOptions
 from mirage.evaluation.report import markdown_table
@@ -37,8 +37,9 @@ def run(asked: BenchEfficiency) -> Result:
         console.print(table)
     console.print(f"Peak memory of the process: {measured['peak_memory_bytes'] / 2**30:.1f} GiB.")
     if asked.plot is not None:
+        wrote = Wrote(asked.plot)
         save_image(asked.plot, efficiency.figure(measured))
-        print(f"wrote {asked.plot}")
+        wrote(str(asked.plot))
     return Result(measured)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mirage.cli.arguments import BenchMemory
-from mirage.cli.terminal import Result
+from mirage.cli.terminal import Result, Wrote
 from mirage.evaluation.speed import memory_speed
 from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
@@ -17,8 +17,9 @@ def run(asked: BenchMemory) -> Result:
     measured = memory_speed.run(asked.points, repeats=asked.repeats)
     print(memory_speed.table(measured))
     if asked.plot is not None:
+        wrote = Wrote(asked.plot)
         save_image(asked.plot, _plot(measured["read"]))
-        print(f"wrote {asked.plot}")
+        wrote(str(asked.plot))
     return Result(measured)
 
 

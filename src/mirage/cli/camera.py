@@ -9,7 +9,7 @@ from mirage.cli.arguments import CameraFile
 from mirage.cli.outputs import camera_files, files_in
 from mirage.cli.reading import path_edits
 from mirage.cli.settling import settled
-from mirage.cli.terminal import Result
+from mirage.cli.terminal import Result, Wrote
 from mirage.errors import InputError
 from mirage.files import Output, check_outputs
 from mirage.formats.cameras import CameraRecord, camera_options, read_cameras, save_cameras
@@ -51,13 +51,15 @@ def run(asked: CameraFile) -> Result:
         from mirage.formats.image import save_image
         from mirage.formats.pathview import path_view  # brings matplotlib
 
+        wrote = Wrote(asked.preview)
         save_image(asked.preview, path_view(record.camera, title=str(asked.path), note=walk))
         summary["preview"] = str(asked.preview)
-        print(f"drew {asked.preview}")
+        wrote(f"{asked.preview} (drawn)")
     if asked.out is not None:
+        wrote = Wrote(asked.out)
         summary["lost"] = list(write(record, asked, edits))
         summary["wrote"] = str(asked.out)
-        print(f"wrote {asked.out} ({writer_of(asked.out, asked.format).name})")
+        wrote(f"{asked.out} ({writer_of(asked.out, asked.format).name})")
     return Result(summary)
 
 

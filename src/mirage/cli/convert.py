@@ -2,7 +2,7 @@
 
 from mirage.cli.arguments import Convert
 from mirage.cli.outputs import files_in
-from mirage.cli.terminal import Result, progress
+from mirage.cli.terminal import Result, Wrote, progress
 from mirage.errors import InputError
 from mirage.files import Output, check_outputs, size
 
@@ -22,6 +22,7 @@ def run(asked: Convert) -> Result:
     from mirage.models.files.convert import convert, tokenizer_fault
 
     dtype = None if asked.dtype == "stored" else getattr(torch, asked.dtype)
+    wrote = Wrote(asked.out)
     with progress("converting", total=1.0) as show:
         written = convert(
             asked.sources,
@@ -34,7 +35,7 @@ def run(asked: Convert) -> Result:
         )
     sizes = {kind: size(path) for kind, path in written.items()}
     for kind, path in written.items():
-        print(f"wrote {path}: {kind.replace('_', ' ')}, {sizes[kind] / 2**20:,.1f} MiB")
+        wrote(f"{path}: {kind.replace('_', ' ')}, {sizes[kind] / 2**20:,.1f} MiB")
     option = {"branch": "--branch", "lora": "--lora"}
     for kind, path in written.items():
         if kind in option:

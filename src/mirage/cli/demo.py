@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mirage.cli.arguments import Demo
 from mirage.cli.generate import additions, walk
-from mirage.cli.terminal import Result, peak_memory
+from mirage.cli.terminal import Result, Wrote, peak_memory
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.truth import returned
@@ -42,6 +42,7 @@ def run(asked: Demo) -> Result:
     if asked.out.is_dir():
         inputs = [asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
         check_outputs(*_files(asked.out), inputs=inputs, overwrite=asked.overwrite)
+    wrote = Wrote(*(output.path for output in _files(asked.out)))
     model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)
     asked.out.mkdir(parents=True, exist_ok=True)
     check_writable(asked.out / "demo.png")
@@ -94,7 +95,7 @@ def run(asked: Demo) -> Result:
             "walks": reports,
         },
     )
-    print(f"wrote {asked.out}/demo.png, three videos and receipt.json in {seconds:.0f} s")
+    wrote(f"{asked.out}/demo.png, three videos and receipt.json in {seconds:.0f} s")
     return Result(summary)
 
 

@@ -20,7 +20,7 @@ from mirage.cli.arguments import (
 from mirage.cli.arguments.common import noun_of
 from mirage.cli.crews import crew_of
 from mirage.cli.stopping import stoppable
-from mirage.cli.terminal import Result, progress
+from mirage.cli.terminal import Result, Wrote, progress
 from mirage.distributed.crew import Job, Report, drive
 from mirage.errors import InputError
 from mirage.evaluation import options
@@ -52,6 +52,7 @@ _TABLE: dict[type, tuple[type[options.Options], str, str]] = {
 def run(asked: Evaluate) -> Result:
     """Run what is not done yet, then print the report of all."""
     _look_ahead(noun_of(asked, _TABLE[type(asked)][0]))
+    wrote = Wrote(asked.out / "results.json", asked.out / "report.md")
     with progress("evaluating") as show:
         if asked.ray is not None:
             results = _shared(asked, show)
@@ -59,7 +60,7 @@ def run(asked: Evaluate) -> Result:
             results = _evaluation(asked)(progress=lambda name, number, of: show(number - 1, name, of))
     failures = results["failures"]
     print((asked.out / "report.md").read_text(encoding="utf-8"))
-    print(f"wrote {asked.out}/results.json, report.md and a folder per task")
+    wrote(f"{asked.out}/results.json, report.md and a folder per task")
     for name, reason in failures.items():
         print(f"mirage: task {name} failed: {reason}", file=sys.stderr)
     return Result({name: value for name, value in results.items() if name != "tasks"}, 1 if failures else 0)
@@ -134,6 +135,9 @@ def _look_ahead(chosen: options.Options) -> None:
             from mirage.evaluation.variants import check_variants
 
             check_variants(chosen.memories)
+        case options.RevisitOptions():
+            if missing := [path for path in chosen.rollouts if not path.is_dir()]:
+                raise InputError(f"there is no folder {missing[0]}; a rollout is a folder with frames and cameras.npz")
         case options.RealOptions():
             from mirage.evaluation.scenes7 import posed_frames
 

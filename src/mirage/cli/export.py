@@ -8,7 +8,7 @@ from torch import Tensor
 from mirage.chunks import TIME_STRIDE
 from mirage.cli.arguments import Export
 from mirage.cli.outputs import camera_files, points_file
-from mirage.cli.terminal import Result
+from mirage.cli.terminal import Result, Wrote
 from mirage.errors import InputError
 from mirage.files import check_outputs
 from mirage.formats.cameras import save_cameras
@@ -33,21 +33,23 @@ def run(asked: Export) -> Result:
     if asked.ply is not None:
         if len(points) == 0:
             raise InputError(f"{asked.world} has no points to export")
+        wrote = Wrote(asked.ply)
         save_ply(asked.ply, points)
         summary["ply"] = str(asked.ply)
-        print(f"wrote {asked.ply}: {len(memory):,} points, {'false' if asked.model is None else 'decoded'} colours")
+        wrote(f"{asked.ply}: {len(memory):,} points, {'false' if asked.model is None else 'decoded'} colours")
     if asked.cameras is not None and writer is not None:
         cameras = memory.cameras
         if len(cameras) == 0:
             raise InputError(f"{asked.world} has no cameras to export")
         size = asked.size or _size(memory, tensors)
         numbers = (memory.camera_frames.long() * TIME_STRIDE).tolist()
+        wrote = Wrote(asked.cameras)
         lost = save_cameras(asked.cameras, cameras, format=asked.format, size=size, numbers=numbers, points=points)
         height, width = size
         summary |= {"cameras": str(asked.cameras), "format": writer.name, "frames": len(cameras)}
         summary |= {"numbers": numbers, "warnings": list(lost)}
-        print(
-            f"wrote {asked.cameras}: {len(cameras)} cameras as {writer.name}, "
+        wrote(
+            f"{asked.cameras}: {len(cameras)} cameras as {writer.name}, "
             f"of video frames {numbers[0]} to {numbers[-1]}"
             + (f" and images of {width} x {height}" if writer.pixels else "")
         )

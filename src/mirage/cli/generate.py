@@ -4,7 +4,6 @@ Everything that can be refused is looked at before the model is loaded; what is 
 `F` video frames, `H W` pixels.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,13 +19,14 @@ from mirage.chunks import windows
 from mirage.cli.arguments import Generate, Walking
 from mirage.cli.kept import Kept, Places
 from mirage.cli.plan import what_fits
-from mirage.cli.receipts import load_again, path_from, read_receipt, written
-from mirage.cli.stopping import Stop, Terminated, stoppable
-from mirage.cli.terminal import Result, peak_memory, progress
-from mirage.errors import InputError, check_number
+from mirage.cli.receipts import SPENT, Unfinished, load_again, read_receipt, read_unfinished, written
+from mirage.cli.stopping import Stop, stoppable
+from mirage.cli.terminal import Result, Wrote, peak_memory, progress
+from mirage.errors import InputError, Terminated, check_number
 from mirage.files import claimed
 from mirage.formats.footage import VIDEOS
-from mirage.formats.receipt import versions
+from mirage.formats.receipt import check_written, versions
+from mirage.formats.source import object_of
 from mirage.formats.video import VideoWriter
 from mirage.geometry.camera import Camera
 from mirage.models.files.index import look_first
@@ -66,7 +66,7 @@ class Asked:
     places: Places
     inputs: list[Path | str | None]
     overwrite: bool = False
-    before: Mapping[str, Any] | None = None
+    before: Unfinished | None = None
 
 
 @dataclass
@@ -90,7 +90,7 @@ def run(typed: Generate) -> Result:
             claims.enter_context(claimed(path))
         if asked.before is None:
             places.settle(overwrite=asked.overwrite)
-            places.check(asked.inputs, overwrite=asked.overwrite)
+        places.check(asked.inputs, overwrite=asked.overwrite)
         try:
             return _walked(asked, stop, at)
         except (MemoryError, RuntimeError) as error:
@@ -149,6 +149,7 @@ def walk(
 def _walked(asked: Asked, stop: Stop, at: At) -> Result:
     """Begin or go on, chunk by chunk, and say what there is."""
     started, before, places = time.perf_counter(), asked.before, asked.places
+    wrote = Wrote(places.video, places.sheet, places.receipt, places.world)
     opened = open_request(asked.request) if before is None else None
     model = load_model(asked.model, conditioning=asked.request.conditioning)
     loaded, at.stage = time.perf_counter(), "at the first picture"
@@ -165,12 +166,12 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         assert before is not None
         session, path, done, notes = resumed(asked.request, model, places.resume)
         frames, reports = _noted(notes, done, places.resume)
-        by_chunk = {int(number): text for number, text in before["prompts"].items()}
+        by_chunk = before.prompts
         film = places.film(frames)
-        facts = {**before, "request": _request(asked)}
+        facts = {**before.said, "request": _request(asked)}
     begun = {"load": loaded - started, "begin": time.perf_counter() - loaded}
     if before is not None:
-        begun = {name: before["seconds"][name] + begun.get(name, 0.0) for name in ("load", "begin", "walk")}
+        begun = {name: before.seconds[name] + begun.get(name, 0.0) for name in SPENT}
 
     ended: BaseException | None = None
     with VideoWriter(places.video, fps=facts["fps"], onto=film, first=frames or None) as video:
@@ -193,31 +194,26 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         stop.ending()
     session.restore(kept.moment)  # where the video ends, also if a chunk was made that is not in it
     kept.finish(session.prompt or places.video.name)
-    return _said(asked, kept, ended, at)
+    return _said(asked, kept, ended, at, wrote)
 
 
 def _noted(notes: str, done: int, source: Path) -> tuple[int, list[dict[str, Any]]]:
     """How many frames of the film belong to the chunks that are done, and what a receipt says of these. They are those
     of the walk's own file, for a kill may come between that and the receipt."""
-    try:
-        held = json.loads(notes)
-        frames, chunks = check_number(f"{source}: frames", held["frames"], kind=int, low=1), held["chunks"]
-        right = isinstance(chunks, list) and len(chunks) == done and all(isinstance(one, dict) for one in chunks)
-    except (ValueError, TypeError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{source}: the notes of an interrupted walk in it are none: {error}") from error
-    if not right:
+    held = object_of(notes, source=f"{source}: its notes", accepts="those of an interrupted walk")
+    check_written(held, source=f"{source}: its notes")
+    frames, chunks = check_number(f"{source}: frames", held.get("frames"), kind=int, low=1), held.get("chunks")
+    if not isinstance(chunks, list) or len(chunks) != done or not all(isinstance(one, dict) for one in chunks):
         raise InputError(f"{source}: {done} chunks are done, and its notes are of others")
     return frames, chunks
 
 
-def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At) -> Result:
+def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At, wrote: Wrote) -> Result:
     """What there is now, and why it is not more."""
     places, session = kept.places, kept.session
     seconds = kept.begun["load"] + kept.begun["begin"] + time.perf_counter() - kept.started
-    print(
-        f"wrote {places.video}: {kept.video.frames} frames in {len(kept.reports)} chunks, {seconds:.1f} s, memory "
+    wrote(
+        f"{places.video}: {kept.video.frames} frames in {len(kept.reports)} chunks, {seconds:.1f} s, memory "
         f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB"
     )
     print(f"      {places.sheet} and {places.receipt}" + (f"; the world is in {places.world}" if places.world else ""))
@@ -275,15 +271,19 @@ def _new(typed: Generate) -> Asked:
         raise InputError(f"--save-world is about a latent memory, not --memory {request.memory}")
     if typed.again is not None:
         _compare_pictures(typed.again, request)
+    places = Places(typed.out, typed.save_world)
+    return Asked(request, model, places, [*_inputs(request, model), typed.again], overwrite=typed.overwrite)
+
+
+def _inputs(request: Request, model: ModelRequest) -> list[Path | str | None]:
+    """All files that are read."""
     its = [getattr(each, item.name) for each in (request, model) for item in fields(each)]
     paths = [value for value in its if isinstance(value, Path)] + [*request.images]
     paths += [spec.path for spec in lora_specs(model.lora)]
     words = [Path(word) for word in (request.trajectory, request.depth_model, model.model) if len(word) < 1000]
     folder = Path(model.model)
     inside = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    inputs = [*paths, *(word for word in words if word.is_file()), *inside, typed.again]
-    places = Places(typed.out, typed.save_world)
-    return Asked(request, model, places, inputs, overwrite=typed.overwrite)
+    return [*paths, *(word for word in words if word.is_file()), *inside]
 
 
 def _to_resume(typed: Generate, receipt: Path) -> Asked:
@@ -292,27 +292,15 @@ def _to_resume(typed: Generate, receipt: Path) -> Asked:
     extra = {item.name for item in fields(typed) if getattr(typed, item.name) != item.default} | typed.typed
     if odd := [f"--{name.replace('_', '-')}" for name in sorted(extra - allowed - {"typed"})]:
         raise InputError(f"--resume goes on with what its receipt asks for; typed beside it: {', '.join(odd)}")
-    held = read_receipt(receipt)
-    if not isinstance(held.get("resume"), dict):
-        raise InputError(f"{receipt} has nothing to go on with; expected that of a walk that was interrupted")
-    walked, model = load_again(receipt)
-    try:
-        world = None if held["world"] is None else path_from(receipt, held["world"])
-        places = Places(receipt.with_name(held["video"]), world)
-        check_number(f"{receipt}: fps", held["fps"])
-        check_number(f"{receipt}: frames", held["resume"]["frames"], kind=int, low=1)
-        whole = isinstance(held["chunks"], list) and all(int(number) >= 0 for number in held["prompts"])
-        seconds = [check_number(f"{receipt}: seconds", held["seconds"][name]) for name in ("load", "begin", "walk")]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{receipt} is not as generate writes it: {error!r}") from error
-    if places.receipt != receipt or not whole or not seconds:
+    before, (walked, model) = read_unfinished(receipt), load_again(receipt)
+    places = Places(before.video, before.world)
+    if places.receipt != receipt:
         raise InputError(f"{receipt} is not beside its video {places.video}; expected {places.receipt}")
     if not places.resume.is_file():
         raise InputError(f"{places.resume} is gone, from which {receipt} goes on")
     chosen = {name: getattr(typed, name) for name in FITTING if name in extra}
-    return Asked(Request(**walked), ModelRequest(**(model | chosen)), places, [], before=held)
+    request, of_model = Request(**walked), ModelRequest(**(model | chosen))
+    return Asked(request, of_model, places, _inputs(request, of_model), overwrite=True, before=before)
 
 
 def additions(asked: Walking | ModelRequest) -> dict[str, Any]:

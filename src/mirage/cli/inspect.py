@@ -3,7 +3,7 @@
 import torch
 
 from mirage.cli.arguments import Inspect
-from mirage.cli.terminal import Result, beside
+from mirage.cli.terminal import Result, Wrote, beside
 from mirage.files import Output, check_outputs
 from mirage.formats.image import save_image
 from mirage.formats.picture import top_down_map
@@ -48,13 +48,14 @@ def run(asked: Inspect) -> Result:
         print(f"  coverage  {known.mean():.1%} of what its own cameras see is known, {known.min():.1%} of the least")
     points = memory.point_columns(_spread(len(memory), min(POINTS, VALUES // memory.channels)))
     path = cameras[_spread(len(cameras), PATH)]
+    wrote = Wrote(picture)
     save_image(
         picture,
         top_down_map(
             points.position, false_colours(points.feature), path if len(path) else None, sizes=points.footprint
         ),
     )
-    print(f"  map       {picture}")
+    wrote(f"{picture}, a map from above")
     return Result(summary)
 
 

@@ -11,7 +11,7 @@ import torch
 from mirage.cli.arguments import Prepare
 from mirage.cli.crews import crew_of
 from mirage.cli.stopping import stoppable
-from mirage.cli.terminal import Result, progress
+from mirage.cli.terminal import Result, Wrote, progress
 from mirage.depth.protocol import DepthEstimator
 from mirage.distributed.crew import Job, drive
 from mirage.errors import InputError
@@ -37,6 +37,7 @@ def run(asked: Prepare) -> Result:
         raise InputError(f"there is no folder {asked.footage}; expected videos, folders of pictures, or an LMDB")
     if asked.depth not in OURS:
         check_estimator(asked.depth)
+    wrote = Wrote(asked.out / "report.json", asked.out / "report.txt")
     if asked.ray is not None:
         _shared(asked)
     elif is_published(asked.footage):
@@ -44,7 +45,7 @@ def run(asked: Prepare) -> Result:
     else:
         parallel.launch(_filmed, asked, processes=asked.processes)
     print((asked.out / "report.txt").read_text(), end="")
-    print(f"wrote {asked.out / 'report.json'} and {asked.out / 'report.txt'}")
+    wrote(f"{asked.out / 'report.json'} and {asked.out / 'report.txt'}")
     content = json.loads((asked.out / "report.json").read_text())
     summary = {k: content[k] for k in ("clips", "skipped", "bytes", "seconds")}
     if not content["clips"]:

@@ -7,7 +7,7 @@ from mirage.cli.arguments import Serve
 from mirage.cli.arguments.common import noun_of
 from mirage.cli.listening import said
 from mirage.cli.terminal import Result
-from mirage.errors import check_number
+from mirage.errors import InputError, check_number
 from mirage.request import ModelRequest
 from mirage.rollout.begin import load_model
 from mirage.serve.access import Access
@@ -30,6 +30,8 @@ def run(asked: Serve) -> Result:
         step=check_number("--step-seconds", asked.step_seconds, low=0.1),
         memory=parse_bytes(asked.memory, what="a session's memory"),
     )
+    if asked.keep.exists() and not asked.keep.is_dir():
+        raise InputError(f"--keep {asked.keep} is no folder; expected one, or the name of a new one")
     access, upload = Access(asked.host, asked.token), parse_bytes(asked.upload, what="an upload")
     model = load_model(noun_of(asked, ModelRequest))
     worker = Worker()

@@ -4,17 +4,19 @@ with stoppable() as stop:
     ...                       # here either raises at once
     with stop.held():
         ...                   # and here when the block has ended
+
+with terminable():
+    ...                       # SIGTERM is raised here, as Ctrl-C is of itself: what tidies up does so for both
 """
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: as Ctrl-C, from somebody who is no person. The exit code is a shell's for it."""
+from mirage.errors import Terminated
 
 
 class Stop:
@@ -66,3 +68,25 @@ def stoppable() -> Iterator[Stop]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated` within, wherever nobody else answers it; in processes that are forked from this one
+    it does what it always does."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    process = os.getpid()
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    if ours:
+        signal.signal(signal.SIGTERM, answer)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -2,6 +2,10 @@
 
 with progress("walking", total=97) as show:
     show(33, "chunk 1 of 3")
+
+wrote = Wrote(picture)
+save_image(picture, pixels)
+wrote(f"{picture}, a map")            # wrote walk.map.png, a map
 """
 
 import resource
@@ -19,6 +23,20 @@ class Result:
 
     summary: dict[str, Any]
     code: int = 0
+
+
+class Wrote:
+    """Says that these files or folders were written, and nothing that is not so: each is there, and is not what was
+    there when this was made. No other place says "wrote" (a test looks); where it were not so, a fault is raised."""
+
+    def __init__(self, *paths: Path | None):
+        self._before = {path: _state(path) for path in paths if path is not None}
+
+    def __call__(self, words: str) -> None:
+        """Print "wrote", and these words."""
+        if missing := [str(path) for path, before in self._before.items() if _state(path) in (None, before)]:
+            raise RuntimeError(f"{', '.join(missing)}: not written, and nothing has said why")
+        print(f"wrote {words}")
 
 
 @contextmanager
@@ -44,6 +62,15 @@ def progress(what: str, *, total: float | None = None) -> Iterator[Callable[...,
     with bar:
         task = bar.add_task(what, total=total, words="")
         yield lambda done, words, total=None: bar.update(task, total=total, completed=done, words=words)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What is other for a file that was put in another's place, and for a folder in which one was; None: not there."""
+    try:
+        its = path.stat()
+    except FileNotFoundError:
+        return None
+    return its.st_dev, its.st_ino, its.st_size, its.st_mtime_ns
 
 
 def peak_memory() -> int:

@@ -24,6 +24,7 @@ from typing import Any
 
 from mirage.errors import InputError
 from mirage.files import FULL, held, making, replacing
+from mirage.formats import source
 
 DONE = "done.json"
 URL = re.compile(r"[a-z][a-z0-9+]*://")
@@ -109,10 +110,7 @@ class Store:
 def read_text(where: str) -> str:
     """Of a path or a URL."""
     if not is_url(where):
-        try:
-            return Path(where).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read {where}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        return source.read_text(where, accepts="a text file")
     files, path = file_system(where)
     with told(where):
         return files.cat_file(path).decode()

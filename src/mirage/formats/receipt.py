@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
+from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.version import __version__
 
@@ -20,6 +21,14 @@ def write_receipt(path: str | os.PathLike[str], content: Mapping[str, object]) -
     text = json.dumps(dict(content), indent=2, allow_nan=False) + "\n"
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def check_written(content: Mapping[str, object], *, source: str) -> None:
+    """`InputError` for what JSON said that can not be written again as a part of a receipt."""
+    try:
+        json.dumps(content, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{source}: a number in it is not finite; expected what generate writes") from error
 
 
 def versions() -> dict[str, str]:

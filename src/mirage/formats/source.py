@@ -71,12 +71,28 @@ def read_text(path: str | os.PathLike[str], *, accepts: str) -> str:
 
 def read_json(path: str | os.PathLike[str], *, accepts: str) -> Any:
     """A JSON document, of whatever kind; nested too deep it is refused like any other that cannot be read."""
+    return json_of(read_text(path, accepts=accepts), source=str(path), accepts=accepts)
+
+
+def read_object(path: str | os.PathLike[str], *, accepts: str) -> dict[str, Any]:
+    """A JSON object."""
+    return object_of(read_text(path, accepts=accepts), source=str(path), accepts=accepts)
+
+
+def json_of(text: str, *, source: str, accepts: str) -> Any:
+    """A JSON document that stood in `source`."""
     try:
-        return json.loads(read_text(path, accepts=accepts))
-    except InputError:
-        raise
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({reason(error)}); expected {accepts}") from error
+        raise InputError(f"{source} is not JSON ({reason(error)}); expected {accepts}") from error
+
+
+def object_of(text: str, *, source: str, accepts: str) -> dict[str, Any]:
+    """A JSON object that stood in `source`."""
+    said = json_of(text, source=source, accepts=accepts)
+    if not isinstance(said, dict):
+        raise InputError(f"{source} holds a {type(said).__name__}; expected {accepts}, a JSON object")
+    return said
 
 
 @contextmanager

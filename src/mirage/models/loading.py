@@ -6,7 +6,6 @@ random.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from mirage.errors import InputError
+from mirage.formats.source import read_object
 from mirage.kinds import checked
 from mirage.models.codec import Tiles
 from mirage.models.files.branchfile import check_backbone, load_branch
@@ -131,10 +131,7 @@ def _check_files(folder: Path) -> dict[str, set[str]]:
     index = folder / "model_index.json"
     if not index.is_file():
         raise InputError(f"model {folder} has no model_index.json; accepted: a folder in diffusers layout")
-    try:
-        parts = json.loads(index.read_text())
-    except ValueError as error:
-        raise InputError(f"model {folder}: model_index.json is not JSON ({one_line(error)})") from error
+    parts = read_object(index, accepts="the index of a model in diffusers layout")
     present = {name for name, value in parts.items() if isinstance(value, list) and value and value[0] is not None}
     if lacking := sorted(NEEDED - present):
         raise InputError(f"model {folder} names no {', '.join(lacking)} in model_index.json; all of them are needed")

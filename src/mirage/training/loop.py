@@ -89,7 +89,7 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, look: Look | None = Non
                 run.save()
                 saved, wait = time.monotonic(), schedule.checkpoint_seconds
                 if parallel.any_of(stop.asked is not None) and not last:
-                    raise KeyboardInterrupt(
+                    raise stop.raised(
                         f"stopped by {stop.asked or 'a signal'} at step {run.step} of {schedule.steps}; the same "
                         "command goes on from there"
                     )

@@ -80,7 +80,7 @@ def _start(processes: int, port: int, work: Callable[..., None], args: tuple) ->
             if not stop.asked:
                 raise
     if stop.asked:
-        raise KeyboardInterrupt(f"stopped by {stop.asked}; the same command goes on from here")
+        raise stop.raised(f"stopped by {stop.asked}; the same command goes on from here")
 
 
 def _enter(rank: int, processes: int, port: int, work: Callable[..., None], args: tuple) -> None:

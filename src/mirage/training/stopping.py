@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mirage.errors import Terminated
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -18,6 +20,10 @@ class Stop:
     def ask(self, number: int, frame: FrameType | None = None) -> None:
         """A signal's handler."""
         self.asked = signal.Signals(number).name
+
+    def raised(self, words: str) -> KeyboardInterrupt:
+        """What to raise once all is kept."""
+        return Terminated(words) if self.asked == "SIGTERM" else KeyboardInterrupt(words)
 
 
 @contextmanager

@@ -22,12 +22,14 @@ from safetensors.torch import save_file
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.formats.source import object_of, read_object
 from mirage.models.files.checkpoint import Checkpoint, check_tensors, one_line, open_checkpoint
 from mirage.models.files.keys import bare, branch_name, is_branch, lora_part
 from mirage.models.transformer import PUBLISHED, MemoryBranch
 from mirage.models.wan22 import TRANSFORMER
 
 FORMAT = "mirage-memory-branch"
+HOLDS = "the configuration of a memory branch"
 BACKBONE = {
     "channels": "in_channels",
     **{name: name for name in ("num_attention_heads", "attention_head_dim", "ffn_dim", "patch_size")},
@@ -120,15 +122,13 @@ def read_branch(
 def _ours(weights: Checkpoint) -> dict[str, Any]:
     """The configuration in the header, or in the config.json beside."""
     if weights.metadata.get("mirage") == FORMAT:
-        said = weights.metadata.get("config", "")
+        where = f"{weights.source}: its configuration"
+        said = object_of(weights.metadata.get("config", ""), source=where, accepts=HOLDS)
     elif weights.source.is_dir() and (weights.source / "config.json").is_file():
-        said = (weights.source / "config.json").read_text(encoding="utf-8")
+        said = read_object(weights.source / "config.json", accepts=HOLDS)
     else:
         raise InputError(f"{weights.source} is no memory branch: neither ours nor with the published vace_* names")
-    try:
-        config = {name: value for name, value in json.loads(said).items() if not name.startswith("_")}
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{weights.source} has a damaged configuration: {one_line(error)}") from error
+    config = {name: value for name, value in said.items() if not name.startswith("_")}
     layers = config.get("layers")
     held = {name.split(".")[1] for name in weights.shapes if name.startswith("blocks.")}
     if not isinstance(layers, list) or len(layers) != len(held) or not all(type(n) is int and n >= 0 for n in layers):

@@ -8,7 +8,6 @@ A pickle is a program. Only PyTorch's own reader of bare tensors sees it (`weigh
 anything else in there is refused. Whatever is wrong with a file is an `InputError` of one line.
 """
 
-import json
 import pickle
 import re
 import struct
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.formats.source import read_object
 
 Shape = tuple[int, ...]
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
@@ -70,7 +70,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if path.is_dir():
         return _open_folder(path)
     if not path.is_file():
-        raise InputError(f"no weights at {path}: no such file")
+        fault = "it is a pipe or a device" if path.exists() else "no such file"
+        raise InputError(f"no weights at {path}: {fault}")
     check_content(path)
     if path.suffix == ".safetensors":
         if (shard := SHARD.fullmatch(path.name)) and int(shard[3]) > 1:
@@ -180,11 +181,10 @@ def _open_shards(folder: Path, files: list[Path]) -> Checkpoint:
 
 def _open_index(index: Path) -> Checkpoint:
     """All shards that an index names, with exactly the tensors it names."""
-    try:
-        said = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        where = {str(name): index.parent / Path(str(file)).name for name, file in said.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{index} is no index of shards: {one_line(error)}") from error
+    said = read_object(index, accepts="an index of shards").get("weight_map")
+    if not isinstance(said, dict):
+        raise InputError(f"{index} is no index of shards: it has no weight_map")
+    where = {name: index.parent / Path(str(file)).name for name, file in said.items()}
     files = sorted(set(where.values()))
     for file in files:
         if not file.is_file():

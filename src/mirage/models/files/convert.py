@@ -27,6 +27,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, UMT5EncoderMode
 
 from mirage.errors import InputError
 from mirage.files import check_writable, making
+from mirage.formats.source import read_bytes, read_object
 from mirage.models import wan22
 from mirage.models.files.branchfile import BranchFile, save_branch
 from mirage.models.files.checkpoint import Checkpoint, one_line, open_checkpoint, open_folder
@@ -106,7 +107,7 @@ def tokenizer_fault(model: Path) -> str | None:
     """What is wrong with the tokenizer of a converted model; None: nothing."""
     if (file := model / "tokenizer" / "spiece.model").is_file():
         try:
-            tokenizer_of(file.read_bytes(), source=file)
+            tokenizer_of(read_bytes(file, accepts="a tokenizer"), source=file)
         except InputError as error:
             return str(error)
     return None
@@ -190,7 +191,8 @@ def _tokenizer(spiece: list[tuple[Checkpoint, str]], folders: list[Path]) -> _To
             return _Tokenizer(None, data)  # the networks are worth keeping; `tokenizer_fault` says the rest
     try:
         if not (folders[0] / "tokenizer.json").is_file():
-            return _Tokenizer(tokenizer_of((folders[0] / "spiece.model").read_bytes(), source=folders[0]))
+            data = read_bytes(folders[0] / "spiece.model", accepts="a tokenizer")
+            return _Tokenizer(tokenizer_of(data, source=folders[0]))
         with quiet():
             return _Tokenizer(AutoTokenizer.from_pretrained(folders[0], local_files_only=True))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
@@ -215,10 +217,7 @@ def _check_fit(parts: dict[str, Part], source: str) -> None:
 def _said_heads(source: Path) -> int | None:
     """What the original config.json beside the weights says; the weights do not."""
     file = (source if source.is_dir() else source.parent) / "config.json"
-    try:
-        heads = json.loads(file.read_text(encoding="utf-8")).get("num_heads") if file.is_file() else None
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{file} is no configuration: {one_line(error)}") from error
+    heads = read_object(file, accepts="a configuration").get("num_heads") if file.is_file() else None
     if heads is not None and (type(heads) is not int or heads < 1):
         raise InputError(f"{file} says num_heads {str(heads)[:40]}; expected a whole number above 0")
     return heads

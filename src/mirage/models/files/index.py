@@ -8,7 +8,6 @@ and schedulers that give other steps are refused in one line; a flow matching Eu
 same shift.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from mirage.errors import InputError
-from mirage.models.files.checkpoint import INDEX, PICKLES, check_content, one_line
+from mirage.formats.source import read_object
+from mirage.models.files.checkpoint import INDEX, PICKLES, check_content
 from mirage.models.wan22 import INDEX as STOCK
 from mirage.models.wan22 import SAMPLING
 
@@ -139,13 +139,7 @@ def _check_pointers(folder: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not JSON ({one_line(error)})") from error
-    if not isinstance(said, dict):
-        raise InputError(f"{file} holds a {type(said).__name__}; expected an object")
-    return said
+    return read_object(file, accepts="a model's configuration")
 
 
 def _check(index: ModelIndex) -> None:

@@ -27,10 +27,12 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
-from mirage.models.files.checkpoint import SHOWN, Checkpoint, one_line
+from mirage.formats.source import object_of, read_object
+from mirage.models.files.checkpoint import SHOWN, Checkpoint
 from mirage.models.files.keys import bare, lora_module, lora_part, other_adapter
 
 FORMAT = "mirage-lora"
+HOLDS = "the configuration of a LoRA"
 REFUSED = ("use_dora", "use_qalora", "layer_replication", "alora_invocation_tokens", "modules_to_save")
 """Settings of PEFT with which a LoRA is more than its matrices."""
 REBASED = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -224,14 +226,12 @@ def _said(weights: Checkpoint) -> dict[str, Any]:
         [file.name for file in folder.glob("adapter_model.*")] if folder == weights.source else [weights.source.name]
     )
     own = beside.is_file() and any(name.startswith("adapter_model.") for name in names)
-    try:
-        if "lora_adapter_metadata" in weights.metadata:
-            said = json.loads(weights.metadata["lora_adapter_metadata"])
-        else:
-            said = json.loads(beside.read_text(encoding="utf-8")) if own else {}
-        plain = {name.removeprefix("transformer."): value for name, value in said.items()}
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{weights.source} has a damaged LoRA configuration: {one_line(error)}") from error
+    if "lora_adapter_metadata" in weights.metadata:
+        where = f"{weights.source}: its configuration"
+        said = object_of(weights.metadata["lora_adapter_metadata"], source=where, accepts=HOLDS)
+    else:
+        said = read_object(beside, accepts=HOLDS) if own else {}
+    plain = {name.removeprefix("transformer."): value for name, value in said.items()}
     if (kind := plain.get("peft_type")) not in (None, "LORA"):
         raise InputError(f"{weights.source} is an adapter of kind {str(kind)[:40]}; accepted: LORA")
     if odd := [name for name in REFUSED if plain.get(name)]:

@@ -5,7 +5,6 @@
 Built in seconds in no memory: for counting, for planning, for checking that a branch fits.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import UMT5Config, UMT5EncoderModel
 
 from mirage.errors import InputError
+from mirage.formats.source import read_object
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.files.checkpoint import one_line
 from mirage.models.loading import check_fit, quiet
@@ -65,10 +65,4 @@ def blueprint(folder: str | Path) -> WorldModel:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {file}: {one_line(error)}") from error
-    if not isinstance(said, dict):
-        raise InputError(f"{file} is no configuration: expected a JSON object")
-    return said
+    return read_object(file, accepts="a model's configuration")

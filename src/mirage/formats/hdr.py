@@ -85,7 +85,7 @@ def _pq_light(level: np.ndarray) -> np.ndarray:
     return 10_000 * (np.maximum(root - _C1, 0) / (_C2 - _C3 * root)) ** (1 / _M1)
 
 
-def _pq_level(nits: np.ndarray | float) -> np.ndarray:
+def _pq_level(nits: np.ndarray | np.floating) -> np.ndarray:
     """The other way."""
     power = (np.asarray(nits) / 10_000) ** _M1
     return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2

@@ -27,6 +27,7 @@ from mirage.errors import InputError
 
 Shape = tuple[int, ...]
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
+GGUF = ".gguf"
 SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)\.safetensors")
 INDEX = ".safetensors.index.json"
 SHOWN = 3  # names of each kind in a message
@@ -80,7 +81,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return _open_index(path)
     if path.suffix in PICKLES:
         return _open_pickle(path)
-    raise InputError(f"{path} is no weight file; accepted: .safetensors, {', '.join(PICKLES)}, or an index of shards")
+    if path.suffix == GGUF:
+        from mirage.models.files.gguffile import open_gguf  # which is one more kind of what this file opens
+
+        return open_gguf(path)
+    raise InputError(f"{path} is no weight file; accepted: .safetensors, {', '.join(PICKLES)}, {GGUF}, or an index of "
+                     f"shards")  # fmt: skip
 
 
 def check_content(path: Path) -> None:
@@ -94,10 +100,8 @@ def check_content(path: Path) -> None:
         raise InputError(
             f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches it"
         )
-    if begins.startswith(b"GGUF") or path.suffix == ".gguf":
-        raise InputError(
-            f"{path} is GGUF, weights quantised for llama.cpp; accepted: safetensors, of fp8_scaled or more"
-        )
+    if begins.startswith(b"GGUF") and path.suffix != GGUF:
+        raise InputError(f"{path} is GGUF by another name; accepted: with the suffix {GGUF}")
     if begins[:14].lower().startswith((b"<!doctype html", b"<html")):
         raise InputError(f"{path} is a web page, not weights: the download gave a page in place of the file")
 
@@ -138,7 +142,7 @@ def open_folder(folder: Path) -> list[Checkpoint]:
             if file.parent == index.parent and (s := SHARD.fullmatch(file.name)) and s[1] == stem
         }
     for file in inside:
-        if file in done or not file.name.endswith((".safetensors", ".gguf", *PICKLES)):
+        if file in done or not file.name.endswith((".safetensors", GGUF, *PICKLES)):
             continue
         if shard := SHARD.fullmatch(file.name):
             shards = [one for one in inside if one.parent == file.parent and (s := SHARD.fullmatch(one.name))

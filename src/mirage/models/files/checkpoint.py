@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mirage.errors import InputError
+from mirage.formats.source import check_fetched
 
 Shape = tuple[int, ...]
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
@@ -91,15 +92,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def check_content(path: Path) -> None:
     """`InputError` if a file holds something else than its name says, of the kinds that people have in its place."""
+    check_fetched(path)
     try:
         with path.open("rb") as file:
             begins = file.read(64).lstrip()
     except OSError as error:
         raise InputError(f"{path} is not read: {one_line(error)}") from error
-    if begins.startswith(b"version https://git-lfs.github.com/spec/"):
-        raise InputError(
-            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches it"
-        )
     if begins.startswith(b"GGUF") and path.suffix != GGUF:
         raise InputError(f"{path} is GGUF by another name; accepted: with the suffix {GGUF}")
     if begins[:14].lower().startswith((b"<!doctype html", b"<html")):
@@ -262,7 +260,8 @@ def _flat(content: dict[Any, Any], path: Path, depth: int = 0) -> Iterable[tuple
 def _dtype(name: str, file: Path) -> torch.dtype:
     known = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
              "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-             "U8": torch.uint8}  # bytes: ComfyUI keeps a tokenizer and notes as such  # fmt: skip
+             "U8": torch.uint8,  # bytes: ComfyUI keeps a tokenizer and notes as such
+             "I64": torch.int64, "I32": torch.int32, "BOOL": torch.bool}  # an alpha, a flag  # fmt: skip
     if name not in known:
         raise InputError(f"{file} holds numbers of type {name}; accepted: {', '.join(known)}")
     return known[name]

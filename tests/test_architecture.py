@@ -60,6 +60,7 @@ HOMES = {  # a heavy package and the only place that imports it
     "av": "formats",
     "lmdb": "formats",
     "pillow_heif": "formats",
+    "gguf": "models",
     "matplotlib": "formats",
     "plotly": "show",
     "numba": "geometry",  # jit.py, which compiles the kernels of other rooms too
@@ -143,6 +144,7 @@ def test_optional_and_slow_packages_are_imported_lazily(path):
         "lmdb",
         "tensorboard",
         "pillow_heif",
+        "gguf",
         "plotly",
     }
     if path.name in ("jit.py", "zbuffer_triton.py"):

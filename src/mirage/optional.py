@@ -17,6 +17,7 @@ EXTRAS = {
     "bitsandbytes": "quantize",
     "lmdb": "train",
     "pillow_heif": "heif",
+    "gguf": "gguf",
     "gymnasium": "gym",
     "fastapi": "serve",
     "uvicorn": "serve",

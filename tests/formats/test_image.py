@@ -1,6 +1,7 @@
 """Images: what a file shows is what the tensor holds; the camera follows a cut; bad files are refused in one line."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from torch.testing import assert_close
 
 from helpers import refusal
 from mirage.errors import InputError
+from mirage.formats.cameras import load_cameras
+from mirage.formats.depth import load_depth
 from mirage.formats.image import fit_image, image_size, load_image, save_image
+from mirage.formats.prompts import load_prompts
+from mirage.formats.video import load_video
 from mirage.geometry.camera import Camera
 from mirage.geometry.grid import cell_centers
 
@@ -156,3 +161,12 @@ def test_a_missing_file_is_said_once(tmp_path):
         load_image(tmp_path / "nosuch.jpg")
     assert str(found.value).startswith("there is no file")
     assert str(found.value).count("expected") == 1
+
+
+@pytest.mark.parametrize("read", [load_image, load_video, load_cameras, load_depth, load_prompts])
+def test_a_git_lfs_pointer_is_called_that_by_every_reader(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    suffix = {load_image: "jpg", load_video: "mp4", load_depth: "png"}.get(read, "txt")
+    file = tmp_path / f"file.{suffix}"
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(InputError, match="is a Git LFS pointer"):
+        read(file)

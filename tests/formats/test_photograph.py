@@ -99,6 +99,17 @@ def test_a_focal_plane_resolution(tmp_path: Path, unit: int, shrunk: int) -> Non
     assert found.fov_from == "EXIF focal plane"
 
 
+@pytest.mark.parametrize("zoom", [(0, 1), (1, 1), (2, 1)])
+def test_a_digital_zoom_narrows_what_the_focal_plane_says(tmp_path: Path, zoom: tuple[int, int]) -> None:
+    """0: not used. The focal length as of 35 mm film counts it already."""
+    found = open_photograph(camera_file(tmp_path / "a.jpg", **PLANE_28, DigitalZoomRatio=zoom))
+    half = math.tan(math.radians(found.fov) / 2)
+    assert half * max(1, zoom[0]) == pytest.approx(18 / 28, rel=1e-3)
+    film = open_photograph(camera_file(tmp_path / "b.jpg", FocalLengthIn35mmFilm=28))
+    both = open_photograph(camera_file(tmp_path / "c.jpg", FocalLengthIn35mmFilm=28, DigitalZoomRatio=zoom))
+    assert both.fov == film.fov
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(
     "tags", [{"FocalLengthIn35mmFilm": 28}, {"FocalLength": (28, 1), "FocalPlaneXResolution": (635, 10)}]

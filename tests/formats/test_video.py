@@ -14,10 +14,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
+from av.video.reformatter import ColorRange
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_hdr import graded
 from torch import Tensor
 
 from mirage.errors import InputError
@@ -396,21 +399,29 @@ def test_real_clips(data_dir: Path) -> None:
     assert video.float().std() > 20
 
 
-@pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG"), (1, None), (2, None)])
-def test_hdr_is_refused_by_its_name(tmp_path: Path, curve: int, name: str | None) -> None:
+@pytest.mark.parametrize(("curve", "primaries"), [(16, 9), (18, 9), (1, 9), (1, 12)], ids=str)
+@pytest.mark.parametrize("told", [9, 2], ids=["matrix", "no matrix"])
+def test_hdr_and_wide_primaries_become_srgb(tmp_path: Path, curve: int, primaries: int, told: int) -> None:
+    matrix = 9 if primaries == 9 else 1
+    colours = torch.tensor([[0.6, 0.3, 0.2], [0.2, 0.5, 0.3], [0.5, 0.5, 0.5], [0.02, 0.02, 0.1]])
     with av.open(str(tmp_path / "clip.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=16)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
-        stream.codec_context.color_trc = curve
-        for frame in (film(3) * 255).round().to(torch.uint8):
-            picture = av.VideoFrame.from_ndarray(frame.permute(1, 2, 0).contiguous().numpy(), format="rgb24")
-            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_color_trc=curve)))
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p10le"
+        its = stream.codec_context
+        its.color_trc, its.color_primaries, its.colorspace = curve, primaries, matrix if told == 9 else 2
+        its.color_range = ColorRange.MPEG
+        for colour in colours:
+            levels = np.broadcast_to(graded(colour.numpy(), curve, primaries) * 65535, (32, 48, 3)).round()
+            picture = av.VideoFrame.from_ndarray(levels.astype(np.uint16), format="rgb48le")
+            picture = picture.reformat(format="yuv420p10le", dst_colorspace=matrix, dst_color_range=ColorRange.MPEG)
+            picture.color_trc, picture.color_primaries = curve, primaries
+            container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    if name is None:
-        assert len(load_video(tmp_path / "clip.mkv")) == 3
-        return
-    with pytest.raises(InputError, match=f"is HDR \\({name}\\)"):
-        load_video(tmp_path / "clip.mkv")
+    if primaries == 12 and told != 9:
+        return  # small frames without a matrix are BT.601
+    read = load_video(tmp_path / "clip.mkv")[:, :, 8, 8] / 255
+    assert (read - colours).abs().max() < 0.012
+    assert next(video_frames(tmp_path / "clip.mkv")).curve == {16: "PQ", 18: "HLG"}.get(curve)
 
 
 def test_a_film_that_is_gone_on_with_again_and_again_lasts_as_long_as_its_frames(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from helpers import random_image, refusal, wall
 from mirage import Camera, DepthMap, LatentSpatialMemory, Sampler, Session, Settings
 from mirage.memory.baselines.nothing import NoMemory
 from mirage.memory.table import undisturbed
+from mirage.request import Request
+from mirage.rollout.begin import begin
 from mirage.rollout.plan import denoise
 
 QUICK = Settings(sampler=Sampler(steps=1), draft=False)
@@ -46,6 +48,15 @@ def test_another_shape_is_cut_with_its_camera_and_depth(model):
     square = session.camera.intrinsics[0] * width / (session.camera.intrinsics[1] * height)
     assert float(square) == pytest.approx(1, abs=1e-3)
     assert session.history.depth.z.unique().tolist() == [3.0]
+
+
+def test_a_request_has_the_size_it_asks_for_also_above_the_models_own(model, tmp_path):
+    mirage.save_image(tmp_path / "photo.png", random_image((64, 96)))
+    height, width = 2 * model.size[0], model.size[1]
+    session, _ = begin(Request(image=tmp_path / "photo.png", trajectory="pan", size=(height, width)), model)
+    assert [n * model.stride for n in session.grid] == [height, width]
+    assert session.image is not None
+    assert session.image.shape == (3, height, width)
 
 
 def test_pixels_that_are_not_square_are_told(model, image, caplog):

@@ -14,7 +14,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
 from mirage.rollout import Session
-from mirage.rollout.plan import denoise
+from mirage.rollout.plan import denoise, noise_seed
 from mirage.rollout.settings import Settings
 from mirage.sampler import Sampler
 
@@ -271,3 +271,9 @@ def _views(camera):
     from mirage.depth.protocol import Views
 
     return Views(torch.zeros(len(camera), 4, 8, 12), camera, torch.arange(len(camera)), False, lambda: torch.empty(0))
+
+
+def test_every_seed_that_people_type_has_its_own_noise():
+    """-1 and -2 above all, whose hashes are one in Python."""
+    drawn = {noise_seed(seed, index) for seed in (-(2**63), -2, -1, 0, 1, 2, 2**63 - 1) for index in range(3)}
+    assert len(drawn) == 7 * 3

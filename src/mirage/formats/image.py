@@ -27,6 +27,7 @@ from torch.nn.functional import interpolate
 
 from mirage.errors import InputError, short
 from mirage.files import replacing
+from mirage.formats.hdr import is_srgb, name_of, said_of, to_srgb
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
 from mirage.geometry.camera import Camera
 from mirage.kinds import checked
@@ -37,6 +38,8 @@ MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 SHRINKABLE = 256_000_000  # pixels of a JPEG: the largest of phones have 200 million
 FULL_SIZE = "full size"  # in `Image.info`: (W, H) before it was asked to shrink
+CICP = "(curve, primaries)"  # in `Image.info`: by their numbers in H.273 (hdr.py)
+HEAD = 65536  # bytes that a file says it in
 SLACK = 1e-3  # of floats beside [0, 1]
 ADOBE_TO_SRGB = np.array([[1.39836, -0.39836, 0.0], [0.0, 1.0, 0.0], [0.0, -0.04293, 1.04293]], dtype=np.float32)
 JPEG = b"\xff\xd8\xff"
@@ -63,7 +66,8 @@ class Decoded:
 
     original    (H, W) upright, before a large one was shrunk
     stored      (H, W) as it lies in the file, before it was turned
-    profile     the name of the ICC profile that the colours were converted from; None: they were sRGB
+    profile     the name of the ICC profile that the colours were converted from, or of the curve or primaries that the
+                file names without one (HLG, PQ, Display P3); None: they were sRGB
     """
 
     pixels: Tensor
@@ -102,8 +106,14 @@ def decoded(image: Image.Image, *, source: str, min_side: int) -> Decoded:
         exif = _exif(image)
         upright = ImageOps.exif_transpose(image)
         turned = upright.size != image.size or exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        converted, profile, notes = _managed(upright)
-        pixels = _pixels(converted)
+        said = image.info.get(CICP)
+        if said is not None and (image.format == "PNG" or "icc_profile" not in image.info) and not is_srgb(*said):
+            light = (_pixels(upright) * 65535).round().astype(np.uint16)
+            pixels = to_srgb(light, curve=said[0], primaries=said[1]).astype(np.float32) / 255
+            profile, notes = name_of(*said), []
+        else:
+            converted, profile, notes = _managed(upright)
+            pixels = _pixels(converted)
         if "icc_profile" not in image.info and str(exif.get(ExifTags.Base.InteropIndex, "")).startswith("R03"):
             pixels, profile = _from_adobe_rgb(pixels), "Adobe RGB (EXIF)"
         if image.format in ("GIF", "WEBP", "PNG") and getattr(image, "is_animated", False):
@@ -190,7 +200,7 @@ def open_image(path: str | os.PathLike[str], *, max_pixels: int, accepts: str, s
     quarter or eighth."""
     path = regular_file(path, accepts=accepts, limit=ARRAY_LIMIT)
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(HEAD)
     if start[4:8] == b"ftyp" and start[8:12] in HEIF:
         _read_heif(path)
     try:
@@ -209,6 +219,8 @@ def open_image(path: str | os.PathLike[str], *, max_pixels: int, accepts: str, s
         raise InputError(f"{path} is not an image that can be read; expected {accepts}") from error
     if image.width * image.height > max_pixels:
         _refuse_large(image, path, max_pixels)
+    if (said := said_of(start)) is not None:
+        image.info[CICP] = said
     return image
 
 

@@ -281,6 +281,7 @@ def _told(found: Decoded) -> tuple[float | None, Origin, list[str]]:
     elif focal and resolution and unit:
         # pixels of the stored width as it was taken; the same pixels are as high as wide
         pixels = focal * resolution / unit * max(upright) / max(told)
+        pixels *= max(1.0, _number(exif, ExifTags.Base.DigitalZoomRatio) or 1.0)  # the sensor's middle, enlarged
         origin = "EXIF focal plane"
     else:
         return None, "default", []

@@ -24,6 +24,7 @@ from mirage.errors import InputError
 MIB = 1 << 20
 TEXT_LIMIT = 64 * MIB
 ARRAY_LIMIT = 1024 * MIB
+POINTER = b"version https://git-lfs.github.com/spec/"
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 """What `zipfile` raises of a file that is cut or is none."""
 T = TypeVar("T")
@@ -49,7 +50,21 @@ def regular_file(path: str | os.PathLike[str], *, accepts: str, limit: int) -> P
         raise InputError(f"{path} has {size / MIB:.0f} MiB; at most {limit / MIB:.0f} MiB are accepted here")
     if size == 0:
         raise InputError(f"{path} is empty; expected {accepts}")
+    check_fetched(path)
     return path
+
+
+def check_fetched(path: Path) -> None:
+    """`InputError` if a file stands for another one that was not fetched: a Git LFS pointer."""
+    try:
+        with path.open("rb") as file:
+            pointer = file.read(len(POINTER)) == POINTER
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {reason(error)}") from error
+    if pointer:
+        raise InputError(
+            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches it"
+        )
 
 
 def read_bytes(path: str | os.PathLike[str], *, accepts: str, limit: int = ARRAY_LIMIT) -> bytes:

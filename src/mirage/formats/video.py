@@ -10,7 +10,8 @@ frames that had room. With no frame, nothing is left. A killed process leaves a 
 that `recover` gives its name.
 
 Colours: between RGB and yuv420p, libswscale's defaults darken by 1.3 of 255 levels a trip; `SWS` does not. We write
-BT.709 in limited range and say so in the stream and in the file. A video that says nothing is read as players do.
+BT.709 in limited range and say so in the stream and in the file. A video that says nothing is read as players do; HDR
+and wide primaries become sRGB (hdr.py).
 """
 
 import os
@@ -29,7 +30,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace
 from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
@@ -37,6 +38,7 @@ from torch import Tensor
 from mirage.errors import InputError, short
 from mirage.files import full, replacing
 from mirage.formats.fragments import REORDERED, Fragments, finalised
+from mirage.formats.hdr import CURVES, is_srgb, to_srgb
 from mirage.formats.image import to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
 from mirage.kinds import checked, fit
@@ -48,8 +50,6 @@ PIXELS = {"libx264": "yuv420p", "ffv1": "bgr0"}  # bgr0: RGB as it is, so ffv1 i
 SUFFIXES = {"libx264": (".mp4", ".mkv", ".mov"), "ffv1": (".mkv",)}
 VIDEO_LIMIT = 4 * ARRAY_LIMIT
 UNSPECIFIED = 2  # as colour matrix: the stream does not say
-HDR = {16: "PQ", 18: "HLG"}
-"""Transfer curves, by their numbers in ITU-T H.273, that the frames of most programs are not meant for."""
 GROUP, LONGEST = 16, 64  # frames: fewer make no group but at the end, and more make several
 # libswscale's SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT; accurate rounding alone is worse than none of them.
 SWS = 0x4 | 0x40000 | 0x2000
@@ -255,10 +255,18 @@ class Frame:
     seconds: float
     decoded: VideoFrame
 
+    @property
+    def curve(self) -> str | None:
+        """ "PQ" or "HLG" of HDR, which `rgb` maps to sRGB (hdr.py)."""
+        return CURVES.get(self.decoded.color_trc)
+
     def rgb(self) -> np.ndarray:
-        """uint8 [H,W,3], upright: turned and mirrored by the display matrix that phones write."""
-        frame = self.decoded
-        picture = frame.reformat(format="rgb24", src_colorspace=_matrix(frame), interpolation=SWS).to_ndarray()
+        """uint8 [H,W,3] in sRGB, upright: turned and mirrored by the display matrix that phones write."""
+        frame, curve, primaries = self.decoded, self.decoded.color_trc, self.decoded.color_primaries
+        plain = is_srgb(curve, primaries)
+        format = "rgb24" if plain else "rgb48le"
+        picture = frame.reformat(format=format, src_colorspace=_matrix(frame), interpolation=SWS).to_ndarray()
+        picture = picture if plain else to_srgb(picture, curve=curve, primaries=primaries)
         return np.ascontiguousarray(_upright(frame)(picture))
 
 
@@ -314,10 +322,6 @@ def video_frames(path: str | os.PathLike[str]) -> Iterator[Frame]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"{path} has no video stream; expected {ACCEPTS}")
-            curve = HDR.get(container.streams.video[0].codec_context.color_trc)
-            if curve is not None:
-                raise InputError(f"{path} is HDR ({curve}), and would look grey as it is; expected SDR, which a tone "
-                                 f"mapping of FFmpeg (zscale, tonemap) or of a phone's export makes of it")  # fmt: skip
             first = None
             for frame in container.decode(container.streams.video[0]):
                 seconds = frame.time if frame.time is not None else 0.0
@@ -359,9 +363,11 @@ def at_rate(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:
 
 def _matrix(frame: VideoFrame) -> int | None:
     """The colour matrix, where the stream does not say it: BT.709 for large frames and BT.601 for small, as players
-    have it (libswscale itself would take BT.601 for all)."""
+    have it (libswscale itself would take BT.601 for all), BT.2020 for its own primaries."""
     if frame.colorspace != UNSPECIFIED or frame.format.is_rgb:
         return None
+    if frame.color_primaries == ColorPrimaries.BT2020:
+        return Colorspace.BT2020
     return Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
 
 

@@ -23,6 +23,7 @@ from mirage.formats.cameras import CameraOptions, load_cameras
 from mirage.formats.footage import PICTURES, VIDEOS, Footage, footage_of
 from mirage.formats.photograph import Fit, Photograph, fitted, fitted_depth, open_photograph, photograph_of
 from mirage.formats.trajectories import square_pixels
+from mirage.formats.video import video_frames
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.natural import natural
@@ -111,9 +112,10 @@ def _of_footage(footage: Footage, numbers: Sequence[int]) -> list[Photograph]:
     if footage.pictures.is_dir():
         paths = [path for path in footage.pictures.iterdir() if path.suffix.lower() in PICTURES]
         return [open_photograph(sorted(paths, key=natural)[number]) for number in numbers]
-    frames = footage.frames(numbers)
-    named = zip(numbers, frames, strict=True)
-    return [replace(photograph_of(frame), source=f"{footage.pictures}, frame {n}") for n, frame in named]
+    curve = next(video_frames(footage.pictures)).curve
+    notes = () if curve is None else (f"tone-mapped from {curve} to sRGB",)
+    named = zip(numbers, footage.frames(numbers), strict=True)
+    return [replace(photograph_of(f), source=f"{footage.pictures}, frame {n}", notes=notes) for n, f in named]
 
 
 def _cameras(

@@ -157,7 +157,7 @@ def begin(request: Request, model: WorldModel, opened: Opened | None = None) -> 
         )
     session = Session(
         model,
-        photograph.pixels,
+        photograph,
         camera=path[0],
         prompt=request.prompt or "",
         seed=request.seed or 0,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_what_stands_in_place_of_weights(route: Any, name: str, data_dir: Path, 
     file = tmp_path / name
     for content, said in (
         ((data_dir / "inputs/lfs_pointer/Wan2.2_VAE.pth").read_bytes(), "is a Git LFS pointer"),
-        (b"GGUF\x03\0\0\0", "is GGUF"),
+        (b"GGUF\x03\0\0\0", "is GGUF by another name"),
         (b"<!DOCTYPE html><html>", "is a web page"),
     ):
         file.write_bytes(content)
@@ -245,10 +246,51 @@ def test_what_stands_in_place_of_weights(route: Any, name: str, data_dir: Path, 
             route(file)
 
 
-def test_gguf_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "wan2.2-ti2v-5b-q4_k_m.gguf").write_bytes(b"GGUF")
-    assert "is GGUF" in refused(tmp_path, tmp_path / "out")
-    assert "is GGUF" in refused(tmp_path / "wan2.2-ti2v-5b-q4_k_m.gguf", tmp_path / "out")
+def gguf_of(state: Mapping[str, Tensor], path: Path, kind: str = "Q8_0") -> dict[str, Tensor]:
+    """The file that ComfyUI-GGUF's converter writes, and the numbers it stands for by the package's own reader."""
+    gguf = pytest.importorskip("gguf")
+    file, meant = gguf.GGUFWriter(path, "wan"), {}
+    for name, value in state.items():
+        array, quantised = value.float().numpy(), gguf.GGMLQuantizationType[kind]
+        if array.ndim > 4:  # which llama.cpp has not
+            file.add_array(f"comfy.gguf.orig_shape.{name}", [int(side) for side in array.shape])
+            array = array.reshape(array.shape[0], -1)
+        if array.ndim != 2 or array.shape[-1] % gguf.GGML_QUANT_SIZES[quantised][0]:
+            quantised = gguf.GGMLQuantizationType.F32
+        array = gguf.quantize(array, quantised)
+        meant[name] = torch.from_numpy(gguf.dequantize(array, quantised).copy()).reshape(value.shape)
+        file.add_tensor(name, array, raw_dtype=quantised)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    return meant
+
+
+def test_gguf_is_the_numbers_that_it_stands_for(comfy: Path, tmp_path: Path) -> None:
+    """In place of ComfyUI's transformer, as people have it beside the VAE and umt5 as safetensors."""
+    plain, quantised = tmp_path / "plain", tmp_path / "quantised"
+    shutil.copytree(comfy, plain)
+    shutil.copytree(comfy, quantised)
+    (quantised / "wan2.2_ti2v_5B_fp16.safetensors").unlink()
+    state = load_file(comfy / "wan2.2_ti2v_5B_fp16.safetensors")
+    wide = {name: torch.randn(value.shape) for name, value in state.items()}
+    save_file(gguf_of(wide, quantised / "Wan2.2-TI2V-5B-Q8_0.gguf"), plain / "wan2.2_ti2v_5B_fp16.safetensors")
+    one, other = (
+        convert(folder, tmp_path / f"{folder.name}-out", heads=2)["transformer"] for folder in (plain, quantised)
+    )
+    expected, found = open_checkpoint(one), open_checkpoint(other)
+    assert expected.shapes == found.shapes
+    assert all(torch.equal(expected.read(name), found.read(name)) for name in expected.shapes)
+
+
+def test_gguf_that_is_damaged_or_not_wans(tmp_path: Path) -> None:
+    gguf_of({"token_embd.weight": torch.randn(32, 32)}, tmp_path / "umt5.gguf")
+    assert "umt5.gguf" in refused(tmp_path / "umt5.gguf", tmp_path / "out")
+    whole = (tmp_path / "umt5.gguf").read_bytes()
+    for size in (4, 20, 60, len(whole) - 40):
+        (tmp_path / "cut.gguf").write_bytes(whole[:size])
+        assert "is no whole GGUF file" in refused(tmp_path / "cut.gguf", tmp_path / "out")
 
 
 # -- branches ---------------------------------------------------------------------------------------------------------

@@ -344,7 +344,17 @@ OTHER = {
     },
     "LoHa": {"lora_unet_blocks_0_self_attn_q.hada_w1_a": torch.ones(48, 4)},
     "OFT": {"lora_unet_blocks_0_self_attn_q.oft_blocks": torch.ones(4, 4)},
+    "GLoRA": {f"lora_unet_blocks_0_self_attn_q.{part}.weight": torch.ones(4, 4) for part in ("a1", "a2", "b1", "b2")},
+    "HRA": {"base_model.model.blocks.0.self_attn.q.hra_u": torch.ones(48, 4)},
 }
+
+
+def test_an_alpha_may_be_an_integer(tmp_path: Path) -> None:
+    state = written(dotted("diffusion_model."), *AB)
+    module = next(iter(state)).removesuffix(".lora_A.weight")
+    save_file(state | {f"{module}.alpha": torch.tensor(2)}, tmp_path / "lora.safetensors")
+    lora = read_lora(open_checkpoint(tmp_path / "lora.safetensors"))
+    assert 2 in lora.alpha.values()
 
 
 @pytest.mark.parametrize("kind", OTHER)

@@ -23,10 +23,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mirage.errors import InputError
-from mirage.formats.source import read_object
+from mirage.formats.source import check_fetched, read_object
 
 Shape = tuple[int, ...]
 PICKLES = (".pth", ".pt", ".ckpt", ".bin")
+GGUF = ".gguf"
 SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)\.safetensors")
 INDEX = ".safetensors.index.json"
 SHOWN = 3  # names of each kind in a message
@@ -81,24 +82,24 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         return _open_index(path)
     if path.suffix in PICKLES:
         return _open_pickle(path)
-    raise InputError(f"{path} is no weight file; accepted: .safetensors, {', '.join(PICKLES)}, or an index of shards")
+    if path.suffix == GGUF:
+        from mirage.models.files.gguffile import open_gguf  # which is one more kind of what this file opens
+
+        return open_gguf(path)
+    raise InputError(f"{path} is no weight file; accepted: .safetensors, {', '.join(PICKLES)}, {GGUF}, or an index of "
+                     f"shards")  # fmt: skip
 
 
 def check_content(path: Path) -> None:
     """`InputError` if a file holds something else than its name says, of the kinds that people have in its place."""
+    check_fetched(path)
     try:
         with path.open("rb") as file:
             begins = file.read(64).lstrip()
     except OSError as error:
         raise InputError(f"{path} is not read: {one_line(error)}") from error
-    if begins.startswith(b"version https://git-lfs.github.com/spec/"):
-        raise InputError(
-            f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches it"
-        )
-    if begins.startswith(b"GGUF") or path.suffix == ".gguf":
-        raise InputError(
-            f"{path} is GGUF, weights quantised for llama.cpp; accepted: safetensors, of fp8_scaled or more"
-        )
+    if begins.startswith(b"GGUF") and path.suffix != GGUF:
+        raise InputError(f"{path} is GGUF by another name; accepted: with the suffix {GGUF}")
     if begins[:14].lower().startswith((b"<!doctype html", b"<html")):
         raise InputError(f"{path} is a web page, not weights: the download gave a page in place of the file")
 
@@ -139,7 +140,7 @@ def open_folder(folder: Path) -> list[Checkpoint]:
             if file.parent == index.parent and (s := SHARD.fullmatch(file.name)) and s[1] == stem
         }
     for file in inside:
-        if file in done or not file.name.endswith((".safetensors", ".gguf", *PICKLES)):
+        if file in done or not file.name.endswith((".safetensors", GGUF, *PICKLES)):
             continue
         if shard := SHARD.fullmatch(file.name):
             shards = [one for one in inside if one.parent == file.parent and (s := SHARD.fullmatch(one.name))
@@ -258,7 +259,8 @@ def _flat(content: dict[Any, Any], path: Path, depth: int = 0) -> Iterable[tuple
 def _dtype(name: str, file: Path) -> torch.dtype:
     known = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
              "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-             "U8": torch.uint8}  # bytes: ComfyUI keeps a tokenizer and notes as such  # fmt: skip
+             "U8": torch.uint8,  # bytes: ComfyUI keeps a tokenizer and notes as such
+             "I64": torch.int64, "I32": torch.int32, "BOOL": torch.bool}  # an alpha, a flag  # fmt: skip
     if name not in known:
         raise InputError(f"{file} holds numbers of type {name}; accepted: {', '.join(known)}")
     return known[name]

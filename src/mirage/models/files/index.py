@@ -133,7 +133,7 @@ def _without_index(folder: Path) -> str:
 
 def _check_pointers(folder: Path) -> None:
     """No file stands for another one that was not fetched."""
-    for file in sorted(folder.glob("*/*")):
+    for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         if file.suffix in (".safetensors", ".json", ".model", ".txt") and file.is_file():
             check_content(file)
 

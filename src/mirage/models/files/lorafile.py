@@ -104,7 +104,7 @@ def read_lora(weights: Checkpoint, *, alpha: float | None = None) -> LoraFile:
     """
     if other := next((f"{kind}: {name}" for name in weights.shapes if (kind := other_adapter(name))), None):
         raise InputError(f"{weights.source} is no plain LoRA but {other}; accepted: LoRA, pairs of A and B")
-    weights.check_numbers()
+    weights.only(name for name in weights.shapes if not name.endswith(".alpha")).check_numbers()  # 16 may be an integer
     parts, strangers = _sorted(weights)
     if strangers or not parts:
         more = f" and {len(strangers) - SHOWN} more" if len(strangers) > SHOWN else ""

@@ -8,6 +8,7 @@ import inspect
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -151,18 +152,20 @@ def _default(field: Any, unset: str | None) -> str:
     return f"`{value}`" if str(value) else "none"
 
 
+@cache
 def _meanings(asked: Any) -> Mapping[str, str]:
     """The docstring under each field, the class's own and those it inherits."""
     found: dict[str, str] = {}
-    for base in reversed(asked.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        (body,) = ast.parse(inspect.getsource(base)).body
-        assert isinstance(body, ast.ClassDef)
-        for field, said in zip(body.body, body.body[1:], strict=False):
-            words = said.value.value if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) else None
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(words, str):
-                found[field.target.id] = " ".join(words.split())
+    for base in reversed(asked.__mro__[1:]):
+        found.update(_meanings(base))
+    if not dataclasses.is_dataclass(asked):
+        return found
+    (body,) = ast.parse(inspect.getsource(asked)).body
+    assert isinstance(body, ast.ClassDef)
+    for field, said in zip(body.body, body.body[1:], strict=False):
+        words = said.value.value if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) else None
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(words, str):
+            found[field.target.id] = " ".join(words.split())
     return found
 
 

@@ -366,6 +366,7 @@ def test_evaluate_what_was_never_seen(which, model, place, capsys):
         "evaluate synthetic",
         "evaluate revisit",
         "evaluate real",
+        "evaluate photos",
         "evaluate re10k",
         "evaluate unseen",
         "evaluate prompted",

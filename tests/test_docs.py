@@ -49,11 +49,12 @@ def test_the_reference_of_the_command_line_has_all_that_help_has(capsys):
             arguments.parse([*name.split(), "--help"])
         helped = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", capsys.readouterr().out)) - {"--help"}
         section = re.split(rf"^## mirage {name}$", page, flags=re.MULTILINE)[1].split("\n## ")[0]
-        listed = {f"--{option.typed.removeprefix('--').split(' ')[0]}" for option in hooks.options(asked)}
-        assert all(f"`{option.typed}`" in section for option in hooks.options(asked))
+        options = hooks.options(asked)
+        listed = {f"--{option.typed.removeprefix('--').split(' ')[0]}" for option in options}
+        assert all(f"`{option.typed}`" in section for option in options)
         shown = {flag for flag in listed if flag in helped}
         assert shown == {flag for flag in listed if re.fullmatch(r"--[a-z0-9-]+", flag)}, name
-        assert all(option.meaning and option.default for option in hooks.options(asked)), name
+        assert all(option.meaning and option.default for option in options), name
 
 
 def test_the_log_lists_every_entry_newest_first():

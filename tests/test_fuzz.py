@@ -182,7 +182,9 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "w.safetensors"
         past = History(torch.randn(2, 3, 4, 6), DepthMap(torch.ones(2, 4, 6)), PATH[:2], torch.arange(2))
-        save_session(self.path, Saved(memory(), past, "a room", 3, 1, Settings(), {"done": torch.tensor(1)}))
+        save_session(
+            self.path, Saved(memory(), past, "a room", 3, 1, Settings(), torch.ones(3, 4, 4), {"done": torch.tensor(1)})
+        )
         self.tensors, self.header = statefile._read(self.path)
 
     def forge(self, rng: random.Random) -> None:

@@ -18,6 +18,7 @@ OFFERED = {
     arguments.EvaluatePrompted: options.PromptedOptions,
     arguments.EvaluateRe10k: options.Re10kOptions,
     arguments.EvaluateReal: options.RealOptions,
+    arguments.EvaluatePhotos: options.PhotosOptions,
     arguments.EvaluateRevisit: options.RevisitOptions,
     arguments.EvaluateSynthetic: options.SyntheticOptions,
     arguments.EvaluateUnseen: options.UnseenOptions,
@@ -33,6 +34,8 @@ def test_the_command_line_offers_the_noun_with_its_own_defaults(offered, noun):
     needed: dict[str, Any] = {field.name: Path("there") for field in fields(noun) if field.default is MISSING}
     if "rollouts" in needed:
         needed["rollouts"] = (Path("there"),)
+    if noun is options.PhotosOptions:
+        needed["stills"] = Path("there")  # one of three
     assert noun_of(offered(json=True, **needed), noun) == noun(**needed)
     assert offered.__doc__ == noun.__doc__
 

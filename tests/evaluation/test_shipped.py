@@ -22,12 +22,12 @@ def stated(row: str) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def test_five_scenes_come_back_as_the_results_say():
+def test_three_scenes_come_back_as_the_results_say():
     model = load_world_model("mini")
     make = session_maker(model, ["latent"])
     options = SyntheticOptions()
     back, ceiling = [], []
-    for seed in range(5):
+    for seed in range(3):
         kind = options.kinds[seed % len(options.kinds)]
         truth = GroundTruth.sample(seed, kind, frames=97, size=model.size)
         video = torch.cat([chunk.frames for chunk in make("latent", truth).follow(truth.path)])
@@ -36,4 +36,4 @@ def test_five_scenes_come_back_as_the_results_say():
         ceiling.append(psnr(model.decode(model.encode(truth.frames))[at], truth.frames[at]).mean().item())
     for row, found in (("latent", back), ("ceiling: autoencoder", ceiling)):
         mean, spread = stated(row)
-        assert abs(sum(found) / 5 - mean) < spread, (row, found)
+        assert abs(sum(found) / 3 - mean) < spread, (row, found)

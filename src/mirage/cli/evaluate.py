@@ -1,5 +1,5 @@
-"""`mirage evaluate synthetic | unseen | prompted | revisit | real | re10k | worldscore`: a folder per task, resumable;
-exit code 1 if any task failed. With --ray several processes share the tasks."""
+"""`mirage evaluate synthetic | unseen | prompted | revisit | real | photos | re10k | worldscore`: a folder per task,
+resumable; exit code 1 if any task failed. With --ray several processes share the tasks."""
 
 import functools
 import sys
@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from mirage.cli.arguments import (
+    EvaluatePhotos,
     EvaluatePrompted,
     EvaluateRe10k,
     EvaluateReal,
@@ -31,6 +32,7 @@ Evaluate = (
     | EvaluatePrompted
     | EvaluateRevisit
     | EvaluateReal
+    | EvaluatePhotos
     | EvaluateRe10k
     | EvaluateWorldScore
 )
@@ -40,6 +42,7 @@ _TABLE: dict[type, tuple[type[options.Options], str, str]] = {
     EvaluatePrompted: (options.PromptedOptions, "prompted", "run_prompted"),
     EvaluateRevisit: (options.RevisitOptions, "revisit", "run_revisit"),
     EvaluateReal: (options.RealOptions, "scenes7", "run_real"),
+    EvaluatePhotos: (options.PhotosOptions, "photos", "run_photos"),
     EvaluateRe10k: (options.Re10kOptions, "re10k", "run_re10k"),
     EvaluateWorldScore: (options.WorldScoreOptions, "worldscore", "run_worldscore"),
 }
@@ -135,6 +138,12 @@ def _look_ahead(chosen: options.Options) -> None:
             from mirage.evaluation.scenes7 import posed_frames
 
             posed_frames(chosen)
+        case options.PhotosOptions():
+            from mirage.evaluation.photos import check_photos
+            from mirage.evaluation.variants import check_variants
+
+            check_variants(chosen.memories)
+            check_photos(chosen)
         case options.Re10kOptions():
             from mirage.evaluation.re10k import tasks_of
 

@@ -219,6 +219,41 @@ class RealOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhotosOptions(Options):
+    """Photographs: pictures through the autoencoder, a camera that turns in panoramas and back, and walks along the
+    true path of an RGB-D camera from its first frame; each memory beside the autoencoder and a still picture."""
+
+    out: Annotated[Path, Says("FOLDER")] = Path("outputs/photos")
+    """Results, one folder per picture or walk; run again to go on where it stopped."""
+    stills: Annotated[Path | None, Says("FOLDER", "none")] = None
+    """Pictures, shrunk and cut to the model's size."""
+    panoramas: Annotated[Path | None, Says("FOLDER", "none")] = None
+    """Equirectangular pictures, twice as wide as high: 40 degrees to the right and back, 97 frames."""
+    rgbd: Annotated[Path | None, Says("FOLDER", "none")] = None
+    """An RGB-D sequence in the layout of 7-Scenes: walks of 17 posed frames, one after the other."""
+    every: int = 1
+    """Every how many posed frames of the sequence."""
+    memories: Annotated[tuple[str, ...], Says("NAME [NAME ...]")] = ("latent", "rgb", "none")
+    """What is compared; names as evaluate synthetic has them."""
+    limit: Annotated[int | None, Says("N", "all")] = None
+    """Only the first pictures, panoramas and walks."""
+    steps: Annotated[int | None, Says("N", "the model's own")] = None
+    """Denoising steps per chunk."""
+    seed: int = 0
+    """Same seed, same videos."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stills is self.panoramas is self.rgbd is None:
+            raise InputError("nothing to measure with; accepted: stills, panoramas, an rgbd sequence, or several")
+        Sampler(steps=self.steps)
+        _check_count(len(self.memories), "memory")
+        _check_count(self.every, "frame")
+        if self.limit is not None:
+            _check_count(self.limit, "picture or walk")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Re10kOptions(CameraReading, Options):
     """RealEstate10K: the first frame and the true path of each clip, walked out and exactly back; PSNR, SSIM, LPIPS
     against what the camera saw, the closed loop, and pose errors where a clip's folder has estimated.npz, .txt or

@@ -157,15 +157,21 @@ def load_view(folder: Path, number: int, camera: Camera, size: tuple[int, int]) 
 
 def posed_frames(options: RealOptions) -> list[int]:
     """The numbers of the frames that have a pose; `InputError` where none of them are as far apart as asked for."""
-    numbers = [int(path.name.split("-")[1].split(".")[0]) for path in sorted(options.frames.glob("frame-*.pose.txt"))]
-    if not numbers:
-        raise InputError(f"{options.frames} has no frame-*.pose.txt; expected a folder in the layout of 7-Scenes")
+    numbers = poses_of(options.frames)
     for gap in options.gaps:
         if not _starts(numbers, gap, 1):
             raise InputError(
                 f"no two frames of {options.frames} are {gap} apart; it has {len(numbers)} frames, "
                 f"{numbers[0]} to {numbers[-1]}"
             )
+    return numbers
+
+
+def poses_of(folder: Path) -> list[int]:
+    """The numbers of its frames that have a pose, rising."""
+    numbers = [int(path.name.split("-")[1].split(".")[0]) for path in sorted(folder.glob("frame-*.pose.txt"))]
+    if not numbers:
+        raise InputError(f"{folder} has no frame-*.pose.txt; expected a folder in the layout of 7-Scenes")
     return numbers
 
 

@@ -32,6 +32,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.kinds import Brief, checked
 from mirage.memory import MemoryPolicy
 from mirage.memory.policy import PUBLISHED
+from mirage.models.fingerprint import fingerprint
 from mirage.models.fitting.offload import check_offload
 from mirage.models.fitting.quantize import check_quantize
 from mirage.models.loading import load_world_model
@@ -190,7 +191,7 @@ def keep(file: Path, session: Session, path: Camera, *, done: int, latents: Tens
 def resumed(request: Request, model: WorldModel, file: Path) -> tuple[Session, Camera, int, str]:
     """(session, the whole path [F], chunks that are done, notes) of a walk that `keep` kept; what follows is what would
     have followed, to the bit."""
-    saved = load_session(file, device=model.runs_on, channels=model.channels)
+    saved = load_session(file, device=model.runs_on, channels=model.channels, autoencoder=fingerprint(model))
     its = saved.beside
     if its.keys() != {"latents", "c2w", "intrinsics", "done", "notes"}:
         raise InputError(f"{file} is a world, and no walk that was interrupted")

@@ -18,6 +18,7 @@ from mirage.kinds import Brief
 from mirage.memory import LatentSpatialMemory
 from mirage.memory.checked import MOST_FRAMES, require, require_finite
 from mirage.memory.worldfile import load_world, save_world
+from mirage.models.fingerprint import same_autoencoder
 from mirage.rollout.history import History
 from mirage.rollout.settings import Settings
 from mirage.rollout.state import checked_prompt
@@ -25,7 +26,8 @@ from mirage.rollout.state import checked_prompt
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Saved(Brief):
-    """What a walk is when nobody walks it; `beside`: tensors that somebody keeps with it, by any name."""
+    """What a walk is when nobody walks it. `autoencoder`: the fingerprint of the one that made its latents, None in
+    files older than that; `beside`: tensors that somebody keeps with it, by any name."""
 
     memory: LatentSpatialMemory
     history: History
@@ -33,6 +35,7 @@ class Saved(Brief):
     seed: int
     index: int
     settings: Settings
+    autoencoder: Tensor | None = None
     beside: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -51,6 +54,8 @@ def save_session(path: str | os.PathLike[str], saved: Saved) -> None:
         "intrinsics": past.camera.intrinsics,
         "number": past.number,
     }
+    if saved.autoencoder is not None:
+        tensors["autoencoder"] = saved.autoencoder
     tensors |= {_BESIDE + name: tensor for name, tensor in saved.beside.items()}
     extra = {
         "prompt": saved.prompt,
@@ -61,19 +66,28 @@ def save_session(path: str | os.PathLike[str], saved: Saved) -> None:
     save_world(path, saved.memory, extra_tensors=tensors, extra=extra)
 
 
-def load_session(path: str | os.PathLike[str], *, device: torch.device, channels: int) -> Saved:
-    """Read it for a model of latents of so many `channels`; what is wrong with it is an `InputError` of one line."""
+def load_session(
+    path: str | os.PathLike[str], *, device: torch.device, channels: int, autoencoder: Tensor | None = None
+) -> Saved:
+    """Read it for a model of so many latent `channels`, whose autoencoder has that fingerprint.
+
+    Raises `InputError` that says in one line what is wrong with it.
+    """
     memory, tensors, extra = load_world(path, device=device)
     source = os.fspath(path)
     if memory.channels != channels:
         raise InputError(f"{source} holds latents of {memory.channels} channels, the model has {channels}")
     beside = {name.removeprefix(_BESIDE): tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
+    its = tensors.pop("autoencoder", None)
+    if its is not None and autoencoder is not None and not same_autoencoder(its, autoencoder):
+        raise InputError(f"{source} holds latents of another autoencoder than the model's; accepted: the model that "
+                         "made them, or one with its autoencoder")  # fmt: skip
     history = _history(tensors, extra, source, channels=channels)
     prompt = checked_prompt(extra["prompt"], what=f"{source}: its prompt")
     seed = check_number(f"{source}: its seed", extra["seed"], kind=int, low=-(2**63), high=2**63 - 1)
     index = check_number(f"{source}: its number of chunks", extra["index"], kind=int, low=0, high=2**31)
     settings = Settings.from_stored(extra["settings"], source=source)
-    return Saved(memory, history, prompt, seed, index, settings, beside)
+    return Saved(memory, history, prompt, seed, index, settings, its, beside)
 
 
 def _history(tensors: dict[str, Tensor], extra: Any, source: str, *, channels: int) -> History:

@@ -29,6 +29,7 @@ from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
 from mirage.memory.table import undisturbed
 from mirage.models.condition import Condition
+from mirage.models.fingerprint import fingerprint
 from mirage.models.world import WorldModel
 from mirage.rollout.admission import New, Segmenter, admitted, unmarked
 from mirage.rollout.chunk import Chunk, End, Tape
@@ -322,7 +323,7 @@ class Session:
         if not isinstance(self.memory, LatentSpatialMemory):
             raise InputError(f"a world file holds a latent memory, this session has {type(self.memory).__name__}")
         its = (self.memory, self.history, self.prompt, self.seed, self.index, self.settings)
-        save_session(path, Saved(*its, beside))
+        save_session(path, Saved(*its, fingerprint(self.model), beside))
 
     @classmethod
     @checked
@@ -340,7 +341,7 @@ class Session:
         `settings`: other choices than the saved ones. The video goes on too: the decoder is shown the last few latents
         first, so the first new frames match those that came before.
         """
-        saved = load_session(path, device=model.runs_on, channels=model.channels)
+        saved = load_session(path, device=model.runs_on, channels=model.channels, autoencoder=fingerprint(model))
         _, depth = depth_given(depth, model)
         return cls.of_saved(saved, model, depth=depth, settings=settings, moving=moving)
 

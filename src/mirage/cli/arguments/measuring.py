@@ -13,6 +13,7 @@ from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unse
 from mirage.cli.arguments.crews import Crewed
 from mirage.evaluation.options import (
     EfficiencyOptions,
+    PhotosOptions,
     PromptedOptions,
     Re10kOptions,
     RealOptions,
@@ -87,6 +88,12 @@ class EvaluateReal(Crewed, RealOptions, Common):
 
 @speaking
 @dataclass(frozen=True, kw_only=True)
+class EvaluatePhotos(Crewed, PhotosOptions, Walking):
+    __doc__ = PhotosOptions.__doc__
+
+
+@speaking
+@dataclass(frozen=True, kw_only=True)
 class EvaluateRe10k(Crewed, Re10kOptions, Walking):
     __doc__ = Re10kOptions.__doc__
 
@@ -120,6 +127,7 @@ class Evaluate:
         | Annotated[EvaluatePrompted, subcommand("prompted")]
         | Annotated[EvaluateRevisit, subcommand("revisit")]
         | Annotated[EvaluateReal, subcommand("real")]
+        | Annotated[EvaluatePhotos, subcommand("photos")]
         | Annotated[EvaluateRe10k, subcommand("re10k")]
         | Annotated[EvaluateWorldScore, subcommand("worldscore")]
     ]

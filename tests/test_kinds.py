@@ -128,7 +128,7 @@ def test_a_checked_function_keeps_its_signature_and_its_own_errors():
         return points * by
 
     assert scaled.__doc__ == "Twice as far."
-    assert torch.equal(scaled([1, 2], by=np.float64(3)), torch.tensor([3.0, 6.0]))
+    assert torch.equal(scaled(torch.tensor([1, 2]), by=np.float64(3)), torch.tensor([3.0, 6.0]))
     with pytest.raises(InputError, match=r"scaled: by is 'far'; accepted: a number"):
         scaled([1, 2], by="far")  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="unexpected keyword"):

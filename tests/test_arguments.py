@@ -207,6 +207,17 @@ def calls() -> dict[str, Call]:
         more = {its.name: its.default for its in inspect.signature(getattr(mirage, name)).parameters.values()}
         functions[name] = more | {"start": CAMERA, "frames": 5}
     found = {name: Call(getattr(mirage, name), its) for name, its in functions.items()}
+    shown = {
+        "frames": {"frames": random_image(SIZE)[None], "columns": 8, "width": 160, "title": ""},
+        "animation": {"frames": random_image(SIZE)[None], "fps": 16.0, "width": None},
+        "mask": {"mask": torch.ones(GRID, dtype=torch.bool), "picture": random_image(SIZE)},
+        "depth": {"depth": torch.ones(GRID)},
+        "readout": {"readout": readout},
+        "coverage": {"coverage": torch.ones(3)},
+        "map": {"memory": kept, "model": None, "path": None, "side": 64},
+        "cloud": {"memory": kept, "model": None, "path": None, "side": 64},
+    }
+    found |= {f"show.{name}": Call(getattr(mirage.show, name), its) for name, its in shown.items()}
     nouns = {"Camera": camera, "DepthMap": depths, "LatentSpatialMemory": memories, "Session": sessions,
              "Scene": scenes, "Sampler": chooses, "MiragePipeline": pipes, "WorldModel": worlds}  # fmt: skip
     for name, its in nouns.items():
@@ -247,7 +258,7 @@ NOT_CALLED_WITH = {
 
 def public() -> set[str]:
     """Names of all that people may call with an argument."""
-    names: set[str] = set()
+    names = {f"show.{name}" for name in mirage.show.__all__}
     for name in mirage.__all__:
         value = getattr(mirage, name)
         if not inspect.isclass(value):
@@ -264,6 +275,37 @@ def public() -> set[str]:
             if [one for one in inspect.signature(bound).parameters if one not in ("self", "cls")]:
                 names.add(f"{name}.{method}")
     return names
+
+
+OTHER = {
+    "bool": lambda given: torch.ones_like(given, dtype=torch.bool),
+    "complex": lambda given: given.to(torch.complex64),
+    "sparse": lambda given: given.to_sparse(),
+    "8 bit float": lambda given: given.to(torch.float8_e4m3fn),
+    "text": lambda given: np.full(given.shape, "text"),
+    "objects": lambda given: np.full(given.shape, None),
+    "dates": lambda given: np.zeros(given.shape, "datetime64[s]"),
+    "masked": lambda given: np.ma.masked_all(tuple(given.shape)),
+    "int64": lambda given: given.to(torch.int64),
+    "uint8": lambda given: given.to(torch.uint8),
+    "bfloat16": lambda given: given.to(torch.bfloat16),
+    "float16": lambda given: given.to(torch.float16),
+    "float64": lambda given: given.to(torch.float64),
+    "with gradients": lambda given: given.float().requires_grad_(),
+    "strided": lambda given: given[..., None].expand(*given.shape, 2)[..., 0],
+    "not a number": lambda given: torch.full(given.shape, torch.nan),
+    "infinite": lambda given: torch.full(given.shape, torch.inf),
+    "huge": lambda given: torch.full(given.shape, 3e38),
+    "uint16 array": lambda given: np.ones(given.shape, np.uint16),
+    "long array": lambda given: np.ones(given.shape, np.longdouble),
+    "other byte order": lambda given: np.ones(given.shape, ">f4"),
+    "backwards": lambda given: np.ones(given.shape)[::-1],
+    "read-only": lambda given: np.broadcast_to(np.float32(1), given.shape),
+    "numbers in lists": lambda given: given.tolist(),
+    "arrays in a list": lambda given: list(np.ones(given.shape)),
+}
+"""The same numbers, or as many others, as people hold them; the first lines are of no numbers that could be meant."""
+NO_NUMBERS = ("complex", "sparse", "8 bit float", "text", "objects", "dates", "masked")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -297,3 +339,19 @@ def test_a_wrong_argument_is_an_input_error(name, data):
                 assert "\n" not in said
                 continue
             assert kind not in HOPELESS, f"{name} took {argument}={wrong!r} and gave {made!r}"
+
+
+@pytest.mark.parametrize("name", sorted(public()))
+def test_a_tensor_of_other_numbers_is_taken_or_told(name):
+    """Of the shape that fits, so that nothing but the numbers is wrong."""
+    for argument, right in calls()[name].given.items():
+        if not isinstance(right, torch.Tensor) or argument in calls()[name].free:
+            continue
+        for kind, as_other in OTHER.items():
+            call = calls()[name]
+            try:
+                made = call.function(**call.given | {argument: as_other(right)})
+            except InputError:
+                continue
+            bad = kind in NO_NUMBERS or (kind == "bool" and right.is_floating_point())
+            assert not bad, f"{name} took {argument} of {kind} and gave {made!r}"

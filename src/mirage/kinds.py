@@ -24,6 +24,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from mirage.errors import InputError, check_number, short
 
 F = TypeVar("F", bound=Callable[..., Any])
+REAL, WHOLE, FLAGS = "real numbers", "whole numbers", "True or False"
+"""What the tensor of an `Annotated[Tensor, ...]` holds: `mirage.geometry.tensors`."""
 
 
 def checked(function: F) -> F:
@@ -37,7 +39,7 @@ def checked(function: F) -> F:
     def call(*arguments: Any, **choices: Any) -> Any:
         given = signature.bind(*arguments, **choices)
         if not hints:  # now, when all names of the module are known
-            hints.update(get_type_hints(function))
+            hints.update(get_type_hints(function, include_extras=True))
         for name, value in given.arguments.items():
             if name in hints and name not in loose:
                 what = f"{_name(function)}: {name}"
@@ -87,7 +89,7 @@ def _fit(kind: Any, value: Any, what: str) -> Any:
     if kind in (None, type(None)):
         return _if(value is None, value)
     if origin is typing.Annotated:
-        return _fit(parts[0], value, what)
+        return _holding(parts[1], _fit(parts[0], value, what))
     if origin is Literal:
         return _if(isinstance(value, tuple({type(word) for word in parts})) and value in parts, value)
     if kind is bool:
@@ -131,7 +133,8 @@ def _one_of(kinds: Sequence[Any], value: Any, what: str) -> Any:
         kinds = [kind for kind in kinds if kind is not str]  # which is only how a device is written
     plain = tuple(kind for kind in kinds if isinstance(kind, type) and not getattr(kind, "_is_protocol", False))
     if isinstance(value, plain) and (not isinstance(value, bool) or bool in kinds):
-        return value
+        its = next(kind for kind in plain if isinstance(value, kind))
+        return _of_torch(its, value) if its.__module__.startswith("torch") else value
     why = ""
     for kind in kinds:
         try:
@@ -163,7 +166,8 @@ def _of_torch(kind: Any, value: Any) -> Any:
     import torch
 
     if isinstance(value, kind):
-        return _there(value) if kind is torch.device else value
+        looked = {torch.device: _there, torch.Tensor: _dense}.get(kind)
+        return value if looked is None else looked(value)
     if kind is torch.Tensor:
         return _tensor(value)
     if kind is torch.device and isinstance(value, str):
@@ -183,19 +187,53 @@ def _there(device: Any) -> Any:
     return device
 
 
+def _dense(tensor: Any) -> Any:
+    """A tensor that arithmetic is defined for."""
+    import torch
+
+    if tensor.layout is not torch.strided or (tensor.is_floating_point() and tensor.dtype.itemsize == 1):
+        raise _Misfit("tensors that are sparse, or of 8 bit floats, are to be made plain ones first")
+    return tensor
+
+
 def _tensor(value: Any) -> Any:
     """An array, or numbers in lists, as a tensor."""
     import numpy as np
     import torch
 
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="), copy=False)))
+        if np.ma.is_masked(value):
+            raise _Misfit("a part of it is masked")
+        wide = value.dtype.kind == "f" and value.dtype.itemsize > 8  # torch has none
+        plain = np.dtype(float) if wide else value.dtype.newbyteorder("=")
+        shared = value.flags.writeable and value.flags.c_contiguous and min(value.strides, default=0) >= 0
+        return torch.from_numpy(np.array(value, dtype=plain, order="C", copy=None if shared else True))
     if isinstance(value, list | tuple) and value:
         try:
-            return torch.stack(list(value)) if isinstance(value[0], torch.Tensor) else torch.tensor(value)
+            if isinstance(value[0], torch.Tensor):
+                return _dense(torch.stack(list(value)))
+            if isinstance(value[0], np.ndarray):
+                return _tensor(np.stack(value))
+            return torch.tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise _Misfit from error
     raise _Misfit
+
+
+def _holding(numbers: Any, value: Any) -> Any:
+    """A tensor of those numbers; what is annotated with other words stays."""
+    import torch
+
+    if numbers not in (REAL, WHOLE, FLAGS) or not isinstance(value, torch.Tensor):
+        return value
+    whole = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
+    if numbers == WHOLE:
+        return _if(whole, value)
+    if numbers == REAL:
+        return value.float() if whole else _if(value.is_floating_point(), value)
+    if whole and not value.is_meta and bool(((value == 0) | (value == 1)).all()):
+        return value.bool()
+    return _if(value.dtype == torch.bool, value)
 
 
 def _of_protocol(kind: Any, value: Any) -> Any:
@@ -210,7 +248,7 @@ def _of_protocol(kind: Any, value: Any) -> Any:
 
 @functools.cache
 def _hints_of(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+    return get_type_hints(kind, include_extras=True)
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -226,7 +264,7 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return ", ".join(map(str, parts))
     if origin is typing.Annotated:
-        return _words(parts[0])
+        return f"{_words(parts[0])} of {parts[1]}" if parts[1] in (REAL, WHOLE, FLAGS) else _words(parts[0])
     if origin is tuple and Ellipsis not in parts:
         return f"{len(parts)} values ({', '.join(_words(part) for part in parts)})"
     if origin in (list, tuple, Sequence):

@@ -188,7 +188,7 @@ def test_rounded_rotations_are_mended():
 @pytest.mark.parametrize("bad", [
     lambda: Camera(torch.eye(3), torch.ones(4)),
     lambda: Camera(torch.eye(4), torch.ones(3)),
-    lambda: Camera(torch.eye(4, dtype=torch.int64), torch.ones(4)),
+    lambda: Camera(torch.eye(4, dtype=torch.bool), torch.ones(4)),
     lambda: Camera.looking().cropped(0.5, 0, 0.5, 1),
     lambda: Camera.from_pixels(torch.eye(4), torch.tensor([[1.0, 0.3, 0], [0, 1, 0], [0, 0, 1]]), (4, 4)),
 ])  # fmt: skip

@@ -118,15 +118,15 @@ def test_one_frame_may_come_without_its_axis_and_depth_as_an_array():
     assert equal(plain.read(CAMERA, GRID), plain.read(CAMERA[None], GRID))
 
 
-def test_a_read_trains_what_was_written():
+@pytest.mark.parametrize("lift", ["center", "corner"])
+def test_a_read_trains_what_was_written(lift):
     """The gradient is that of finite differences, and the numbers are those of a plain read."""
     latents = torch.randn(2, CHANNELS, *GRID, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     weights = torch.randn(3, CHANNELS, *GRID, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
     def loss(written: torch.Tensor, **choices) -> torch.Tensor:
-        memory = LatentSpatialMemory(
-            CHANNELS, policy=MemoryPolicy(features="float32", splat="cell"), dtype=torch.float64
-        )
+        policy = MemoryPolicy(features="float32", splat="cell", lift=lift)
+        memory = LatentSpatialMemory(CHANNELS, policy=policy, dtype=torch.float64)
         memory.write(written, walls(2, GRID), PATH[:2])
         assert len(memory) > 0
         return (memory.read(PATH[:3], GRID, **choices).latents.square() * weights).sum()

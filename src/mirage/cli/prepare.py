@@ -38,8 +38,9 @@ def run(asked: Prepare) -> Result:
     if asked.depth not in OURS:
         check_estimator(asked.depth)
     wrote = Wrote(asked.out / "report.json", asked.out / "report.txt")
+    failed: dict[str, str] = {}
     if asked.ray is not None:
-        _shared(asked)
+        failed = _shared(asked)
     elif is_published(asked.footage):
         parallel.launch(_published, asked, processes=asked.processes)
     else:
@@ -50,7 +51,9 @@ def run(asked: Prepare) -> Result:
     summary = {k: content[k] for k in ("clips", "skipped", "bytes", "seconds")}
     if not content["clips"]:
         print("mirage: no clip can be used; the report says why", file=sys.stderr)
-    return Result({"out": str(asked.out), **summary}, 0 if content["clips"] else 1)
+    for name, reason in failed.items():
+        print(f"mirage: {name} failed: {reason}", file=sys.stderr)
+    return Result({"out": str(asked.out), **summary, "failed": failed}, 0 if content["clips"] and not failed else 1)
 
 
 def _published(asked: Prepare) -> None:
@@ -62,15 +65,15 @@ def _filmed(asked: Prepare) -> None:
     prepare(model, options, depth=depth)
 
 
-def _shared(asked: Prepare) -> None:
-    """Footage by footage, on several processes."""
+def _shared(asked: Prepare) -> dict[str, str]:
+    """Footage by footage, on several processes; what failed after all tries, and why."""
     if is_published(asked.footage):
         raise InputError("--ray is for footage; the published data is only read, for which --processes is there")
     if asked.processes != 1:
         raise InputError("--ray and --processes are two ways to share the work; expected one")
     options = _options(asked)
     names = list(footage_of(options))[: options.limit]
-    failed, started = {}, time.perf_counter()
+    failed, started = dict[str, str](), time.perf_counter()
     with stoppable(), progress("preparing", total=len(names)) as show:
         turns = [[Job(name, name)] for name in names]
         done = (one for one in drive(turns, functools.partial(_Part, asked), crew=crew_of(asked)) if one is not None)
@@ -79,8 +82,7 @@ def _shared(asked: Prepare) -> None:
             if one.error is not None:
                 failed[one.job.name] = one.error
     report(options, {"all": time.perf_counter() - started})
-    for name, reason in failed.items():
-        print(f"mirage: {name} failed: {reason}", file=sys.stderr)
+    return failed
 
 
 class _Part:

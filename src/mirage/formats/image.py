@@ -30,7 +30,7 @@ from mirage.files import replacing
 from mirage.formats.hdr import is_srgb, name_of, said_of, to_srgb
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
 from mirage.geometry.camera import Camera
-from mirage.kinds import checked
+from mirage.kinds import checked, fit
 from mirage.optional import install
 
 ACCEPTS = "an image (PNG, JPEG, WebP, TIFF, HEIC, ...)"
@@ -146,14 +146,31 @@ def in_range(pixels: Tensor, *, source: str) -> Tensor:
 
 
 @checked
-def save_image(path: str | os.PathLike[str], image: Tensor) -> None:
-    """Write [3,H,W] in [0, 1] (clamped), in the format of the name's suffix, 8 bits per channel."""
+def save_image(path: str | os.PathLike[str], image: Tensor | np.ndarray) -> None:
+    """Write [3,H,W] or [H,W,3], uint8 or floats in [0, 1] (clamped), in the format of the name's suffix, 8 bits per
+    channel."""
     if os.path.splitext(path)[1].lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InputError(f"cannot write {path}: images are written as .png, .jpg or .webp")
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or not image.numel():
-        raise InputError(f"an image is [3,H,W] in [0, 1], got {short(image)}")
+    if image.ndim != 3:
+        raise InputError(f"an image is [3,H,W] or [H,W,3], got {short(image)}")
+    (picture,) = frames_of(image)
     with replacing(path) as beside:
-        Image.fromarray(to_bytes(image)).save(beside, quality=95)
+        Image.fromarray(to_bytes(picture)).save(beside, quality=95)
+
+
+def frames_of(frames: Tensor | np.ndarray) -> Tensor:
+    """Float frames [F,3,H,W] of [F,3,H,W], [F,H,W,3] or one frame, uint8 or floats in [0, 1]; on the CPU."""
+    video: Tensor = fit(Tensor, frames, "frames")
+    video = video.detach().cpu()
+    video = video[None] if video.ndim == 3 else video
+    if video.ndim != 4 or 3 not in (video.shape[1], video.shape[-1]) or not video.numel():
+        raise InputError(f"frames are [F,3,H,W] or [F,H,W,3], got {short(video)}")
+    if video.dtype != torch.uint8 and not video.is_floating_point():
+        raise InputError(f"frames are uint8, or floats in [0, 1]; got {video.dtype}")
+    if not bool(video.isfinite().all()):
+        raise InputError("the frames hold NaN or infinite values; accepted: floats in [0, 1]")
+    video = video if video.shape[1] == 3 else video.permute(0, 3, 1, 2)
+    return video.float() / 255 if video.dtype == torch.uint8 else video
 
 
 def fit_image(image: Tensor, camera: Camera, size: tuple[int, int]) -> tuple[Tensor, Camera]:
@@ -258,7 +275,9 @@ def _read_heif(path: Path) -> None:
 def _exif(image: Image.Image) -> dict[int, Any]:
     """EXIF's directories in one: where cameras write what they know of a picture."""
     exif = image.getexif()
-    return dict(exif) | dict(exif.get_ifd(ExifTags.IFD.Exif)) | dict(exif.get_ifd(ExifTags.IFD.Interop))
+    own = exif.get_ifd(ExifTags.IFD.Exif)
+    other = exif.get_ifd(ExifTags.IFD.Interop) if ExifTags.IFD.Interop in own else {}  # Pillow before 13: a KeyError
+    return dict(exif) | dict(own) | dict(other)
 
 
 def _managed(image: Image.Image) -> tuple[Image.Image, str | None, list[str]]:

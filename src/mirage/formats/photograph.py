@@ -347,6 +347,8 @@ def _tensor(array: np.ndarray) -> Tensor:
         raise InputError(f"got a picture as numpy array of {array.dtype}; expected uint8, or floats in [0, 1]")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         raise InputError(f"got a picture as numpy array of {array.dtype}; expected uint8, or floats in [0, 1]")
+    if np.ma.is_masked(array):
+        raise InputError("got a picture as an array of which a part is masked; expected all of it")
     return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="))))
 
 

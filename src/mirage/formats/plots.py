@@ -26,7 +26,7 @@ def heat_maps(grids: Mapping[str, Tensor], *, known: Mapping[str, Tensor], units
     """Values [h,w] by title, in one scale of colours with a bar -> [3,H,W] in [0, 1]. `known` [h,w] of each: what is
     not is grey."""
     figure = _figure(columns, len(grids), aspect=_aspect(next(iter(grids.values()))))
-    values = {title: np.ma.masked_array(grid.float().cpu().numpy(), ~known[title].cpu().numpy())
+    values = {title: np.ma.masked_array(grid.detach().float().cpu().numpy(), ~known[title].cpu().numpy())
               for title, grid in grids.items()}  # fmt: skip
     everything = np.concatenate([one.compressed() for one in values.values()])
     low, high = (float(np.min(everything)), float(np.max(everything))) if len(everything) else (0.0, 1.0)

@@ -35,13 +35,13 @@ from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
 
-from mirage.errors import InputError, short
+from mirage.errors import InputError
 from mirage.files import full, replacing
 from mirage.formats.fragments import REORDERED, Fragments, finalised
 from mirage.formats.hdr import CURVES, is_srgb, to_srgb
-from mirage.formats.image import to_bytes
+from mirage.formats.image import frames_of, to_bytes
 from mirage.formats.source import ARRAY_LIMIT, reason, regular_file
-from mirage.kinds import checked, fit
+from mirage.kinds import checked
 
 Codec = Literal["libx264", "ffv1"]
 ACCEPTS = "a video (mp4, mkv, webm, ...)"
@@ -276,21 +276,6 @@ def save_video(path: str | os.PathLike[str], frames: Tensor | np.ndarray, fps: f
     video, lossless = frames_of(frames), Path(path).suffix.lower() == ".mkv"
     with VideoWriter(path, fps, codec="ffv1" if lossless else "libx264", crf=crf) as film:
         film.write(video)
-
-
-def frames_of(frames: Tensor | np.ndarray) -> Tensor:
-    """Float frames [F,3,H,W] of [F,3,H,W], [F,H,W,3] or one frame, uint8 or floats in [0, 1]; on the CPU."""
-    video: Tensor = fit(Tensor, frames, "frames")
-    video = video.detach().cpu()
-    video = video[None] if video.ndim == 3 else video
-    if video.ndim != 4 or 3 not in (video.shape[1], video.shape[-1]) or not video.numel():
-        raise InputError(f"frames are [F,3,H,W] or [F,H,W,3], got {short(video)}")
-    if video.dtype != torch.uint8 and not video.is_floating_point():
-        raise InputError(f"frames are uint8, or floats in [0, 1]; got {video.dtype}")
-    if not bool(video.isfinite().all()):
-        raise InputError("the frames hold NaN or infinite values; accepted: floats in [0, 1]")
-    video = video if video.shape[1] == 3 else video.permute(0, 3, 1, 2)
-    return video.float() / 255 if video.dtype == torch.uint8 else video
 
 
 @checked

@@ -18,6 +18,7 @@ from torch import Tensor
 from mirage.errors import InputError, check_number, short
 from mirage.geometry import pose
 from mirage.geometry.grid import cell_centers
+from mirage.geometry.tensors import Reals
 from mirage.kinds import check_fields, checked, fit
 
 FIELD_OF_VIEW = 65.0  # degrees on the longer side of a picture that says nothing
@@ -36,28 +37,23 @@ class Camera:
     >>> uv, z = camera.project(points)
     """
 
-    c2w: Tensor
-    intrinsics: Tensor
+    c2w: Reals
+    intrinsics: Reals
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.c2w.shape[-2:] != (4, 4) or not self.c2w.is_floating_point():
-            raise InputError(f"camera poses are floating point [*,4,4], got {self.c2w.dtype} {list(self.c2w.shape)}")
+        if self.c2w.shape[-2:] != (4, 4):
+            raise InputError(f"camera poses are [*,4,4], got {list(self.c2w.shape)}")
         lead = self.c2w.shape[:-2]
         fits = self.intrinsics.ndim and all(
             n in (1, m) for n, m in zip(self.intrinsics.shape[-2::-1], lead[::-1], strict=False)
         )
-        if (
-            self.intrinsics.shape[-1:] != (4,)
-            or self.intrinsics.is_complex()
-            or not fits
-            or self.intrinsics.ndim > 1 + len(lead)
-        ):
+        if self.intrinsics.shape[-1:] != (4,) or not fits or self.intrinsics.ndim > 1 + len(lead):
             raise InputError(f"intrinsics are [4] or {[*lead, 4]} = fx, fy, cx, cy, got {list(self.intrinsics.shape)}")
         object.__setattr__(self, "intrinsics", self.intrinsics.to(self.c2w).expand(*lead, 4))
 
     @classmethod
-    def of(cls, cameras: "CameraLike", *, what: str = "the camera", intrinsics: Tensor | None = None) -> "Camera":
+    def of(cls, cameras: "CameraLike", *, what: str = "the camera", intrinsics: Reals | None = None) -> "Camera":
         """Cameras as people have them at hand, looked at before they are believed (`check_cameras`): a `Camera`, a list
         of them, or poses [4,4] or [T,4,4] with their intrinsics, as a pair.
 
@@ -66,7 +62,7 @@ class Camera:
         if isinstance(cameras, Camera):
             found = cameras
         elif isinstance(cameras, tuple) and len(cameras) == 2 and not isinstance(cameras[0], Camera):
-            poses, its = (fit(Tensor, part, what) for part in cameras)
+            poses, its = (fit(Reals, part, what) for part in cameras)
             found = Camera(poses, its)
         elif isinstance(cameras, list | tuple) and cameras and all(isinstance(one, Camera) for one in cameras):
             found = Camera.stack([one for one in cameras if isinstance(one, Camera)])
@@ -76,9 +72,7 @@ class Camera:
                     f"{what} is a matrix, {short(cameras)}, which does not say how wide it sees; accepted: a Camera, a "
                     "list of them, or (poses [T,4,4], intrinsics [4] of the unit square)"
                 )
-            poses = fit(Tensor, cameras, what)
-            whole = not poses.is_floating_point() and not poses.is_complex()
-            found = Camera(poses.float() if whole else poses, intrinsics)
+            found = Camera(fit(Reals, cameras, what), intrinsics)
         else:
             raise InputError(f"{what} is {short(cameras)}; accepted: a Camera, a list of them, or (poses, intrinsics)")
         if found.c2w.numel():  # none at all is a path too, of nothing
@@ -94,7 +88,7 @@ class Camera:
     @classmethod
     @checked
     def from_pixels(
-        cls, c2w: Tensor, K: Tensor, size: tuple[int, int], *, pixel_centers: Literal["half", "integer"] = "half"
+        cls, c2w: Reals, K: Reals, size: tuple[int, int], *, pixel_centers: Literal["half", "integer"] = "half"
     ) -> Self:
         """From pixel matrices K [*,3,3] of an image of `size` (H, W).
 
@@ -102,8 +96,8 @@ class Camera:
         OpenGL do, or "integer" (0, 0), as OpenCV does. Skew is refused: no lens in this project has it.
         """
         height, width = _sides(size)
-        if K.shape[-2:] != (3, 3) or K.is_complex() or not K.dtype.is_floating_point:
-            raise InputError(f"pixel matrices are floating point [*,3,3], got {short(K)}")
+        if K.shape[-2:] != (3, 3):
+            raise InputError(f"pixel matrices are [*,3,3], got {short(K)}")
         if (K[..., 0, 1].abs() > 1e-6 * K[..., 0, 0].abs()).any():
             raise InputError(f"a pixel matrix has skew {K[..., 0, 1].abs().max():g}; only zero skew is accepted")
         shift = {"half": 0.0, "integer": 0.5}[pixel_centers]
@@ -117,7 +111,7 @@ class Camera:
 
     @classmethod
     @checked
-    def looking(cls, *, horizontal_fov: float = 65.0, aspect: float = 4 / 3, c2w: Tensor | None = None) -> Self:
+    def looking(cls, *, horizontal_fov: float = 65.0, aspect: float = 4 / 3, c2w: Reals | None = None) -> Self:
         """A centred camera of a given horizontal field of view in degrees and aspect W/H, at the origin by default."""
         check_number(
             "the field of view", horizontal_fov, low=0.01, high=179.9, accepted="degrees across, 0.01 to 179.9"
@@ -177,21 +171,22 @@ class Camera:
     # -- where things are -------------------------------------------------------------------------------------------
 
     @checked
-    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, points: Reals) -> tuple[Tensor, Tensor]:
         """World points [*,N,3] -> (uv [*,N,2] in the unit square, z-depth [*,N]).
 
         Nothing is clipped: behind the camera z <= 0 and uv means nothing; outside the view uv leaves [0, 1].
         """
         if points.ndim < 2 or points.shape[-1] != 3 or not _spreads(points.shape[:-2], self.shape):
             raise InputError(f"cameras {list(self.shape)} project points [*,N,3], got {list(points.shape)}")
-        w2c = self.w2c
+        dtype = torch.promote_types(points.dtype, self.c2w.dtype)
+        w2c, points = self.w2c.to(dtype), points.to(dtype)
         local = points @ w2c[..., :3, :3].transpose(-1, -2) + w2c[..., None, :3, 3]
         z = local[..., 2]
         focal, center = self.intrinsics[..., None, :2], self.intrinsics[..., None, 2:]
         return local[..., :2] / z[..., None] * focal + center, z
 
     @checked
-    def unproject(self, uv: Tensor, z: Tensor) -> Tensor:
+    def unproject(self, uv: Reals, z: Reals) -> Tensor:
         """Image coordinates [*,N,2] (or [*,h,w,2]) at z-depth [*,N] (or [*,h,w]) -> world points."""
         lead = len(self.shape)
         extra = z.ndim - lead
@@ -251,14 +246,14 @@ class Camera:
         return self.moved(pose.invert(reference.c2w))
 
     @checked
-    def moved(self, transform: Tensor) -> "Camera":
+    def moved(self, transform: Reals) -> "Camera":
         """The same cameras after the world is moved by a rigid `transform` [4,4]."""
-        if transform.shape != (4, 4) or transform.is_complex():
+        if transform.shape != (4, 4):
             raise InputError(f"a world is moved by a rigid matrix [4,4], got {short(transform)}")
         return Camera(transform.to(self.c2w) @ self.c2w, self.intrinsics)
 
     @checked
-    def with_intrinsics(self, intrinsics: Tensor) -> "Camera":
+    def with_intrinsics(self, intrinsics: Reals) -> "Camera":
         """The same poses with other intrinsics, [4] or [*,4]."""
         return Camera(self.c2w, intrinsics)
 

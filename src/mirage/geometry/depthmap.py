@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mirage.errors import InputError, short
+from mirage.geometry.tensors import Flags, Reals
 from mirage.kinds import checked, fit
 
 
@@ -29,14 +30,14 @@ class DepthMap:
     valid: Tensor = None  # pyright: ignore[reportAssignmentType] -- always a tensor after __post_init__
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "z", fit(Tensor, self.z, "DepthMap: z"))
-        object.__setattr__(self, "valid", fit(Tensor | None, self.valid, "DepthMap: valid"))
-        if self.z.ndim < 2 or not self.z.is_floating_point():
-            raise InputError(f"depth is floating point [*,H,W], got {self.z.dtype} {list(self.z.shape)}")
+        object.__setattr__(self, "z", fit(Reals, self.z, "DepthMap: z"))
+        object.__setattr__(self, "valid", fit(Flags | None, self.valid, "DepthMap: valid"))
+        if self.z.ndim < 2:
+            raise InputError(f"depth is [*,H,W], got {list(self.z.shape)}")
         sane = torch.isfinite(self.z) & (self.z > 0)
         if self.valid is not None and self.valid.shape != self.z.shape:
             raise InputError(f"depth {list(self.z.shape)} and its mask {list(self.valid.shape)} differ in shape")
-        valid = sane if self.valid is None else self.valid.bool() & sane
+        valid = sane if self.valid is None else self.valid & sane
         object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "z", torch.where(valid, self.z, torch.ones_like(self.z)))
 
@@ -46,10 +47,7 @@ class DepthMap:
         finite and above 0; whole numbers too (millimetres must be made metres before)."""
         if isinstance(depth, DepthMap):
             return depth
-        z = fit(Tensor | DepthMap, depth, what)
-        if z.is_complex() or z.dtype == torch.bool:
-            raise InputError(f"{what} is {short(depth)}; accepted: a DepthMap, or z-depth [*,H,W]")
-        return cls(z if z.is_floating_point() else z.float())
+        return cls(fit(Reals | DepthMap, depth, what))
 
     @classmethod
     @checked
@@ -90,17 +88,17 @@ class DepthMap:
         return DepthMap(self.z[..., rows[:, None], columns], self.valid[..., rows[:, None], columns])
 
     @checked
-    def scaled(self, scale: float | Tensor, shift: float | Tensor = 0.0) -> "DepthMap":
+    def scaled(self, scale: float | Reals, shift: float | Reals = 0.0) -> "DepthMap":
         """scale * z + shift, numbers or tensors that spread over z; what falls to 0 or below becomes invalid."""
         for value in (scale, shift):
-            if isinstance(value, Tensor) and (value.is_complex() or not _spreads(value.shape, self.shape)):
+            if isinstance(value, Tensor) and not _spreads(value.shape, self.shape):
                 raise InputError(f"depth {list(self.shape)} is scaled by numbers, got {short(value)}")
         return DepthMap(self.z * scale + shift, self.valid)
 
     @checked
-    def masked(self, keep: Tensor) -> "DepthMap":
+    def masked(self, keep: Flags) -> "DepthMap":
         """Valid only where `keep` [*,H,W] too."""
-        if keep.dtype != torch.bool or keep.shape != self.shape:
+        if keep.shape != self.shape:
             raise InputError(f"depth {list(self.shape)} is masked by as many bools, got {short(keep)}")
         return DepthMap(self.z, self.valid & keep)
 

@@ -39,8 +39,6 @@ def frames_to_write(
     without its axis T. Gradients end here."""
     source, latents = latents if latents.requires_grad and torch.is_grad_enabled() else None, latents.detach()
     depth, camera = DepthMap.of(depth), Camera.of(camera, what="the camera of a write")
-    if not latents.is_floating_point():
-        raise InputError(f"latents are floating point [T,{channels},h,w], got {short(latents)}")
     if latents.ndim == 3 and not camera.shape and depth.z.ndim == 2:
         keep = None if keep is None else keep[None]
         latents, depth, camera = latents[None], depth[None], camera[None]

@@ -40,8 +40,8 @@ def check_write(
         )
     if camera.shape != latents.shape[:1]:
         raise InputError(f"a write takes one camera per latent frame, got {list(camera.shape)} for {len(latents)}")
-    if keep is not None and (keep.shape != depth.shape or keep.dtype != torch.bool):
-        raise InputError(f"keep is bool, of the shape of the depth {list(depth.shape)}; got {short(keep)}")
+    if keep is not None and keep.shape != depth.shape:
+        raise InputError(f"keep is of the shape of the depth {list(depth.shape)}; got {short(keep)}")
     largest = max(abs(bound.item()) for bound in latents.aminmax()) if latents.numel() else 0.0
     if not math.isfinite(largest):
         raise InputError("the latents have NaN or infinite numbers; they would stay in the memory for good")

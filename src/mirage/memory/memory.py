@@ -22,6 +22,7 @@ from torch import Tensor
 from mirage.errors import InputError, check_number
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
+from mirage.geometry.tensors import Flags, Reals
 from mirage.kinds import checked
 from mirage.memory.accepted import Frames, frames_to_write, ids, rigid, views_to_read
 from mirage.memory.checked import check_far
@@ -76,7 +77,7 @@ class LatentSpatialMemory:
     # -- the two verbs ----------------------------------------------------------------------------------------------
 
     @checked
-    def write(self, latents: Tensor, depth: DepthLike, camera: CameraLike, *, keep: Tensor | None = None) -> int:
+    def write(self, latents: Reals, depth: DepthLike, camera: CameraLike, *, keep: Flags | None = None) -> int:
         """Lift latents [T,C,h,w] at their depth [T,h,w] into the world; returns how many points were added.
 
         A cell with invalid depth, or where `keep` [T,h,w] is False, never becomes a point. Frames enter one after the
@@ -191,10 +192,10 @@ class LatentSpatialMemory:
         return self._forget(region, camera, thickness, outside=True)
 
     @checked
-    def transform(self, pose: Tensor) -> None:
+    def transform(self, pose: Reals) -> None:
         """Move the world by a rigid pose [4,4], points and the cameras that they were seen from; a read from
         `camera.moved(pose)` is then what a read from `camera` was."""
-        pose = rigid(pose).to(self.device, torch.float32)
+        pose = rigid(pose).detach().to(self.device, torch.float32)
         with self._sharing.writing(), self._history.whole():
             self._points.move(self._points.position @ pose[:3, :3].T + pose[:3, 3])
             self._log.put(torch.arange(len(self._log), device=self.device), c2w=pose @ self._log["c2w"])

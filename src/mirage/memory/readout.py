@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.tensors import Flags, Reals, Wholes
 from mirage.kinds import check_fields, checked
 
 
@@ -23,12 +24,12 @@ class Readout:
         point that fills a neighbour's hole lies outside that cell: its offset is held at the edge. 0 where unknown.
     """
 
-    latents: Tensor
-    mask: Tensor
+    latents: Reals
+    mask: Flags
     depth: DepthMap
-    index: Tensor
-    frame: Tensor
-    offset: Tensor
+    index: Wholes
+    frame: Wholes
+    offset: Reals
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -33,6 +33,7 @@ from mirage.formats.image import in_range
 from mirage.formats.photograph import Picture, photograph_of
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.tensors import Reals
 from mirage.kinds import checked
 from mirage.models import flow
 from mirage.models.codec import StreamDecoder, StreamEncoder, Tiles
@@ -140,7 +141,7 @@ class WorldModel(DiffusionPipeline):
         return self.encoder().encode(frames)
 
     @checked
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Reals) -> Tensor:
         """Latents [T,C,h,w] from the start of a stream -> frames [1 + 4(T-1),3,H,W]."""
         return self.decoder().decode(latents)
 
@@ -250,13 +251,13 @@ class WorldModel(DiffusionPipeline):
 
     @torch.no_grad()
     @checked
-    def depth(self, latents: Tensor, camera: Camera, *, first: bool) -> DepthMap:
+    def depth(self, latents: Reals, camera: Camera, *, first: bool) -> DepthMap:
         """Depth [T,h,w] of latents [T,C,h,w] seen by camera [T] (or one for all).
 
         first: latent 0 starts a stream, so it stands for one frame; all others stand for four.
         """
         fits = latents.ndim == 4 and latents.shape[1] == self.channels and 0 not in latents.shape
-        if not latents.is_floating_point() or not fits:
+        if not fits:
             raise InputError(f"depth is of latents [T,{self.channels},h,w], got {short(latents)}")
         if camera.shape not in ((), (1,), (len(latents),)):
             raise InputError(f"depth of {len(latents)} latents needs a camera each, or one, got {list(camera.shape)}")

@@ -23,6 +23,7 @@ from mirage.errors import InputError, check_number
 from mirage.formats.photograph import Photograph, Picture
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.tensors import Reals
 from mirage.kinds import checked
 from mirage.memory import LatentSpatialMemory, MemoryPolicy, Readout
 from mirage.memory.protocol import SpatialMemory
@@ -197,7 +198,7 @@ class Session:
 
     @checked
     @torch.no_grad()
-    def accept(self, plan: Plan, latents: Tensor) -> Chunk:
+    def accept(self, plan: Plan, latents: Reals) -> Chunk:
         """The chunk whose new latents [T-1,C,h,w] the plan became: the one place where a session changes, whole or not
         at all. A plan of another moment is refused."""
         check_origin(plan, latents, self._state)

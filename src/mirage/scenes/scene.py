@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mirage.errors import InputError, short
 from mirage.geometry.camera import Camera, CameraLike
+from mirage.geometry.tensors import Reals
 from mirage.kinds import checked
 from mirage.scenes.builder import Builder, Difficulty
 from mirage.scenes.path import path
@@ -60,15 +61,15 @@ class Scene:
         return cls(**builder.built(), caption=caption, seed=seed)
 
     @checked
-    def shift(self, time: Tensor) -> Tensor:
+    def shift(self, time: Reals) -> Tensor:
         """How far each box has moved from `boxes` at `time [F]` (frames): [F,N,3]."""
-        if time.ndim != 1 or time.is_complex():
+        if time.ndim != 1:
             raise InputError(f"time is [F], in frames, got {short(time)}")
         turn = time[:, None] / self.motion[:, 3] + self.motion[:, 4]
         return self.motion[:, :3] * torch.sin(2 * math.pi * turn)[..., None]
 
     @checked
-    def render(self, camera: CameraLike, size: tuple[int, int], *, time: Tensor | None = None) -> View:
+    def render(self, camera: CameraLike, size: tuple[int, int], *, time: Reals | None = None) -> View:
         """Draw from `camera [F]`, or one [] as F = 1, on a grid (H, W), on the scene's device. `time [F]` in frames;
         None: 0, 1, 2, ..."""
         camera = Camera.of(camera)

@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mirage.errors import InputError, check_number, short
+from mirage.formats.image import frames_of
 from mirage.formats.picture import contact_sheet, plot_lines, top_down_map
 from mirage.formats.plots import MOST_POINTS, cloud_picture, grid_pictures, heat_maps
-from mirage.formats.video import frames_of
 from mirage.geometry.camera import Camera, CameraLike
 from mirage.geometry.depthmap import DepthLike, DepthMap
+from mirage.geometry.tensors import Flags, Reals
 from mirage.kinds import checked
 from mirage.memory import LatentSpatialMemory, Readout
 from mirage.models.world import WorldModel
@@ -55,9 +56,9 @@ def animation(frames: Tensor | np.ndarray, *, fps: float = 16, width: int | None
 
 
 @checked
-def mask(mask: Tensor, picture: Tensor) -> Shown:
+def mask(mask: Flags, picture: Reals) -> Shown:
     """Where a mask [h,w], bool, is True over a picture [3,H,W] in [0, 1]: there it is red, elsewhere it is faint."""
-    if mask.ndim != 2 or mask.dtype != torch.bool or picture.ndim != 3 or picture.shape[0] != 3:
+    if mask.ndim != 2 or picture.ndim != 3 or picture.shape[0] != 3:
         raise InputError(f"a mask is bool [h,w], over a picture [3,H,W]; got {short(mask)} and {short(picture)}")
     size = (picture.shape[1], picture.shape[2])
     over = interpolate(mask[None, None].float().cpu(), size, mode="nearest")[0]
@@ -102,12 +103,12 @@ def readout(readout: Readout) -> Shown:
 
 
 @checked
-def coverage(coverage: Tensor | Readout) -> Shown:
+def coverage(coverage: Reals | Readout) -> Shown:
     """The share that is known, frame by frame: of a readout, or what `memory.coverage` says [T]."""
     share = coverage.coverage if isinstance(coverage, Readout) else coverage
-    if share.ndim != 1 or not len(share) or share.is_complex():
+    if share.ndim != 1 or not len(share):
         raise InputError(f"coverage is a share for each of T views [T], got {short(share)}")
-    values = [float(one) for one in share]
+    values = share.tolist()
     return Shown(plot_lines({"": (list(range(len(values))), values)}, x="view", y="share of cells that are known"))
 
 

@@ -419,7 +419,7 @@ class Receipts:
             (folder / name).write_bytes(b"x")
         asked = Request(image=folder / "good.png", trajectory="orbit", frames=9, static_mask=folder / "good.png")
         self.right = {
-            "request": {"walk": written(asked, self.path), "model": written(ModelRequest(lora="a:0.5"), self.path)},
+            "request": {"walk": written(asked, self.path), "model": written(ModelRequest(lora=("a:0.5",)), self.path)},
             "video": "w.mp4", "world": "w.safetensors", "prompts": {"0": "a room", "2": "a garden"}, "fps": 16,
             "resume": {"file": "w.resume.safetensors", "frames": 9},
             "seconds": {"load": 1.0, "begin": 0.5, "walk": 3.0},

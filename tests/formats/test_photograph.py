@@ -102,7 +102,7 @@ def test_a_focal_plane_resolution(tmp_path: Path, unit: int, shrunk: int) -> Non
 @pytest.mark.parametrize("zoom", [(0, 1), (1, 1), (2, 1)])
 def test_a_digital_zoom_narrows_what_the_focal_plane_says(tmp_path: Path, zoom: tuple[int, int]) -> None:
     """0: not used. The focal length as of 35 mm film counts it already."""
-    found = open_photograph(camera_file(tmp_path / "a.jpg", **PLANE_28, DigitalZoomRatio=zoom))
+    found = open_photograph(camera_file(tmp_path / "a.jpg", (60, 90), 1, **PLANE_28, DigitalZoomRatio=zoom))
     half = math.tan(math.radians(found.fov) / 2)
     assert half * max(1, zoom[0]) == pytest.approx(18 / 28, rel=1e-3)
     film = open_photograph(camera_file(tmp_path / "b.jpg", FocalLengthIn35mmFilm=28))

@@ -187,8 +187,8 @@ def test_a_package_that_is_missing_says_what_to_install(module, monkeypatch):
 @pytest.mark.parametrize("backend", ["numba", "triton"])
 def test_a_backend_without_its_package_says_what_to_install(backend, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, backend, None)
-    for name in (f"zbuffer_{backend}", "jit"):
-        monkeypatch.delitem(sys.modules, f"mirage.memory.projection.{name}", raising=False)
+    for name in (f"memory.projection.zbuffer_{backend}", "geometry.jit"):
+        monkeypatch.delitem(sys.modules, f"mirage.{name}", raising=False)
     with pytest.raises(InputError, match=f"backend {backend} needs the package {backend} .* pip install"):
         twin(backend)
     if backend == "numba":

@@ -202,11 +202,12 @@ def test_maps_from_files_belong_to_frames_by_number(tmp_path) -> None:
     maps = (torch.arange(9.0) + 1)[:, None, None].expand(9, 6, 9).clone()
     maps[8, 0, 0] = torch.nan
     np.savez(tmp_path / "maps.npz", depth=maps.numpy())
+    np.savez(tmp_path / "geometry.npz", depths=maps.numpy(), poses_c2w=np.eye(4)[None].repeat(9, 0))
     folder = tmp_path / "folder"
     folder.mkdir()
     for n, one in enumerate(maps):
         np.save(folder / f"{n:04}.npy", one.numpy())
-    for source in (tmp_path / "maps.npz", folder):
+    for source in (tmp_path / "maps.npz", tmp_path / "geometry.npz", folder):
         depth = DepthFiles(source)(views_of(FRAMES, CAMERA, NUMBER))
         assert depth.z[0].unique().tolist() == [5.0]
         assert not depth.valid[1, 0, 0]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -72,8 +73,9 @@ def test_by_length_every_step_is_as_long_on_a_polyline(path, frames):
     new = resampled(dense, frames, at=lengths(dense))
     way = lengths(dense)[-1] / (frames - 1)
     assert (torch.linalg.vector_norm(new.center[1:] - new.center[:-1], dim=1) <= way * 1.001).all()
-    at = torch.cdist(new.center, dense.center).argmin(dim=1)
-    torch.testing.assert_close(lengths(dense)[at].double(), way * torch.arange(frames), atol=float(way) / 4, rtol=0)
+    due = (way * torch.arange(frames)).numpy()  # where a path comes near itself, the nearest pose says nothing
+    there = np.stack([np.interp(due, lengths(dense).numpy(), along) for along in dense.center.T.numpy()])
+    assert (np.linalg.norm(new.center.T.numpy() - there, axis=0) <= float(way) / 4).all()
 
 
 def test_resampling_says_what_it_cannot_do():

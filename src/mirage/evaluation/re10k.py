@@ -130,6 +130,8 @@ def tasks_of(options: Re10kOptions) -> list[Re10kTask]:
     """The clips of the folder in order of name, or those of them that the index names."""
     if not options.clips.is_dir():
         raise InputError(f"there is no folder {options.clips}; expected RealEstate10K clips (NAME.txt with NAME.mp4)")
+    if options.generated is not None and not options.generated.is_dir():
+        raise InputError(f"there is no folder {options.generated}; expected one of rollouts, NAME for each clip")
     found = {path.stem: path for path in sorted(options.clips.glob("*.txt"), key=natural)}
     index = load_index(options.index) if options.index is not None else None
     names = [name for name in found if index is None or name in index]

@@ -1,6 +1,7 @@
 """Depth maps from files, one per video frame of the walk, by somebody else's estimator or a renderer.
 
-folder/*.png|pgm|npy|npz, in the natural order of their names;  or one .npz with depth [F,H,W] in world units
+folder/*.png|pgm|npy|npz, in the natural order of their names;  or one .npz with depth [F,H,W] in world units, which the
+published code's geometry.npz calls depths
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.natural import natural
 
 SUFFIXES = {".png", ".pgm", ".npy", ".npz"}
-ACCEPTS = "a folder of depth maps (PNG, PGM, npy, npz), or an .npz with depth [F,H,W]"
+ACCEPTS = "a folder of depth maps (PNG, PGM, npy, npz), or an .npz with depth (or depths) [F,H,W]"
 
 
 class DepthFiles:
@@ -31,10 +32,11 @@ class DepthFiles:
             )
         elif path.suffix.lower() == ".npz" and path.is_file():
             arrays = read_npz(path, accepts=ACCEPTS)
-            if "depth" not in arrays or arrays["depth"].ndim != 3 or arrays["depth"].dtype.kind != "f":
+            stored = arrays.get("depth", arrays.get("depths"))
+            if stored is None or stored.ndim != 3 or stored.dtype.kind != "f":
                 found = {name: list(array.shape) for name, array in list(arrays.items())[:6]}
                 raise InputError(f"{path} holds {found}; accepted: {ACCEPTS}, floating point")
-            self.maps = torch.tensor(arrays["depth"], dtype=torch.float32)
+            self.maps = torch.tensor(stored, dtype=torch.float32)
         if self.maps is None and not self.files:
             raise InputError(f"{path} is no depth; accepted: {ACCEPTS}")
 

@@ -19,7 +19,9 @@ class LoraSpec:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        """`InputError` for a strength that is no number."""
+        """`InputError` for a strength that is no number, and for what no file can be called."""
+        if "\0" in str(self.path):
+            raise InputError(f"LoRA {str(self.path)[:200]!r} has a null byte in its name; expected a file or folder")
         if not math.isfinite(self.strength):
             raise InputError(f"LoRA {self.path} has strength {self.strength}; expected a number such as 0.8")
 

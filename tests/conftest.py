@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault(
     "HF_HUB_OFFLINE", "1"
 )  # before anything of diffusers is imported, so fixtures import it themselves
 torch.set_num_threads(1)
+# the same examples everywhere, so that what passes here passes in CI; `--hypothesis-profile anew` looks for others
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("anew")
+settings.load_profile("same")
 # a runner started in the background ignores Ctrl-C, and so would the tests that press it
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -58,7 +58,7 @@ def animation(frames: Tensor | np.ndarray, *, fps: float = 16, width: int | None
 @checked
 def mask(mask: Flags, picture: Reals) -> Shown:
     """Where a mask [h,w], bool, is True over a picture [3,H,W] in [0, 1]: there it is red, elsewhere it is faint."""
-    if mask.ndim != 2 or picture.ndim != 3 or picture.shape[0] != 3:
+    if mask.ndim != 2 or picture.ndim != 3 or picture.shape[0] != 3 or 0 in (*mask.shape, *picture.shape):
         raise InputError(f"a mask is bool [h,w], over a picture [3,H,W]; got {short(mask)} and {short(picture)}")
     size = (picture.shape[1], picture.shape[2])
     over = interpolate(mask[None, None].float().cpu(), size, mode="nearest")[0]

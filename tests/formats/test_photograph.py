@@ -354,6 +354,7 @@ def test_a_pillow_image_keeps_what_it_says_of_itself(data_dir: Path, tmp_path: P
         (torch.rand(4, 20, 20), r"\[4, 20, 20\]"),
         (torch.rand(2, 3, 20, 20), r"\[2, 3, 20, 20\]"),
         (torch.rand(3), r"\[3\]"),
+        (torch.rand(3, 20, 20, device="meta"), "meta device"),
         (torch.rand(3, 4, 20), "at least 16"),
         (np.zeros((0, 0, 3), dtype=np.uint8), "at least 16"),
         (Image.new("RGB", (5, 50)), "at least 16"),

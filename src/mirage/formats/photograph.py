@@ -321,6 +321,8 @@ def _checked(fov: float) -> float:
 def _channels_first(picture: np.ndarray | Tensor) -> Tensor:
     """float32 [3,H,W] in [0, 1] of an array or tensor of any accepted layout."""
     kind, shape = type(picture).__name__, list(picture.shape)
+    if isinstance(picture, Tensor) and picture.is_meta:
+        raise InputError("got a picture as Tensor on the meta device; expected one with its pixels")
     tensor = picture.detach().cpu() if isinstance(picture, Tensor) else _tensor(picture)
     if tensor.ndim == 4 and len(tensor) == 1:
         tensor = tensor[0]

@@ -155,9 +155,9 @@ def test_optional_and_slow_packages_are_imported_lazily(path):
 MOST_LINES, MOST_PARAMETERS = 450, 10
 LONG: dict[str, str] = {}  # a file that may be longer, and why
 WIDE = {  # a function that may have more parameters, and why
-    "memory/projection/footprint_numba.py:_spread": "compiled: takes arrays, and its constants (see jit.py)",
+    "memory/projection/footprint_numba.py:spread": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_camera": "compiled: takes arrays, and its constants (see jit.py)",
-    "memory/projection/zbuffer_numba.py:_nearest_to_centre": "compiled: takes arrays, and its constants (see jit.py)",
+    "memory/projection/zbuffer_numba.py:nearest_to_centre": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_off_centre": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_numba.py:_project": "compiled: takes arrays, and its constants (see jit.py)",
     "memory/projection/zbuffer_triton.py:compete_kernel": "a Triton kernel takes pointers and sizes",

@@ -117,7 +117,7 @@ def test_another_user_keeps_their_own_or_compiles_in_memory():
         folder.chmod(0o755)
         home.mkdir()
         os.chown(home, NOBODY, NOBODY)
-        (folder / "constants.py").write_text("SIDE = 3\n")
+        (folder / "other.py").write_text(CONSTANT.format(3))
         (folder / "kernels.py").write_text(KERNEL)
         shutil.copy(Path(here.__file__).with_name("jit.py"), folder)
 
@@ -158,10 +158,8 @@ def test_a_kernel_uses_no_value_of_another_file(path):
         assert not used & imported, f"{function.name} uses {sorted(used & imported)}"
 
 
-CONSTANTS, KERNEL = (
-    "SIDE = {}\n",
-    """
-from constants import SIDE
+KERNEL = """
+from other import SIDE
 from jit import kernel
 
 @kernel
@@ -169,29 +167,19 @@ def area(x):
     return x * SIDE
 
 print(area(2), sum(area.stats.cache_hits.values()))
-""",
-)
+"""
+CONSTANT = "SIDE = {}\n"
+USER = """
+from other import used
+from jit import kernel
 
+@kernel
+def twice(x):
+    return 2 * used(x)
 
-def test_an_upgrade_in_place_takes_the_new_constant(tmp_path):
-    """Another file changes, and the kernel's own stays as it is, its time included."""
-    pytest.importorskip("numba")
-    (tmp_path / "kernels.py").write_text(KERNEL)
-    there = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1",
-             "PYTHONPATH": str(Path(here.__file__).parent)}  # fmt: skip
-
-    def run() -> str:
-        command = [sys.executable, "kernels.py"]
-        environment = os.environ | there
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-
-    for side, said in ((3, "6 0\n"), (3, "6 1\n"), (7, "14 0\n")):
-        (tmp_path / "constants.py").write_text(CONSTANTS.format(side))
-        assert run() == said
-
-
-OTHER, USER = (
-    """
+print(twice(2), sum(twice.stats.cache_hits.values()))
+"""
+USED = """
 from jit import kernel
 
 @kernel
@@ -201,28 +189,25 @@ def used(x):
 @kernel
 def below(x):
     return x + {}
-""",
-    """
-from other import used
-from jit import kernel
+"""
 
-@kernel
-def twice(x):
-    return 2 * used(x)
 
-print(twice(2), sum(twice.stats.cache_hits.values()))
-""",
+@pytest.mark.parametrize(
+    ("program", "other", "runs"),
+    [
+        (KERNEL, CONSTANT, [(3, "6 0\n"), (3, "6 1\n"), (7, "14 0\n")]),
+        (USER, USED, [(1, "6 0\n"), (5, "14 0\n")]),  # below the kernel that is used, which is as it was
+    ],
+    ids=["a constant", "a kernel"],
 )
-
-
-def test_an_upgrade_in_place_takes_the_kernels_of_another_file_as_they_are(tmp_path):
-    """What changes stands below the kernel that is used, which is itself as it was."""
+def test_an_upgrade_in_place_takes_what_stands_in_another_file_now(tmp_path, program, other, runs):
+    """Another file changes, and the kernel's own stays as it is, its time included."""
     pytest.importorskip("numba")
-    (tmp_path / "user.py").write_text(USER)
+    (tmp_path / "program.py").write_text(program)
     there = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1",
              "PYTHONPATH": str(Path(here.__file__).parent)}  # fmt: skip
-    for more, said in ((1, "6 0\n"), (5, "14 0\n")):
-        (tmp_path / "other.py").write_text(OTHER.format(more))
-        command = [sys.executable, "user.py"]
+    for value, said in runs:
+        (tmp_path / "other.py").write_text(other.format(value))
+        command = [sys.executable, "program.py"]
         ran = subprocess.run(command, cwd=tmp_path, env=os.environ | there, capture_output=True, text=True, check=True)
         assert ran.stdout == said

@@ -21,7 +21,7 @@ from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.evaluation.metrics import psnr
 from mirage.evaluation.options import PhotosOptions
-from mirage.evaluation.report import Summary, markdown_table
+from mirage.evaluation.report import Summary, markdown_table, summarised
 from mirage.evaluation.runner import Progress, Task, run_tasks, write_results
 from mirage.evaluation.scenes7 import CEILING, STILL, load_view, poses_of
 from mirage.evaluation.seam import seam
@@ -38,7 +38,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
 from mirage.models.world import WorldModel
 from mirage.natural import natural
-from mirage.scenes.pictures import Pictures
+from mirage.scenes.pictures import around
 
 TURN, WALK = 97, 17
 """Frames of each."""
@@ -62,10 +62,10 @@ def run_photos(
     Returns {"stills": {psnr, worst, spread, steepness, n}, "turn" and "walk": {NAME: {REGION or seam: Summary}},
     "tasks", "failures"}.
     """
-    known = {memory: VARIANTS[memory] for memory in options.memories}
-    blind = session_maker(model, options.memories, steps=options.steps, variants=known)
-    measured = {memory: replace(variant, true_depth="first") for memory, variant in known.items()}
-    told = session_maker(model, options.memories, steps=options.steps, variants=measured)
+    chosen = {memory: VARIANTS[memory] for memory in options.memories}
+    estimating = session_maker(model, options.memories, steps=options.steps, variants=chosen)
+    measured = {memory: replace(variant, true_depth="first") for memory, variant in chosen.items()}
+    measuring = session_maker(model, options.memories, steps=options.steps, variants=measured)
 
     def of_still(path: Path) -> Callable[[Path], dict[str, Any]]:
         return lambda folder: {"part": "still", **still(model, _picture(path, model.size), folder)}
@@ -74,7 +74,7 @@ def run_photos(
         def work(folder: Path) -> dict[str, Any]:
             truth = turn(load_image(path), model.size, seed=options.seed)
             scored = {"return": Region(returned(truth.path))}
-            return {"part": "turn", **walked(model, truth, scored, options.memories, blind, folder=folder)}
+            return {"part": "turn", **scored_walk(model, truth, scored, options.memories, estimating, folder=folder)}
 
         return work
 
@@ -83,7 +83,7 @@ def run_photos(
             assert options.rgbd is not None
             truth = walk(options.rgbd, numbers, model.size, seed=options.seed)
             scored = first_seen(truth, (model.size[0] // model.stride, model.size[1] // model.stride))
-            return {"part": "walk", **walked(model, truth, scored, options.memories, told, folder=folder)}
+            return {"part": "walk", **scored_walk(model, truth, scored, options.memories, measuring, folder=folder)}
 
         return work
 
@@ -116,7 +116,7 @@ def still(model: WorldModel, picture: Tensor, folder: Path) -> dict[str, Any]:
     return {"psnr": float(psnr(again, picture)), "steepness": after / before if before and after is not None else None}
 
 
-def walked(
+def scored_walk(
     model: WorldModel,
     truth: GroundTruth,
     scored: Mapping[str, Region],
@@ -158,14 +158,12 @@ def turn(panorama: Tensor, size: tuple[int, int], *, seed: int) -> GroundTruth:
     height, width = panorama.shape[-2:]
     if width != 2 * height:
         raise InputError(f"a panorama is twice as wide as high (equirectangular), got {width} x {height}")
-    around = Pictures(torch.zeros(1, 3, 1), panorama)
     time = 1 - torch.linspace(-1, 1, TURN).abs()
     c2w = pose.make_pose(pose.rotation_about("y", DEGREES * time), torch.zeros(TURN, 3))
     camera = Camera.looking(aspect=size[1] / size[0], c2w=c2w)
-    _, ahead = camera.rays(size)
-    frames = torch.stack([around.above(d.flatten(0, 1).T).view(3, *size) for d in ahead])
-    depth = DepthMap(3 / ahead[::TIME_STRIDE].norm(dim=-1))
-    return GroundTruth(seed, "turn", "", frames, depth, camera)
+    _, ahead = camera[::TIME_STRIDE].rays(size)
+    depth = DepthMap(3 / ahead.norm(dim=-1))  # any: nothing has parallax
+    return GroundTruth(seed, "turn", "", around(panorama, camera, size), depth, camera)
 
 
 def walk(folder: Path, numbers: Sequence[int], size: tuple[int, int], *, seed: int) -> GroundTruth:
@@ -234,12 +232,7 @@ def _summed(stills: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"PSNR": Summary.of(values), "worst": min(values), "steepness": steep, "n": len(values)}
 
 
-def _rows(walks: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Summary | int]]:
-    """A row per memory or control: each score over walks."""
-    if not walks:
-        return {}
-    first = walks[0]["scores"]
-    return {
-        name: {what: Summary.of(one["scores"][name][what] for one in walks) for what in row} | {"n": len(walks)}
-        for name, row in first.items()
-    }
+def _rows(walks: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A row per memory or control: each score over walks, and how many those are."""
+    names = walks[0]["scores"] if walks else ()
+    return {name: {**summarised([one["scores"][name] for one in walks]), "n": len(walks)} for name in names}

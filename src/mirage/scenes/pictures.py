@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mirage.geometry.camera import Camera
 from mirage.scenes.textures import FAMILIES
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ class Pictures:
         d = F.normalize(d, dim=0)
         grid = torch.stack([torch.atan2(d[0], d[2]) / math.pi, torch.asin(d[1].clamp(-1, 1)) * 2 / math.pi], -1)
         return F.grid_sample(self.sky[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0]
+
+
+def around(panorama: Tensor, camera: Camera, size: tuple[int, int]) -> Tensor:
+    """Frames [F,3,H,W] of cameras [F] in the middle of a panorama [3,h,2h] in [0, 1]."""
+    sky = Pictures(panorama.new_zeros(1, 3, 1), panorama)
+    _, ahead = camera.rays(size)
+    return torch.stack([sky.above(d.flatten(0, 1).T).view(3, *size) for d in ahead])
 
 
 def mirrored(at: Tensor) -> Tensor:

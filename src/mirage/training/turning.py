@@ -12,7 +12,7 @@ from mirage.geometry import pose
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.scenes.clip import Clip
-from mirage.scenes.pictures import Pictures, Source
+from mirage.scenes.pictures import Source, around
 
 
 def turning_clip(seed: int, photographs: Source, *, frames: int, size: tuple[int, int], depth_every: int = 4) -> Clip:
@@ -20,12 +20,11 @@ def turning_clip(seed: int, photographs: Source, *, frames: int, size: tuple[int
     rng = random.Random(seed + 41)
     panorama = photographs.panorama(rng)
     assert panorama is not None
-    around = Pictures(torch.zeros(1, 3, 1), panorama.float() / 255)
     camera = _path(rng, frames, size)
-    _, ahead = camera.rays(size)
-    rgb = torch.stack([around.above(d.flatten(0, 1).T).view(3, *size) for d in ahead])
+    rgb = around(panorama.float() / 255, camera, size)
+    _, ahead = camera[::depth_every].rays(size)
     distance = math.exp(rng.uniform(math.log(1.5), math.log(12)))
-    z = distance / ahead[::depth_every].norm(dim=-1)
+    z = distance / ahead.norm(dim=-1)
     depth = DepthMap(z, torch.ones_like(z, dtype=torch.bool))
     moving = torch.zeros_like(depth.valid)
     return Clip((rgb * 255).round_().to(torch.uint8), depth, moving, camera, "", seed, "turning")

@@ -25,7 +25,7 @@ def spread_numba(
         low, high = (bound.float().contiguous().numpy() for bound in within)
 
     def one_camera(t: int) -> None:
-        _spread(
+        spread(
             exact.index[t].numpy(),
             exact.depth[t].numpy(),
             exact.offset[t].numpy(),
@@ -46,7 +46,7 @@ def spread_numba(
 
 
 @kernel
-def _spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, low, high, index, depth, offset):
+def spread(winners, depths, offsets, footprint, focal, splat, choosing, slack, low, high, index, depth, offset):
     """One camera; `splat` is its share, reach and behind. The first three have reach cells around the grid; the last
     three are the grid, changed in place."""
     h, w = index.shape

@@ -15,11 +15,11 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.jit import kernel
 from mirage.memory.points import PAGE, Points
 from mirage.memory.policy import MemoryPolicy
-from mirage.memory.projection.footprint_numba import _spread
+from mirage.memory.projection.footprint_numba import spread
 from mirage.memory.projection.hits import frustum
 from mirage.memory.projection.splat import BEHIND, REACH, SHARE
 from mirage.memory.projection.zbuffer import NEAR, projection
-from mirage.memory.projection.zbuffer_numba import _inside, _nearest_to_centre, _widened
+from mirage.memory.projection.zbuffer_numba import boxes_inside, nearest_to_centre, widened
 
 
 class GateNumba:
@@ -103,17 +103,17 @@ def _first(t, stop, store, boxes, rows, views, bands, cells, splat, rule):
     matrix, planes, focal, near = views
     order, ends, footprint = cells
     reach, everything = splat[1], np.float32(np.inf)
-    seen, wide = np.empty(len(boxes[0]), np.bool_), _widened(*boxes)
+    seen, wide = np.empty(len(boxes[0]), np.bool_), widened(*boxes)
     h, w = bands[0].shape[1:]
     H, W = h + 2 * reach, w + 2 * reach
     while t < stop:
         low, high = _edged(bands[0][t], reach, bands[1]), _edged(bands[0][t], reach, bands[2])
         index, depth = np.full((H, W), -1, np.int64), np.full((H, W), np.inf, np.float32)
         offset = np.zeros((2, H, W), np.float32)
-        _inside(wide, planes[t], seen)
+        boxes_inside(wide, planes[t], seen)
         pages = np.flatnonzero(seen)
         flat = index.ravel(), depth.ravel(), offset.reshape(2, -1)
-        _nearest_to_centre(
+        nearest_to_centre(
             x, y, z, pages, rows, matrix[t], np.uint32(H), np.uint32(W), near, low.ravel(), high.ravel(), *flat
         )
         inner = index[reach : reach + h, reach : reach + w].copy()
@@ -121,7 +121,7 @@ def _first(t, stop, store, boxes, rows, views, bands, cells, splat, rule):
         if reach:
             within = low[reach : reach + h, reach : reach + w], high[reach : reach + h, reach : reach + w]
             before = depth[reach : reach + h, reach : reach + w].copy()
-            _spread(index, depth, offset, stored, focal[t], splat, True, everything, *within, inner, before, shift)
+            spread(index, depth, offset, stored, focal[t], splat, True, everything, *within, inner, before, shift)
         fresh, replaced, by = _decide(inner, shift, stored, order[ends[t] : ends[t + 1]], footprint[t], *rule)
         if len(fresh) or len(replaced):
             return t, fresh, replaced, by

@@ -69,8 +69,8 @@ def visible_numba(cloud: Cloud, matrix: Tensor, size: tuple[int, int], near: flo
     """See `visible_pages`: a pass over the boxes for each camera and plane, in vector instructions."""
     seen = torch.empty(len(matrix), len(cloud.low), dtype=torch.bool)
     planes = frustum(matrix, size, near).view(5, len(matrix), 4)
-    boxes = _widened(cloud.low.numpy(), cloud.high.numpy())
-    each_camera(lambda t: _inside(boxes, planes[:, t].contiguous().numpy(), seen[t].numpy()), len(matrix))
+    boxes = widened(cloud.low.numpy(), cloud.high.numpy())
+    each_camera(lambda t: boxes_inside(boxes, planes[:, t].contiguous().numpy(), seen[t].numpy()), len(matrix))
     return seen
 
 
@@ -86,7 +86,7 @@ def each_camera(work: Callable[[int], None], cameras: int) -> None:
 
 
 @kernel
-def _widened(low, high):
+def widened(low, high):
     """Boxes [M,3] a little larger, as x, y, z of their low and of their high corner [6,M]."""
     boxes, slack = np.empty((6, len(low)), np.float32), np.float32(1e-5)
     for axis in range(3):
@@ -97,7 +97,7 @@ def _widened(low, high):
 
 
 @kernel
-def _inside(boxes, planes, seen):
+def boxes_inside(boxes, planes, seen):
     """Which boxes [6,M] have a corner before all five planes."""
     nothing = np.float32(0)
     seen[:] = True
@@ -122,7 +122,7 @@ def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high
     column, row = np.empty(rows, np.float32), np.empty(rows, np.float32)
     banded = len(low) > 0
     if slack == np.float32(np.inf):
-        _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth, offset)
+        nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth, offset)
         return
     # if choosing: what lies on the front surface as far as it is known, to be chosen from when it is
     room = len(pages) * rows if choosing else 0
@@ -154,7 +154,7 @@ def _camera(x, y, z, pages, rows, matrix, h, w, near, choosing, slack, low, high
 
 
 @kernel
-def _nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth, offset):
+def nearest_to_centre(x, y, z, pages, rows, matrix, h, w, near, low, high, index, depth, offset):
     """With everything on the front nothing has to wait for it, and most points are farther from their cell's centre
     than one before them: that is asked first, for it needs the fewest numbers. Pages that follow each other are looked
     at together."""

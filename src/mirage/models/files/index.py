@@ -93,13 +93,13 @@ def look_first(name_or_path: str | Path) -> ModelIndex | None:
         index, scheduler = fetched
     else:
         return None
-    parts = _read(index)
+    parts = configuration(index)
     said = {name: value for name, value in parts.items() if isinstance(value, list) and len(value) == 2 and value[0]}
     found = ModelIndex(
         str(name_or_path),
         {name: str(value[1]) for name, value in said.items()},
         str(parts.get("_class_name")),
-        _read(scheduler) if scheduler is not None and scheduler.is_file() else {},
+        configuration(scheduler) if scheduler is not None and scheduler.is_file() else {},
     )
     _check(found)
     return found
@@ -131,15 +131,16 @@ def _without_index(folder: Path) -> str:
             f"diffusers layout, which `mirage convert {folder}` makes of it")  # fmt: skip
 
 
+def configuration(file: Path) -> dict[str, Any]:
+    """What a model's index says, or the configuration of one of its parts."""
+    return read_object(file, accepts="a model's configuration")
+
+
 def _check_pointers(folder: Path) -> None:
     """No file stands for another one that was not fetched."""
     for file in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         if file.suffix in (".safetensors", ".json", ".model", ".txt") and file.is_file():
             check_content(file)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return read_object(file, accepts="a model's configuration")
 
 
 def _check(index: ModelIndex) -> None:

@@ -16,9 +16,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import UMT5Config, UMT5EncoderModel
 
 from mirage.errors import InputError
-from mirage.formats.source import read_object
 from mirage.models.depth_head import LatentDepthHead
 from mirage.models.files.checkpoint import one_line
+from mirage.models.files.index import configuration
 from mirage.models.loading import check_fit, quiet
 from mirage.models.transformer import MemoryBranch
 from mirage.models.world import WorldModel
@@ -48,21 +48,21 @@ SETTINGS = (
 def blueprint(folder: str | Path) -> WorldModel:
     """The `WorldModel` that a folder in diffusers layout describes, on the meta device and without a tokenizer."""
     folder = Path(folder)
-    index = _read(folder / "model_index.json")
+    index = configuration(folder / "model_index.json")
     parts: dict[str, Any] = {"tokenizer": None}
     try:
         with quiet(), torch.device("meta"):
             for name, network in NETWORKS.items():
                 if index.get(name, [None])[0] is not None:
-                    parts[name] = network.from_config(_read(folder / name / "config.json"))
-            parts["text_encoder"] = UMT5EncoderModel(UMT5Config(**_read(folder / "text_encoder" / "config.json")))
-        parts["scheduler"] = UniPCMultistepScheduler.from_config(_read(folder / "scheduler" / "scheduler_config.json"))
+                    parts[name] = network.from_config(configuration(folder / name / "config.json"))
+            parts["text_encoder"] = UMT5EncoderModel(
+                UMT5Config(**configuration(folder / "text_encoder" / "config.json"))
+            )
+        parts["scheduler"] = UniPCMultistepScheduler.from_config(
+            configuration(folder / "scheduler" / "scheduler_config.json")
+        )
         model = WorldModel(**parts, **{name: index[name] for name in SETTINGS if name in index})
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
         raise InputError(f"model {folder} can not be built: {one_line(error)}") from error
     check_fit(model, folder)
     return model.eval()
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return read_object(file, accepts="a model's configuration")

@@ -92,6 +92,9 @@ def test_what_cannot_be_measured_is_refused_first(data_dir, tmp_path, capsys):
         check_photos(PhotosOptions(panoramas=tmp_path / "missing"))
     with pytest.raises(InputError, match="holds no pictures"):
         check_photos(PhotosOptions(stills=tmp_path))
+    save_image(tmp_path / "flat.png", random_image(SIZE))
+    with pytest.raises(InputError, match=r"flat.png is 96 x 64; an equirectangular"):
+        check_photos(PhotosOptions(panoramas=tmp_path))
     with pytest.raises(InputError, match="accepted: 17 or more"):
         check_photos(PhotosOptions(rgbd=data_dir / "rgbd_7scenes", every=100))
     out = str(tmp_path / "out")

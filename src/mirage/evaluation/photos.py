@@ -30,7 +30,7 @@ from mirage.evaluation.unseen import steepness
 from mirage.evaluation.variants import VARIANTS, MakeSession, session_maker
 from mirage.formats.cameras import load_cameras
 from mirage.formats.footage import PICTURES
-from mirage.formats.image import fit_image, load_image, save_image
+from mirage.formats.image import fit_image, image_size, load_image, save_image
 from mirage.formats.picture import contact_sheet
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
@@ -155,9 +155,7 @@ def scored_walk(
 
 def turn(panorama: Tensor, size: tuple[int, int], *, seed: int) -> GroundTruth:
     """A panorama [3,h,w] in [0, 1], equirectangular, as a camera sees it that turns to the right and back."""
-    height, width = panorama.shape[-2:]
-    if width != 2 * height:
-        raise InputError(f"a panorama is twice as wide as high (equirectangular), got {width} x {height}")
+    _check_panorama((panorama.shape[-2], panorama.shape[-1]), "the panorama")
     time = 1 - torch.linspace(-1, 1, TURN).abs()
     c2w = pose.make_pose(pose.rotation_about("y", DEGREES * time), torch.zeros(TURN, 3))
     camera = Camera.looking(aspect=size[1] / size[0], c2w=c2w)
@@ -219,9 +217,16 @@ def _sequences(options: PhotosOptions) -> list[list[int]]:
 
 def check_photos(options: PhotosOptions) -> None:
     """`InputError` where a folder holds nothing to measure with."""
-    for folder in (options.stills, options.panoramas):
-        _listed(folder, None)
+    _listed(options.stills, None)
+    for path in _listed(options.panoramas, options.limit):
+        _check_panorama(image_size(path), str(path))
     _sequences(options)
+
+
+def _check_panorama(size: tuple[int, int], source: str) -> None:
+    height, width = size
+    if width != 2 * height:
+        raise InputError(f"{source} is {width} x {height}; an equirectangular panorama is twice as wide as high")
 
 
 def _summed(stills: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

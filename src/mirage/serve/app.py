@@ -18,6 +18,7 @@ from pathlib import Path
 from mirage.errors import InputError
 from mirage.optional import optional
 from mirage.serve.access import Access, Guard
+from mirage.serve.allocation import give_back_what_is_freed
 from mirage.serve.sessions import Full, Sessions, Unknown
 from mirage.serve.shelf import Shelf, TooLarge, WrongKind
 from mirage.serve.worker import Cancelled
@@ -106,6 +107,7 @@ def run(
     """Serve until Ctrl-C or SIGTERM; then nothing new is taken, and a step that is not made in `PATIENCE` seconds is
     answered with 409. Port 0: any that is free. `ready(port, stop)` is called when pages can be asked for; `stop` ends
     it from any thread."""
+    give_back_what_is_freed()
     with optional("uvicorn", wanted="a server"):
         import uvicorn
     with optional("websockets", wanted="a live page"):  # without it uvicorn would answer a WebSocket with 404

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -282,6 +283,27 @@ def test_gguf_is_the_numbers_that_it_stands_for(comfy: Path, tmp_path: Path) -> 
     expected, found = open_checkpoint(one), open_checkpoint(other)
     assert expected.shapes == found.shapes
     assert all(torch.equal(expected.read(name), found.read(name)) for name in expected.shapes)
+
+
+@pytest.mark.parametrize(
+    "kind", ["Q4_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_S", "BF16"]
+)
+def test_gguf_of_every_kind_that_people_have(kind: str, tmp_path: Path) -> None:
+    """Of blocks as they lie in files: the package packs few kinds itself."""
+    gguf = pytest.importorskip("gguf")
+    of = gguf.GGMLQuantizationType[kind]
+    block, size = gguf.GGML_QUANT_SIZES[of]
+    packed = np.random.default_rng(0).integers(0, 60, (8, 512 // block * size), dtype=np.uint8)
+    file = gguf.GGUFWriter(tmp_path / "a.gguf", "wan")
+    file.add_tensor("blocks.0.weight", packed, raw_shape=packed.shape, raw_dtype=of)
+    for write in (file.write_header_to_file, file.write_kv_data_to_file, file.write_tensors_to_file):
+        write()
+    file.close()
+    found = open_checkpoint(tmp_path / "a.gguf").read("blocks.0.weight")
+    assert found.shape == (8, 512)
+    assert found.isfinite().all()
+    assert found.abs().max() > 0
+    assert np.array_equal(found.numpy(), gguf.dequantize(packed, of))
 
 
 def test_gguf_that_is_damaged_or_not_wans(tmp_path: Path) -> None:

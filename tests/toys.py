@@ -8,6 +8,7 @@ import torch
 
 from mirage.models.tiny import tiny_world
 from mirage.training.past import Seen
+from mirage.training.samples import Sample
 
 SIZE = (64, 96)
 
@@ -25,14 +26,19 @@ def curve(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
+def batch_of(maker, number: int, *, seed: int = 0):
+    """What a maker makes of a number and of samples of their own."""
+    size = maker.size(number)
+    return maker(number, [Sample(seed, number * size + place) for place in range(size)])
+
+
 def seen(task, step) -> Seen:
     """What a step sees, of those that show something at once."""
-    batch = task.maker(step, torch.Generator().manual_seed(step))
+    batch = batch_of(task.maker, step)
     assert isinstance(batch, Seen)
     return batch
 
 
 def at(task, step):
     """The loss of a step."""
-    generator = torch.Generator().manual_seed(step)
-    return task.loss(task.maker(step, generator), generator)[0]
+    return task.loss(batch_of(task.maker, step), torch.Generator().manual_seed(step))[0]

@@ -14,7 +14,7 @@ from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.exercises import Exercises, Mix, Relived
 from mirage.training.past import Augment
 from recipes import mini, wan
-from toys import at, seen
+from toys import at, batch_of, seen
 
 
 def exercises(latents, mix, **changes):
@@ -63,7 +63,7 @@ def test_a_step_has_the_shape_of_its_exercise_in_every_process(model, latents):
     maker = DenoiserTask(model, DenoiserConfig(exercises(latents, mix, frames=3))).maker
 
     def shape(number, rank):
-        batch = maker(number, torch.Generator().manual_seed(rank))
+        batch = batch_of(maker, number, seed=rank)
         return ("relived", len(batch.pasts)) if isinstance(batch, Relived) else tuple(batch.target.shape)
 
     shapes = [shape(number, 0) for number in range(24)]
@@ -73,7 +73,7 @@ def test_a_step_has_the_shape_of_its_exercise_in_every_process(model, latents):
 
 def test_a_relived_chunk_is_the_models_own_work(model, latents):
     task = DenoiserTask(model, DenoiserConfig(exercises(latents, Mix(chunk=0, relived=1), frames=3)))
-    batch = task.maker(0, torch.Generator().manual_seed(0))
+    batch = batch_of(task.maker, 0)
     assert isinstance(batch, Relived)
     past = batch.pasts[0]
     made = task._relived(past, 2, torch.Generator().manual_seed(0))

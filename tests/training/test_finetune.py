@@ -36,7 +36,7 @@ from mirage.training.render import encode_clips, render_clips
 from mirage.training.runs import Changes, DepthHead, Finetune
 from mirage.training.schedule import Schedule
 from recipes import mini, wan
-from toys import SIZE, curve
+from toys import SIZE, at, batch_of, curve
 
 SCHEDULE = Schedule(
     steps=4, warmup=1, adamw=".", adamw_lr=2e-3, log_every=2, evaluate_every=4, checkpoint_seconds=0, accumulate=2
@@ -158,9 +158,7 @@ def test_what_is_frozen_stays_and_the_rest_gets_a_gradient(latents):
     learning = [name for name, p in task.module.named_parameters() if p.requires_grad]
     assert {name.split(".")[0] for name in learning} == {"transformer", "memory_branch"}
     assert all("lora_" in name for name in learning if name.startswith("transformer"))
-    generator = torch.Generator().manual_seed(0)
-    before = task.loss(task.maker(0, generator), generator)[0]
-    before.backward()
+    at(task, 0).backward()
     silent = [n for n, p in task.module.named_parameters() if p.requires_grad and p.grad is None]
     assert not silent
     after = {k.replace(".base_layer", ""): v for k, v in model.transformer.state_dict().items() if "lora_" not in k}
@@ -247,7 +245,7 @@ def test_ready_made_chunks_train(model, tmp_path):
     Finetune(model, small(tmp_path, exercises=exercises), replace(SCHEDULE, steps=1)).work(tmp_path / "run")
     assert (tmp_path / "run" / "memory_branch" / "config.json").is_file()
     with pytest.raises(InputError, match=r"are ready-made; expected a mix of chunk=1 alone"):
-        Exerciser(replace(exercises, mix=Mix(chunk=0, words=1)), Objective(), maker.paths, 48)(0, g)
+        batch_of(Exerciser(replace(exercises, mix=Mix(chunk=0, words=1)), Objective(), maker.paths, 48), 0)
 
 
 def test_one_clip_can_be_learnt_by_heart_and_walked_back_through(tmp_path):

@@ -18,7 +18,7 @@ from mirage.errors import InputError
 from mirage.training import parallel
 from mirage.training.checkpoints import CHECKPOINT, PREVIOUS, averaged_weights, progress
 from mirage.training.loop import fit, put_weights, swapped
-from mirage.training.samples import RING, Batch, number_of
+from mirage.training.samples import Batch
 from mirage.training.schedule import Schedule
 from toys import curve
 
@@ -36,10 +36,13 @@ class Drawn:
 
     die_at: int | None = None
 
-    def __call__(self, number, generator):
+    def size(self, number):
+        return 1
+
+    def __call__(self, number, samples):
         if number == self.die_at:
             raise KeyboardInterrupt
-        return Inputs(torch.randn(8, 2, generator=generator))
+        return Inputs(torch.randn(8, 2, generator=samples[0].generator))
 
 
 class Line:
@@ -237,30 +240,6 @@ def test_any_number_of_workers_leaves_the_same_weights_and_curve(tmp_path):
 def losses(folder):
     lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line]
-
-
-@pytest.mark.parametrize("reuse", [1, 3])
-def test_a_batch_is_seen_as_often_as_told_each_time_with_other_noise(tmp_path, reuse):
-    steps = 2 * RING * reuse
-    task = Line()
-    fit(task, Schedule(steps=steps, warmup=1, log_every=1, reuse=reuse), tmp_path)
-    numbers = [number_of(step, reuse) for step in range(steps)]
-    assert sorted(numbers) == sorted(list(range(2 * RING)) * reuse)
-    first = {number: x for number, x in reversed([*zip(numbers, task.seen, strict=True)])}
-    assert all(torch.equal(first[number], x) for number, x in zip(numbers, task.seen, strict=True))
-    assert len({float(x.sum()) for x in task.seen}) == 2 * RING
-    assert len(set(losses(tmp_path))) == steps
-
-
-def test_a_killed_run_that_uses_batches_again_resumes_to_the_bit(tmp_path):
-    schedule = replace(SCHEDULE, steps=3 * RING, reuse=2)
-    whole, resumed = Line(), Line()
-    fit(whole, schedule, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        fit(Line(die_at=RING + 3), schedule, tmp_path / "cut")  # between the uses of the second ring
-    fit(resumed, schedule, tmp_path / "cut")
-    assert torch.equal(weights(whole), weights(resumed))
-    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
 
 
 def test_minutes_end_a_run_and_cool_it_down(tmp_path):

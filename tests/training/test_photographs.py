@@ -11,6 +11,7 @@ from mirage.training.autoencoder import AutoencoderConfig, Cropper
 from mirage.training.clips import clip_kind, clip_path, load_pixels, save_pixels
 from mirage.training.photographs import Photographs, fitted
 from mirage.training.turning import turning_clip
+from toys import batch_of
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_half_of_the_crops_are_photographs_if_asked(folder):
     config = AutoencoderConfig(clips=folder, mix=((1, 32, 2), (5, 32, 2)), photographs=folder, pictured=1.0)
     maker = Cropper(config, [], 8, [], Photographs(folder, held_out=1))
     for number in range(4):
-        crops = maker(number, torch.Generator().manual_seed(number))
+        crops = batch_of(maker, number)
         assert crops.rgb.shape[-2:] == (40, 40)
         assert crops.rgb.shape[2] in (1, 5)
 

@@ -4,7 +4,6 @@ import random
 import re
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from mirage.scenes.words import COLOURS, PATTERNS, THINGS
 from mirage.training.loop import fit
 from mirage.training.reading import Reader, ReadingConfig, ReadingTask, recoloured, things
 from mirage.training.schedule import Schedule
+from toys import batch_of
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_every_thing_of_a_worlds_caption_is_at_the_token_that_names_it(seed):
 
 def test_what_is_asked_stands_at_its_token(model):
     maker = Reader(model, ["a room with red walls; the next room has a blue floor"], ReadingConfig(batch=3, brief=0.0))
-    asked = maker(0, torch.Generator().manual_seed(0))
+    asked = batch_of(maker, 0)
     words = model.tokenizer.convert_ids_to_tokens(asked.ids[asked.named])
     assert words == ["walls", "floor"] * 3
     assert asked.room[asked.named].tolist() == [0, 1] * 3

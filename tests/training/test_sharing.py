@@ -14,7 +14,6 @@ from mirage.training.exercises import Exercises, Mix
 from mirage.training.loop import fit
 from mirage.training.objective import Objective
 from mirage.training.render import encode_clips
-from mirage.training.samples import generator_of
 from mirage.training.schedule import Schedule
 from mirage.training.shards import SHARDS
 
@@ -30,31 +29,19 @@ def latents(clips, tmp_path_factory):
     return folder
 
 
-class Dealt(DenoiserTask):
-    """Of one run, what a batch is depends on how many were dealt before it by all processes, so that two processes see
-    what one sees that takes twice as many."""
-
-    dealt = 0
-
-    def loss(self, batch, generator):
-        number = self.dealt * parallel.world_size() + parallel.rank()
-        self.dealt += 1
-        batch = self.maker(0, generator_of(7, number, 0, noise=False))
-        return super().loss(batch, generator_of(7, number, 0, noise=True))
-
-
-def train(latents, folder, *, kind=DenoiserTask, **schedule):
-    exercises = Exercises(latents, Mix(), batch=1, frames=3, preceding=1, references=1, held_out=1)
+def train(latents, folder, *, preceding=1, references=1, **schedule):
+    exercises = Exercises(latents, Mix(), batch=1, frames=3, preceding=preceding, references=references, held_out=1)
     config = DenoiserConfig(exercises, Objective(min_sigma=1e-3), train=("memory_branch",))
-    task = kind(tiny_world(), config)
+    task = DenoiserTask(tiny_world(), config)
     if parallel.world_size() > 1:
         task.shard()
     fit(task, replace(SCHEDULE, **schedule), folder)
 
 
 def test_two_processes_are_one_that_takes_twice_as_many(latents, tmp_path):
-    parallel.launch(_dealt, latents, tmp_path / "two", processes=2)
-    train(latents, tmp_path / "one", kind=Dealt, accumulate=4)
+    """The same samples, with the same noise; how many frames are shown beside is of a batch, so here there are none."""
+    parallel.launch(_twice, latents, tmp_path / "two", processes=2)
+    train(latents, tmp_path / "one", preceding=0, references=0, accumulate=4)
     assert (tmp_path / "two" / SHARDS).is_dir()
     two, one = averaged_weights(tmp_path / "two"), averaged_weights(tmp_path / "one")
     branch = tiny_world().memory_branch
@@ -67,8 +54,8 @@ def test_two_processes_are_one_that_takes_twice_as_many(latents, tmp_path):
     assert apart < moved / 100  # measured: see docs/scale.md
 
 
-def _dealt(latents, folder):
-    train(latents, folder, kind=Dealt, accumulate=2)
+def _twice(latents, folder):
+    train(latents, folder, preceding=0, references=0, accumulate=2)
 
 
 def _more(latents, folder, steps):

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from mirage.models.autoencode import Autoencoder, decode, encode
 from mirage.training.clips import clip_paths, opened_rgb
-from mirage.training.draws import chance, draw, normal
+from mirage.training.draws import chance, draw, generator_of, normal
 from mirage.training.photographs import Photographs
-from mirage.training.samples import Batch
+from mirage.training.samples import Batch, Sample
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class AutoencoderTask:
 
 @dataclass(frozen=True)
 class Cropper:
-    """A `Maker` of crops from the clips at `paths`, and of the pictures at `stills`."""
+    """A `Maker` of crops from the clips at `paths`, and of the pictures at `stills`. Samples of stills and photographs
+    count too: beside those an epoch has the share of the clips that the steps on clips have."""
 
     config: AutoencoderConfig
     paths: list[Path]
@@ -117,25 +118,33 @@ class Cropper:
     stills: list[Path]
     photographs: Photographs | None = None
 
-    def __call__(self, number: int, generator: torch.Generator) -> Crops:
-        shared = torch.Generator().manual_seed(number)  # every process draws the same shape, so none waits for another
-        frames, crop, batch = self.config.mix[draw(len(self.config.mix), shared)]
-        shift = (draw(self.stride, generator), draw(self.stride, generator))
+    def size(self, number: int) -> int:
+        """Crops a process."""
+        return self._shape(generator_of("batch", number))[2]
+
+    def __call__(self, number: int, samples: Sequence[Sample]) -> Crops:
+        shared = generator_of("batch", number)  # every process draws the same shape, so none waits for another
+        frames, crop, _ = self._shape(shared)
+        shift = (draw(self.stride, samples[0].generator), draw(self.stride, samples[0].generator))
         size = crop + self.stride
         if self.photographs is not None and chance(self.config.pictured, shared):
             pictures = self.photographs
             one = pictures.still if frames == 1 else lambda size, of: pictures.clip(frames, size, of)
-            return Crops(torch.stack([one(size, generator) for _ in range(batch)]), shift)
+            return Crops(torch.stack([one(size, sample.generator) for sample in samples]), shift)
         paths = self.stills if self.stills and frames == 1 and draw(2, shared) else self.paths
-        return Crops(torch.stack([self._crop(paths, frames, size, generator) for _ in range(batch)]), shift)
+        return Crops(torch.stack([_crop(one.of(paths), frames, size, one.generator) for one in samples]), shift)
 
-    def _crop(self, paths: list[Path], frames: int, size: int, generator: torch.Generator) -> Tensor:
-        """uint8 [3,F,size,size] from a random place of a random clip, mirrored half of the time."""
-        with opened_rgb(paths[draw(len(paths), generator)]) as rgb:
-            count, _, height, width = rgb.get_shape()
-            t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
-            crop = rgb[t : t + frames, :, y : y + size, x : x + size]
-        return (crop.flip(-1) if draw(2, generator) else crop).transpose(0, 1)
+    def _shape(self, shared: torch.Generator) -> tuple[int, int, int]:
+        return self.config.mix[draw(len(self.config.mix), shared)]
+
+
+def _crop(path: Path, frames: int, size: int, generator: torch.Generator) -> Tensor:
+    """uint8 [3,F,size,size] from a random place of a clip, mirrored half of the time."""
+    with opened_rgb(path) as rgb:
+        count, _, height, width = rgb.get_shape()
+        t, y, x = (draw(n, generator) for n in (count - frames + 1, height - size + 1, width - size + 1))
+        crop = rgb[t : t + frames, :, y : y + size, x : x + size]
+    return (crop.flip(-1) if draw(2, generator) else crop).transpose(0, 1)
 
 
 @torch.no_grad()

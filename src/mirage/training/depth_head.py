@@ -5,6 +5,7 @@ the frame's mean is taken out (a single view of a room does not tell its size, b
 entropy of "there is a surface here".
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirage.models.depth_head import LatentDepthHead, cell_slopes
-from mirage.training.clips import clip_kind, clip_paths, load_latents, split
+from mirage.training.clips import LatentClip, clip_kind, clip_paths, load_latents, split
 from mirage.training.draws import draw
-from mirage.training.samples import Batch
+from mirage.training.samples import Batch, Sample
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class DepthHeadTask:
     def __init__(self, head: LatentDepthHead, config: DepthHeadConfig) -> None:
         self.head = head
         self.module: nn.Module = self.head
-        paths = [path for path in clip_paths(config.clips) if clip_kind(path) not in config.skipped]
+        paths = clip_paths(config.clips)
+        if config.skipped:
+            paths = [path for path in paths if clip_kind(path) not in config.skipped]
         train, self.test = split(paths, config.held_out)
         self.maker = Viewer(config, train)
 
@@ -102,12 +105,15 @@ class Viewer:
         """Another process reads the clips for itself."""
         return Viewer, (self.config, self.paths)
 
-    def __call__(self, number: int, generator: torch.Generator) -> Views:
-        samples = [self._sample(generator) for _ in range(self.config.batch)]
-        return Views(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
+    def size(self, number: int) -> int:
+        """Views a process."""
+        return self.config.batch
 
-    def _sample(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        clip = self._load(self.paths[draw(len(self.paths), generator)])
+    def __call__(self, number: int, samples: Sequence[Sample]) -> Views:
+        views = [self._view(self._load(one.of(self.paths)), one.generator) for one in samples]
+        return Views(*(torch.stack(parts) for parts in zip(*views, strict=True)))
+
+    def _view(self, clip: LatentClip, generator: torch.Generator) -> tuple[Tensor, ...]:
         t, single = draw(len(clip.latents), generator), bool(draw(2, generator))
         latents = (clip.images if single else clip.latents)[t]
         level = self.config.noise * torch.rand((), generator=generator)

@@ -1,9 +1,16 @@
-"""Random choices from a generator that is handed in: a step sees what (seed, step, rank) says and nothing else."""
+"""Random choices from a generator that is handed in: a sample is what (seed, its number) says and nothing else."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+
+def generator_of(*key: int | str) -> torch.Generator:
+    """One for each key, the same in every process: `generator_of("noise", seed, number)`."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 def draw(n: int, generator: torch.Generator) -> int:

@@ -9,7 +9,7 @@
 A step has one shape, because processes that share out weights must call the network equally often; so glimpses and
 drafts share steps, and are mixed within them. What these show much of, and a chunk little, is what only words tell.
 
-What a step sees is a function of its number, of the generator and of files (samples.py), never of what learns.
+What a step sees is a function of its number, of its samples and of files (samples.py), never of what learns.
 Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid.
 """
 
@@ -26,10 +26,10 @@ from mirage.conditioning import drafted_views
 from mirage.errors import InputError
 from mirage.models.world import WorldModel
 from mirage.training.clips import LatentClip, ReadyChunk, latent_frames, load_sample
-from mirage.training.draws import chance, draw
+from mirage.training.draws import chance, draw, generator_of
 from mirage.training.objective import Objective
 from mirage.training.past import Augment, Observer, Past, Seen
-from mirage.training.samples import Batch
+from mirage.training.samples import Batch, Sample
 
 GLIMPSES = 3
 """Frames, the first among them, of a chunk of glimpses: as many as a draft shows."""
@@ -109,8 +109,22 @@ class Relived(Batch):
     references: int
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What all processes do alike in a step, so that none waits for another."""
+
+    shape: Shape
+    preceding: int
+    references: int
+    steps: int
+    last_step: bool
+
+
 class Exerciser:
-    """A `Maker` of what steps see, from the clips at `paths`. `codec`: see `Observer`."""
+    """A `Maker` of what steps see, from the clips at `paths`. `codec`: see `Observer`.
+
+    Where not all clips are longer than a chunk, those that are take the places of others in a step that relives.
+    """
 
     def __init__(
         self,
@@ -136,27 +150,49 @@ class Exerciser:
             )
         self._load = lru_cache(maxsize=exercises.cached)(load_sample)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> dict[str, Any]:
         """Another process reads the clips for itself."""
-        return Exerciser, (self.exercises, self.objective, self.paths, self.channels, self.codec)
+        return {name: value for name, value in vars(self).items() if name != "_load"}
 
-    def __call__(self, number: int, generator: torch.Generator) -> Seen | Relived:
-        asked, objective = self.exercises, self.objective
-        shared = torch.Generator().manual_seed(number)  # one shape for all processes, so none waits for another
-        preceding, references = draw(asked.preceding + 1, shared), draw(asked.references + 1, shared)
-        steps = objective.sampler_steps[draw(len(objective.sampler_steps), shared)]
-        shape = asked.mix.shape(shared)
-        if shape == "relived":
-            paths = [self.long[draw(len(self.long), generator)] for _ in range(asked.batch)]
-            return Relived(tuple(self.relived(path, generator) for path in paths), steps, preceding, references)
-        if shape == "words":
-            return Seen.of([self.words(generator) for _ in range(asked.batch * asked.frames // 2)])
-        steps = steps if chance(objective.last_step, shared) else 0
-        if shape == "short":
-            seen = Seen.of([self.glimpses(generator) for _ in range(asked.batch * asked.frames // GLIMPSES)])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _load=lru_cache(maxsize=state["exercises"].cached)(load_sample))
+
+    def size(self, number: int) -> int:
+        """Chunks a process."""
+        its = self.exercises
+        match self._asked(number).shape:
+            case "words":
+                return its.batch * its.frames // 2
+            case "short":
+                return its.batch * its.frames // GLIMPSES
+            case _:
+                return its.batch
+
+    def __call__(self, number: int, samples: Sequence[Sample]) -> Seen | Relived:
+        asked, objective = self._asked(number), self.objective
+        beside = asked.preceding, asked.references
+        if asked.shape == "relived":
+            pasts = tuple(self.relived(one.of(self.long), one.generator) for one in samples)
+            return Relived(pasts, asked.steps, *beside)
+        if asked.shape == "words":
+            return Seen.of([self.words(one.of(self.paths), one.generator) for one in samples])
+        steps = asked.steps if asked.last_step else 0
+        if asked.shape == "short":
+            seen = Seen.of([self.glimpses(one.of(self.paths), one.generator) for one in samples])
             return replace(seen, steps=steps, shift=objective.glimpse_shift)
-        turns = (self.paths[draw(len(self.paths), generator)] for _ in range(asked.batch))
-        return replace(Seen.of([self.chunk(path, preceding, references, generator) for path in turns]), steps=steps)
+        return replace(
+            Seen.of([self.chunk(one.of(self.paths), *beside, one.generator) for one in samples]), steps=steps
+        )
+
+    def _asked(self, number: int) -> _Asked:
+        its, objective, generator = self.exercises, self.objective, generator_of("batch", number)
+        return _Asked(
+            shape=its.mix.shape(generator),
+            preceding=draw(its.preceding + 1, generator),
+            references=draw(its.references + 1, generator),
+            steps=objective.sampler_steps[draw(len(objective.sampler_steps), generator)],
+            last_step=chance(objective.last_step, generator),
+        )
 
     def chunk(self, path: Path, preceding: int, references: int, generator: torch.Generator) -> Seen:
         """A chunk [B=1] of a clip."""
@@ -174,10 +210,10 @@ class Exerciser:
         start = 1 + draw(len(clip.latents) - self.exercises.frames, generator)
         return self.observer.past(clip, start, self._chunk(start), generator, fresh=False)
 
-    def glimpses(self, generator: torch.Generator) -> Seen:
+    def glimpses(self, path: Path, generator: torch.Generator) -> Seen:
         """A frame and others of the same clip as a chunk [B=1] of `GLIMPSES` frames: what a draft is
         (`mirage.rollout.draft`). Half of the time of an image, half with all that the clip showed before."""
-        clip = self.clip(self.paths[draw(len(self.paths), generator)])
+        clip = self.clip(path)
         length, fresh = len(clip.latents), chance(0.5, generator)
         if self.exercises.mix.drafted(generator):
             start = draw(length - self.exercises.frames + 1, generator)
@@ -191,9 +227,9 @@ class Exerciser:
         past = self.observer.past(clip, start, [start, *others], generator, fresh=fresh)
         return self.observer.seen(past, 0, 0, generator, pixels=False)  # which are dear, and glimpses come by the dozen
 
-    def words(self, generator: torch.Generator) -> Seen:
+    def words(self, path: Path, generator: torch.Generator) -> Seen:
         """A frame of a clip as a chunk [B=1] of two."""
-        clip = self.clip(self.paths[draw(len(self.paths), generator)])
+        clip = self.clip(path)
         shown = 1 + draw(len(clip.latents) - 1, generator)
         return self.observer.words_alone(clip, draw(shown, generator), shown, generator)
 

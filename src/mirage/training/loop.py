@@ -5,10 +5,11 @@ A run is a folder:
     checkpoint.shards         the same of weights that are shared out (shards.py)
     curve.jsonl               one line every `log_every` steps, and one for every look at held-out data
 
-What a step sees is drawn from (seed, step, rank) and from nothing else (samples.py), and a checkpoint holds the numbers
-that are not on the curve yet, so a run that was killed and resumed takes the same steps, and leaves the same curve, as
-one that was not. A run that is to last so many `minutes` counts them over all its pieces; its learning rate follows the
-clock. A signal ends the step at hand, leaves a checkpoint, and then ends the run.
+What a step sees is drawn from the seed and the numbers of its samples, and from nothing else (samples.py), and a
+checkpoint holds the next sample's number and what is not on the curve yet, so a run that was killed and resumed takes
+the same steps, and leaves the same curve, as one that was not. A run that is to last so many `minutes` counts them over
+all its pieces; its learning rate follows the clock. A signal ends the step at hand, leaves a checkpoint, and then ends
+the run.
 """
 
 import json
@@ -31,7 +32,7 @@ from mirage.training import parallel
 from mirage.training.checkpoints import fill, held_by, newest_checkpoint, save_checkpoint
 from mirage.training.optimizer import MuonAdamW
 from mirage.training.parallel import local, piece
-from mirage.training.samples import Batch, Maker, batches, generator_of
+from mirage.training.samples import Batch, Maker, Turn, made
 from mirage.training.schedule import Schedule
 from mirage.training.shards import save_shards
 from mirage.training.stopping import Stop, signals_noted
@@ -69,11 +70,11 @@ def fit(task: Task, schedule: Schedule, folder: Path, *, look: Look | None = Non
     curve = _Curve(folder, schedule, run.step) if parallel.rank() == 0 else None
     chief = curve is not None
     shared = any(isinstance(p, DTensor) for p in run.optimizer.parameters.values())
-    made, stop = run.batches(), Stop()
+    batches, stop = run.batches(), Stop()
     saved, wait = time.monotonic(), min(FIRST_CHECKPOINT, schedule.checkpoint_seconds)
     with signals_noted(stop):
         while not schedule.over(run.step, run.seconds):
-            run.take_step(made)
+            run.take_step(batches)
             last = schedule.over(run.step, run.seconds)
             if run.step % schedule.log_every == 0 or last:
                 line = run.means()
@@ -113,35 +114,35 @@ class _Run:
         )
         self.averaged = {name: local(p.detach()).clone() for name, p in self.optimizer.parameters.items()}
         self.step, self.seconds = 0, 0.0
+        self.sample = 0  # the number of the next one
         self.pending: dict[str, list[float]] = {}  # numbers that are not on the curve yet
         self._resume()
         self._before, self._started = self.seconds, time.monotonic()
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[tuple[Turn, Batch]]:
         """What the steps that are left see."""
         schedule = self.schedule
-        return batches(
+        return made(
             self.task.maker,
             seed=schedule.seed,
-            rank=parallel.rank(),
-            first=self.step * schedule.accumulate,
-            stop=schedule.steps * schedule.accumulate,
+            batches=range(self.step * schedule.accumulate, schedule.steps * schedule.accumulate),
+            sample=self.sample,
             workers=schedule.workers,
-            reuse=schedule.reuse,
             device=next(iter(self.optimizer.parameters.values())).device,
         )
 
-    def take_step(self, made: Iterator[Batch]) -> None:
+    def take_step(self, batches: Iterator[tuple[Turn, Batch]]) -> None:
         """Forward, backward, and both averages: of gradients over processes, of weights over steps."""
         schedule, parameters = self.schedule, list(self.optimizer.parameters.values())
         for p in parameters:
             p.grad = None
-        for part in range(self.step * schedule.accumulate, (self.step + 1) * schedule.accumulate):
-            noise = generator_of(schedule.seed, part, parallel.rank(), noise=True)
-            loss, numbers = self.task.loss(next(made), noise)
+        for _ in range(schedule.accumulate):
+            turn, batch = next(batches)
+            loss, numbers = self.task.loss(batch, turn.noise)
             (loss / schedule.accumulate).backward()
             for key, value in numbers.items():
                 self.pending.setdefault(key, []).append(value)
+            self.sample = turn.end
         parallel.average_gradients(parameters)
         norm = parallel.clip_gradients(parameters, schedule.clip_norm)
         if not math.isfinite(norm):
@@ -183,6 +184,7 @@ class _Run:
         return {
             "step": torch.tensor(self.step),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "sample": torch.tensor(self.sample),
             "optimizer.steps": torch.tensor(self.optimizer.steps),
         }
 
@@ -201,12 +203,15 @@ class _Run:
                     raise InputError(f"{path} has {key} {shape}, the model {list(p.shape)}; use another folder")
         numbers = {name: torch.empty_like(tensor) for name, tensor in self._numbers().items()}
         pending = {name: torch.empty_like(held[name]) for name in held if name.startswith("pending.")}
+        if "sample" not in held:  # of a version without epochs, whose clips were drawn: the first one begins here
+            del numbers["sample"]
         for name, tensor in numbers.items():
             if name not in held or held[name].shape != tensor.shape:
                 raise InputError(f"{path} does not say its {name} as a number; use another folder")
         with torch.no_grad():
             fill(path, state | numbers | pending)
         self.step, self.seconds = int(numbers["step"]), float(numbers["seconds"])
+        self.sample = int(numbers.get("sample", 0))
         self.optimizer.steps = int(numbers["optimizer.steps"])
         for name, rows in pending.items():
             mine = rows[parallel.rank()] if len(rows) == parallel.world_size() else rows.mean(0)

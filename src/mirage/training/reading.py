@@ -15,6 +15,7 @@ B captions, L tokens, D width of the text.
 import colorsys
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,14 @@ from mirage.models.world import WorldModel
 from mirage.scenes import Scene, training_seed
 from mirage.scenes.words import COLOURS, PATTERNS, THINGS, shortened
 from mirage.training.draws import draw
-from mirage.training.samples import Batch
+from mirage.training.samples import Batch, Sample
 
 _NAMED = ("walls", "floor", "ground", *THINGS)
 _PATTERNS = ("", *PATTERNS.values())
 _ROOMS = 3
 _CLAUSE = ";"
+HELD_OUT = -1
+"""The seed of what is only looked at."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class ReadingTask:
         """On other captions: how far colours are off (RMS); the shares of patterns and rooms that are right."""
         off, which, where = [], [], []
         for number in range(4):
-            batch = self.maker(number, torch.Generator().manual_seed(10**6 + number))
+            others = [Sample(HELD_OUT, number * self.config.batch + i) for i in range(self.config.batch)]
+            batch = self.maker(number, others)
             colour, pattern, room = self._answers(batch)
             wanted = batch.colour[batch.named]
             off.append((colour - wanted)[wanted[:, 0] >= 0].square().mean())
@@ -107,11 +111,15 @@ class Reader:
     def __init__(self, model: WorldModel, captions: list[str], config: ReadingConfig) -> None:
         self.model, self.captions, self.config = model, captions, config
 
-    def __call__(self, number: int, generator: torch.Generator) -> Asked:
-        rng = random.Random(draw(2**31, generator))
+    def size(self, number: int) -> int:
+        """Captions a process."""
+        return self.config.batch
+
+    def __call__(self, number: int, samples: Sequence[Sample]) -> Asked:
         captions = []
-        for _ in range(self.config.batch):
-            caption = recoloured(rng.choice(self.captions), rng)
+        for sample in samples:
+            rng = random.Random(draw(2**31, sample.generator))
+            caption = recoloured(sample.of(self.captions), rng)
             captions.append(shortened(caption, rng) if rng.random() < self.config.brief else caption)
         tokens = [self.model.tokenize(caption) for caption in captions]
         ids, known = (torch.cat(parts) for parts in zip(*tokens, strict=True))

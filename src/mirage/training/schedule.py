@@ -14,7 +14,6 @@ class Schedule:
     clip_norm       largest norm of the gradient
     average         decay of the averaged weights, which are what a run leaves
     workers         processes that make batches ahead; the curve is the same with any number of them
-    reuse           how often a batch is seen, each time with other noise and timesteps
     accumulate      batches whose gradients are added up for a step
     shard           share the weights out among the processes (FSDP2)
     tensorboard     keep the curve for TensorBoard, too
@@ -36,7 +35,6 @@ class Schedule:
     evaluate_every: int = 200
     checkpoint_seconds: float = 120.0
     workers: int = 0
-    reuse: int = 1
     accumulate: int = 1
     shard: bool = False
     tensorboard: bool = False

@@ -13,14 +13,26 @@ import threading
 import time
 
 import pytest
+import torch
 from test_batch import LINE, started, summary
 
 from helpers import random_image, refusal
 from mirage.distributed.manifest import read_manifest
-from mirage.distributed.store import DONE, Store, file_system
+from mirage.distributed.store import DONE, Store
 from mirage.distributed.walks import Making, check
 from mirage.formats.image import save_image
+from mirage.formats.remote import file_system
+from mirage.geometry.camera import Camera
+from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.trajectory import pan
+from mirage.models.tiny import tiny_world
 from mirage.request import ModelRequest
+from mirage.training.clips import LatentClip, clip_path, save_latents
+from mirage.training.denoiser import DenoiserConfig, DenoiserTask
+from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
+from mirage.training.exercises import Exercises, Mix
+from mirage.training.loop import fit
+from mirage.training.schedule import Schedule
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("moto", "s3fs", "flask")), reason="no S3 server here"
@@ -133,6 +145,37 @@ def test_a_bucket_is_a_store(way, tmp_path, saved):
     assert files.cat_file("one/out/task/walk.mp4") == b"film"
     refusal(read_manifest, "s3://one/none.jsonl", words=["s3://one/none.jsonl"])
     refusal(read_manifest, "s3://nobodys/m.jsonl", words=["s3://nobodys/m.jsonl"])
+
+
+def test_training_reads_its_clips_from_a_bucket(way, server, tmp_path):
+    """The curve is that of the same clips in a folder; a server that dies ends it in one line, and it goes on."""
+    model, generator = tiny_world(), torch.Generator().manual_seed(0)
+    path = pan(Camera.looking(aspect=1.5), 3)
+    (tmp_path / "clips").mkdir()
+    for number in range(5):
+        images = torch.randn(3, model.channels, 4, 6, generator=generator)
+        depth = DepthMap(torch.full((3, 4, 6), 2.0), torch.ones(3, 4, 6, dtype=torch.bool))
+        save_latents(clip_path(tmp_path / "clips", number), LatentClip(images, images, depth, path, "a room"))
+    files, _ = file_system("s3://")
+    files.mkdir("clips")
+    files.put(str(tmp_path / "clips") + "/", "clips/three/", recursive=True)
+
+    def train(clips, name, **choices):
+        exercises = Exercises(clips, Mix(chunk=0.5, words=0.5), batch=1, frames=3, held_out=1, cached=1)
+        task = DenoiserTask(tiny_world(), DenoiserConfig(exercises, train=("memory_branch",), **choices))
+        fit(task, Schedule(steps=6, warmup=1, log_every=1, checkpoint_seconds=0), tmp_path / name)
+        return [line.split('"loss"')[-1] for line in (tmp_path / name / "curve.jsonl").read_text().splitlines()]
+
+    assert train("s3://clips/three", "remote") == train(tmp_path / "clips", "local")
+    depth_head = DepthHeadTask(model.depth_head, DepthHeadConfig("s3://clips/three", batch=2, held_out=1))
+    assert len(depth_head.maker.paths) == 4
+    refusal(train, "s3://clips/none", "none", words=["s3://clips/none", "holds no clips"])
+    data = files.cat_file("clips/three/clip-000000.safetensors")
+    files.pipe_file("clips/cut/clip-000000.safetensors", data[:-9])
+    refusal(train, "s3://clips/cut", "cut", words=["s3://clips/cut/clip-000000.safetensors is damaged"])
+    way.end()
+    with pytest.raises(OSError, match="s3://clips/three"):
+        train("s3://clips/three", "dead")
 
 
 @pytest.mark.slow

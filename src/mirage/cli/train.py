@@ -1,11 +1,13 @@
 """`mirage train`: run a recipe; what is done already is not done again."""
 
 import time
+from pathlib import Path
 
 from mirage.cli.arguments import Train
 from mirage.cli.terminal import Result
 from mirage.errors import InputError
 from mirage.evaluation.validation import look
+from mirage.formats.remote import is_url
 from mirage.training.recipe import train
 from mirage.training.runs import Changes
 
@@ -30,7 +32,7 @@ def run(asked: Train) -> Result:
         workers=asked.workers,
         tensorboard=asked.tensorboard,
         model=asked.model,
-        data=asked.data,
+        data=Path(asked.data) if asked.data is not None and not is_url(asked.data) else asked.data,
     )
     folder = train(
         asked.recipe,

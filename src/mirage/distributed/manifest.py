@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirage.distributed.store import brought, is_url, read_text, scratch
+from mirage.distributed.store import scratch
 from mirage.errors import InputError
+from mirage.formats.remote import brought, is_url, read_text
 from mirage.request import Request
 
 FILES = ("image", "image_cameras", "world", "prompts", "depth", "static_mask")

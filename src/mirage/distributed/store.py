@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -23,16 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from mirage.errors import InputError
-from mirage.files import FULL, held, making, replacing
-from mirage.formats import source
+from mirage.files import held, making, replacing
+from mirage.formats.remote import file_system, is_url, told
 
 DONE = "done.json"
-URL = re.compile(r"[a-z][a-z0-9+]*://")
-
-
-def is_url(text: str) -> bool:
-    """A name that fsspec has to open; file:// counts, too."""
-    return URL.match(text) is not None
 
 
 @dataclass(frozen=True)
@@ -105,50 +98,6 @@ class Store:
         files, root = file_system(self.url)
         with told(f"{self.url}/{name}"):
             files.pipe_file(f"{root}/{name}", text.encode())
-
-
-def read_text(where: str) -> str:
-    """Of a path or a URL."""
-    if not is_url(where):
-        return source.read_text(where, accepts="a text file")
-    files, path = file_system(where)
-    with told(where):
-        return files.cat_file(path).decode()
-
-
-def brought(where: str, folder: Path) -> Path:
-    """A copy here, in `folder`, of what is at a URL, under its own name."""
-    files, path = file_system(where)
-    here = folder / path.rsplit("/", 1)[-1]
-    with told(where):
-        files.get_file(path, str(here))
-    return here
-
-
-def file_system(url: str) -> tuple[Any, str]:
-    """(fsspec's file system, the path in it). Credentials and endpoints are taken from the environment."""
-    try:
-        from fsspec.core import url_to_fs
-
-        return url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"cannot open {url}: {' '.join(str(error).split())}") from error
-
-
-@contextlib.contextmanager
-def told(where: str) -> Iterator[None]:
-    """What a server answers instead is an error of this machine's kind, with the URL in it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"nothing is at {where}") from error
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise OSError(f"{where}: {' '.join(str(error).split()) or type(error).__name__}") from error
-    except Exception as error:
-        # each file system has its own package, and that its own errors
-        raise OSError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 @contextlib.contextmanager

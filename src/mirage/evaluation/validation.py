@@ -18,7 +18,7 @@ from mirage.geometry.depthmap import DepthMap
 from mirage.models.world import WorldModel
 from mirage.rollout.session import Session
 from mirage.training import parallel
-from mirage.training.clips import LatentClip, load_latents
+from mirage.training.clips import LatentClip, load_latents, name_of
 
 CLIPS = 2
 
@@ -30,14 +30,14 @@ def look(task: Any, step: int, folder: Path) -> dict[str, float]:
     rows: dict[str, Tensor] = {}
     numbers: dict[str, list[float]] = {"walk_error": [], "return_error": []}
     with task.gathered():
-        for path in islice((p for p in task.test if p.name.startswith("clip-")), CLIPS):
-            clip = load_latents(path)
+        for path in islice((p for p in task.test if name_of(p).startswith("clip-")), CLIPS):
+            clip, stem = load_latents(path), name_of(path).removesuffix(".safetensors")
             out, back = walked(task.model, clip, seed=step)
             length = len(out)
             numbers["walk_error"].append(_distance(out[1:], clip.latents[1:length]))
             numbers["return_error"].append(_distance(back[-1:], out[:1]))
-            rows[f"{path.stem}: truth"] = task.model.decode(clip.latents[:length])
-            rows[f"{path.stem}: walk and return"] = task.model.decode(torch.cat([out, back]))
+            rows[f"{stem}: truth"] = task.model.decode(clip.latents[:length])
+            rows[f"{stem}: walk and return"] = task.model.decode(torch.cat([out, back]))
     if rows and parallel.rank() == 0:
         (folder / "validation").mkdir(exist_ok=True)
         title = f"{folder.name}, step {step}"

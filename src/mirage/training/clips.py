@@ -10,16 +10,17 @@ frames of `C` channels on an `h w` grid, F = 1 + 4 (T - 1); depth is that of vid
     chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w],
                          preceding_memory f16 [n,C,h,w] where it is known
 
-Ready-made chunks are the published training data, with projections in place of cameras and depth: a cell of the memory
-whose channels are all zero is a hole, for that is how the published projection says it.
+A folder of latents or chunks may be a URL: then a clip is read there when its turn comes, and nothing of it is kept on
+disk. Ready-made chunks are the published training data, with projections in place of cameras and depth: a cell of the
+memory whose channels are all zero is a hole, for that is how the published projection says it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save_file
@@ -27,10 +28,16 @@ from torch import Tensor
 
 from mirage.errors import InputError
 from mirage.files import replacing
+from mirage.formats.remote import Tensors, is_url, listed
 from mirage.formats.source import open_tensors
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.scenes import Clip
+
+Place = Path | str
+"""A file or a folder: its path, or its URL (mirage/formats/remote.py)."""
+CLIP = "a clip for training"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,13 +135,13 @@ def load_pixels(path: Path) -> Clip:
 @contextmanager
 def opened_rgb(path: Path) -> Iterator[Any]:
     """Pixels uint8 [F,3,H,W] of a clip or of stills, of which only what is sliced is read: `rgb[:9]`, `get_shape()`."""
-    with open_tensors(path, accepts="a clip for training") as file:
+    with open_tensors(path, accepts=CLIP) as file:
         if "rgb" not in file.keys():
             raise InputError(f"{path} is no clip of pixels; it holds {', '.join(sorted(file.keys()))}")
         yield file.get_slice("rgb")
 
 
-def load_latents(path: Path) -> LatentClip:
+def load_latents(path: Place) -> LatentClip:
     """A clip as latents, in float32."""
     held, said = _load(path, _LATENTS, "latent clip")
     return LatentClip(
@@ -148,7 +155,7 @@ def load_latents(path: Path) -> LatentClip:
     )
 
 
-def load_chunk(path: Path) -> ReadyChunk:
+def load_chunk(path: Place) -> ReadyChunk:
     """A ready-made chunk, in float32."""
     held, said = _load(path, _CHUNK, "ready-made chunk")
     target, memory, preceding, references = (held[name].float() for name in _CHUNK)
@@ -157,26 +164,26 @@ def load_chunk(path: Path) -> ReadyChunk:
     return ReadyChunk(target, memory, preceding, references, said.get("caption", ""), before)
 
 
-def load_sample(path: Path) -> LatentClip | ReadyChunk:
+def load_sample(path: Place) -> LatentClip | ReadyChunk:
     """What the denoiser learns from, of whichever kind."""
-    return load_chunk(path) if path.name.startswith("chunk-") else load_latents(path)
+    return load_chunk(path) if name_of(path).startswith("chunk-") else load_latents(path)
 
 
-def clip_kind(path: Path) -> str:
+def clip_kind(path: Place) -> str:
     """What kind of walk a clip is, of those that know it."""
-    with open_tensors(path, accepts="a clip for training") as file:
+    with _opened(path) as file:
         return (file.metadata() or {}).get("kind", "")
 
 
-def latent_frames(path: Path) -> int:
+def latent_frames(path: Place) -> int:
     """How many latent frames a clip has; 0: it is a ready-made chunk, before which nothing is known."""
-    with open_tensors(path, accepts="a clip for training") as file:
+    with _opened(path) as file:
         return file.get_slice("latents").get_shape()[0] if "latents" in file.keys() else 0
 
 
 def described(path: Path) -> dict[str, Any]:
     """What the report of `mirage prepare` says of a latent clip."""
-    with open_tensors(path, accepts="a clip for training") as file:
+    with open_tensors(path, accepts=CLIP) as file:
         header = file.metadata() or {}
     return {
         "name": path.stem.removeprefix("clip-"),
@@ -200,21 +207,30 @@ def chunk_path(folder: Path, name: str) -> Path:
     return folder / f"chunk-{name}.safetensors"
 
 
+def name_of(path: Place) -> str:
+    """Of a file, without its folder."""
+    return str(path).rsplit("/", 1)[-1]
+
+
 def clip_paths(folder: Path) -> list[Path]:
     """Every clip of a folder, in order."""
-    paths = sorted(folder.glob("clip-*.safetensors"))
-    if not paths:
-        raise InputError(f"{folder} holds no clips; make them first")
-    return paths
+    return _there(folder, sorted(folder.glob("clip-*.safetensors")))
 
 
-def sample_paths(folder: Path) -> list[Path]:
-    """Every clip and ready-made chunk of a folder, in order."""
-    chunks = sorted(folder.glob("chunk-*.safetensors"))
-    return chunks if chunks and not any(folder.glob("clip-*.safetensors")) else clip_paths(folder) + chunks
+def latent_paths(folder: Place) -> Sequence[Place]:
+    """Every clip of a folder or URL, in order."""
+    return clip_paths(folder) if isinstance(folder, Path) else _there(folder, listed(folder, "clip-*.safetensors"))
 
 
-def split(paths: list[Path], held_out: int) -> tuple[list[Path], list[Path]]:
+def sample_paths(folder: Place) -> Sequence[Place]:
+    """Every clip of a folder or URL, in order, and then every ready-made chunk."""
+    names = ("clip-*.safetensors", "chunk-*.safetensors")
+    if isinstance(folder, Path):
+        return _there(folder, [path for name in names for path in sorted(folder.glob(name))])
+    return _there(folder, [url for name in names for url in listed(folder, name)])
+
+
+def split(paths: Sequence[T], held_out: int) -> tuple[Sequence[T], Sequence[T]]:
     """Training clips, and the last `held_out` to look at; at most half of all, and of a single one itself."""
     held_out = min(held_out, len(paths) // 2)
     return (paths[:-held_out], paths[-held_out:]) if held_out else (paths, paths)
@@ -225,8 +241,24 @@ _LATENTS = ("latents", "images", "depth", "valid", "c2w", "intrinsics")
 _CHUNK = ("target", "memory", "preceding", "references")
 
 
-def _load(path: Path, names: tuple[str, ...], kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with open_tensors(path, accepts="a clip for training") as file:
+def _there(folder: Place, paths: list[T]) -> list[T]:
+    if not paths:
+        raise InputError(f"{folder} holds no clips; make them first")
+    return paths
+
+
+@contextmanager
+def _opened(path: Place) -> Iterator[Any]:
+    """Its tensors, read as they are asked for."""
+    if isinstance(path, str) and is_url(path):
+        yield Tensors(path, accepts=CLIP)
+        return
+    with open_tensors(path, accepts=CLIP) as file:
+        yield file
+
+
+def _load(path: Place, names: tuple[str, ...], kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(path) as file:
         held = {key: file.get_tensor(key) for key in file.keys()}
         said = file.metadata() or {}
     if not held.keys() >= {*names}:

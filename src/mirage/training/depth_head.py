@@ -8,7 +8,6 @@ entropy of "there is a surface here".
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,18 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirage.models.depth_head import LatentDepthHead, cell_slopes
-from mirage.training.clips import LatentClip, clip_kind, clip_paths, load_latents, split
+from mirage.training.clips import LatentClip, Place, clip_kind, latent_paths, load_latents, split
 from mirage.training.draws import draw
 from mirage.training.samples import Batch, Sample
 
 
 @dataclass(frozen=True)
 class DepthHeadConfig:
-    """`batch` latents a step and process, of the latent clips in the folder `clips`; `noise`: largest deviation of
-    noise on them, as generated ones have; `cached`: clips kept in memory; `skipped`: kinds of clips whose depth is not
-    to be learnt."""
+    """`batch` latents a step and process, of the latent clips in the folder `clips`, or at that URL; `noise`: largest
+    deviation of noise on them, as generated ones have; `cached`: clips kept in memory; `skipped`: kinds of clips whose
+    depth is not to be learnt."""
 
-    clips: Path
+    clips: Place
     batch: int = 32
     noise: float = 0.3
     held_out: int = 16
@@ -52,7 +51,7 @@ class DepthHeadTask:
     def __init__(self, head: LatentDepthHead, config: DepthHeadConfig) -> None:
         self.head = head
         self.module: nn.Module = self.head
-        paths = clip_paths(config.clips)
+        paths = latent_paths(config.clips)
         if config.skipped:
             paths = [path for path in paths if clip_kind(path) not in config.skipped]
         train, self.test = split(paths, config.held_out)
@@ -97,7 +96,7 @@ class DepthHeadTask:
 class Viewer:
     """A `Maker` of views of the clips at `paths`."""
 
-    def __init__(self, config: DepthHeadConfig, paths: list[Path]) -> None:
+    def __init__(self, config: DepthHeadConfig, paths: Sequence[Place]) -> None:
         self.config, self.paths = config, paths
         self._load = lru_cache(maxsize=config.cached)(load_latents)
 

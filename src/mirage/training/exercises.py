@@ -15,9 +15,9 @@ Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -25,7 +25,7 @@ import torch
 from mirage.conditioning import drafted_views
 from mirage.errors import InputError
 from mirage.models.world import WorldModel
-from mirage.training.clips import LatentClip, ReadyChunk, latent_frames, load_sample
+from mirage.training.clips import LatentClip, Place, ReadyChunk, latent_frames, load_sample
 from mirage.training.draws import chance, draw, generator_of
 from mirage.training.objective import Objective
 from mirage.training.past import Augment, Observer, Past, Seen
@@ -78,7 +78,7 @@ class Mix:
 class Exercises:
     """Where samples come from and what they are.
 
-    clips        a folder of latent clips, or of ready-made chunks
+    clips        a folder of latent clips, or of ready-made chunks; or its URL
     mix          the exercises; augment: how samples differ from the clips
     batch        chunks a step and process, of `frames` latent frames; of shorter ones as many more
     preceding    most frames before the first one that are shown beside it; references: most earlier views
@@ -87,7 +87,7 @@ class Exercises:
     bf16         the autoencoder of memories of pixels in bfloat16; for CPUs that compute in it
     """
 
-    clips: Path
+    clips: Place
     mix: Mix = field(default_factory=Mix)
     augment: Augment = field(default_factory=Augment)
     batch: int = 4
@@ -130,7 +130,7 @@ class Exerciser:
         self,
         exercises: Exercises,
         objective: Objective,
-        paths: Sequence[Path],
+        paths: Sequence[Place],
         channels: int,
         codec: WorldModel | None = None,
     ) -> None:
@@ -138,7 +138,11 @@ class Exerciser:
         self.channels, self.codec = channels, codec
         self.observer = Observer(exercises.augment, channels, codec, bf16=exercises.bf16)
         mix, frames = exercises.mix, exercises.frames
-        self.long = [path for path in paths if mix.relived and latent_frames(path) > frames]
+        self.long: Sequence[Place] = []
+        if mix.relived:
+            with ThreadPoolExecutor(16) as threads:
+                lengths = list(threads.map(latent_frames, paths))
+            self.long = [path for path, length in zip(paths, lengths, strict=True) if length > frames]
         if mix.relived and not self.long:
             raise InputError(
                 f"the share of relived is {mix.relived:g}, and no clip of {exercises.clips} is longer than a chunk; "
@@ -194,7 +198,7 @@ class Exerciser:
             last_step=chance(objective.last_step, generator),
         )
 
-    def chunk(self, path: Path, preceding: int, references: int, generator: torch.Generator) -> Seen:
+    def chunk(self, path: Place, preceding: int, references: int, generator: torch.Generator) -> Seen:
         """A chunk [B=1] of a clip."""
         clip = self._load(path)
         if isinstance(clip, ReadyChunk):
@@ -204,13 +208,13 @@ class Exerciser:
         past = self.observer.past(clip, start, self._chunk(start), generator, fresh=fresh)
         return self.observer.seen(past, preceding, references, generator)
 
-    def relived(self, path: Path, generator: torch.Generator) -> Past:
+    def relived(self, path: Place, generator: torch.Generator) -> Past:
         """What a clip shows before one of its chunks, though not the first one."""
         clip = self.clip(path)
         start = 1 + draw(len(clip.latents) - self.exercises.frames, generator)
         return self.observer.past(clip, start, self._chunk(start), generator, fresh=False)
 
-    def glimpses(self, path: Path, generator: torch.Generator) -> Seen:
+    def glimpses(self, path: Place, generator: torch.Generator) -> Seen:
         """A frame and others of the same clip as a chunk [B=1] of `GLIMPSES` frames: what a draft is
         (`mirage.rollout.draft`). Half of the time of an image, half with all that the clip showed before."""
         clip = self.clip(path)
@@ -227,13 +231,13 @@ class Exerciser:
         past = self.observer.past(clip, start, [start, *others], generator, fresh=fresh)
         return self.observer.seen(past, 0, 0, generator, pixels=False)  # which are dear, and glimpses come by the dozen
 
-    def words(self, path: Path, generator: torch.Generator) -> Seen:
+    def words(self, path: Place, generator: torch.Generator) -> Seen:
         """A frame of a clip as a chunk [B=1] of two."""
         clip = self.clip(path)
         shown = 1 + draw(len(clip.latents) - 1, generator)
         return self.observer.words_alone(clip, draw(shown, generator), shown, generator)
 
-    def clip(self, path: Path) -> LatentClip:
+    def clip(self, path: Place) -> LatentClip:
         """A clip that is more than a ready-made chunk."""
         clip = self._load(path)
         if isinstance(clip, ReadyChunk):

@@ -29,7 +29,7 @@ from mirage.models.world import WorldModel
 from mirage.training import parallel
 from mirage.training.autoencoder import AutoencoderConfig, AutoencoderTask, measure_latents, start_from_images
 from mirage.training.checkpoints import averaged_weights
-from mirage.training.clips import clip_paths, load_latents, sample_paths
+from mirage.training.clips import Place, clip_paths, latent_paths, load_latents, sample_paths
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig, DepthHeadTask
 from mirage.training.loop import Look, fit, put_weights
@@ -180,7 +180,7 @@ class DepthHead:
     def check(self) -> None:
         """The clips are there, and what it begins from."""
         Parts(depth_head=self.start).check()
-        clip_paths(self.config.clips)
+        latent_paths(self.config.clips)
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves depth_head/."""
@@ -194,7 +194,7 @@ class DepthHead:
     def _head(self) -> LatentDepthHead:
         if self.start is not None:
             return loaded(LatentDepthHead, "depth_head", self.start)
-        clips = [load_latents(path) for path in clip_paths(self.config.clips)[:8]]
+        clips = [load_latents(path) for path in latent_paths(self.config.clips)[:8]]
         depths = torch.cat([clip.depth.z[clip.depth.valid] for clip in clips])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -294,7 +294,7 @@ class Changes:
 
     steps, minutes, workers    as many steps; as long at most; so many processes that make batches ahead
     tensorboard                the curve for TensorBoard, too
-    model, data                which released model; the folder of clips
+    model, data                which released model; the folder of clips, or its URL
     """
 
     steps: int | None = None
@@ -302,7 +302,7 @@ class Changes:
     workers: int | None = None
     tensorboard: bool = False
     model: str | None = None
-    data: Path | None = None
+    data: Place | None = None
 
     def of(self, run: Run, name: str) -> Run:
         """The run with them. Raises `InputError` for what it does not have."""

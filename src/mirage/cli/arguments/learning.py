@@ -71,8 +71,9 @@ class Train(Common):
     """The run ends after so long, learning rate and all, if its steps do not end it sooner."""
     model: Annotated[str | None, unset("NAME|FOLDER|HUB-ID", "the recipe's")] = None
     """Which released model learns; for wan:branch and wan:lora."""
-    data: Annotated[Path | None, unset("FOLDER", "the recipe's: shards or latents, in --out")] = None
-    """Latent clips, such as `mirage prepare` makes; for denoisers and depth heads."""
+    data: Annotated[str | None, unset("FOLDER|URL", "the recipe's: shards or latents, in --out")] = None
+    """Latent clips, such as `mirage prepare` makes; for denoisers and depth heads. A URL (s3://...) is read clip by
+    clip as training goes."""
     pictures: bool = False
     """With every evaluation of a denoiser, walk through held-out clips and back: validation/step-*.png."""
     tensorboard: bool = False

@@ -1,11 +1,12 @@
 """What many GPUs would do, simulated from stage times: walks that are pulled by replicas, and training steps.
 
     python benchmarks/scale.py check OUT --replicas 2     a batch that has run, by its done.json files, and simulated
-    python benchmarks/scale.py worldscore                 3,000 walks on 1, 8 and 64 GPUs
+    python benchmarks/scale.py worldscore                 3,000 walks on 1, 8 and 64 GPUs, of 40 steps (--steps 4)
     python benchmarks/scale.py training                   steps on 1, 8 and 64 GPUs
 
 A replica loads its model once, one at a time from a storage that all share, and then pulls walks: fetch, make, store.
-Stage times of `worldscore` and `training` are given on the command line; the defaults are assumptions, not measured.
+What a GPU has been timed at comes from `results/gpu/`: seconds of a chunk of Wan2.2-TI2V-5B by its steps, and of one
+pass of network and branch. All else is assumed or computed (ASSUMED, PASSES), and can be given on the command line.
 """
 
 import argparse
@@ -19,6 +20,31 @@ from typing import Any
 import simpy
 
 WALKS = 3000
+RECORD = Path(__file__).resolve().parents[1] / "results" / "gpu" / "nvidia-h100-80gb-hbm3.json"
+ASSUMED = {
+    "chunks": 2,  # of a walk of one move
+    "long": 0.33,  # of the walks have three moves
+    "encode": 3.0,  # a walk's first frame and words
+    "spread": 0.05,  # of a walk's seconds
+    "load": 40.0,  # once the weights are there
+    "weights": 28e9,  # computed: 5.0 + 2.6 billion in bfloat16, and 12.8 GB of text encoder, autoencoder, depth head
+    "input": 1e6,
+    "output": 5e6,
+    "rate": 2e9,  # of the storage
+}
+PASSES = 4.0
+"""Of a training sample, in forward passes: itself, again for the gradient checkpoints, and two of a backward pass."""
+
+
+def measured(steps: int) -> dict[str, float]:
+    """Seconds of a chunk of so many steps, end to end, and of a training sample."""
+    tables = json.loads(RECORD.read_text())["tables"]
+    chunks = tables["Seconds per chunk, end to end, worked out from a step's time"]
+    (chunk,) = [row["latent"] for row in chunks if row["steps"] == steps]
+    step = next(
+        row for row in tables["One denoising step"] if (row["weights"], row["blocks"]) == ("bf16", "as they are")
+    )
+    return {"chunk": chunk, "sample": PASSES * step["s"]["value"]}
 
 
 @dataclass(frozen=True)
@@ -47,14 +73,14 @@ def pulled(stages: Stages, replicas: int, late: Sequence[float] = ()) -> Outcome
     """Replicas that each load and then take the next walk, until none is left. `late`: seconds that each of them began
     after the others."""
     world = simpy.Environment()
-    storage = simpy.Resource(world, capacity=1)
+    storage = simpy.PriorityResource(world, capacity=1)  # what is small goes first, as where all share its rate
     left = list(reversed(stages.made))
     work: list[float] = []
     begun: list[float] = []
 
     def moved(size: float) -> Generator[Any, Any, None]:
         if size and stages.rate != float("inf"):
-            with storage.request() as turn:
+            with storage.request(priority=round(size)) as turn:
                 yield turn
                 yield world.timeout(size / stages.rate)
 
@@ -130,20 +156,22 @@ def main() -> None:
     one.add_argument("out", type=Path)
     one.add_argument("--replicas", type=int, default=2)
     two = kinds.add_parser("worldscore")
-    for name, value in {
-        "chunk": 60.0, "chunks": 2, "long": 0.33, "encode": 3.0, "spread": 0.05, "load": 40.0,
-        "weights": 24e9, "input": 1e6, "output": 5e6, "rate": 2e9,
-    }.items():  # fmt: skip
+    two.add_argument("--steps", type=int, default=40)
+    two.add_argument("--chunk", type=float, help="seconds of a chunk; as measured for --steps, if left out")
+    for name, value in ASSUMED.items():
         two.add_argument(f"--{name}", type=type(value), default=value)
     three = kinds.add_parser("training")
     for name, value in {
-        "sample": 3.0, "batch": 64, "network": 7.6e9, "learning": 2.6e9, "inside": 300e9, "between": 50e9,
+        "sample": measured(40)["sample"], "batch": 64,
+        "network": 7.6e9, "learning": 2.6e9, "inside": 300e9, "between": 50e9,
     }.items():  # fmt: skip
         three.add_argument(f"--{name}", type=type(value), default=value)
     asked = parser.parse_args()
     if asked.what == "check":
         print(json.dumps(check(asked.out, asked.replicas), indent=1))
         return
+    if asked.what == "worldscore" and asked.chunk is None:
+        asked.chunk = measured(asked.steps)["chunk"]
     for row in worldscore(asked) if asked.what == "worldscore" else training(asked):
         print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}))
 

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from test_batch import batch, done_in, found, started, summary, whole  # noqa: F401
+from test_batch import all_whole, batch, done_in, found, started, summary  # noqa: F401
 
 from mirage.distributed import guard
 
@@ -79,4 +79,4 @@ def test_a_machine_is_lost_and_the_rest_finish(node, batch, tmp_path):  # noqa: 
     os.killpg(other.pid, signal.SIGKILL)
     result = summary(process)
     assert result["made"] == 16
-    whole(out, 16)
+    all_whole(out, 16)

@@ -12,10 +12,12 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +28,10 @@ from mirage.optional import optional
 LOCAL = "local"
 OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory: results are numbers and words, files go from disk to disk."""
+
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Of a local Ray: it calls nobody, and its workers have the priority of who started them, where Ray's own choice is a
+niceness of 15 (2.60.0), with which they get nothing done beside other work."""
 
 _AUTH: dict[str, str] = {}
 """How Ray's processes know each other: read once by a process, when it imports Ray. Who has imported it before us has
@@ -51,7 +57,8 @@ def joined(address: str) -> Iterator[Any]:
             from ray._private import worker
         stack.enter_context(_silent(worker))
         try:
-            ray.init(**start, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+            with _own_answers():
+                ray.init(**start, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except (OSError, ValueError, RuntimeError) as error:  # also where the temporary folder's name is too long
             why = " ".join(str(error).split())[:300]
             raise InputError(f"no Ray at {address} ({why}); accepted: {LOCAL}, auto, HOST:PORT") from error
@@ -68,6 +75,17 @@ def _answers(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
         raise InputError(f"no Ray at {address} ({error}); accepted: {LOCAL}, auto, HOST:PORT") from error
+
+
+@contextlib.contextmanager
+def _own_answers() -> Iterator[None]:
+    """Afterwards SIGTERM is answered as before: `ray.init` has its own answer, which ends the driver with code 1."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -93,7 +111,7 @@ def _guarded() -> Iterator[str]:
     )
     if "ray" not in sys.modules:
         _AUTH.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    private = {guard.MARK: mark, "RAY_USAGE_STATS_ENABLED": "0", **_AUTH}
+    private = {guard.MARK: mark, **SETTINGS, **_AUTH}
     before = {name: os.environ.get(name) for name in private}
     os.environ.update(private)
     try:

@@ -76,7 +76,7 @@ def read_manifest(where: str) -> list[Entry]:
     first line that is none."""
     base = where.rpartition("/")[0] if is_url(where) else str(Path(where).absolute().parent)
     try:
-        text = read_text(where)
+        text = read_text(where, accepts="a manifest: a request as JSON on each line")
     except OSError as error:
         raise InputError(f"cannot read the manifest {where}: {error}") from error
     lines = [(number, line) for number, line in enumerate(text.splitlines()) if line.strip()]

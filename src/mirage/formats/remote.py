@@ -56,10 +56,10 @@ def told(where: str) -> Iterator[None]:
         raise OSError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-def read_text(where: str) -> str:
+def read_text(where: str, *, accepts: str) -> str:
     """Of a path or a URL."""
     if not is_url(where):
-        return source.read_text(where, accepts="a text file")
+        return source.read_text(where, accepts=accepts)
     files, path = file_system(where)
     with told(where):
         return files.cat_file(path).decode()

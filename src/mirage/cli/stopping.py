@@ -23,7 +23,7 @@ class Stop:
     """What was asked for while it could not be done; once it has been raised, what is tidied up is not disturbed."""
 
     def __init__(self) -> None:
-        self._depth, self._asked = 0, None
+        self._depth, self._asked, self._terminated = 0, None, False
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -48,7 +48,18 @@ class Stop:
     def _raised(self) -> BaseException:
         asked, self._asked = self._asked, None
         self.ending()
+        self._terminated = isinstance(asked, Terminated)
         return asked or KeyboardInterrupt()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What was raised comes out as it was: Ray (2.60.0) makes a `KeyboardInterrupt` of all that ends its waiting."""
+        try:
+            yield
+        except KeyboardInterrupt as stopped:
+            if self._terminated and not isinstance(stopped, Terminated):
+                raise Terminated from stopped
+            raise
 
 
 @contextmanager
@@ -64,7 +75,8 @@ def stoppable() -> Iterator[Stop]:
     try:
         for number in ours:
             signal.signal(number, stop._answer)
-        yield stop
+        with stop.kept():
+            yield stop
     finally:
         for number in ours:
             signal.signal(number, before[number])

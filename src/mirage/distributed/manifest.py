@@ -102,7 +102,7 @@ def _entry(line: str, number: int, where: str, base: str) -> Entry:
     if not isinstance(said, dict):
         raise InputError(f"{source} is {type(said).__name__}; expected an object such as {EXAMPLE}")
     name = said.pop("name", f"{number:06d}")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w+=,@-][\w.+=,@ -]{0,199}", name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise InputError(f"{source}: a name becomes a folder; {name!r} cannot be one")
     try:
         Request.from_plain(said, source=source)
@@ -111,4 +111,6 @@ def _entry(line: str, number: int, where: str, base: str) -> Entry:
     return Entry(name, said, source, base)
 
 
+NAME = r"(?!failures\.json$)(?!.*\.task$)[\w+=,@-][\w.+=,@ -]{0,199}"
+"""Of a folder, beside failures.json and the claims on tasks (batch.py)."""
 EXAMPLE = '{"image": "photo.jpg", "trajectory": "orbit"}'

@@ -167,6 +167,7 @@ def test_training_reads_its_clips_from_a_bucket(way, server, tmp_path):
         return [line.split('"loss"')[-1] for line in (tmp_path / name / "curve.jsonl").read_text().splitlines()]
 
     assert train("s3://clips/three", "remote") == train(tmp_path / "clips", "local")
+    assert model.depth_head is not None
     depth_head = DepthHeadTask(model.depth_head, DepthHeadConfig("s3://clips/three", batch=2, held_out=1))
     assert len(depth_head.maker.paths) == 4
     refusal(train, "s3://clips/none", "none", words=["s3://clips/none", "holds no clips"])

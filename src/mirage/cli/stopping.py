@@ -53,7 +53,7 @@ class Stop:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """What was raised comes out as it was: Ray (2.60.0) makes a `KeyboardInterrupt` of all that ends its waiting."""
+        """What was raised comes out as it was: of all that ends its waiting Ray (2.60.0) makes `KeyboardInterrupt`."""
         try:
             yield
         except KeyboardInterrupt as stopped:

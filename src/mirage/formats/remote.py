@@ -56,6 +56,16 @@ def told(where: str) -> Iterator[None]:
         raise OSError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
+@contextlib.contextmanager
+def refused(where: str) -> Iterator[None]:
+    """As `told`, for what nobody tries again: an `InputError`."""
+    try:
+        with told(where):
+            yield
+    except OSError as error:
+        raise InputError(f"cannot read {error if where in str(error) else f'{where}: {error}'}") from error
+
+
 def read_text(where: str, *, accepts: str) -> str:
     """Of a path or a URL."""
     if not is_url(where):
@@ -77,7 +87,7 @@ def brought(where: str, folder: Path) -> Path:
 def listed(url: str, pattern: str) -> list[str]:
     """URLs of what is in a folder and matches, in order; none where there is no such folder."""
     files, root = file_system(url)
-    with told(url):
+    with refused(url):
         files.invalidate_cache()
         paths = files.glob(f"{root.rstrip('/')}/{pattern}")
     return sorted(f"{url.rstrip('/')}/{path.rsplit('/', 1)[-1]}" for path in paths)
@@ -126,7 +136,7 @@ class Tensors:
 
     def _read(self, start: int, end: int | None) -> bytes:
         files, path = file_system(self.url)
-        with told(self.url):
+        with refused(self.url):
             return files.cat_file(path, start=start, end=end)
 
     def _damaged(self, why: str) -> InputError:

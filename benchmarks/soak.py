@@ -261,8 +261,9 @@ def round_of_the_command(folder: Path, known: Known, rng: random.Random) -> None
     begin = f"generate {given} {walk} {makes}".split()
     killed: signal.Signals | None = None
     for _ in range(12):
-        going = (place / "w.resume.safetensors").exists() and (place / "w.receipt.json").exists()
-        asked = ["generate", "--resume", str(place / "w.receipt.json")] if going else begin
+        receipt = place / "w.receipt.json"
+        going = receipt.exists() and json.loads(receipt.read_text())["resume"]
+        asked = ["generate", "--resume", str(receipt)] if going else begin
         kill = rng.choice(SIGNALS) if seed in known.whole and rng.random() < 0.7 else None
         begun, share = time.monotonic(), rng.random()
         child = Child(lambda say, asked=asked: mirage(asked), folder / "log")

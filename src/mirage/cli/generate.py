@@ -214,9 +214,10 @@ def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At, wrote: 
     seconds = kept.begun["load"] + kept.begun["begin"] + time.perf_counter() - kept.started
     wrote(
         f"{places.video}: {kept.video.frames} frames in {len(kept.reports)} chunks, {seconds:.1f} s, memory "
-        f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB"
+        f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB",
+        without=None if kept.world else places.world,
     )
-    print(f"      {places.sheet} and {places.receipt}" + (f"; the world is in {places.world}" if places.world else ""))
+    print(f"      {places.sheet} and {places.receipt}" + (f"; the world is in {kept.world}" if kept.world else ""))
     code = 0
     if isinstance(ended, KeyboardInterrupt):
         code = 143 if isinstance(ended, Terminated) else 130

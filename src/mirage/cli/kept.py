@@ -203,7 +203,7 @@ class Kept:
         )
 
     def finish(self, title: str) -> None:
-        """Sheet and receipt, which goes on with nothing if the walk is whole, so that it comes when all else is there."""
+        """Sheet and receipt. That of a whole walk goes on with nothing, so that it comes when all else is there."""
         numbers = [str(number) for number in sorted(self.chosen) if number < self.video.frames]
         row = {title: torch.stack(self.shown)}
         save_image(self.places.sheet, contact_sheet(row, columns=PICTURES, captions={title: numbers}))

@@ -97,6 +97,22 @@ def test_mistakes_are_one_line_in_plain_and_in_colours():
     assert lines == {b"mirage: Unrecognized options: nonsense (see mirage --help)\n"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    {
+        "inspect W --pictur x": "Unrecognized options: --pictur, x (see mirage inspect --help)",  # train has --pictures
+        "bench memory --foo": "Unrecognized options: --foo (see mirage bench --help)",
+        "evaluate re10k": "Missing from mirage evaluate re10k: FOLDER (see mirage evaluate re10k --help)",
+        "evaluate re10k --foo": "Missing value for argument 'clips'. Expected 1 values. (see mirage evaluate re10k --help)",
+        "train": "Missing from mirage train: --recipe NAME|MODULE:FUNCTION --out FOLDER (see mirage train --help)",
+        "--foo": "Unrecognized options: --foo (see mirage --help)",
+    }.items(),
+)
+def test_a_mistake_names_what_is_missing_and_the_help_of_its_own_command(typed, said, capsys):
+    assert main(typed.split()) == 2
+    assert capsys.readouterr().err == f"mirage: {said}\n"
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_no_exit_code(closed):
     helped = mirage("generate", "--help", closed=closed)

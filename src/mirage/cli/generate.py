@@ -23,7 +23,7 @@ from mirage.cli.receipts import SPENT, Unfinished, load_again, read_receipt, rea
 from mirage.cli.stopping import Stop, stoppable
 from mirage.cli.terminal import Result, Wrote, peak_memory, progress
 from mirage.errors import InputError, Terminated, check_number
-from mirage.files import claimed
+from mirage.files import claimed, identity
 from mirage.formats.footage import VIDEOS
 from mirage.formats.receipt import check_written, versions
 from mirage.formats.source import object_of
@@ -86,7 +86,7 @@ def run(typed: Generate) -> Result:
     device_of(asked.model)
     places, at = asked.places, At()
     with stoppable() as stop, ExitStack() as claims:
-        for path in (places.video, *([places.world] if places.world else [])):
+        for path in {identity(path): path for path in (places.world, places.video) if path is not None}.values():
             claims.enter_context(claimed(path))
         if asked.before is None:
             places.settle(overwrite=asked.overwrite)

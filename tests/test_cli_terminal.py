@@ -103,7 +103,7 @@ def test_mistakes_are_one_line_in_plain_and_in_colours():
         "inspect W --pictur x": "Unrecognized options: --pictur, x (see mirage inspect --help)",  # train has --pictures
         "bench memory --foo": "Unrecognized options: --foo (see mirage bench --help)",
         "evaluate re10k": "Missing from mirage evaluate re10k: FOLDER (see mirage evaluate re10k --help)",
-        "evaluate re10k --foo": "Missing value for argument 'clips'. Expected 1 values. (see mirage evaluate re10k --help)",
+        "evaluate real --x": "Missing value for argument 'frames'. Expected 1 values. (see mirage evaluate real --help)",
         "train": "Missing from mirage train: --recipe NAME|MODULE:FUNCTION --out FOLDER (see mirage train --help)",
         "--foo": "Unrecognized options: --foo (see mirage --help)",
     }.items(),

@@ -32,7 +32,7 @@ docs: setup
 surface: setup
 	$(BIN)/python tests/test_surface.py
 
-# Tools that look at .venv from outside, so that they are no part of what they list. `audit` asks PyPI and needs a network.
+# Tools that look from outside, so that they are no part of what they list. `audit` asks PyPI and needs a network.
 TOOLS := .venv-audit
 
 $(TOOLS)/.installed: Makefile
@@ -40,8 +40,9 @@ $(TOOLS)/.installed: Makefile
 	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.2,<8' 'pip-audit>=2.9,<3'
 	touch $@
 
-audit: setup $(TOOLS)/.installed
-	$(TOOLS)/bin/pip-audit --skip-editable --desc off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# Strict: where PyPI cannot be asked about a package it fails, and does not say that none has a known vulnerability.
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --strict --desc off --no-deps --disable-pip -r constraints.txt
 
 # pyproject.toml has no version, which stands in the code, and so the bill would not say of which release it is.
 define WITH_VERSION

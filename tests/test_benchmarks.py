@@ -1,6 +1,10 @@
-"""The GPU benchmark, whole, on a toy model where there is no GPU: what it can not measure there it says."""
+"""The GPU benchmark, whole, on a toy model where there is no GPU: what it can not measure there it says. And the soak:
+what is lost is found, kept and found again."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import gpu
 import gpu_sections
 import records
+import soak
 from mirage.models.fitting.budget import world_of
 
 CPU = torch.device("cpu")
@@ -116,3 +121,39 @@ def test_a_peak_is_of_a_walk(offload, tmp_path, monkeypatch):
     gpu_sections.measure_offload(report, offload, {}, CPU, tiny=True)
     rows = report.tables["Most memory of a walk of two chunks"]
     assert [(row["--offload"], row["--tile"]) for row in rows] == [(offload, None), (offload, 32)]
+
+
+@pytest.mark.slow
+def test_a_soak_that_loses_something_says_why_and_can_be_repeated(tmp_path):
+    loses = (
+        "import sys, soak; save = soak.Session.save\n"
+        "def lose(self, path): save(self, path); path.with_name('c.safetensors').unlink(missing_ok=True)\n"
+        "soak.Session.save = lose; soak.main()"
+    )
+
+    def run(code: str, *words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", code, *words]
+        paths = os.pathsep.join([str(Path(gpu.__file__).parent), *sys.path])
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths})
+
+    ended = run(loses, "--minutes", "5", "--seed", "4", "--folder", str(tmp_path))
+    figures = json.loads(ended.stdout)
+    assert ended.returncode == 1
+    assert figures["lost"].endswith("AssertionError: c.safetensors is lost\n")
+    assert figures == json.loads((tmp_path / "figures.json").read_text())
+    assert run(loses, "--again", str(tmp_path)).stderr.endswith("AssertionError: c.safetensors is lost\n")
+    again = json.loads(run("import soak; soak.main()", "--again", str(tmp_path)).stdout)
+    assert (again["round"], again["end"]) == (figures["rounds"], "nothing was lost")
+
+
+def test_a_child_of_the_soak_goes_nowhere_whenever_it_is_stopped(tmp_path):
+    for sign in soak.SIGNALS:
+        for wait in (0.0, 0.001, 0.01):
+            child = soak.Child(lambda say: time.sleep(30), tmp_path / "log")
+            assert child.ended(sign, wait) == (sign, [])
+    broken = soak.Child(lambda say: 1 / 0, tmp_path / "log")
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        broken.ended()
+    crashes = soak.Child(lambda say: signal.raise_signal(signal.SIGSEGV), tmp_path / "log")
+    with pytest.raises(AssertionError, match="ended by signal 11: Fatal Python error"):
+        crashes.ended()

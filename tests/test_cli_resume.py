@@ -1,5 +1,6 @@
 """Nothing that was made is lost: however a walk ends, its finished chunks are there, and it goes on to the bit."""
 
+import contextlib
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from mirage.cli import main
+from mirage.errors import InputError
 from mirage.formats.image import save_image
 from mirage.formats.video import load_video
 from mirage.memory.worldfile import load_world
@@ -145,6 +147,75 @@ def test_a_kill_between_the_walk_and_its_receipt_loses_no_chunk(walk, broken, pl
     assert len(json.loads(Path("a.receipt.json").read_text())["chunks"]) == 7
     assert walk("--out", "b.mp4", "--save-world", "b.safetensors")[0] == 0
     same_walk("a", "b")
+
+
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_a_world_that_finds_no_room_is_said_to_be_what_it_is(chunk, walk, broken, place, monkeypatch):
+    save, count = Session.save, iter(range(1, 100))
+
+    def full(self, path, **choices):
+        if path == Path("a.safetensors") and next(count) >= chunk:
+            raise InputError(f"cannot write {path}: No space left on device")
+        save(self, path, **choices)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "save", full)
+        code, out, err = walk("--out", "a.mp4", "--save-world", "a.safetensors")
+    frames = len(load_video("a.mp4"))
+    assert (code, frames) == (2, 8 * chunk + 1)
+    there = {1: "", 3: ", a.safetensors the world after 17 of them"}[chunk]
+    goes_on = "; mirage generate --resume a.receipt.json goes on"
+    assert err.splitlines()[-1].endswith(f"left on device; a.mp4 holds the first {frames} of 57 frames{there}{goes_on}")
+    assert f"wrote a.mp4: {frames} frames" in out
+    assert "the world is in" not in out
+    broken(1, raising(KeyboardInterrupt()))  # nothing is made, and the world is brought to where the film is
+    code, out, err = walk("--resume", "a.receipt.json", words="")
+    assert (code, "the world is in a.safetensors" in out) == (130, True)
+    assert "a.safetensors the world as it was then" in err.splitlines()[-1]
+    frames_before = load_world("a.safetensors")[0].frames_written
+    broken(-1, raising(KeyboardInterrupt()))
+    assert walk("--resume", "a.receipt.json", words="")[0] == 0
+    assert load_world("a.safetensors")[0].frames_written > frames_before
+
+
+def test_a_kill_at_any_file_of_the_end_leaves_all_of_them_to_be_made(walk, broken, place, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    broken(2, raising(KeyboardInterrupt()))
+    short = WALK.replace("w_16,right_40", "w_8,right_8")
+    assert walk("--out", "a.mp4", "--save-world", "a.safetensors", words=short)[0] == 130
+    broken(-1, raising(KeyboardInterrupt()))
+    left, replace = {path: path.read_bytes() for path in place.iterdir()}, Path.replace
+
+    def resumed(kill):
+        """Killed at that file, if there are so many, and gone on with if its receipt says so; the contact sheet."""
+        for path in place.iterdir():
+            path.unlink()
+        for path, content in left.items():
+            path.write_bytes(content)
+        count = iter(range(kill, -1, -1))
+
+        def counted(path, target):
+            if next(count, None) == 0:
+                raise Killed
+            return replace(path, target)
+
+        with monkeypatch.context() as patched, contextlib.suppress(Killed):
+            patched.setattr(Path, "replace", counted)
+            assert walk("--resume", "a.receipt.json", words="")[0] == 0
+        if json.loads(Path("a.receipt.json").read_text())["resume"]:
+            assert walk("--resume", "a.receipt.json", words="")[0] == 0
+        assert json.loads(Path("a.receipt.json").read_text())["frames"] == len(load_video("a.mp4")) == 17
+        assert Path("a.safetensors").exists()
+        return Path("a.sheet.png").read_bytes(), next(count, None)
+
+    whole, _ = resumed(99)
+    kills = 0
+    while (ended := resumed(kills))[1] is None:
+        assert ended[0] == whole
+        kills += 1
+    assert kills >= 5  # world, receipt; film, sheet, receipt
 
 
 FORKS = """

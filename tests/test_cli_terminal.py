@@ -23,6 +23,7 @@ NUMBERS = {
     f"{WRONG} --seed 1e400": "--seed: expected a whole number, got '1e400'",
     f"{WRONG} --seed 1.5": "--seed: expected a whole number, got '1.5'",
     f"{WRONG} --frames -3x": "--frames: expected a whole number, got '-3x'",
+    f"{WRONG} --seed {'9' * 5000}": f"got '{'9' * 40}' and 4960 characters more (see",
     f"{WRONG} --fov wide": "--fov: expected a number, got 'wide'",
     "bench memory --points 10 x": "--points: expected a whole number, got 'x'",
     "bench memory --repeats 0x7": "--repeats: expected a whole number, got '0x7'",
@@ -95,6 +96,22 @@ def test_mistakes_are_one_line_in_plain_and_in_colours():
     os.close(terminal)
     os.close(ours)
     assert lines == {b"mirage: Unrecognized options: nonsense (see mirage --help)\n"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    {
+        "inspect W --pictur x": "Unrecognized options: --pictur, x (see mirage inspect --help)",  # train has --pictures
+        "bench memory --foo": "Unrecognized options: --foo (see mirage bench --help)",
+        "evaluate re10k": "Missing from mirage evaluate re10k: FOLDER (see mirage evaluate re10k --help)",
+        "evaluate real -x": "Missing value for argument 'frames'. Expected 1 values. (see mirage evaluate real --help)",
+        "train": "Missing from mirage train: --recipe NAME|MODULE:FUNCTION --out FOLDER (see mirage train --help)",
+        "--foo": "Unrecognized options: --foo (see mirage --help)",
+    }.items(),
+)
+def test_a_mistake_names_what_is_missing_and_the_help_of_its_own_command(typed, said, capsys):
+    assert main(typed.split()) == 2
+    assert capsys.readouterr().err == f"mirage: {said}\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

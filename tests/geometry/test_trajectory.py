@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from mirage.errors import InputError
+from mirage.formats.keys import key_path
 from mirage.geometry import pose
 from mirage.geometry.camera import Camera
-from mirage.geometry.edits import there_and_back
+from mirage.geometry.edits import level, resampled, smooth, there_and_back
+from mirage.geometry.motion import Motion
 from mirage.geometry.trajectory import PRESETS, dolly, dolly_zoom, figure_eight, orbit, pan, push_in, spiral
 
 
@@ -25,6 +27,23 @@ def test_every_preset_begins_at_its_camera(start, name, frames):
     assert pose.is_rotation(path.c2w[:, :3, :3], tolerance=1e-4).all()
     assert torch.equal(path.intrinsics[0], start.intrinsics)
     assert name == "dolly_zoom" or torch.equal(path.intrinsics, start.intrinsics.expand(frames, 4))
+
+
+CHAINED = PRESETS | {
+    "keys": lambda start, frames: key_path(f"w+right {frames}, up 2, a 3", start),
+    "motion": lambda start, frames: Motion(forward=0.2, yaw=20, pitch=3).along(start, frames),
+    "level": lambda start, frames: level(pan(start, frames)),
+    "smooth": lambda start, frames: smooth(pan(start, frames), 2),
+    "resampled": lambda start, frames: resampled(orbit(start, 9), frames),
+}
+
+
+@pytest.mark.parametrize("name", CHAINED)
+def test_a_path_that_goes_on_from_its_last_camera_stays_one(start, name):
+    camera = start
+    for _ in range(60):
+        camera = Camera(CHAINED[name](camera, 5).c2w[-1], start.intrinsics)
+    assert pose.is_rotation(camera.c2w[:3, :3], tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", ["there_and_back", "pan_and_return"])

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import urllib.parse
+from pathlib import Path
 
 import av
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from websockets.sync.client import connect
 
+from mirage.errors import InputError
 from mirage.formats.image import save_image
 from mirage.rollout import Session
 from mirage.serve.api import create_api
@@ -284,6 +286,30 @@ def test_who_is_idle_is_written_to_disk(api):
     assert client.kept.asleep == 1
     assert 'mirage_sessions{state="asleep"} 1' in client.ask("GET", "/metrics")[1]
     assert client.ask("GET", here)[1]["pose"] == pose
+
+
+def test_a_full_disk_keeps_who_is_idle_awake_and_nobody_else_from_sleep(api, monkeypatch):
+    client, save, tried = api(limit=2, idle=0.2), Session.save, []
+
+    def full(self, path, **choices):
+        tried.append(Path(path).name)
+        if tried[-1] == tried[0]:
+            raise InputError(f"cannot write {path}: No space left on device")
+        save(self, path, **choices)
+
+    def until(done):
+        end = time.monotonic() + 60
+        while not done():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "save", full)
+        for scene in (1, 2):
+            client.new(scene=scene)
+        until(lambda: client.kept.asleep == 1 and tried.count(tried[0]) > 1)
+        assert [tried[0].startswith(walker.live.name) for walker in client.kept.awake] == [True]
+    until(lambda: client.kept.asleep == 2)
 
 
 @pytest.mark.parametrize("video", ["jpeg", "h264"])

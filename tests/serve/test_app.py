@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 import time
 
@@ -100,6 +101,17 @@ def test_uploads_are_bounded_whatever_they_say_of_their_length(serve, page):
         raw.sendall(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
         raw.sendall((b"1000\r\n" + b"0" * 4096 + b"\r\n") * 4)
         assert b"413" in raw.recv(100)
+    assert not list(server.served.shelf.folder.iterdir())
+
+
+def test_an_upload_that_finds_no_room_is_refused_and_leaves_nothing(serve, page):
+    server, before = serve(folder=page, talk=echo), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        status, said, _ = server.ask("/files", data=b"\x89PNG\r\n\x1a\n" + b"0" * 20_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (status, b"no room" in said) == (400, True)
     assert not list(server.served.shelf.folder.iterdir())
 
 

@@ -85,7 +85,7 @@ def _asked(argv: Sequence[str]) -> "Common | int":
     import io
     import re
 
-    from mirage.cli.arguments import parse
+    from mirage.cli.arguments import COMMANDS, parse
 
     said = io.StringIO()
     try:
@@ -96,19 +96,24 @@ def _asked(argv: Sequence[str]) -> "Common | int":
             return 0
     box = re.sub(r"\x1b\[[\d;]*m", "", said.getvalue())  # in colours, where stdout is a terminal
     words = re.sub(r"^Error parsing [^-\s]\S*: ", "", _first_words(box))  # a noun's own, of which the class is no part
-    helped = re.search(r"mirage[ a-z]*\s+--help", box)
-    return _failed(f"{words} (see {helped[0] if helped else 'mirage --help'})", 2)
+    words = words.replace("'what.", "'")  # our name for what follows `evaluate` and `bench`
+    helped = re.search(r"helptext, run:?[\s│]+(mirage [ a-z0-9]+?)\s+--help", box)
+    known = {module.split("_")[0] for module in COMMANDS.values()}
+    command = helped[1] if helped else " ".join(["mirage", *(word for word in argv[:1] if word in known)])
+    return _failed(f"{words} (see {command} --help)", 2)
 
 
 def _first_words(box: str) -> str:
-    """What stands in tyro's box between its title and its first rule, in a terminal with lines or without.
+    """What stands in tyro's box between its title and its first rule, in a terminal with lines or without. Of options
+    that are missing it holds the help too, farther to the right.
 
     ╭─ Title ──╮       Title
     │ words    │       ----------
     │ ──────── │         words
     │ more     │         --------
     """
-    lines = [line.strip(" │") for line in box.splitlines() if line.strip(" │")]
+    far = " " * 8
+    lines = [line.strip(" │") for line in box.splitlines() if line.strip(" │") and not line.strip("│").startswith(far)]
     rules = [number for number, line in enumerate(lines) if line.strip("╭╮╰╯─-") == "" or line.startswith("╭")]
     ends = [*rules, len(lines), len(lines)]
     return " ".join(lines[ends[0] + 1 : ends[1]])

@@ -23,7 +23,7 @@ from mirage.cli.receipts import SPENT, Unfinished, load_again, read_receipt, rea
 from mirage.cli.stopping import Stop, stoppable
 from mirage.cli.terminal import Result, Wrote, peak_memory, progress
 from mirage.errors import InputError, Terminated, check_number
-from mirage.files import claimed
+from mirage.files import claimed, identity
 from mirage.formats.footage import VIDEOS
 from mirage.formats.receipt import check_written, versions
 from mirage.formats.source import object_of
@@ -86,7 +86,7 @@ def run(typed: Generate) -> Result:
     device_of(asked.model)
     places, at = asked.places, At()
     with stoppable() as stop, ExitStack() as claims:
-        for path in (places.video, *([places.world] if places.world else [])):
+        for path in {identity(path): path for path in (places.world, places.video) if path is not None}.values():
             claims.enter_context(claimed(path))
         if asked.before is None:
             places.settle(overwrite=asked.overwrite)
@@ -214,9 +214,10 @@ def _said(asked: Asked, kept: Kept, ended: BaseException | None, at: At, wrote: 
     seconds = kept.begun["load"] + kept.begun["begin"] + time.perf_counter() - kept.started
     wrote(
         f"{places.video}: {kept.video.frames} frames in {len(kept.reports)} chunks, {seconds:.1f} s, memory "
-        f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB"
+        f"{len(session.memory):,} points in {session.memory.nbytes / 2**20:.2f} MiB",
+        without=None if kept.world else places.world,
     )
-    print(f"      {places.sheet} and {places.receipt}" + (f"; the world is in {places.world}" if places.world else ""))
+    print(f"      {places.sheet} and {places.receipt}" + (f"; the world is in {kept.world}" if kept.world else ""))
     code = 0
     if isinstance(ended, KeyboardInterrupt):
         code = 143 if isinstance(ended, Terminated) else 130

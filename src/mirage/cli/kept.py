@@ -101,7 +101,8 @@ class Places:
 class Kept:
     """What was made so far of the walk along `path` [F], of which `done` chunks were there before.
 
-    moment    after the last chunk of the video; `resumable`: how many frames of it the walk on the disk has
+    moment    after the last chunk of the video; `resumable`, `remembered`: how many frames of it the walk and the world
+              on the disk have
     """
 
     places: Places
@@ -114,6 +115,7 @@ class Kept:
     reports: list[dict[str, Any]] = field(default_factory=list)
     shown: list[Tensor] = field(default_factory=list)
     resumable: int = 0
+    remembered: int = 0
 
     def __post_init__(self) -> None:
         self.chunks = len(list(windows(len(self.path), self.session.model.chunk_frames)))
@@ -126,13 +128,14 @@ class Kept:
         self.started = time.perf_counter()
 
     def before(self, film: Path, frames: int) -> None:
-        """Pictures for the sheet of the frames that were there before."""
+        """Pictures for the sheet of the frames that were there before, and their world: it may be a chunk behind."""
         for number, frame in enumerate(video_frames(film)):
             if number >= frames:
                 break
             if number in self.chosen:
                 self.shown.append(torch.from_numpy(frame.rgb()).permute(2, 0, 1).float() / 255)
         self.resumable = frames
+        self._save_world()
 
     def add(self, chunk: Chunk, moment: Snapshot) -> None:
         """A chunk, into every file. The walk's first frame is the given image, not that as the model shows it."""
@@ -163,10 +166,19 @@ class Kept:
                 done = len(self.reports)
                 keep(self.places.resume, self.session, self.path, done=done, latents=self._seen, notes=notes)
                 self.resumable = self.video.frames
-            if self.places.world is not None:
-                self.session.save(self.places.world)
+            self._save_world()
         finally:
             self.session.restore(now)
+
+    def _save_world(self) -> None:
+        if self.places.world is not None:
+            self.session.save(self.places.world)
+            self.remembered = self.video.frames
+
+    @property
+    def world(self) -> Path | None:
+        """The file of the world as it is where the video ends, if there is one."""
+        return self.places.world if self.remembered == self.video.frames else None
 
     def write_receipt(self, *, last: bool = False) -> None:
         """The receipt of what is there."""
@@ -191,19 +203,21 @@ class Kept:
         )
 
     def finish(self, title: str) -> None:
-        """Receipt and sheet; the walk is of no use any more, if it is whole."""
-        self.write_receipt(last=True)
+        """Sheet and receipt. That of a whole walk goes on with nothing, so that it comes when all else is there."""
         numbers = [str(number) for number in sorted(self.chosen) if number < self.video.frames]
         row = {title: torch.stack(self.shown)}
         save_image(self.places.sheet, contact_sheet(row, columns=PICTURES, captions={title: numbers}))
+        self.write_receipt(last=True)
         if len(self.reports) == self.chunks:
             self.places.resume.unlink(missing_ok=True)
 
     def words(self) -> str:
         """What there is of a walk that was interrupted."""
         said = f"{self.places.video} holds the first {self.video.frames} of {self.total} frames"
-        if self.places.world is not None and self.saves:
-            said += f", {self.places.world} the world as it was then"
+        if self.world is not None:
+            said += f", {self.world} the world as it was then"
+        elif self.remembered:
+            said += f", {self.places.world} the world after {self.remembered} of them"
         if self.resumable and len(self.reports) < self.chunks:
             said += f"; mirage generate --resume {self.places.receipt} goes on"
         return said

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, frame_count, latent_count
 from mirage.formats.image import save_image
+from mirage.formats.photograph import photograph_of
 from mirage.formats.picture import contact_sheet
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -52,9 +53,8 @@ def walked(model: WorldModel, clip: LatentClip, *, seed: int = 0) -> tuple[Tenso
     length = 1 + (len(clip.latents) - 1) // step * step
     there = clip.camera[:length]
     path = Camera.concatenate([there, there[torch.arange(length - 2, -1, -1)]])
-    session = Session(
-        model, model.decode(clip.images[:1])[0], camera=there[0], prompt=clip.caption, depth=_start(clip), seed=seed
-    )
+    first = photograph_of(model.decode(clip.images[:1])[0])  # as large as it is: a picture might be made smaller
+    session = Session(model, first, camera=there[0], prompt=clip.caption, depth=_start(clip), seed=seed)
     latents = [chunk.latents.cpu() for chunk in session.follow(_between(path))]
     made = torch.cat(latents)
     return made[:length], made[length:]

@@ -10,6 +10,7 @@ from torch import Tensor
 from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.evaluation.options import Re10kOptions, Subject, WorldScoreOptions
+from mirage.formats.photograph import photograph_of
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory.protocol import SpatialMemory
@@ -48,7 +49,7 @@ def generator(
         started = time.perf_counter()
         session = Session(
             model,
-            image,
+            photograph_of(image),  # as large as it is: a picture might be made smaller
             camera=path[0],
             prompt=prompts[0] if prompts else "",
             memory=memory(model) if memory else None,

@@ -34,10 +34,8 @@ def dolly(
     start: Camera, frames: int, *, distance: float = 1.0, direction: tuple[float, float, float] = (0, 0, 1)
 ) -> Camera:
     """Straight on by `distance` along `direction` of the camera's own axes (default forward), without turning."""
-    ramp = _ramp(start, frames)
     step = torch.nn.functional.normalize(start.c2w.new_tensor(direction), dim=0) * distance
-    eye = torch.eye(3, dtype=start.c2w.dtype, device=start.c2w.device).expand(frames, 3, 3)
-    return _from_local(start, pose.make_pose(eye, ramp[:, None] * step))
+    return _straight(start, _ramp(start, frames)[:, None] * step)
 
 
 @checked
@@ -50,12 +48,9 @@ def pan(start: Camera, frames: int, *, degrees: float = 40.0) -> Camera:
 @checked
 def push_in(start: Camera, frames: int, *, distance: float = 1.0) -> Camera:
     """Forward with a soft start and a soft stop (smoothstep)."""
-    path = dolly(start, frames, distance=distance)
     ease = _ramp(start, frames)
     ease = ease * ease * (3 - 2 * ease)
-    local = path.relative_to(start)
-    forward = start.c2w.new_tensor([0.0, 0.0, distance])
-    return _from_local(start, pose.make_pose(local.c2w[:, :3, :3], ease[:, None] * forward))
+    return _straight(start, ease[:, None] * start.c2w.new_tensor([0.0, 0.0, distance]))
 
 
 @checked
@@ -90,6 +85,12 @@ def spiral(
     return _looking_ahead(
         start, torch.stack([ramp * width * angle.cos(), ramp * width * angle.sin(), ramp * distance], dim=1), radius
     )
+
+
+def _straight(start: Camera, center: Tensor) -> Camera:
+    """Cameras at `center` [F,3], in the axes of `start`, that look where it looks."""
+    eye = torch.eye(3, dtype=start.c2w.dtype, device=start.c2w.device).expand(len(center), 3, 3)
+    return _from_local(start, pose.make_pose(eye, center))
 
 
 def _looking_ahead(start: Camera, center: Tensor, radius: float) -> Camera:

@@ -9,6 +9,7 @@ anew. Names come from clients and are looked up in a table; none becomes a path 
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -115,12 +116,11 @@ class Kept:
                 self._file(name).unlink(missing_ok=True)
 
     async def drain(self) -> None:
-        """Stop what runs and write every session."""
+        """Stop what runs and write every session that the disk has room for."""
         for walker in self._awake.values():
             walker.live.cancel()
         for name in list(self._awake):
-            async with self._turning:
-                await self._sleep(name)
+            await self._rest(name)
 
     @property
     def awake(self) -> list[Walker]:
@@ -144,13 +144,24 @@ class Kept:
             del self._awake[name]
             await self.sessions.close(name)
 
+    async def _rest(self, name: str) -> None:
+        """To sleep. Who finds no room on the disk stays awake, and keeps nobody else from it."""
+        try:
+            async with self._turning:
+                await self._sleep(name)
+        except InputError as error:
+            logging.getLogger(__name__).warning("session %s stays in memory: %s", name, error)
+
     async def _make_room(self) -> None:
         """Space for one more in memory."""
         while len(self.sessions) >= self.sessions.limit:
             resting = [walker for walker in self._awake.values() if not walker.using and not walker.live.busy]
             if not resting:
                 raise Full(f"all {self.sessions.limit} sessions that fit in memory are at work; try again soon")
-            await self._sleep(min(resting, key=lambda walker: walker.live.touched).live.name)
+            try:
+                await self._sleep(min(resting, key=lambda walker: walker.live.touched).live.name)
+            except InputError as error:
+                raise Full("the disk has no room for the session that has rested longest; try again later") from error
 
     async def _watch(self) -> None:
         while True:
@@ -158,8 +169,7 @@ class Kept:
             for walker in self.awake:
                 idle = time.monotonic() - walker.live.touched > self.limits.idle
                 if idle and not walker.using and not walker.live.busy:
-                    async with self._turning:
-                        await self._sleep(walker.live.name)
+                    await self._rest(walker.live.name)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}{SUFFIX}"

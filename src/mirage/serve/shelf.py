@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from mirage.errors import InputError
+from mirage.files import full
 from mirage.formats.image import open_image
 
 Kind = Literal["image", "world"]
@@ -67,8 +68,10 @@ class Shelf:
             kind = kind_of(path)
             if kind == "image":
                 open_image(path, max_pixels=MOST_PIXELS, accepts="a picture").close()
-        except BaseException:
+        except BaseException as error:
             path.unlink(missing_ok=True)
+            if full(error):
+                raise InputError("there is no room here for an upload of this size; nothing of it was kept") from error
             raise
         return self._put(Item(path, "", kind, time.monotonic()))
 

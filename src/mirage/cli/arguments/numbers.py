@@ -45,5 +45,10 @@ def _read(words: list[str], kind: Callable[[str], Any], many: bool) -> Any:
         try:
             values.append(kind(word))
         except ValueError:
-            raise ValueError(f"expected {WORDS[kind]}, got {word!r}") from None
+            raise ValueError(f"expected {WORDS[kind]}, got {_shown(word)}") from None
     return tuple(values) if many else values[0]
+
+
+def _shown(word: str) -> str:
+    """What was typed; of what is long, its beginning, for Python reads no number of thousands of digits either."""
+    return repr(word) if len(word) <= 40 else f"{word[:40]!r} and {len(word) - 40} characters more"

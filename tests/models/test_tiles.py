@@ -1,6 +1,7 @@
 """Decoding in tiles: a frame as large as need be in the memory of one tile, and no seam."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_the_tiles_of_diffusers_are_of_two_sizes_and_none_of_ours() -> None:
     the encoder and 256 of the decoder. A model that somebody has switched to them encodes whole, as before, and decodes
     by `WorldModel.tiles` alone; `mirage plan` counts that."""
     model = tiny_world()
-    vae = model.vae
+    vae: Any = model.vae
     seen: dict[str, set[tuple[int, ...]]] = {"encoder": set(), "decoder": set()}
     for part, its in seen.items():
         vae.get_submodule(part).register_forward_pre_hook(lambda _, args, its=its: its.add(tuple(args[0].shape[-2:])))

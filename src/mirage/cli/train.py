@@ -30,6 +30,7 @@ def run(asked: Train) -> Result:
         workers=asked.workers,
         tensorboard=asked.tensorboard,
         model=asked.model,
+        branch=asked.branch,
         data=asked.data,
     )
     folder = train(

@@ -41,7 +41,7 @@ class Pairs:
 def revisit_pairs(
     camera: Camera, *, metres: float = 1.0, max_pairs: int = 100, seed: int = 42, rule: Rule = "r2m"
 ) -> Pairs:
-    """The pairs of a path [F]; a path that never returns has no revisits and no base, and by the rule r2m no short pairs
+    """The pairs of a path [F]; one that never returns has no revisits and no base, and by the rule r2m no short pairs
     either. metres: of one of its units."""
     return {"r2m": _r2m, "paper": _paper}[rule](camera, metres, max_pairs, seed)
 

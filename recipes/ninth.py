@@ -1,6 +1,6 @@
 """The ninth weights, while they are being made: a grouped autoencoder, and photographs to learn from.
 
-    clips -> autoencoder -> latents -> depth_head -> denoiser -> detail -> export
+    clips -> autoencoder -> latents, translated -> depth_head -> denoiser -> detail -> export
 
 `home/photographs` is a folder of pictures, of any size, with panoramas (equirectangular) in its folder `panoramas`; or
 a link to one. What is not named here is as in mini.py, which still says how the weights that ship were made.
@@ -13,7 +13,7 @@ from mirage.models.tiny import GroupedSizes, MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.parts import Parts
-from mirage.training.runs import Autoencoder, Clips, Denoiser, DepthHead, Encode, Export
+from mirage.training.runs import Autoencoder, Clips, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
 from recipes import mini
 
@@ -58,21 +58,26 @@ def latents(home: Path) -> Encode:
     return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=120, bf16=True, sizes=SIZES)
 
 
+def translated(home: Path) -> Translate:
+    """All that lies behind the eighth autoencoder, said in the channels of the new one."""
+    return Translate("mini", vae=home / "autoencoder", clips=home / "clips", sizes=SIZES)
+
+
 def depth_head(home: Path) -> DepthHead:
     """Depth from latents, of scenes alone: a panorama has no depth of its own."""
     return DepthHead(
         DepthHeadConfig(clips=home / "latents", skipped=("turning",)),
         mini.depth_head(home).schedule,
+        start=home / "translated",
     )
 
 
 def denoiser(home: Path) -> Denoiser:
-    """On from the blocks of the eighth weights: what enters and leaves them is fresh."""
+    """On from the eighth weights in other channels."""
     few = mini.denoiser(home)
     return replace(
         few,
-        start=replace(few.start, text_encoder="mini"),
-        lent=Parts.of("mini"),
+        start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),
         sizes=SIZES,
         config=replace(few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS))),
     )

@@ -6,10 +6,15 @@ from typing import Any
 
 import torch
 
-from mirage.models.tiny import tiny_world
+from mirage.models.tiny import MiniConfig, tiny_world
 from mirage.training.past import Seen
 
 SIZE = (64, 96)
+SMALL = MiniConfig(
+    base_dim=8, decoder_base_dim=8, channels=8, dim_mult=(1, 2, 2), heads=2, head_dim=24, layers=2, ffn_dim=64,
+    branch_layers=(0,), detail_channels=16, detail_blocks=1, text_dim=32, text_layers=1, depth_hidden=16, size=SIZE,
+    chunk_frames=17,
+)  # fmt: skip
 
 
 def small_model(**choices):

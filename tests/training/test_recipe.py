@@ -10,19 +10,12 @@ import torch
 from mirage.cli import main
 from mirage.errors import InputError
 from mirage.models.loading import load_world_model
-from mirage.models.tiny import MiniConfig
 from mirage.training import recipe as recipes_by_name
 from mirage.training.owner import owned
 from mirage.training.recipe import found, recipes, train
 from mirage.training.runs import Changes, Denoiser, chosen_device
 from recipes import mini
-from toys import SIZE
-
-SMALL = MiniConfig(
-    base_dim=8, decoder_base_dim=8, channels=8, dim_mult=(1, 2, 2), heads=2, head_dim=24, layers=2, ffn_dim=64,
-    branch_layers=(0,), detail_channels=16, detail_blocks=1, text_dim=32, text_layers=1, depth_hidden=16, size=SIZE,
-    chunk_frames=17,
-)  # fmt: skip
+from toys import SIZE, SMALL
 
 
 def paths_in(value):
@@ -34,9 +27,9 @@ def paths_in(value):
             yield from paths_in(getattr(value, field.name))
 
 
-@pytest.mark.parametrize("file", ["mini", "wan"])
+@pytest.mark.parametrize("file", ["mini", "ninth", "wan"])
 def test_a_recipe_needs_only_what_an_earlier_one_of_its_file_leaves(file, tmp_path):
-    given = {tmp_path / "shards"}  # of `mirage prepare`
+    given = {tmp_path / "shards", tmp_path / "photographs"}  # of `mirage prepare`, and of people
     ours = {name: recipe for name, recipe in recipes().items() if name.startswith(f"{file}:")}
     assert ours
     for name, recipe in ours.items():

@@ -366,6 +366,30 @@ class EfficiencyOptions:
             raise InputError(f"a scene's seed is 0 or more, got {self.seed}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions:
+    """Seconds and memory of `mirage generate` from one picture, and seconds of decoding 33 frames with one thread."""
+
+    model: Annotated[str, Says("NAME|FOLDER")] = "mini"
+    """Of every build its own model of this name, or the same folder."""
+    image: Annotated[Path | None, Says("FILE", "a picture of a procedural scene")] = None
+    """The picture that walks begin from."""
+    frames: int = 97
+    """Frames of a walk, 1 + 4k."""
+    runs: int = 5
+    """Turns that are counted, after one that is not."""
+    threads: Annotated[int | None, Says("N", "as many as each build takes")] = None
+    """Threads of `generate`."""
+
+    def __post_init__(self) -> None:
+        check_frames(self.frames, "a walk")
+        _check_count(self.runs, "run")
+        if self.threads is not None:
+            _check_count(self.threads, "thread")
+        if self.image is not None and not self.image.is_file():
+            raise InputError(f"{self.image} is no file; expected a picture")
+
+
 # -- checks that several share ------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from mirage.errors import InputError
@@ -52,9 +51,8 @@ class Parts:
                 raise InputError(f"{source} has no {field.name}; run the recipe that makes it first, or name a model")
 
 
-def assembled(parts: Parts, sizes: MiniConfig = MINI, *, lent: Parts | None = None) -> WorldModel:
-    """A model of these sizes with these parts; fresh ones hear their words (`hear_words`). Of parts that are `lent`, by
-    a model of other sizes, fresh ones begin with the weights that fit."""
+def assembled(parts: Parts, sizes: MiniConfig = MINI) -> WorldModel:
+    """A model of these sizes with these parts; fresh ones hear their words (`hear_words`)."""
     parts.check()
     model = build_world(sizes, words=vocabulary())
     hear_words(model, generator=torch.Generator().manual_seed(0))
@@ -62,8 +60,6 @@ def assembled(parts: Parts, sizes: MiniConfig = MINI, *, lent: Parts | None = No
         source = getattr(parts, field.name)
         if source is not None:
             model.register_modules(**{field.name: _fitting(model, field.name, source)})
-        elif lent is not None and (source := getattr(lent, field.name)) is not None:
-            _lend(getattr(model, field.name), _part_folder(source, field.name))
     fold_time(model.vae)
     return model
 
@@ -111,16 +107,6 @@ def _fitting(model: WorldModel, name: str, source: Path | str) -> nn.Module:
             f"{name} of {source} is of other sizes: {len(differing)} parameters differ, the first is {differing[0]}"
         )
     return part
-
-
-@torch.no_grad()
-def _lend(own: nn.Module, folder: Path) -> None:
-    """Give a fresh part what another one has under the same name and of the same shape."""
-    mine = own.state_dict()
-    for file in sorted(folder.glob("*.safetensors")):
-        for key, value in load_file(file).items():
-            if key in mine and mine[key].shape == value.shape:
-                mine[key].copy_(value)
 
 
 def _part_folder(source: Path | str, name: str) -> Path:

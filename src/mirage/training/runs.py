@@ -1,6 +1,7 @@
 """What a recipe returns: one of these, which says all that a run is, and does it.
 
     Clips, Encode, Stills           make what is learnt from
+    Translate                       begins the parts after another autoencoder
     Autoencoder, Reading,           train a part of the bundled model
     DepthHead, Denoiser
     Export                          puts its parts together
@@ -10,7 +11,7 @@ A run lies in a folder of its own, which `work` fills and goes on to fill after 
 before anything is done. Whatever a run has taught lies there as parts (parts.py) when it is over.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from mirage.training.photographs import Photographs
 from mirage.training.reading import ReadingConfig, ReadingTask
 from mirage.training.render import draw_stills, encode_clips, render_clips
 from mirage.training.schedule import Schedule
+from mirage.training.translation import maps_between, translate
 
 DOORS = 5000
 """Number of the first clip that comes into view of the next room."""
@@ -101,6 +103,30 @@ class Encode:
         model = assembled(Parts(vae=self.vae), self.sizes).to(chosen_device())
         for first, count in ((0, self.count), (DOORS, self.doors)):
             encode_clips(model, self.source, folder, count=count, first=first, minutes=self.minutes, bf16=self.bf16)
+
+
+@dataclass(frozen=True)
+class Translate:
+    """What a model `source` has behind its autoencoder, for the latents of the autoencoder `vae` (translation.py); the
+    two are compared on the first of the `clips`."""
+
+    source: Path | str
+    vae: Path | str
+    clips: Path
+    sizes: MiniConfig = MINI
+
+    def check(self) -> None:
+        """The clips, the autoencoder and the model are there."""
+        clip_paths(self.clips)
+        Parts(vae=self.vae).check()
+        Parts.of(self.source).check()
+
+    def work(self, folder: Path, *, look: Look | None = None) -> None:
+        """Leaves transformer/, memory_branch/, text_encoder/, depth_head/."""
+        old, new = load_world_model(str(self.source)), assembled(Parts(vae=self.vae), self.sizes)
+        translate(old, new, *maps_between(old, new, self.clips))
+        for name in ("transformer", "memory_branch", "text_encoder", "depth_head"):
+            leave(getattr(new, name), folder / name)
 
 
 @dataclass(frozen=True)
@@ -204,24 +230,21 @@ class DepthHead:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Train transformer, memory branch, text encoder or some of them, of a model that begins with the parts `start`,
-    and of those `lent` with the weights that fit."""
+    """Train transformer, memory branch, text encoder or some of them, of a model that begins with the parts `start`."""
 
     start: Parts
     config: DenoiserConfig
     schedule: Schedule
     sizes: MiniConfig = MINI
-    lent: Parts = field(default_factory=Parts)
 
     def check(self) -> None:
         """The clips are there, and what it begins from."""
         self.start.check()
-        self.lent.check()
         sample_paths(self.config.exercises.clips)
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves transformer/, memory_branch/, text_encoder/: those that were trained."""
-        model = assembled(self.start, self.sizes, lent=self.lent).to(chosen_device())
+        model = assembled(self.start, self.sizes).to(chosen_device())
         fit(DenoiserTask(model, self.config), self.schedule, folder, look=look)
         if parallel.rank() == 0:
             for name in {"memory_branch" if name == "detail" else name for name in self.config.train}:
@@ -289,7 +312,7 @@ class Finetune:
             return (model.memory_branch or MemoryBranch.from_transformer(model.transformer)).float()
 
 
-Run = Clips | Encode | Stills | Autoencoder | Reading | DepthHead | Denoiser | Export | Finetune
+Run = Clips | Encode | Translate | Stills | Autoencoder | Reading | DepthHead | Denoiser | Export | Finetune
 
 
 @dataclass(frozen=True)

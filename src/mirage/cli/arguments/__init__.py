@@ -19,6 +19,7 @@ from mirage.cli.arguments.learning import Prepare, Train
 from mirage.cli.arguments.measuring import (
     Bench,
     BenchEfficiency,
+    BenchGenerate,
     BenchMemory,
     Evaluate,
     EvaluatePhotos,
@@ -40,6 +41,7 @@ __all__ = [
     "Batch",
     "Bench",
     "BenchEfficiency",
+    "BenchGenerate",
     "BenchMemory",
     "CameraFile",
     "Common",
@@ -79,6 +81,7 @@ COMMANDS: dict[type[Common], str] = {
     Convert: "convert",
     BenchMemory: "bench_memory",
     BenchEfficiency: "bench_efficiency",
+    BenchGenerate: "bench_generate",
     EvaluateSynthetic: "evaluate",
     EvaluateUnseen: "evaluate",
     EvaluatePrompted: "evaluate",

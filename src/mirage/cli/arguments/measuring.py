@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
+from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
 from mirage.cli.arguments.common import Common, Walking, Writing, speaking, unset
 from mirage.cli.arguments.crews import Crewed
 from mirage.evaluation.options import (
     EfficiencyOptions,
+    GenerateOptions,
     PhotosOptions,
     PromptedOptions,
     Re10kOptions,
@@ -48,6 +49,18 @@ class BenchEfficiency(EfficiencyOptions, Walking, Writing):
     """Of those networks."""
     plot: Annotated[Path | None, unset("FILE", "no plot")] = None
     """Draw seconds per frame and MiB over chunks (PNG)."""
+
+
+@speaking
+@dataclass(frozen=True, kw_only=True)
+class BenchGenerate(GenerateOptions, Common):
+    __doc__ = GenerateOptions.__doc__
+
+    against: Annotated[tuple[str, ...], unset("COMMIT", "this build alone"), UseAppendAction] = ()
+    """A commit, tag or branch of this checkout, installed in an environment of its own and timed in turn. Repeated:
+    several."""
+    builds: Annotated[Path | None, unset("FOLDER", "a temporary one")] = None
+    """Where those builds are kept, a gigabyte each, and found again."""
 
 
 @speaking
@@ -113,7 +126,9 @@ class Bench:
     """Measure speed and size on this machine."""
 
     what: OmitSubcommandPrefixes[
-        Annotated[BenchMemory, subcommand("memory")] | Annotated[BenchEfficiency, subcommand("efficiency")]
+        Annotated[BenchMemory, subcommand("memory")]
+        | Annotated[BenchEfficiency, subcommand("efficiency")]
+        | Annotated[BenchGenerate, subcommand("generate")]
     ]
 
 

@@ -209,6 +209,8 @@ def test_packages_are_asked_for_what_they_publish(monkeypatch) -> None:
     asked = []
 
     class Published(FakeDA3):
+        model_name = ""
+
         @classmethod
         def from_pretrained(cls, name):
             asked.append(name)

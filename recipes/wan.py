@@ -4,6 +4,7 @@
     mirage train --recipe wan:depth_head --out runs                # latents to depth, from the depth in the clips
     torchrun --nproc-per-node 8 -m mirage train --recipe wan:branch --out runs     # the memory branch alone
     torchrun --nproc-per-node 8 -m mirage train --recipe wan:lora --out runs       # the branch, and a LoRA
+    torchrun --nproc-per-node 8 -m mirage train --recipe wan:published --branch vace.safetensors --out runs
 
 Rates and lengths are as published where they are; nothing of this has been run at full size.
 """
@@ -35,9 +36,8 @@ def branch(home: Path) -> Finetune:
     """The memory branch alone, beside a frozen backbone; as published: shift 5, 33 frames, prompt dropout 0.1, and a
     batch of 64 with 8 processes.
 
-    Ours: memories through the gate with depth noise, and a tenth of the steps on the model's own chunks. The published
-    code has a learning rate of 1e-5 to go on from a trained branch; a fresh one, whose projections are zero, takes ten
-    times that.
+    Ours: memories through the gate with depth noise, a tenth of the steps on the model's own chunks, and ten times the
+    published learning rate, for a fresh branch, whose projections are zero.
     """
     return Finetune(
         WAN,
@@ -78,5 +78,18 @@ def lora(home: Path) -> Finetune:
         first,
         config=replace(first.config, train=("transformer", "memory_branch"), lora_rank=64),
         schedule=replace(first.schedule, adamw_lr=2e-5, seed=1),
-        branch=home / "branch",
+        branch=home / "branch" / "memory_branch",
+    )
+
+
+def published(home: Path) -> Finetune:
+    """On from a trained branch, such as a published one, at the published rate of 1e-5; on the chunks alone, for the
+    published training data holds single chunks."""
+    first = branch(home)
+    exercises = replace(first.config.exercises, mix=Mix())
+    return replace(
+        first,
+        config=replace(first.config, exercises=exercises),
+        schedule=replace(first.schedule, adamw_lr=1e-5),
+        branch=home / "vace.safetensors",
     )

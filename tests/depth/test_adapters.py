@@ -135,6 +135,38 @@ def test_depth_anything_3_is_given_poses_that_span_a_plane_unless_its_network_ta
     assert lost.asked == [True, False]
 
 
+REAL = {name: path[:: max(1, len(path) // 3)] for name, path in {**WAYS, "an orbit": orbit(CAMERA[0], 9)}.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", REAL)
+@pytest.mark.parametrize("network", ["small", "metric"])
+def test_the_real_class_takes_every_way(way, network, tmp_path) -> None:
+    """Random weights; the published metric network is large, so a small one of its kind stands in its place."""
+    api = pytest.importorskip("depth_anything_3.api", exc_type=ImportError)
+    from depth_anything_3.model.da3 import DepthAnything3Net  # pyright: ignore[reportMissingImports]
+    from depth_anything_3.model.dinov2.dinov2 import DinoV2  # pyright: ignore[reportMissingImports]
+    from depth_anything_3.model.dpt import DPT  # pyright: ignore[reportMissingImports]
+
+    torch.manual_seed(0)
+    model = api.DepthAnything3("da3-small")
+    if network == "small":
+        model.save_pretrained(tmp_path)
+        estimator = DepthAnything3Depth.load(str(tmp_path))
+    else:
+        net = DinoV2("vits", [5, 7, 9, 11], alt_start=-1, qknorm_start=-1, rope_start=-1, cat_token=False)
+        head = DPT(384, features=64, out_channels=(48, 96, 192, 384))
+        model.model = DepthAnything3Net(net, head).eval()
+        estimator = DepthAnything3Depth(model, canonical=True, posed=False)
+    assert estimator.posed == (network == "small")
+    path = REAL[way]
+    count = len(path)
+    depth = estimator(views_of(torch.rand(count, 3, 60, 90), path, torch.arange(count)))
+    assert len(depth.z) == count
+    assert bool(depth.valid.any())
+    assert depth.z[depth.valid].isfinite().all()
+
+
 class FakeMapAnything:
     """What `preprocess` below makes of a view is what it sees; one pixel of each is not trusted."""
 
@@ -177,10 +209,14 @@ def test_packages_are_asked_for_what_they_publish(monkeypatch) -> None:
     asked = []
 
     class Published(FakeDA3):
+        model_name = ""
+
         @classmethod
         def from_pretrained(cls, name):
             asked.append(name)
-            return cls(encodes="METRIC" not in name)
+            found = cls(encodes="metric" not in name)
+            found.model_name = "da3metric-large" if "metric" in name else "da3nested-giant-large"
+            return found
 
         def to(self, device):
             asked.append(device)
@@ -191,11 +227,11 @@ def test_packages_are_asked_for_what_they_publish(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "depth_anything_3", ModuleType("depth_anything_3"))
     monkeypatch.setitem(sys.modules, "depth_anything_3.api", api)
     metric, nested = (
-        DepthAnything3Depth.load("depth-anything/DA3METRIC-LARGE", device="cpu"),
+        DepthAnything3Depth.load("a folder with the metric network", device="cpu"),
         DepthAnything3Depth.load(),
     )
     assert (metric.canonical, metric.posed, nested.canonical, nested.posed) == (True, False, False, True)
-    assert asked[:2] == ["depth-anything/DA3METRIC-LARGE", "cpu"]
+    assert asked[:2] == ["a folder with the metric network", "cpu"]
 
 
 def test_maps_from_files_belong_to_frames_by_number(tmp_path) -> None:

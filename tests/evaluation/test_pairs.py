@@ -4,14 +4,19 @@ Written from what the code does (AMAP-ML/R2MBench: `eval_revisit`, `pair_samplin
 with src/: numbers of frames, tuples and `random.Random` in the order in which it draws.
 """
 
+import json
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mirage.evaluation.pairs import revisit_pairs
+from mirage.formats.cameras import load_cameras
 from mirage.geometry.camera import Camera
 from mirage.geometry.pose import make_pose, rotation_about
 
@@ -23,6 +28,17 @@ def camera(poses: list[Pose]) -> Camera:
     place = torch.tensor([at for _, at in poses], dtype=torch.float64)
     c2w = make_pose(rotation_about("y", angle), place)
     return Camera(c2w, torch.tensor([0.8, 1.4, 0.5, 0.5], dtype=torch.float64))
+
+
+def read_back(poses: list[Pose], file: Path) -> Camera:
+    """From a file as R2M's trajectories are, with rotations in the arithmetic of Python."""
+    frames = {}
+    for number, (yaw, (x, y, z)) in enumerate(poses):
+        c, s = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
+        extrinsic = [[c, 0.0, s, x], [0.0, 1.0, 0.0, y], [-s, 0.0, c, z], [0.0, 0.0, 0.0, 1.0]]
+        frames[str(number)] = {"extrinsic": extrinsic, "K": [[970.0, 0.0, 960.0], [0.0, 970.0, 540.0], [0.0, 0.0, 1.0]]}
+    file.write_text(json.dumps(frames))
+    return load_cameras(file)
 
 
 def out_and_back(frames: int = 240, tail: int = 0) -> list[Pose]:
@@ -62,6 +78,63 @@ PATHS = {
 }
 
 
+def steps(*yaws: float) -> list[Pose]:
+    return [(yaw, (0.0, 0.0, 0.0)) for yaw in yaws]
+
+
+GIVEN: dict[str, tuple[list[Pose], list[tuple[int, int]], list[tuple[int, int]]]] = {
+    "too short": ([(0.0, (0.0, 0.0, z / 10)) for z in [0, 1, 2, 3, 4, 3, 2, 1, 0]], [], []),
+    "never back": ([(0.0, (0.0, 0.0, z / 10)) for z in range(40)], [], []),
+    "there and back": (
+        [(0.0, (0.0, 0.0, z / 5)) for z in [0, 1, 2, 3, 4, 5, 6, 6, 5, 4, 3, 2, 1, 0]],
+        [(1, 11), (1, 12), (1, 13)],
+        [],
+    ),
+    "back at the end alone": (
+        [(0.0, (5 * math.cos(a) - 5, 0.0, 5 * math.sin(a))) for a in (2 * math.pi * i / 15 for i in range(16))],
+        [(0, 15)],
+        [],
+    ),
+    "through 180 degrees": (
+        steps(*range(150, 211, 5), *range(205, 149, -5)),
+        [(6, 17), (7, 17), (6, 18), (7, 18), (5, 19), (4, 20), (3, 21), (2, 22), (1, 23), (1, 24)],
+        [],
+    ),
+    "steps of just the limit": (
+        steps(*(i / 2 for i in [*range(16), *range(16, 0, -1)])),
+        [(10, 20), (11, 21), (10, 22), (9, 23), (8, 24), (7, 25), (7, 26), (7, 27)],
+        [(4, 6), (4, 5)],
+    ),
+}
+"""A path, the returns and the base pairs that its code, run on the path as its JSON, gave."""
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_the_pairs_are_those_that_its_code_gave(name: str, tmp_path: Path) -> None:
+    poses, revisit, base = GIVEN[name]
+    pairs = revisit_pairs(read_back(poses, tmp_path / "path.json"))
+    assert (list(pairs.revisit), list(pairs.base)) == (revisit, base)
+    assert bool(pairs.short) == bool(revisit)
+
+
+TURN, STEP = st.sampled_from([0.5, 0.9, 2.0, 5.0]), st.sampled_from([0.01, 1 / 60, 1 / 30, 0.1, 0.3])
+KEYS = st.lists(st.tuples(st.sampled_from("WSLRWSLR."), st.integers(1, 24)), min_size=1, max_size=7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(KEYS, TURN, STEP, st.sampled_from([0.0, 170.0, -179.0]), st.sampled_from([100, 7]))
+def test_the_pairs_of_any_keys_are_those_of_its_rule(keys, turn, step, yaw, most) -> None:
+    """Ties, steps of just the limit, turns through 180 degrees and static tails among them."""
+    poses, at = [(yaw, (0.0, 0.0, 0.0))], 0.0
+    for key, times in keys:
+        for _ in range(times):
+            at += {"W": step, "S": -step}.get(key, 0.0)
+            yaw += {"R": turn, "L": -turn}.get(key, 0.0)
+            poses.append((yaw, (0.0, 0.0, at)))
+    pairs = revisit_pairs(camera(poses), max_pairs=most)
+    assert tuple(map(list, (pairs.revisit, pairs.base, pairs.short))) == restated(camera(poses), most, 42)
+
+
 @pytest.mark.parametrize("name", PATHS)
 @pytest.mark.parametrize(("most", "seed"), [(100, 42), (7, 0)])
 def test_the_pairs_are_those_of_its_code(name: str, most: int, seed: int) -> None:
@@ -96,7 +169,8 @@ def test_a_path_in_other_units_has_the_same_pairs() -> None:
 
 def test_a_path_that_does_not_return_or_has_hardly_a_frame() -> None:
     away = camera([(0.0, (0.0, 0.0, i / 10)) for i in range(40)])
-    assert revisit_pairs(away).revisit == revisit_pairs(away).base == ()
+    pairs = revisit_pairs(away)
+    assert pairs.revisit == pairs.base == pairs.short == ()
     for frames in (1, 2, 3):
         assert revisit_pairs(away[:frames]).revisit == ()
 
@@ -134,6 +208,8 @@ def restated(path: Camera, most: int, seed: int):
     revisit = [pair for pair in found if pair[1] - pair[0] >= int(n * 0.2)]
     if len(revisit) > most:
         revisit = random.Random(seed).sample(revisit, most)
+    if not revisit:
+        return [], [], []
     return revisit, spans(revisit, n, random.Random(seed)), neighbours(n, len(revisit), random.Random(seed))
 
 

@@ -71,10 +71,9 @@ def test_pairs_are_returns_spans_and_neighbours(walk: Rollout) -> None:
 def test_a_path_that_never_returns_has_no_revisits_and_no_gain(walk: Rollout) -> None:
     away = dolly(Camera.looking(), FRAMES, distance=30)
     pairs = revisit_pairs(away)
-    assert pairs.revisit == pairs.base == ()
+    assert pairs.revisit == pairs.base == pairs.short == ()
     gain = memory_gain(walk.frames, pairs, score_families(geometry=False)[APPEARANCE]["psnr"])
     assert gain["gain"] is None
-    assert gain["short"] is not None
     # The thresholds are in metres: the same path in other units has the same pairs.
     path = there_and_back(dolly(Camera.looking(), 31, distance=3))
     in_centimetres = there_and_back(dolly(Camera.looking(), 31, distance=300))

@@ -1,5 +1,7 @@
 """Poses against scipy, and at the places where formulas break: no turn, half a turn."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -84,3 +86,15 @@ def test_mirrors_and_scales_are_no_rotations():
     assert not pose.is_rotation(torch.diag(torch.tensor([1.0, 1.0, -1.0])))
     assert not pose.is_rotation(1.01 * torch.eye(3))
     torch.testing.assert_close(pose.orthonormalised(1.01 * torch.eye(3)), torch.eye(3))
+
+
+@settings(max_examples=30, deadline=None)
+@given(vectors, st.sampled_from([torch.float32, torch.float64]))
+def test_a_rotation_stays_as_it_is(turn, dtype):
+    """To the bit: what is read twice, or compared with its file, has not moved."""
+    rotation = pose.orthonormalised(pose.exp_rotation(turn).to(dtype))
+    assert torch.equal(pose.orthonormalised(rotation), rotation)
+    angle = float(turn.norm())
+    c, s = math.cos(angle), math.sin(angle)
+    told = torch.tensor([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]], dtype=dtype)
+    assert torch.equal(pose.orthonormalised(told), told)

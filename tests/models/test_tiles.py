@@ -1,6 +1,7 @@
 """Decoding in tiles: a frame as large as need be in the memory of one tile, and no seam."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -80,3 +81,28 @@ def test_tiles_and_grids_that_do_not_fit_say_so(vae) -> None:
     stream.decode(latents(1, 2, 2))
     with pytest.raises(InputError, match=r"this stream's is \[2, 2\]"):
         stream.decode(latents(1, 2, 4))
+
+
+def test_the_tiles_of_diffusers_are_of_two_sizes_and_none_of_ours() -> None:
+    """AutoencoderKLWan cuts a frame into patches before it cuts it into tiles, so what it calls 256 pixels are 512 of
+    the encoder and 256 of the decoder. A model that somebody has switched to them encodes whole, as before, and decodes
+    by `WorldModel.tiles` alone; `mirage plan` counts that."""
+    model = tiny_world()
+    vae: Any = model.vae
+    seen: dict[str, set[tuple[int, ...]]] = {"encoder": set(), "decoder": set()}
+    for part, its in seen.items():
+        vae.get_submodule(part).register_forward_pre_hook(lambda _, args, its=its: its.add(tuple(args[0].shape[-2:])))
+    picture, few = torch.rand(1, 3, 16, 1056, generator=torch.Generator().manual_seed(0)), latents(1, 2, 20)
+    whole, frames = model.encode(picture), model.decode(few)
+    assert seen == {"encoder": {(8, 528)}, "decoder": set()}  # ours calls the decoder's parts
+    vae.enable_tiling()
+    seen["encoder"].clear()
+    assert torch.equal(model.encode(picture), whole)
+    assert torch.equal(model.decode(few), frames)
+    assert seen == {"encoder": {(8, 528)}, "decoder": set()}
+    seen["encoder"].clear()
+    vae.encode(picture.transpose(0, 1)[None] * 2 - 1)
+    vae.decode(few.transpose(0, 1)[None])
+    patch = vae.config.patch_size
+    assert {width * patch for _, width in seen["encoder"]} == {512, 1056 - 2 * 384}
+    assert {width * model.stride for _, width in seen["decoder"]} == {256, (20 - 12) * model.stride}

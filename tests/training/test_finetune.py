@@ -77,7 +77,9 @@ def stages(model, latents, tmp_path_factory):
     first = Finetune(model, small(latents), SCHEDULE)
     first.work(home / "one", look=look)
     second = replace(
-        first, config=small(latents, train=("transformer", "memory_branch"), lora_rank=4), branch=home / "one"
+        first,
+        config=small(latents, train=("transformer", "memory_branch"), lora_rank=4),
+        branch=home / "one" / "memory_branch",
     )
     second.work(home / "two")
     return home, second
@@ -307,7 +309,7 @@ def test_the_recipes_are_as_published(tmp_path):
     one, two = wan.branch(tmp_path), wan.lora(tmp_path)
     assert (one.config.train, one.config.lora_rank) == (("memory_branch",), 0)
     assert (two.config.train, two.config.lora_rank) == (("transformer", "memory_branch"), 64)
-    assert two.branch == tmp_path / "branch"
+    assert two.branch == tmp_path / "branch" / "memory_branch"
     exercises, objective = one.config.exercises, one.config.objective
     assert (exercises.augment.no_prompt, objective.shift, objective.per_frame) == (0.1, 5.0, True)
     assert (exercises.clips, one.config.bf16, one.schedule.shard) == (tmp_path / "shards", True, True)

@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import published_layout as published
+from mirage.cli import main
 from mirage.models.condition import Condition
+from mirage.models.files.branchfile import load_branch
 from mirage.models.tiny import tiny_world
 from mirage.models.transformer import MemoryBranch
 from mirage.training.clips import ReadyChunk, chunk_path, save_chunk
@@ -15,14 +19,15 @@ from toys import at
 
 
 @pytest.fixture
-def chunks(tmp_path):
+def chunks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chunks")
     generator = torch.Generator().manual_seed(0)
     for name in "abcd":
         target, memory, preceding, references, before = (
             torch.randn(count, 48, 4, 6, generator=generator) for count in (3, 3, 2, 1, 2)
         )
-        save_chunk(chunk_path(tmp_path, name), ReadyChunk(target, memory, preceding, references, "a room", before))
-    return tmp_path
+        save_chunk(chunk_path(folder, name), ReadyChunk(target, memory, preceding, references, "a room", before))
+    return folder
 
 
 @pytest.mark.parametrize("inputs", ["published", "published_hole"])
@@ -54,3 +59,19 @@ def test_a_published_branch_learns_from_published_chunks(inputs, chunks, monkeyp
         assert (condition.constant is None) == (inputs == "published_hole")
     assert any(condition.preceding.shape[2] and condition.preceding_memory.any() for condition in shown)  # pyright: ignore
     assert set(task.evaluate()) == {"loss_memory", "loss_none"}
+
+
+def test_a_published_file_goes_on_from_the_command_line(chunks, tmp_path, capsys):
+    world = tiny_world()
+    world.register_modules(memory_branch=None)
+    world.save_pretrained(tmp_path / "model")
+    save_file(published.branch_state(), tmp_path / "vace.safetensors")
+    asked = ["train", "--recipe", "wan:published", "--out", str(tmp_path / "runs"), "--model", str(tmp_path / "model"),
+             "--data", str(chunks), "--steps", "1"]  # fmt: skip
+    assert main(asked) == 2
+    assert "there is no memory branch" in capsys.readouterr().err
+    assert main([*asked, "--branch", str(tmp_path / "vace.safetensors")]) == 0
+    branch = MemoryBranch.from_pretrained(tmp_path / "runs" / "published" / "memory_branch")
+    assert (branch.inputs, branch.layers) == ("published", (0, 2))
+    was = load_branch(tmp_path / "vace.safetensors", world.transformer).state_dict()
+    assert any(not torch.equal(weight, was[name]) for name, weight in branch.state_dict().items())

@@ -32,6 +32,7 @@ def run(asked: Train) -> Result:
         workers=asked.workers,
         tensorboard=asked.tensorboard,
         model=asked.model,
+        branch=asked.branch,
         data=Path(asked.data) if asked.data is not None and not is_url(asked.data) else asked.data,
     )
     folder = train(

@@ -41,7 +41,8 @@ class Pairs:
 def revisit_pairs(
     camera: Camera, *, metres: float = 1.0, max_pairs: int = 100, seed: int = 42, rule: Rule = "r2m"
 ) -> Pairs:
-    """The pairs of a path [F]; a path that never returns has no revisits and no base. metres: of one of its units."""
+    """The pairs of a path [F]; one that never returns has no revisits and no base, and by the rule r2m no short pairs
+    either. metres: of one of its units."""
     return {"r2m": _r2m, "paper": _paper}[rule](camera, metres, max_pairs, seed)
 
 
@@ -56,7 +57,7 @@ def _r2m(camera: Camera, metres: float, max_pairs: int, seed: int) -> Pairs:
     found = path.matches()
     far = [(i, j) for i, j in found if j - i >= int(len(path) * 0.2)]
     if not far:
-        return Pairs((), (), tuple(_neighbours(len(path), FEWEST, random.Random(seed))))
+        return Pairs((), (), ())
     if len(far) > max_pairs:
         far = random.Random(seed).sample(far, max_pairs)
     base = _Spans(far, len(path), random.Random(seed)).drawn()
@@ -77,9 +78,9 @@ class _Path:
         place, rotation = c2w[:, :3, 3] * metres, c2w[:, :3, :3]
         yaw = np.array([math.atan2(r[0, 2], r[0, 0]) * 180.0 / math.pi for r in rotation])
         moved = np.sqrt((np.diff(place, axis=0) ** 2).sum(-1)) > STILL_METRES
-        cosine = (np.einsum("fij,fij->f", rotation[1:], rotation[:-1]) - 1) / 2
-        turned = np.degrees(np.arccos(np.clip(cosine, -1, 1))) > STILL_DEGREES
-        last = np.flatnonzero(moved | turned)
+        trace = sum((rotation[1:] * rotation[:-1]).reshape(-1, 9).T)  # one after another: a step may be just the limit
+        turned = [math.acos(c) * 180.0 / math.pi > STILL_DEGREES for c in np.clip((trace - 1) / 2, -1, 1)]
+        last = np.flatnonzero(moved | np.array(turned, bool))
         # a path that never moves keeps its tail, and one of two frames too
         count = last[-1] + 2 if len(last) and len(place) > 2 else len(place)
         return cls(place[:count], yaw[:count])

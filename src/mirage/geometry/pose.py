@@ -39,11 +39,13 @@ def is_rigid(pose: Tensor) -> bool:
 
 
 def orthonormalised(rotation: Tensor) -> Tensor:
-    """The rotation nearest to [*,3,3] in the Frobenius norm: takes rounding of a text file out."""
+    """The rotation nearest to [*,3,3] in the Frobenius norm: takes rounding of a text file out. What is one to the
+    rounding of its own dtype stays as it is, to the bit."""
     u, _, vh = torch.linalg.svd(rotation.double())
     sign = torch.linalg.det(u @ vh)
     u = torch.cat([u[..., :2], u[..., 2:] * sign[..., None, None]], dim=-1)
-    return (u @ vh).to(rotation.dtype)
+    already = is_rotation(rotation, tolerance=16 * torch.finfo(rotation.dtype).eps)
+    return torch.where(already[..., None, None], rotation, (u @ vh).to(rotation.dtype))
 
 
 def rotation_about(axis: str, degrees: float | Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:

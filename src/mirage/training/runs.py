@@ -22,6 +22,7 @@ from torch import Tensor
 from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.models.depth_head import LatentDepthHead
+from mirage.models.files.branchfile import load_branch
 from mirage.models.loading import load_world_model, quiet
 from mirage.models.lora import lora_state
 from mirage.models.tiny import MiniConfig
@@ -271,8 +272,8 @@ class Export:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Train parts of a released `model`, by name, folder or hub id; `branch`: the memory branch to begin from (a folder
-    that has one, see `Parts`), None: the model's own or a fresh one."""
+    """Train parts of a released `model`, by name, folder or hub id; `branch`: the memory branch to begin from, a folder
+    or a file of any layout that `load_branch` reads, None: the model's own or a fresh one."""
 
     model: str
     config: DenoiserConfig
@@ -281,7 +282,10 @@ class Finetune:
 
     def check(self) -> None:
         """The clips are there, and the branch."""
-        Parts(memory_branch=self.branch).check()
+        if self.branch is not None and not Path(self.branch).exists():
+            raise InputError(
+                f"there is no memory branch {self.branch}; run the recipe that makes it first, or name one"
+            )
         sample_paths(self.config.exercises.clips)
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
@@ -289,7 +293,7 @@ class Finetune:
         # what is frozen may be stored in bfloat16; what learns is not, or small steps would be rounded away
         model = load_world_model(self.model, dtype=torch.bfloat16 if self.config.bf16 else torch.float32)
         branch = self._branch(model)
-        model.register_modules(memory_branch=branch.float())
+        model.register_modules(memory_branch=branch)
         if "text_encoder" in self.config.train:
             model.text_encoder.float()
         model.to(chosen_device())
@@ -302,10 +306,10 @@ class Finetune:
 
     def _branch(self, model: WorldModel) -> MemoryBranch:
         if self.branch is not None:
-            return loaded(MemoryBranch, "memory_branch", self.branch)
+            return load_branch(self.branch, model.transformer, dtype=torch.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # the same fresh branch in every process
-            return model.memory_branch or MemoryBranch.from_transformer(model.transformer)
+            return (model.memory_branch or MemoryBranch.from_transformer(model.transformer)).float()
 
 
 Run = Clips | Encode | Translate | Stills | Autoencoder | Reading | DepthHead | Denoiser | Export | Finetune
@@ -317,7 +321,7 @@ class Changes:
 
     steps, minutes, workers    as many steps; as long at most; so many processes that make batches ahead
     tensorboard                the curve for TensorBoard, too
-    model, data                which released model; the folder of clips, or its URL
+    model, branch, data        which released model; the branch that it begins with; the folder of clips, or its URL
     """
 
     steps: int | None = None
@@ -325,6 +329,7 @@ class Changes:
     workers: int | None = None
     tensorboard: bool = False
     model: str | None = None
+    branch: Path | None = None
     data: Place | None = None
 
     def of(self, run: Run, name: str) -> Run:
@@ -354,10 +359,10 @@ class Changes:
                     run = replace(run, config=replace(run.config, clips=self.data))
                 case _:
                     raise InputError(f"recipe {name} does not learn from latent clips; expected no other data")
-        if self.model is not None:
+        if self.model is not None or self.branch is not None:
             if not isinstance(run, Finetune):
-                raise InputError(f"recipe {name} trains no released model; expected no model")
-            run = replace(run, model=self.model)
+                raise InputError(f"recipe {name} trains no released model; expected no model and no branch")
+            run = replace(run, model=self.model or run.model, branch=self.branch or run.branch)
         return run
 
 

@@ -70,7 +70,9 @@ class Train(Common):
     minutes: Annotated[float | None, unset("M", "the recipe's")] = None
     """The run ends after so long, learning rate and all, if its steps do not end it sooner."""
     model: Annotated[str | None, unset("NAME|FOLDER|HUB-ID", "the recipe's")] = None
-    """Which released model learns; for wan:branch and wan:lora."""
+    """Which released model learns; for wan:branch, wan:lora and wan:published."""
+    branch: Annotated[Path | None, unset("FILE|FOLDER", "the recipe's")] = None
+    """Memory branch that it begins with, in any layout that generate --branch reads; for the same recipes."""
     data: Annotated[str | None, unset("FOLDER|URL", "the recipe's: shards or latents, in --out")] = None
     """Latent clips, such as `mirage prepare` makes; for denoisers and depth heads. A URL (s3://...) is read clip by
     clip as training goes."""

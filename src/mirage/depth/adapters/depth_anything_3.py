@@ -3,7 +3,7 @@
 It sees the frames of a chunk together, with their known cameras where it can take them: it brings its depth to their
 scale by evo's Umeyama, which refuses places on one line, and its metric and mono networks take no cameras at all.
 Without them its depth has a scale of its own, which a walk locks to what it remembers in any case. Tested with the
-class of depth-anything-3 0.1.1 and random weights, and in the suite with a stand-in; not with its weights.
+class of depth-anything-3 0.1.1 and random weights where that is installed, else with a stand-in; not with its weights.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ class DepthAnything3Depth:
             from depth_anything_3.api import DepthAnything3  # pyright: ignore[reportMissingImports]
         model = DepthAnything3.from_pretrained(name).to(device)
         network = getattr(model.model, "da3", model.model)  # nested networks have a metric one beside it
-        return cls(model, canonical="METRIC" in name.upper(), posed=network.cam_enc is not None)
+        return cls(model, canonical="metric" in model.model_name, posed=network.cam_enc is not None)
 
     def __call__(self, views: Views, /) -> DepthMap:
         frames, camera = views.frames, views.camera

@@ -60,16 +60,21 @@ class BranchFile:
 
 
 def load_branch(
-    path: str | Path, transformer: WanTransformer3DModel, *, layers: Sequence[int] | None = None
+    path: str | Path,
+    transformer: WanTransformer3DModel,
+    *,
+    layers: Sequence[int] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> MemoryBranch:
-    """The branch in a file of either layout, for this backbone, in its dtype and on its device.
+    """The branch in a file of either layout, for this backbone and on its device.
 
     layers: of the backbone that a published branch hints, where the number of its blocks does not tell
+    dtype: None: the backbone's
     """
     its: Any = transformer.config
     found = read_branch(open_checkpoint(path), heads=its.num_attention_heads, depth=its.num_layers, layers=layers)
     check_backbone(found.config, transformer, source=path)
-    branch: Any = found.build(transformer.dtype)
+    branch: Any = found.build(dtype or transformer.dtype)
     return branch.to(transformer.device)
 
 

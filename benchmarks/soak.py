@@ -380,10 +380,9 @@ def swept(folder: Path, killed: signal.Signals | None) -> None:
     """Nothing is left over; what SIGKILL has left goes with the next write."""
     left = [path for path in folder.iterdir() if path.name.startswith(".") and BESIDE in path.name]
     assert not left or killed, f"{left} after no kill"
-    for name in {path.name[1:].split(f"-{BESIDE}-")[0] + ".safetensors" for path in left}:
-        path = folder / name
+    for path in {folder / path.name[1:].split(f"-{BESIDE}-")[0] for path in left}:
         had = path.read_bytes() if path.exists() else None
-        with replacing(path) as beside:
+        with replacing(path, alone=True) as beside:
             beside.write_bytes(had or b"")
         if had is None:
             path.unlink()

@@ -1,16 +1,25 @@
 """The one rule of outputs, and that what killed writers leave goes."""
 
 import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+import mirage
 from mirage.cli import main
 from mirage.errors import InputError
 from mirage.files import Output, abandoned, check_outputs, claimed, replacing
 from mirage.formats.cameras import save_cameras
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import orbit
+
+SAVES = re.compile(r"(with [^\n]*(?:replacing|making)\((?:(?!\n *with ).)*?)\bsave_file\(", re.DOTALL)
 
 
 @pytest.fixture
@@ -64,6 +73,51 @@ def test_the_next_writer_sweeps_what_a_killed_one_left_and_nothing_else(here):
         assert not abandoned(Path("w.bin"))
         second.write_bytes(b"x")
     assert Path(".w-notours.bin").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mirage.files import replacing
+with replacing(sys.argv[1], alone=True) as beside:
+    (beside.parent / ".tmpAbCdEf").write_bytes(b"a library's own")
+    beside.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_library_that_makes_files_of_its_own_leaves_none_where_it_is_killed(here):
+    Path("w.safetensors").write_bytes(b"old")
+    assert subprocess.run([sys.executable, "-c", KILLED, "w.safetensors"]).returncode == -signal.SIGKILL
+    assert Path("w.safetensors").read_bytes() == b"old"
+    left = [path for path in here.iterdir() if path.name.startswith(".")]
+    assert len(left) == 1
+    assert not (here / ".tmpAbCdEf").exists()
+    with replacing("w.safetensors", alone=True) as beside:
+        beside.write_bytes(b"new")
+    assert Path("w.safetensors").read_bytes() == b"new"
+    assert not [path for path in here.iterdir() if path.name.startswith(".")]
+
+
+def test_what_safetensors_has_just_written_is_not_taken_for_a_dead_ones(here):
+    with replacing("w.safetensors", alone=True) as first:
+        save_file({"a": torch.ones(3)}, first)  # renames a file of its own, which nobody has locked, over it
+        with replacing("w.safetensors", alone=True) as second:
+            save_file({"a": torch.zeros(3)}, second)
+        assert first.exists()
+    assert load_file("w.safetensors")["a"].sum() == 3
+    assert Path("w.safetensors").stat().st_mode & 0o777 == Path("im.png").stat().st_mode & 0o777
+
+
+def test_safetensors_always_writes_in_a_folder_for_itself():
+    found = {}
+    for path in Path(mirage.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        if calls := len(re.findall(r"\bsave_file\(", text)):
+            found[path.name] = calls, sum("alone=True" in opened for opened in SAVES.findall(text))
+    assert found.pop("convert.py") == (1, 0)  # whose folder is a new one as a whole
+    assert len(found) > 6
+    assert all(calls == alone for calls, alone in found.values()), found
 
 
 def test_generate_keeps_its_inputs_and_what_was_there(here, capsys):

@@ -115,24 +115,33 @@ def sweep_claims(folder: Path, ending: str) -> None:
 
 
 @contextlib.contextmanager
-def replacing(target: str | os.PathLike[str], *, sweep: bool = True) -> Iterator[Path]:
+def replacing(target: str | os.PathLike[str], *, sweep: bool = True, alone: bool = False) -> Iterator[Path]:
     """Yield a path beside `target` to write to; rename it over `target` when the block ends well, remove it otherwise.
 
     The temporary name keeps the suffix, so that writers which go by suffix work. What killed writers of `target` left
-    is removed, unless someone wants it (`sweep`). Raises `InputError` where the folder does not exist, cannot be
-    written or is full, or where `target` is a folder, a pipe or a device.
+    is removed, unless someone wants it (`sweep`). `alone`: it is to be made, in a folder for itself. For safetensors,
+    which writes a file of its own beside the one that it is given and renames it: the lock on that one is gone, and a
+    kill leaves the other. Raises `InputError` where the folder does not exist, cannot be written or is full, or where
+    `target` is a folder, a pipe or a device.
     """
     target = Path(target)
     check_writable(target)
     if sweep:
         for path in abandoned(target):
             path.unlink(missing_ok=True)
+        for path in abandoned(target, folders=True):
+            shutil.rmtree(path, ignore_errors=True)
+    folder = None
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-{BESIDE}-", suffix=target.suffix)
+        if alone:
+            folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-{BESIDE}-"))
+            handle, beside = os.open(folder, os.O_RDONLY), folder / target.name
+        else:
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-{BESIDE}-", suffix=target.suffix)
+            beside = Path(name)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}; expected a folder to write in") from error
     fcntl.flock(handle, fcntl.LOCK_SH)
-    beside = Path(name)
     try:
         with _room_for(target):
             yield beside
@@ -144,6 +153,8 @@ def replacing(target: str | os.PathLike[str], *, sweep: bool = True) -> Iterator
             beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
 
 

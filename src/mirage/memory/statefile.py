@@ -65,7 +65,7 @@ def write_state(
         "extra": json.dumps(extra or {}, allow_nan=False),
         "digests": json.dumps({name: _digest(tensor) for name, tensor in everything.items()}),
     }
-    with replacing(path) as beside:
+    with replacing(path, alone=True) as beside:
         save_file(everything, beside, metadata=header | {"seal": _seal(header)})
         _order_header(beside)
 

@@ -28,7 +28,7 @@ CHECKPOINT, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensor
 def save_checkpoint(folder: Path, tensors: dict[str, Tensor]) -> None:
     """As the newest of a run; what was the newest becomes the one before."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(folder / CHECKPOINT) as beside:
+    with replacing(folder / CHECKPOINT, alone=True) as beside:
         save_file(held, beside, metadata={"digest": _digest(held.items())})
         if (folder / CHECKPOINT).is_file():
             (folder / CHECKPOINT).replace(folder / PREVIOUS)

@@ -267,5 +267,5 @@ def _load(path: Place, names: tuple[str, ...], kind: str) -> tuple[dict[str, Ten
 
 
 def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    with replacing(path) as beside:
+    with replacing(path, alone=True) as beside:
         save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, beside, metadata=header)

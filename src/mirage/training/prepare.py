@@ -418,7 +418,7 @@ def _held(path: Path) -> dict[str, Tensor]:
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    with replacing(path) as beside:
+    with replacing(path, alone=True) as beside:
         save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, beside)
 
 

@@ -382,5 +382,5 @@ def _leave_learnt(weights: dict[str, Tensor], branch: MemoryBranch, folder: Path
         put_weights(fresh, learnt)
         leave(fresh, folder / "memory_branch")
     if lora := lora_state({k.removeprefix("transformer."): t for k, t in weights.items()}):
-        with replacing(folder / "lora.safetensors") as beside:
+        with replacing(folder / "lora.safetensors", alone=True) as beside:
             save_file(lora, beside, metadata={"format": "pt"})

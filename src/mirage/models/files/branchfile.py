@@ -93,7 +93,7 @@ def save_branch(path: str | os.PathLike[str], branch: MemoryBranch) -> None:
     """One file with the branch and its configuration, whole or not at all."""
     state = {name: weight.detach().cpu().contiguous() for name, weight in branch.state_dict().items()}
     its = {name: value for name, value in dict(branch.config).items() if not name.startswith("_")}
-    with replacing(path) as beside:
+    with replacing(path, alone=True) as beside:
         save_file(state, beside, metadata={"format": "pt", "mirage": FORMAT, "config": json.dumps(its)})
 
 

@@ -140,7 +140,7 @@ def save_lora(path: str | os.PathLike[str], lora: LoraFile, *, dtype: torch.dtyp
         state[f"transformer.{target}"] = (times * lora.read(name)).to(dtype).contiguous()
     config = {f"transformer.{name}": value for name, value in lora.config().items()}
     header = {"format": "pt", "mirage": FORMAT, "lora_adapter_metadata": json.dumps(config)}
-    with replacing(path) as beside:
+    with replacing(path, alone=True) as beside:
         save_file(state, beside, metadata=header)
 
 

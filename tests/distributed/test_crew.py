@@ -111,6 +111,7 @@ def test_a_full_disk_and_a_worker_that_cannot_be_made_end_it_all(tmp_path):
         list(drive(jobs, Toy(tmp_path / "none"), crew=Crew(replicas=1)))
 
 
-def test_there_has_to_be_a_ray_where_it_is_said(tmp_path):
-    with pytest.raises(InputError, match=r"no Ray at 127\.0\.0\.1:1"):
-        list(drive([[Job("a", ("a", "well"))]], Toy(tmp_path), crew=Crew(ray="127.0.0.1:1")))
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "127.0.0.1:99999", "127.0.0.1:", ":1", "a:-1"])
+def test_there_has_to_be_a_ray_where_it_is_said(tmp_path, address):
+    with pytest.raises(InputError, match=f"no Ray at {address} .*accepted: local, auto, HOST:PORT"):
+        list(drive([[Job("a", ("a", "well"))]], Toy(tmp_path), crew=Crew(ray=address)))

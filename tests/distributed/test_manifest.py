@@ -45,6 +45,7 @@ def test_lines_become_requests(folder):
     ("lines", "words"),
     [
         ([], ["has no lines"]),
+        (['{"image": "a.png", "seed": 1, "seed": 2}'], ["line 1", "'seed' is given twice"]),
         ([""], ["has no lines"]),
         (["{"], ["line 1 of m.jsonl is not JSON"]),
         (["[]"], ["line 1", "list"]),

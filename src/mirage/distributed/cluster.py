@@ -72,6 +72,8 @@ def _answers(address: str) -> None:
     """Somebody listens there, for Ray itself waits minutes for one."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if not (host and port.isdecimal() and int(port) < 2**16):
+            raise ValueError("it names no host and port")
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
         raise InputError(f"no Ray at {address} ({error}); accepted: {LOCAL}, auto, HOST:PORT") from error

@@ -96,7 +96,9 @@ def read_manifest(where: str) -> list[Entry]:
 def _entry(line: str, number: int, where: str, base: str) -> Entry:
     source = f"line {number + 1} of {os.path.basename(where)}"
     try:
-        said = json.loads(line)
+        said = json.loads(line, object_pairs_hook=_once)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not JSON ({error}); expected an object such as {EXAMPLE}") from error
     if not isinstance(said, dict):
@@ -114,3 +116,12 @@ def _entry(line: str, number: int, where: str, base: str) -> Entry:
 NAME = r"(?!failures\.json$)(?!.*\.task$)[\w+=,@-][\w.+=,@ -]{0,199}"
 """Of a folder, beside failures.json and the claims on tasks (batch.py)."""
 EXAMPLE = '{"image": "photo.jpg", "trajectory": "orbit"}'
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a name that stands there twice, Python would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise InputError(f"{twice!r} is given twice; accepted: once")
+    return found

@@ -37,7 +37,8 @@ def file_system(url: str) -> tuple[Any, str]:
 
         return url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise InputError(f"cannot open {url}: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split())
+        raise InputError(f"cannot open {url}: {why}; accepted: s3://, gs://, file:// or what fsspec knows") from error
 
 
 @contextlib.contextmanager

@@ -155,5 +155,5 @@ def test_a_child_of_the_soak_goes_nowhere_whenever_it_is_stopped(tmp_path):
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         broken.ended()
     crashes = soak.Child(lambda say: signal.raise_signal(signal.SIGSEGV), tmp_path / "log")
-    with pytest.raises(AssertionError, match="ended by signal 11: Fatal Python error"):
+    with pytest.raises(AssertionError, match=r"ended by signal 11: \S"):
         crashes.ended()

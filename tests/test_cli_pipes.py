@@ -36,6 +36,7 @@ RIGHT = {  # a request for which all else is right; {} stands for what a positio
     "Convert": "convert model/transformer --out new",
     "BenchMemory": "bench memory --points 100 --repeats 1",
     "BenchEfficiency": "bench efficiency --model model --chunks 1",
+    "BenchGenerate": "bench generate --frames 5 --runs 1 --model model --against HEAD --builds builds",
     "EvaluateSynthetic": "evaluate synthetic --model model --out out --scenes 1 --chunks 1",
     "EvaluateUnseen": "evaluate unseen --model model --out out --scenes 1",
     "EvaluatePrompted": "evaluate prompted --model model --out out --scenes 1",

@@ -21,6 +21,7 @@ from mirage.formats.video import VideoWriter
 from mirage.geometry.camera import Camera
 from mirage.geometry.trajectory import orbit
 from mirage.models.tiny import tiny_world, word_tokenizer
+from mirage.training.published import prepare_published
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ("wan22.md", "published_code.md", "loras_and_checkpoints.md", "inputs.md")
@@ -75,6 +76,9 @@ def _brought(folder: Path) -> None:
         processed_size=np.array([64, 96]),
         **geometry,
     )
+    for number in range(4):
+        _training_sample(folder / "data" / "train" / f"sample-{number}", number)
+    prepare_published(folder / "data" / "train", folder / "runs" / "shards")
     save_file(published.branch_state(), folder / "outputs" / "vace.safetensors")
     save_file(published.lora_state(), folder / "outputs" / "lora.safetensors")
     for number, name in enumerate(("style", "other", "steps", "lora")):
@@ -85,6 +89,16 @@ def _brought(folder: Path) -> None:
     with VideoWriter(folder / "room.mp4") as film:
         film.write(torch.stack([random_image(seed=number) for number in range(3)]))
     save_cameras(folder / "room.txt", path[:3], format="re10k")
+
+
+def _training_sample(folder: Path, seed: int) -> None:
+    """One of the published training data, before it is packed."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"target": (3, 48), "target_scene_proj": (3, 48), "preceding": (2, 48), "preceding_scene_proj": (2, 48)}
+    for name, shape in (shapes | {"reference": (48, 1)}).items():
+        torch.save({"latent": torch.randn(*shape, 4, 6, generator=generator)}, folder / f"train_{name}_rgb.pt")
+    (folder / "train_target_rgb.txt").write_text("a room")
 
 
 def filled(command: str) -> list[str]:
@@ -100,6 +114,8 @@ def filled(command: str) -> list[str]:
         words += ["--overwrite"] + ["--model", "FOLDER"] * ("--model" not in words)
         words += ["--size", "64", "96"] * ("models/wan22" in words)
         words += ["--steps", "1"] * (not {"--steps", "--timesteps"} & set(words))
+    if words[0] == "train":
+        words += ["--steps", "1"]
     if words[0] == "evaluate":
         words += ["--model", "FOLDER", "--out", "results"]
         words += [word for name, small in SMALL.items() if name in ("--scenes", "--chunks") and name not in words

@@ -128,13 +128,13 @@ def test_a_kill_at_any_moment_costs_nothing_but_time(model, footage, prepared, t
     options = PrepareOptions(footage, tmp_path, frames=9)
     written, left = [], 0
 
-    def die_in_time(target):
+    def die_in_time(target, **choices):
         nonlocal left
         written.append(str(target))
         left -= 1
         if left == 0:
             raise Killed
-        return replacing(target)
+        return replacing(target, **choices)
 
     for module in (stages, clip_files):
         monkeypatch.setattr(module, "replacing", die_in_time)

@@ -21,6 +21,8 @@ def run(asked: BenchGenerate) -> Result:
     """Install what is compared with, measure, print the table."""
     if asked.builds is not None and not asked.against:
         raise InputError("--builds is of what --against names; got no --against")
+    if asked.builds is not None and asked.builds.exists() and not asked.builds.is_dir():
+        raise InputError(f"{asked.builds} is no folder; expected one for builds")
     options = noun_of(asked, GenerateOptions)
     kept = tempfile.TemporaryDirectory(prefix="mirage-builds-") if asked.builds is None else nullcontext(asked.builds)
     with kept as place, progress("measuring") as show:

@@ -388,6 +388,8 @@ class GenerateOptions:
             _check_count(self.threads, "thread")
         if self.image is not None and not self.image.is_file():
             raise InputError(f"{self.image} is no file; expected a picture")
+        if Path(self.model).exists() and not Path(self.model).is_dir():
+            raise InputError(f"{self.model} is no folder; expected a model")
 
 
 # -- checks that several share ------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from mirage.errors import InputError
 from mirage.training import parallel
-from mirage.training.checkpoints import CHECKPOINT, PREVIOUS, averaged_weights, progress
+from mirage.training.checkpoints import CHECKPOINT, PREVIOUS, averaged_weights, progress, save_checkpoint
 from mirage.training.loop import fit, put_weights, swapped
 from mirage.training.samples import Batch
 from mirage.training.schedule import Schedule
@@ -79,6 +80,18 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     fit(resumed, SCHEDULE, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
     assert curve(tmp_path / "whole") == curve(tmp_path / "cut")
+
+
+def test_a_checkpoint_that_knows_of_no_epochs_goes_on_with_the_first_one(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(Line(die_at=7), SCHEDULE, tmp_path)
+    held = {name: tensor.clone() for name, tensor in load_file(tmp_path / CHECKPOINT).items() if name != "sample"}
+    save_checkpoint(tmp_path, held)
+    fresh, resumed = Line(), Line()
+    fit(resumed, SCHEDULE, tmp_path)
+    fit(fresh, replace(SCHEDULE, steps=5), tmp_path / "fresh")
+    assert len(resumed.seen) == 5
+    assert all(torch.equal(one, other) for one, other in zip(resumed.seen, fresh.seen, strict=True))
 
 
 @pytest.mark.parametrize("at", range(11))

@@ -41,6 +41,14 @@ def worlds() -> tuple[Any, Any]:
     return old, new
 
 
+def mapped_worlds(generator):
+    """The first world, the second one with what is behind the first one's latents, and the map [NEW,OLD] between."""
+    basis = torch.linalg.qr(torch.randn(NEW, OLD, generator=generator))[0]
+    old, new = worlds()
+    translate(old, new, Linear(basis.T, torch.ones(OLD)), Linear(basis, torch.ones(NEW)))
+    return old, new, basis
+
+
 def conditions(z, readout):
     """What is seen beside chunks of latents z [1,C,3,h,w]: `readout` where something is known, and 0 elsewhere."""
     generator = torch.Generator().manual_seed(z.shape[2])
@@ -63,9 +71,7 @@ def conditions(z, readout):
 @torch.no_grad()
 def test_where_the_new_latents_are_a_linear_map_of_the_old_ones_so_is_the_output(seed):
     generator = torch.Generator().manual_seed(seed)
-    basis = torch.linalg.qr(torch.randn(NEW, OLD, generator=generator))[0]
-    old, new = worlds()
-    translate(old, new, Linear(basis.T, torch.ones(OLD)), Linear(basis, torch.ones(NEW)))
+    old, new, basis = mapped_worlds(generator)
     z, readout = torch.randn(2, 1, OLD, 3, 4, 6, generator=generator)
     timestep = torch.tensor([[0.0, 400.0, 400.0]])
 
@@ -82,9 +88,7 @@ def test_where_the_new_latents_are_a_linear_map_of_the_old_ones_so_is_the_output
 @torch.no_grad()
 def test_depth_is_what_it_was(seed):
     generator = torch.Generator().manual_seed(seed)
-    basis = torch.linalg.qr(torch.randn(NEW, OLD, generator=generator))[0]
-    old, new = worlds()
-    translate(old, new, Linear(basis.T, torch.ones(OLD)), Linear(basis, torch.ones(NEW)))
+    old, new, basis = mapped_worlds(generator)
     z, single = torch.randn(2, OLD, 4, 6, generator=generator), torch.tensor([True, False])
     mapped = torch.einsum("dc,tchw->tdhw", basis, z)
     rays = cell_slopes(Camera.looking(), (4, 6)).expand(2, -1, -1, -1)

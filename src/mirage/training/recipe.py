@@ -20,16 +20,14 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
-import mirage
 from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.training import parallel
 from mirage.training.loop import Look
 from mirage.training.owner import owned
 from mirage.training.runs import Changes, Export, Run
+from mirage.version import CHECKOUT
 
-CHECKOUT = Path(mirage.__file__).resolve().parents[2]
-"""Where recipes/ lies, if this is a checkout."""
 Recipe = Callable[[Path], Run]
 
 

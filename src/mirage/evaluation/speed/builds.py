@@ -10,11 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import mirage
 from mirage.errors import InputError
-
-CHECKOUT = Path(mirage.__file__).resolve().parents[2]
-"""Where .git lies, if this is a checkout."""
+from mirage.version import CHECKOUT
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def run_generate(
                 if progress is not None:
                     progress(f"turn {turn} of {options.runs}, {build.name}", done, of)
                 taken, peak = _generated(build, options, image, Path(place) / "walk.mp4")
-                decoded = float(_said(build, options, "-c", DECODES, options.model))
+                decoded = float(_ran(build, options, "-c", DECODES, options.model)[0])
                 if turn:
                     for name, value in zip(found[build.name], (taken, peak, decoded), strict=True):
                         found[build.name][name].append(value)
@@ -84,10 +84,6 @@ def _generated(build: Build, options: GenerateOptions, image: Path, out: Path) -
     for left in out.parent.glob(f"{out.stem}.*"):
         left.unlink()
     return taken, peak
-
-
-def _said(build: Build, options: GenerateOptions, *words: str) -> str:
-    return _ran(build, options, *words)[0]
 
 
 def _ran(build: Build, options: GenerateOptions, *words: str) -> tuple[str, int]:

@@ -42,8 +42,9 @@ from typing import Any, NoReturn
 import torch
 
 from mirage.cli import main as mirage
+from mirage.cli.stopping import terminable
 from mirage.depth.protocol import Views
-from mirage.errors import InputError
+from mirage.errors import InputError, Terminated
 from mirage.files import BESIDE, replacing
 from mirage.formats.image import save_image
 from mirage.formats.video import load_video
@@ -134,6 +135,7 @@ def begun(model: WorldModel) -> Session:
 # -- rounds of walking ------------------------------------------------------------------------------------------------
 
 
+@terminable()
 def walking(folder: Path, known: Known, say: Any, *, seed: int, fills: bool, long: bool) -> None:
     """One process's life: its operations, each told before and after."""
     rng, model = random.Random(seed), tiny_world()
@@ -362,18 +364,11 @@ def _live(work: Any, log: Path, writes: int) -> NoReturn:
             code = work(say) or 0
         except BaseException as error:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            code = 130 if _interrupted(error) else 1
+            code = 143 if isinstance(error, Terminated) else 130 if isinstance(error, KeyboardInterrupt) else 1
             if code == 1:
                 say("fault", traceback.format_exc())
     finally:
         os._exit(code)
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether it is Ctrl-C, or what a package makes of it that was being imported: it says that it is broken."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def swept(folder: Path, killed: signal.Signals | None) -> None:
@@ -475,6 +470,7 @@ def main() -> None:
     parser.add_argument("--again", type=Path, metavar="DIR", help="the folder of a soak that something was lost in")
     asked = parser.parse_args()
     folder = asked.again or asked.folder or Path(tempfile.mkdtemp(prefix="mirage-soak-"))
+    folder.mkdir(parents=True, exist_ok=True)
     figures = again(folder) if asked.again else soak(folder, minutes=asked.minutes, seed=asked.seed)
     if not figures["lost"] and not asked.again and not asked.folder:
         shutil.rmtree(folder)

@@ -158,18 +158,30 @@ def test_nobody_who_reads_is_no_fault(stream, words, code):
 @pytest.mark.parametrize(
     ("package", "hidden", "number"),
     [
-        ("mirage.cli.streams", False, signal.SIGINT),
-        ("tyro", True, signal.SIGINT),
-        ("torch", False, signal.SIGTERM),
-        ("torch", True, signal.SIGTERM),
+        ("mirage.cli.streams", "", signal.SIGINT),
+        ("tyro", "ImportError('libbroken.so: undefined symbol')", signal.SIGINT),
+        ("torch", "", signal.SIGTERM),
+        ("torch", "ImportError('libbroken.so: undefined symbol')", signal.SIGTERM),
+        ("torch", "ValueError('could not determine the shape of a storage')", signal.SIGINT),
+        ("torch", "__import__('mirage').InputError('w.safetensors is damaged')", signal.SIGTERM),
     ],
 )
 def test_a_signal_while_packages_are_imported_is_one_line(package, hidden, number):
-    """A package that sends it when it is imported; hidden: and says afterwards that it is broken."""
+    """A package that sends it when it is imported; hidden: and makes something else of it."""
+    run = _stopped_in(package, hidden, number)
+    assert (run.returncode, run.stderr) == (128 + number, b"mirage: stopped\n")
+
+
+def test_what_a_disk_refuses_after_a_signal_is_told():
+    run = _stopped_in("torch", "OSError(28, 'No space left on device')", signal.SIGINT)
+    assert (run.returncode, run.stderr) == (2, b"mirage: No space left on device\n")
+
+
+def _stopped_in(package: str, hidden: str, number: int) -> subprocess.CompletedProcess[bytes]:
     stop = f"import os, signal\nos.kill(os.getpid(), {number:d})\nimport time\ntime.sleep(5)\n"
     if hidden:
         stop = "try:\n" + "".join(f"    {line}\n" for line in stop.splitlines())
-        stop += "except KeyboardInterrupt:\n    raise ImportError('libbroken.so: undefined symbol')\n"
+        stop += f"except KeyboardInterrupt:\n    raise {hidden}\n"
     code = (
         "import sys, signal, importlib.abc, importlib.machinery, importlib.util\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -181,8 +193,7 @@ def test_a_signal_while_packages_are_imported_is_one_line(package, hidden, numbe
         "from mirage.cli import main\n"
         f"sys.exit(main({WRONG.split()!r}))\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
-    assert (run.returncode, run.stderr) == (128 + number, b"mirage: stopped\n")
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
 
 
 def test_a_package_that_is_broken_keeps_its_traceback(tmp_path):

@@ -9,7 +9,7 @@ module of its name, in one function `run`.
 
 import errno
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,24 +23,21 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     try:
-        from mirage.cli.stopping import terminable
         from mirage.cli.streams import steady
 
-        with terminable(), steady():
+        with steady():
             return _main(sys.argv[1:] if argv is None else argv)
-    except (KeyboardInterrupt, ImportError) as error:
-        # a package that was interrupted while it was imported may say that it is broken
-        stop = next((cause for cause in _causes(error) if isinstance(cause, KeyboardInterrupt)), None)
-        if stop is None:
-            raise
+    except KeyboardInterrupt as stop:
         return _failed(str(stop) or "stopped", 143 if type(stop).__name__ == "Terminated" else 130)
 
 
 def _main(argv: Sequence[str]) -> int:
+    from mirage.cli.stopping import terminable
     from mirage.errors import InputError
 
     try:
-        code = _answered(argv)
+        with terminable():
+            code = _answered(argv)
         sys.stdout.flush()  # here, where what goes wrong is still said in one line
         return code
     except InputError as error:
@@ -139,9 +136,3 @@ def _failed(message: str, code: int) -> int:
 
         silence(2)
     return code
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -181,9 +181,10 @@ def _walked(asked: Asked, stop: Stop, at: At) -> Result:
         rest = path[done * (model.chunk_frames - 1) :]
         later = {number - done: text for number, text in by_chunk.items() if number >= done}
         try:
-            for chunk, moment in walk(session, rest, prompts=later, done=done, at=at):
-                with stop.held():
-                    kept.add(chunk, moment)
+            with stop.kept():
+                for chunk, moment in walk(session, rest, prompts=later, done=done, at=at):
+                    with stop.held():
+                        kept.add(chunk, moment)
         except BaseException as error:  # what is done is kept; the error is told after that
             stop.ending()
             if not video.frames:

@@ -12,9 +12,10 @@ with terminable():
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from mirage.errors import Terminated
 
@@ -23,7 +24,9 @@ class Stop:
     """What was asked for while it could not be done; once it has been raised, what is tidied up is not disturbed."""
 
     def __init__(self) -> None:
-        self._depth, self._asked, self._terminated = 0, None, False
+        self._depth = 0
+        self._asked: KeyboardInterrupt | None = None
+        self._stopped: KeyboardInterrupt | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -34,32 +37,28 @@ class Stop:
         finally:
             self._depth -= 1
         if self._asked is not None and not self._depth:
-            raise self._raised()
+            self._raise()
 
     def ending(self) -> None:
         """From here on only what is left is tidied up, and nothing stops that."""
         self._depth += 1
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        self._asked = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        self._asked = _asked(number)
         if not self._depth:
-            raise self._raised()
+            self._raise()
 
-    def _raised(self) -> BaseException:
-        asked, self._asked = self._asked, None
+    def _raise(self) -> NoReturn:
         self.ending()
-        self._terminated = isinstance(asked, Terminated)
-        return asked or KeyboardInterrupt()
+        assert self._asked is not None
+        self._stopped, self._asked = self._asked, None
+        raise self._stopped
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """What was raised comes out as it was: of all that ends its waiting Ray (2.60.0) makes `KeyboardInterrupt`."""
-        try:
+        """What comes out is what was raised; see `_same`."""
+        with _same(lambda: self._stopped):
             yield
-        except KeyboardInterrupt as stopped:
-            if self._terminated and not isinstance(stopped, Terminated):
-                raise Terminated from stopped
-            raise
 
 
 @contextmanager
@@ -84,21 +83,52 @@ def stoppable() -> Iterator[Stop]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` within, wherever nobody else answers it; in processes that are forked from this one
-    it does what it always does."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    process = os.getpid()
+    """Both signals are raised within, wherever nobody else answers them, and come out as they were raised; in processes
+    that are forked from this one they do what they always do."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    first = threading.current_thread() is threading.main_thread()
+    ours = [number for number in usual if first and signal.getsignal(number) is usual[number]]
+    process, raised = os.getpid(), list[KeyboardInterrupt]()
 
     def answer(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == process:
-            raise Terminated
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
+        if os.getpid() != process:
+            signal.signal(number, usual[signal.Signals(number)])
+            signal.raise_signal(number)
+            return
+        raised.append(_asked(number))
+        raise raised[0]
 
-    if ours:
-        signal.signal(signal.SIGTERM, answer)
+    for number in ours:
+        signal.signal(number, answer)
+    try:
+        with _same(lambda: raised[0] if raised else None):
+            yield
+    finally:
+        for number in ours:
+            signal.signal(number, usual[number])
+
+
+def _asked(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+@contextmanager
+def _same(raised: Callable[[], KeyboardInterrupt | None]) -> Iterator[None]:
+    """What comes out after a stop was raised is that stop. Others may make something else of it: a package that was
+    being imported says that it is broken, torch that a storage has no shape, Ray that a Terminated was Ctrl-C.
+
+    What a disk refused (an `OSError`, or what came of one) while things were tidied up is told as it is."""
     try:
         yield
-    finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except (KeyboardInterrupt, Exception) as error:
+        stop = raised()
+        if stop is None or type(error) is type(stop) or any(isinstance(cause, OSError) for cause in causes(error)):
+            raise
+        raise type(stop) from error
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what it came of, what that came of, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -13,11 +13,12 @@ from mirage.models.tiny import GroupedSizes, MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.parts import Parts
-from mirage.training.runs import Autoencoder, Clips, Denoiser, DepthHead, Encode, Export, Translate
+from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
 from recipes import mini
 
 SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+SHIPPED = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
 
 
 def clips(home: Path) -> Clips:
@@ -50,6 +51,17 @@ def autoencoder(home: Path) -> Autoencoder:
             muon_bf16=True,
         ),
         sizes=SIZES,
+    )
+
+
+def decoder(home: Path) -> Decoder:
+    """Half as deep, and as steep as pictures are."""
+    full = autoencoder(home)
+    return Decoder(
+        home / "autoencoder",
+        replace(full.config, steepness=0.1),
+        replace(full.schedule, steps=6000, muon_lr=0.01, adamw_lr=1e-3),
+        sizes=SHIPPED,
     )
 
 

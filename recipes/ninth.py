@@ -18,6 +18,7 @@ from mirage.training.schedule import Schedule
 from recipes import mini
 
 SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+DRAFTS = (4, 6, 6, 8, 10)
 SHIPPED = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
 
 
@@ -91,7 +92,9 @@ def denoiser(home: Path) -> Denoiser:
         few,
         start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),
         sizes=SIZES,
-        config=replace(few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS))),
+        config=replace(
+            few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS), draft_steps=DRAFTS)
+        ),
     )
 
 

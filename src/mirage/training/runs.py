@@ -198,7 +198,9 @@ class Decoder:
         own, its = vae.state_dict(), like.state_dict()
         fitting = {name: weight for name, weight in its.items() if name in own and own[name].shape == weight.shape}
         if missing := sorted(name for name in own if name.startswith("encoder.") and name not in fitting):
-            raise InputError(f"the encoder of {self.vae} is of other sizes: {missing[0]} differs, and {len(missing)} in all")
+            raise InputError(
+                f"the encoder of {self.vae} is of other sizes: {missing[0]} differs, and {len(missing)} in all"
+            )
         vae.load_state_dict(fitting, strict=False)
         vae.register_to_config(latents_mean=like.config.latents_mean, latents_std=like.config.latents_std)
         vae.to(chosen_device()).requires_grad_(True)

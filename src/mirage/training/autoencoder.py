@@ -35,8 +35,8 @@ class AutoencoderConfig:
     """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
     `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either; else `moved` of the
     steps decode them. `steepness`: the weight of how steep pictures are, place by place (`unevenness`).
-    `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion. `stills`: a folder of drawn
-    pictures that half of the other steps on images see. `decoder`: it alone learns, and latents stay what they are.
+    `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion. `stills`: a folder of
+    drawn pictures that half of the other steps on images see. `decoder`: it alone learns, and latents stay what they are.
     `bf16`: the networks in bfloat16, what learns in float32."""
 
     clips: Path

@@ -36,7 +36,7 @@ class AutoencoderConfig:
     `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either; else `moved` of the
     steps decode them. `steepness`: the weight of how steep pictures are, place by place (`unevenness`).
     `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion. `stills`: a folder of
-    drawn pictures that half of the other steps on images see. `decoder`: it alone learns, and latents stay what they are.
+    drawn pictures that half of the other steps on images see. `decoder`: it alone learns, and latents stay as they are.
     `bf16`: the networks in bfloat16, what learns in float32."""
 
     clips: Path

@@ -19,6 +19,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 BOTTOM = {
     "errors",
     "files",
+    "importing",
     "chunks",
     "units",
     "sampler",
@@ -292,6 +293,32 @@ def test_help_imports_nothing_heavy():
         "assert code == 0 and not {'torch', 'numpy', 'diffusers'} & set(sys.modules), sorted(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("collects", [True, False])
+@pytest.mark.parametrize("name", ["Camera", "nothing_of_that_name"])
+def test_importing_leaves_the_garbage_collector_as_it_was(collects, name):
+    """Off while torch and diffusers are imported (`mirage.importing`); how it was before is its owner's choice."""
+    code = (
+        f"import gc, mirage, mirage.importing\nif not {collects}: gc.disable()\n"
+        f"try: mirage.importing.imported('mirage.geometry.{name.lower()}')\nexcept ImportError: pass\n"
+        f"assert gc.isenabled() is {collects}"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_no_garbage_is_looked_for_while_a_command_is_imported():
+    code = (
+        "import gc, sys\nfrom mirage.cli import main\nseen = []\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('torch', 'diffusers', 'transformers'): seen.append(gc.isenabled())\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "code = main(['generate', '--image', 'no.png', '--trajectory', 'orbit', '--out', 'no.mp4'])\n"
+        "assert code == 2 and seen and not any(seen) and gc.isenabled(), (code, len(seen), sum(seen))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_reading_cameras_does_not_load_the_model_libraries():

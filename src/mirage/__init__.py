@@ -9,9 +9,9 @@ The public nouns, each from the room that it lives in. A name is imported when i
 `import mirage` itself costs nothing.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from mirage import importing as _importing
 from mirage.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] -- test_ar
 
 def __getattr__(name: str) -> object:
     if name == "show":  # a room of functions, each a noun
-        return importlib.import_module("mirage.show")
+        return _importing.imported("mirage.show")
     if name not in _HOMES:
         raise AttributeError(f"module 'mirage' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(_importing.imported(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

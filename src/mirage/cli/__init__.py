@@ -55,11 +55,11 @@ def _main(argv: Sequence[str]) -> int:
 
 def _answered(argv: Sequence[str]) -> int:
     """Do what was typed. The warnings of libraries are for their own users; `python -W` shows them."""
-    import importlib
     import json
     import warnings
 
     from mirage.cli.arguments import COMMANDS
+    from mirage.importing import imported
 
     asked = _asked(argv)
     if isinstance(asked, int):
@@ -67,7 +67,7 @@ def _answered(argv: Sequence[str]) -> int:
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")
-        result = importlib.import_module(f"mirage.cli.{COMMANDS[type(asked)]}").run(asked)
+        result = imported(f"mirage.cli.{COMMANDS[type(asked)]}").run(asked)
     if asked.json:
         print(json.dumps(result.summary, allow_nan=False), flush=True)
     return result.code

@@ -128,9 +128,10 @@ class StreamDecoder:
     @contextmanager
     def _cache(self, name: Any) -> Iterator[list[Any]]:
         """The causal cache of one part of the decoder, brought to where it is needed; changes are kept."""
-        cache = [_moved(entry, self.vae.device) for entry in self._caches.get(name, [None] * self._entries(name))]
+        here = self.vae.device  # for which diffusers goes through all modules: once, and not for each entry
+        cache = [_moved(entry, here) for entry in self._caches.get(name, [None] * self._entries(name))]
         yield cache
-        self._caches[name] = [_moved(entry, self.rest or self.vae.device) for entry in cache]
+        self._caches[name] = [_moved(entry, self.rest or here) for entry in cache]
 
     def copy(self) -> StreamDecoder:
         """The same place in the same stream; what happens to one does not touch the other."""

@@ -134,7 +134,7 @@ def parse(argv: Sequence[str]) -> Common:
     names = _named(argv)
     if isinstance(request, Generate):
         request = replace(request, typed=frozenset(names))
-    repeated = {item.name for item in fields(request) if _appends(type(request), item.name)}
+    repeated = _appended(type(request))
     if twice := sorted({name for name in names if names.count(name) > 1} - repeated):
         flag = f"--{twice[0].replace('_', '-')}"
         raise InputError(f"{flag} is given {names.count(twice[0])} times; accepted: once")
@@ -147,6 +147,7 @@ def _named(argv: Sequence[str]) -> list[str]:
     return [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
 
 
-def _appends(kind: type[Common], name: str) -> bool:
-    """Whether an option is a list whose values come one by one."""
-    return UseAppendAction in get_args(get_type_hints(kind, include_extras=True)[name])[1:]
+def _appended(kind: type[Common]) -> set[str]:
+    """The options that are lists whose values come one by one."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {item.name for item in fields(kind) if UseAppendAction in get_args(hints[item.name])[1:]}

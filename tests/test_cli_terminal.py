@@ -172,6 +172,33 @@ def test_a_signal_while_packages_are_imported_is_one_line(package, hidden, numbe
     assert (run.returncode, run.stderr) == (128 + number, b"mirage: stopped\n")
 
 
+LOST = """
+import os, signal, time
+from mirage.cli.stopping import stoppable, terminable
+
+class Gone:
+    def __init__(self, number): self.number = number
+    def __del__(self): os.kill(os.getpid(), self.number)  # raises, and what is raised here goes nowhere
+
+for answering in (stoppable, terminable):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with answering():
+                Gone(number)
+                time.sleep(60)
+        except KeyboardInterrupt as stop:
+            print(answering.__name__, type(stop).__name__)
+"""
+
+
+def test_a_signal_where_nothing_can_be_raised_is_not_lost():
+    """LLVM calls Python when a kernel is kept, garbage ends anywhere: a stop was a traceback there and the work went on."""
+    run = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=300)
+    said = [f"{name} {stop}" for name in ("stoppable", "terminable") for stop in ("KeyboardInterrupt", "Terminated")]
+    assert (run.stdout.splitlines(), run.stderr) == (said, "")
+
+
 def test_what_a_disk_refuses_after_a_signal_is_told():
     run = _stopped_in("torch", "OSError(28, 'No space left on device')", signal.SIGINT)
     assert (run.returncode, run.stderr) == (2, b"mirage: No space left on device\n")

@@ -21,4 +21,3 @@ def camera_files(path: Path | None, format: Format | None) -> list[Output]:
 def points_file(path: Path | None) -> list[Output]:
     """Points as PLY."""
     return [] if path is None else [Output("points", path, (".ply",))]
-

@@ -193,7 +193,7 @@ for answering in (stoppable, terminable):
 
 
 def test_a_signal_where_nothing_can_be_raised_is_not_lost():
-    """LLVM calls Python when a kernel is kept, garbage ends anywhere: a stop was a traceback there and the work went on."""
+    """LLVM calls Python when it keeps a kernel, and garbage ends anywhere: stops were lost there, and work went on."""
     run = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=300)
     said = [f"{name} {stop}" for name in ("stoppable", "terminable") for stop in ("KeyboardInterrupt", "Terminated")]
     assert (run.stdout.splitlines(), run.stderr) == (said, "")

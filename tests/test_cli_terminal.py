@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import mirage as mirage_package
 from mirage.cli import main
 from mirage.cli.arguments import COMMANDS
 
@@ -170,6 +171,15 @@ def test_a_signal_while_packages_are_imported_is_one_line(package, hidden, numbe
     """A package that sends it when it is imported; hidden: and makes something else of it."""
     run = _stopped_in(package, hidden, number)
     assert (run.returncode, run.stderr) == (128 + number, b"mirage: stopped\n")
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path):
+    command = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-P", "-m", "mirage", *WRONG.split()]
+    (gone := tmp_path / "gone").mkdir()
+    source = str(Path(mirage_package.__file__).parents[1])
+    run = subprocess.run(command, cwd=gone, env={**os.environ, "PYTHONPATH": source}, capture_output=True, check=False)
+    assert (run.returncode, run.stderr.count(b"\n")) == (2, 1), run.stderr
+    assert b"typed in is gone" in run.stderr
 
 
 LOST = """

@@ -13,11 +13,13 @@ from mirage.models.tiny import GroupedSizes, MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.parts import Parts
-from mirage.training.runs import Autoencoder, Clips, Denoiser, DepthHead, Encode, Export, Translate
+from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
 from recipes import mini
 
 SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+DRAFTS = (4, 6, 6, 8, 10)
+SHIPPED = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
 
 
 def clips(home: Path) -> Clips:
@@ -53,6 +55,17 @@ def autoencoder(home: Path) -> Autoencoder:
     )
 
 
+def decoder(home: Path) -> Decoder:
+    """Half as deep, and as steep as pictures are."""
+    full = autoencoder(home)
+    return Decoder(
+        home / "autoencoder",
+        replace(full.config, steepness=0.1),
+        replace(full.schedule, steps=6000, muon_lr=0.01, adamw_lr=1e-3),
+        sizes=SHIPPED,
+    )
+
+
 def latents(home: Path) -> Encode:
     """The same walks as latents."""
     return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=120, bf16=True, sizes=SIZES)
@@ -79,7 +92,9 @@ def denoiser(home: Path) -> Denoiser:
         few,
         start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),
         sizes=SIZES,
-        config=replace(few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS))),
+        config=replace(
+            few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS), draft_steps=DRAFTS)
+        ),
     )
 
 

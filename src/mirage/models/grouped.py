@@ -37,6 +37,7 @@ class GroupedAutoencoder(ModelMixin, ConfigMixin):
     z_dim          latent channels C
     width, top     channels on the latent grid and on that of a quarter of the picture's sides
     body, head     blocks there, in encoder and decoder; in the decoder every second block of the body looks back
+    decoder_body   blocks of the decoder's, where it has another number of them
     latents_mean, latents_std   of each channel, over what it was trained on
     """
 
@@ -48,6 +49,7 @@ class GroupedAutoencoder(ModelMixin, ConfigMixin):
         top: int = 64,
         body: int = 4,
         head: int = 2,
+        decoder_body: int | None = None,
         latents_mean: Sequence[float] = (),
         latents_std: Sequence[float] = (),
         scale_factor_spatial: int = 8,
@@ -57,7 +59,7 @@ class GroupedAutoencoder(ModelMixin, ConfigMixin):
         if not latents_mean:
             self.register_to_config(latents_mean=[0.0] * z_dim, latents_std=[1.0] * z_dim)
         self.encoder = GroupEncoder(z_dim, width, top, body, head)
-        self.decoder = GroupDecoder(z_dim, width, top, body, head)
+        self.decoder = GroupDecoder(z_dim, width, top, body if decoder_body is None else decoder_body, head)
 
     def encode(self, video: Tensor) -> Tensor:
         """Groups [B,3,4,H,W] -> latents [B,C,h,w], not normalised."""

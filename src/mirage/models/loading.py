@@ -26,11 +26,12 @@ from mirage.kinds import checked
 from mirage.models.codec import Tiles
 from mirage.models.files.branchfile import check_backbone, load_branch
 from mirage.models.files.checkpoint import one_line
-from mirage.models.files.index import look_first
+from mirage.models.files.index import ModelIndex, look_first
 from mirage.models.files.loras import Given, attach_loras, check_loras, read_loras
 from mirage.models.fitting.offload import Offload, check_offload, place
 from mirage.models.fitting.quantize import Quantize, check_quantize, quantization
 from mirage.models.fold import fold_time
+from mirage.models.grouped import GroupedAutoencoder
 from mirage.models.wan22 import PUBLISHED_SAMPLING
 from mirage.models.world import WorldModel, check_prediction
 
@@ -54,7 +55,7 @@ def load_world_model(
 
     branch     a file with a memory branch, ours or as published, in place of the model's own
     lora       LoRAs of the transformer: a file, or several, each with its strength (`LoraSpec`, or "FILE:STRENGTH")
-    dtype      None: bfloat16 on a GPU, float32 elsewhere
+    dtype      None: bfloat16 on a GPU, and for the bundled model on a CPU that computes in it; float32 elsewhere
     quantize   weights of fewer bits, see `mirage.models.fitting.quantize`
     offload    where the networks lie when they do not run, see `mirage.models.fitting.offload`
     tile       decode frames in tiles of about that many pixels, see `Tiles`; None: whole
@@ -72,7 +73,7 @@ def load_world_model(
     stored = _check_files(folder)
     check_loras(loras, folder)
     if dtype is None:
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = torch.bfloat16 if device.type == "cuda" or _quick_in_bfloat16(index) else torch.float32
     try:
         with quiet():
             model = WorldModel.from_pretrained(
@@ -103,6 +104,15 @@ def load_world_model(
     place({name: part for name, part in model.components.items() if isinstance(part, nn.Module)},
           offload=offload, device=device)  # fmt: skip
     return model.eval()
+
+
+def _quick_in_bfloat16(index: ModelIndex | None) -> bool:
+    """Whether this processor has instructions for bfloat16, and the model no convolutions in three dimensions: oneDNN's
+    are wrong in it on some (see `mirage.models.transformer.embedded`), and Wan's autoencoders are made of them."""
+    if index is None or index.components.get("vae") != GroupedAutoencoder.__name__:
+        return False
+    its = getattr(torch.cpu, "get_capabilities", dict)()  # which older ones do not have
+    return bool(its.get("avx512_bf16") or its.get("amx_bf16"))
 
 
 def _folder(name_or_path: str | Path) -> Path:

@@ -31,6 +31,7 @@ class GroupedSizes:
     top: int = 64
     body: int = 4
     head: int = 2
+    decoder_body: int | None = None
 
 
 @dataclass(frozen=True)

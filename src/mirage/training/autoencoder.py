@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirage.models.autoencode import Autoencoder, decode, encode
@@ -33,19 +34,22 @@ from mirage.training.samples import Batch, Sample
 class AutoencoderConfig:
     """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
     `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either; else `moved` of the
-    steps decode them. `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion.
-    `stills`: a folder of drawn pictures that half of the other steps on images see. `bf16`: the networks in bfloat16,
-    what learns in float32."""
+    steps decode them. `steepness`: the weight of how steep pictures are, place by place (`unevenness`).
+    `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion. `stills`: a folder of
+    drawn pictures that half of the other steps on images see. `decoder`: it alone learns, and latents stay as they are.
+    `bf16`: the networks in bfloat16, what learns in float32."""
 
     clips: Path
     mix: tuple[tuple[int, int, int], ...]
     equivariance: float = 0.01
     moved: float = 0.5
     noise: float = 0.05
+    steepness: float = 0.0
     held_out: int = 8
     photographs: Path | None = None
     pictured: float = 0.7
     stills: Path | None = None
+    decoder: bool = False
     bf16: bool = False
 
 
@@ -66,6 +70,9 @@ class AutoencoderTask:
     def __init__(self, vae: Autoencoder, config: AutoencoderConfig) -> None:
         self.module: nn.Module = vae
         self.vae, self.config = vae, config
+        if config.decoder:
+            for name, weight in vae.named_parameters():
+                weight.requires_grad_(name.startswith("decoder."))
         paths = clip_paths(config.clips)
         train, self.test = paths[: -config.held_out], paths[-config.held_out :]
         its: Any = vae.config
@@ -80,7 +87,7 @@ class AutoencoderTask:
         x1 = wide[..., :crop, :crop]
         x2 = wide[..., down : down + crop, right : right + crop]
         both = torch.cat([x1, x2])
-        with self._precision():
+        with self._precision(), torch.set_grad_enabled(not self.config.decoder):
             z = encode(self.vae, both).float()
         z1, z2 = z.chunk(2)
         moved = shifted(z1, down / self.stride, right / self.stride)
@@ -91,8 +98,11 @@ class AutoencoderTask:
             source, target = moved, x2[..., : crop - self.stride, : crop - self.stride]
         noise = normal(source.shape, generator, source.device) * self.config.noise
         with self._precision():
-            error = decode(self.vae, source + noise).float() - target
+            decoded = decode(self.vae, source + noise).float()
+        error = decoded - target
         reconstruction = error.square().mean() + 0.1 * error.abs().mean()
+        if self.config.steepness:
+            reconstruction = reconstruction + self.config.steepness * unevenness(decoded, target)
         loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
         numbers = {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
         return loss, numbers
@@ -185,6 +195,18 @@ def photograph_quality(vae: Autoencoder, pictures: Tensor) -> dict[str, float]:
 def steep(image: Tensor) -> Tensor:
     """The mean difference of neighbouring pixels of images [...,H,W]."""
     return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()
+
+
+def unevenness(image: Tensor, target: Tensor) -> Tensor:
+    """How far images [B,C,F,H,W] are from being as steep as they should be: the mean over windows of 8 x 8 pixels of
+    the difference between theirs and the target's mean differences of neighbouring pixels. What is uncertain a mean
+    error makes smooth; this makes it as rough as the target is there, wherever its edges are."""
+    steep = []
+    for frames in (image.transpose(1, 2).flatten(0, 1), target.transpose(1, 2).flatten(0, 1)):
+        down = (frames[..., 1:, :-1] - frames[..., :-1, :-1]).abs()
+        right = (frames[..., :-1, 1:] - frames[..., :-1, :-1]).abs()
+        steep.append(F.avg_pool2d(down + right, 8, 4))
+    return (steep[0] - steep[1]).abs().mean()
 
 
 def shifted(z: Tensor, down: float, right: float) -> Tensor:

@@ -115,7 +115,7 @@ class DenoiserTask:
             batch = Seen.of([observer.seen(past, batch.preceding, batch.references, generator) for past in pasts])
         condition = self._worded(batch)
         if batch.steps:
-            error = self.flow.last_step_loss(condition, batch.target, batch.steps, generator)
+            error = self.flow.last_step_loss(condition, batch.target, batch.steps, generator, draft=batch.draft)
             return error, {"last_step": float(error.detach())}
         error = self.flow.loss(condition, batch.target, generator, shift=batch.shift)
         return error, {"loss": float(error.detach())}

@@ -183,18 +183,21 @@ class Exerciser:
         steps = asked.steps if asked.last_step else 0
         if asked.shape == "short":
             seen = Seen.of([self.glimpses(one.of(self.paths), one.generator) for one in samples])
-            return replace(seen, steps=steps, shift=objective.glimpse_shift)
+            return replace(seen, steps=steps, shift=objective.glimpse_shift, draft=bool(objective.draft_steps))
         return replace(
             Seen.of([self.chunk(one.of(self.paths), *beside, one.generator) for one in samples]), steps=steps
         )
 
     def _asked(self, number: int) -> _Asked:
         its, objective, generator = self.exercises, self.objective, generator_of("batch", number)
+        shape = its.mix.shape(generator)
+        preceding, references = draw(its.preceding + 1, generator), draw(its.references + 1, generator)
+        steps = (objective.draft_steps if shape == "short" else ()) or objective.sampler_steps
         return _Asked(
-            shape=its.mix.shape(generator),
-            preceding=draw(its.preceding + 1, generator),
-            references=draw(its.references + 1, generator),
-            steps=objective.sampler_steps[draw(len(objective.sampler_steps), generator)],
+            shape=shape,
+            preceding=preceding,
+            references=references,
+            steps=steps[draw(len(steps), generator)],
             last_step=chance(objective.last_step, generator),
         )
 

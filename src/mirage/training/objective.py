@@ -35,6 +35,8 @@ class Objective:
                     sampler, instead of flow matching
     sampler_steps   how many steps that sampler takes: one of these, drawn for every step; the same for a relived chunk.
                     A model that has met one number only is worse with more
+    draft_steps     how many the sampler of drafts takes, which begins with all of the noise and goes down to little;
+                    glimpses and drafts then stand where it does. None of them: where that of chunks would
     unknown         what an unknown cell counts there, a known one being 1
     pixel_weighted  errors of a channel count by what it does to the pixels (`pixel_weights`); else all alike
     """
@@ -45,14 +47,18 @@ class Objective:
     min_sigma: float = 0.25
     last_step: float = 0.0
     sampler_steps: tuple[int, ...] = (4,)
+    draft_steps: tuple[int, ...] = ()
     unknown: float = 0.0
     pixel_weighted: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.last_step <= 1:
             raise InputError(f"last_step is {self.last_step}; expected a share, 0 to 1")
-        if not self.sampler_steps or min(self.sampler_steps) < 1:
-            raise InputError(f"sampler_steps are {self.sampler_steps}; expected one or more numbers, each 1 or more")
+        if not self.sampler_steps or min((*self.sampler_steps, *self.draft_steps)) < 1:
+            raise InputError(
+                f"sampler_steps are {self.sampler_steps} and draft_steps {self.draft_steps}; expected numbers of 1 or "
+                "more, at least one of the first"
+            )
 
 
 class FlowMatching:
@@ -85,7 +91,9 @@ class FlowMatching:
         error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0
         return (error / sigma.clamp_min(asked.min_sigma)[:, None, :, None, None]).square()[:, :, 1:]
 
-    def last_step_loss(self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    def last_step_loss(
+        self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator, *, draft: bool = False
+    ) -> Tensor:
         """The mean over cells where a sampler of so many steps stands before the last one.
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
@@ -93,7 +101,7 @@ class FlowMatching:
         they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
         """
         with torch.no_grad():
-            noisy, level = self.sampled(condition, steps, generator, stop=steps - 1)
+            noisy, level = self.sampled(condition, steps, generator, stop=steps - 1, draft=draft)
         sigma = noisy.new_full((len(noisy), noisy.shape[2]), level)
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
@@ -103,11 +111,18 @@ class FlowMatching:
         return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
 
     def sampled(
-        self, condition: Condition, steps: int, generator: torch.Generator, *, stop: int | None = None
+        self,
+        condition: Condition,
+        steps: int,
+        generator: torch.Generator,
+        *,
+        stop: int | None = None,
+        draft: bool = False,
     ) -> tuple[Tensor, float]:
-        """What the model's own sampler makes in `steps` steps [B,C,T,h,w], or where it stands after `stop` of them,
-        and the noise level there."""
-        scheduler, sampler = self.model.scheduler, Sampler(steps=steps).over(self.model.sampler)
+        """What the model's own sampler, or that of its drafts without guidance, makes in `steps` steps [B,C,T,h,w], or
+        where it stands after `stop` of them, and the noise level there."""
+        own = self.model.draft_sampler if draft else self.model.sampler
+        scheduler, sampler = self.model.scheduler, Sampler(steps=steps, guidance=1.0 if draft else None).over(own)
         made = flow.denoise(
             self.network, condition, scheduler=scheduler, sampler=sampler, generator=generator, stop=stop
         )

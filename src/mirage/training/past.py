@@ -75,14 +75,15 @@ AS_IT_IS = Augment(fresh=0, latent_noise=0, depth_noise=0, no_memory=0, no_promp
 @dataclass(frozen=True)
 class Seen(Batch):
     """`condition` [B], all but its text; `prompts`, B of them; `target` [B,C,T,h,w], the clean latents. `steps`: how
-    many the model's sampler takes, of which the last one is learnt from; 0: flow matching, its timesteps drawn with
-    `shift` (None: that of the objective)."""
+    many the model's sampler takes, or with `draft` that of drafts, of which the last one is learnt from; 0: flow
+    matching, its timesteps drawn with `shift` (None: that of the objective)."""
 
     condition: Condition
     prompts: tuple[str, ...]
     target: Tensor
     steps: int = 0
     shift: float | None = None
+    draft: bool = False
 
     @classmethod
     def of(cls, samples: "Sequence[Seen]") -> "Seen":

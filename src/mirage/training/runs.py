@@ -2,7 +2,7 @@
 
     Clips, Encode, Stills           make what is learnt from
     Translate                       begins the parts after another autoencoder
-    Autoencoder, Reading,           train a part of the bundled model
+    Autoencoder, Decoder, Reading,  train a part of the bundled model
     DepthHead, Denoiser
     Export                          puts its parts together
     Finetune                        trains parts of a released model (DepthHead serves it, too)
@@ -175,6 +175,41 @@ class Autoencoder:
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """Train a decoder, of other sizes too, for the latents of the autoencoder `vae` (see `Parts`), which stay as they
+    are; it begins with those of that one's weights that fit."""
+
+    vae: Path | str
+    config: AutoencoderConfig
+    schedule: Schedule
+    sizes: MiniConfig = MINI
+
+    def check(self) -> None:
+        """The clips and the autoencoder are there."""
+        Parts(vae=self.vae).check()
+        for folder in (self.config.clips, self.config.stills):
+            if folder is not None:
+                clip_paths(folder)
+
+    def work(self, folder: Path, *, look: Look | None = None) -> None:
+        """Leaves vae/."""
+        vae = assembled(Parts(), self.sizes).vae
+        like = loaded(type(vae), "vae", self.vae)
+        own, its = vae.state_dict(), like.state_dict()
+        fitting = {name: weight for name, weight in its.items() if name in own and own[name].shape == weight.shape}
+        if missing := sorted(name for name in own if name.startswith("encoder.") and name not in fitting):
+            raise InputError(
+                f"the encoder of {self.vae} is of other sizes: {missing[0]} differs, and {len(missing)} in all"
+            )
+        vae.load_state_dict(fitting, strict=False)
+        vae.register_to_config(latents_mean=like.config.latents_mean, latents_std=like.config.latents_std)
+        vae.to(chosen_device()).requires_grad_(True)
+        fit(AutoencoderTask(vae, replace(self.config, decoder=True)), self.schedule, folder)
+        if parallel.rank() == 0:
+            leave(vae, folder / "vae")
+
+
+@dataclass(frozen=True)
 class Reading:
     """Train the text encoder to read, from `start` (see `Parts`)."""
 
@@ -312,7 +347,7 @@ class Finetune:
             return (model.memory_branch or MemoryBranch.from_transformer(model.transformer)).float()
 
 
-Run = Clips | Encode | Translate | Stills | Autoencoder | Reading | DepthHead | Denoiser | Export | Finetune
+Run = Clips | Encode | Translate | Stills | Autoencoder | Decoder | Reading | DepthHead | Denoiser | Export | Finetune
 
 
 @dataclass(frozen=True)
@@ -334,7 +369,7 @@ class Changes:
 
     def of(self, run: Run, name: str) -> Run:
         """The run with them. Raises `InputError` for what it does not have."""
-        if isinstance(run, Autoencoder | Reading | DepthHead | Denoiser | Finetune):
+        if isinstance(run, Autoencoder | Decoder | Reading | DepthHead | Denoiser | Finetune):
             its = run.schedule
             schedule = replace(
                 its,

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test docs surface audit sbom results-quick bench-gpu
+.PHONY: setup demo test docs surface audit sbom dist results-quick bench-gpu
 
 setup: $(STAMP)
 
@@ -32,12 +32,12 @@ docs: setup
 surface: setup
 	$(BIN)/python tests/test_surface.py
 
-# Tools that look from outside, so that they are no part of what they list. `audit` asks PyPI and needs a network.
+# Tools that work from outside, so that they are no part of what they list. `audit` asks PyPI and needs a network.
 TOOLS := .venv-audit
 
 $(TOOLS)/.installed: Makefile
 	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7.2,<8' 'pip-audit>=2.9,<3'
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check 'build>=1.3,<2' 'cyclonedx-bom>=7.2,<8' 'pip-audit>=2.9,<3' 'twine>=6.2,<7'
 	touch $@
 
 # Strict: where PyPI cannot be asked about a package it fails, and does not say that none has a known vulnerability.
@@ -57,6 +57,12 @@ sbom: setup $(TOOLS)/.installed
 	mkdir -p dist
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.json $(BIN)/python
 	$(BIN)/python -c "$$WITH_VERSION" dist/sbom.json
+
+# The source distribution, and the wheel made from that and from nothing else.
+dist: $(TOOLS)/.installed
+	rm -f dist/*.whl dist/*.tar.gz
+	$(TOOLS)/bin/python -m build --outdir dist
+	$(TOOLS)/bin/twine check --strict dist/*.whl dist/*.tar.gz
 
 results-quick: setup
 	$(BIN)/python benchmarks/results.py

@@ -43,7 +43,9 @@ def test_colmap_has_the_videos_frames_and_the_worlds_points(world, capsys):
     np.testing.assert_allclose(points, world.points.position.numpy(), atol=1e-6)
     camera = next(iter(model.cameras.values()))
     assert (camera.height, camera.width) == (192, 256)  # the video's own
-    assert export(capsys, "--cameras", "model")["numbers"] == [0, 4, 8]  # ours may be written again
+    assert main(["export", "w.safetensors", "--cameras", "model"]) == 2
+    assert "cameras.txt is there already" in capsys.readouterr().err
+    assert export(capsys, "--cameras", "model", "--overwrite")["numbers"] == [0, 4, 8]  # ours may be written again
 
 
 def test_a_model_of_another_is_not_touched(world, capsys, tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import mirage as mirage_package
 from mirage.cli import main
 from mirage.cli.arguments import COMMANDS
 
@@ -170,6 +171,42 @@ def test_a_signal_while_packages_are_imported_is_one_line(package, hidden, numbe
     """A package that sends it when it is imported; hidden: and makes something else of it."""
     run = _stopped_in(package, hidden, number)
     assert (run.returncode, run.stderr) == (128 + number, b"mirage: stopped\n")
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path):
+    command = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", sys.executable, "-P", "-m", "mirage", *WRONG.split()]
+    (gone := tmp_path / "gone").mkdir()
+    source = str(Path(mirage_package.__file__).parents[1])
+    run = subprocess.run(command, cwd=gone, env={**os.environ, "PYTHONPATH": source}, capture_output=True, check=False)
+    assert (run.returncode, run.stderr.count(b"\n")) == (2, 1), run.stderr
+    assert b"typed in is gone" in run.stderr
+
+
+LOST = """
+import os, signal, time
+from mirage.cli.stopping import stoppable, terminable
+
+class Gone:
+    def __init__(self, number): self.number = number
+    def __del__(self): os.kill(os.getpid(), self.number)  # raises, and what is raised here goes nowhere
+
+for answering in (stoppable, terminable):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with answering():
+                Gone(number)
+                time.sleep(60)
+        except KeyboardInterrupt as stop:
+            print(answering.__name__, type(stop).__name__)
+"""
+
+
+def test_a_signal_where_nothing_can_be_raised_is_not_lost():
+    """LLVM calls Python when it keeps a kernel, and garbage ends anywhere: stops were lost there, and work went on."""
+    run = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=300)
+    said = [f"{name} {stop}" for name in ("stoppable", "terminable") for stop in ("KeyboardInterrupt", "Terminated")]
+    assert (run.stdout.splitlines(), run.stderr) == (said, "")
 
 
 def test_what_a_disk_refuses_after_a_signal_is_told():

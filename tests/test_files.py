@@ -49,6 +49,52 @@ def test_no_two_outputs_are_one_file_and_suffixes_are_asked_for(here):
     check_outputs(Output("video", Path("g.MP4"), (".mp4",)), None, inputs=[None, "im.png"])
 
 
+@pytest.mark.parametrize("name", ["sub/in.png", "sub/deep/in.png", "hard.png"])
+def test_an_input_that_is_a_folder_stands_for_every_file_in_it(here, name):
+    Path("sub/deep").mkdir()
+    Path("sub/deep/in.png").write_bytes(b"another")
+    os.link("im.png", "sub/in.png")
+    with pytest.raises(InputError, match="one file"):
+        check_outputs(Output("map", Path(name)), inputs=["sub"], overwrite=True)
+    check_outputs(Output("map", Path("sub/new.png")), inputs=["sub"])
+
+
+READ = {
+    "export w.safetensors --model model --cameras model/model_index.json --format tum": "model/model_index.json",
+    "camera path.tum --images pictures --preview pictures/0.png": "pictures/0.png",
+    "camera path.tum --images hard.png --preview im.png": "im.png",
+    "camera cameras --out cameras --format colmap": "cameras/cameras.txt",
+    "convert model --out model/dit.safetensors": "model/dit.safetensors",
+    "bench efficiency --model model --plot model/map.png": "model/map.png",
+    "demo --model model --out model": "model/demo.png",
+}
+
+
+@pytest.mark.parametrize("typed", READ)
+def test_no_command_replaces_what_it_reads(here, typed, capsys):
+    """Whatever option names it, alone or in a folder."""
+    for name in ("model", "pictures"):
+        Path(name).mkdir()
+    for name in {"w.safetensors", *READ.values()} - {"im.png", "cameras/cameras.txt"}:
+        Path(name).write_bytes(b"somebody's")
+    path = orbit(Camera.looking(), 5)
+    save_cameras("path.tum", path)
+    save_cameras("cameras", path, format="colmap", size=(4, 6))
+    before = {file: file.read_bytes() for file in here.rglob("*") if file.is_file()}
+    assert main([*typed.split(), "--overwrite"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("are one file; expected two\n")
+    assert READ[typed] in said
+    assert before == {file: file.read_bytes() for file in here.rglob("*") if file.is_file()}
+
+
+def test_our_own_camera_folder_is_replaced_only_when_asked(here, capsys):
+    save_cameras("path.tum", orbit(Camera.looking(), 5))
+    words = ["camera", "path.tum", "--out", "cameras", "--size", "4", "6"]
+    assert [main(words), main(words), main([*words, "--overwrite"])] == [0, 2, 0]
+    assert "cameras/cameras.txt is there already" in capsys.readouterr().err
+
+
 def test_what_is_there_is_replaced_only_when_asked(here):
     with pytest.raises(InputError, match="there already"):
         check_outputs(Output("picture", Path("im.png")))

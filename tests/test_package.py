@@ -1,4 +1,5 @@
-"""What is published: a whole source distribution, a wheel with all of its data, which runs where nobody can write.
+"""What is published: a whole source distribution, a wheel with all of its data, which runs where nobody can write; and
+the workflow that publishes it.
 
 Built by setuptools itself and installed without an index, so nothing is downloaded.
 """
@@ -17,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mirage
 from mirage.cli import main
@@ -123,6 +125,41 @@ def test_one_version_everywhere(capsys):
     cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert cited is not None
     assert cited[1] == mirage.__version__
+
+
+def test_workflows_make_what_can_be_made():
+    made = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    for file in (ROOT / ".github" / "workflows").iterdir():
+        for job in yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].values():
+            for command in [step["run"] for step in job["steps"] if "run" in step]:
+                for words in re.findall(r"\bmake ([\w -]+)", command):
+                    assert set(words.split()) <= made, f"{file.name}: make {words}"
+
+
+def test_a_release_is_of_the_version_and_holds_all_with_its_sums(built, tmp_path):
+    """Its own lines, with a gh that says what it was given."""
+    file = ROOT / ".github" / "workflows" / "release.yml"
+    steps = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]["release"]["steps"]
+    lines = {step.get("name", step.get("run")): step["run"] for step in steps if "run" in step}
+    assert list(lines) == ["The tag is the version", "make audit", "make dist sbom", "Sums", "Publish"]
+    assert not [step for step in steps if "if" in step or "continue-on-error" in step], "nothing goes on after a fault"
+    (tmp_path / "sbom.json").write_text("{}")
+    for name in [*built.glob("*.whl"), *built.glob("*.tar.gz")]:
+        shutil.copyfile(name, tmp_path / name.name)
+    (tmp_path / "gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "gh").chmod(0o755)
+
+    def run(step: str, folder: Path, tag: str = f"v{mirage.__version__}") -> subprocess.CompletedProcess[str]:
+        how = {"GITHUB_REF_NAME": tag, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+        return _run(["bash", "-eo", "pipefail", "-c", lines[step]], folder, how)  # as GitHub runs them
+
+    codes = [run("The tag is the version", ROOT, tag).returncode for tag in (f"v{mirage.__version__}", "v99.0", "v")]
+    assert codes == [0, 1, 1]
+    assert run("Sums", tmp_path).returncode == 0
+    *_, wheel, source, bill, sums = run("Publish", tmp_path).stdout.split()
+    assert (Path(wheel).suffix, source[-7:], bill, sums) == (".whl", ".tar.gz", "sbom.json", "SHA256SUMS")
+    checked = _run(["sha256sum", "--check", "--strict", "SHA256SUMS"], tmp_path, {})
+    assert checked.stdout.splitlines() == [f"{name}: OK" for name in (wheel, source, bill)]
 
 
 def test_nobody_is_told_to_install_a_strangers_package(tracked):

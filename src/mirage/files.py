@@ -47,11 +47,15 @@ class Output:
 def check_outputs(*outputs: Output | None, inputs: Iterable[Path | str | None] = (), overwrite: bool = False) -> None:
     """Raise `InputError` for what cannot be written, before any work is spent on it; None stands for nothing.
 
-    No output is an input and no two outputs are one file, by whatever name or hard link; its suffix is one of those
-    that its kind has; what is there already is a plain file, and is replaced only if `overwrite`.
+    No output is an input and no two outputs are one file, by whatever name or hard link; an input that is a folder
+    stands for every file in it. Its suffix is one of those that its kind has; what is there already is a plain file,
+    and is replaced only if `overwrite`.
     """
     wanted = [output for output in outputs if output is not None]
-    taken = {identity(Path(path)): f"the input {path}" for path in inputs if path is not None}
+    read = [Path(path) for path in inputs if path is not None]
+    if any(os.path.exists(output.path) for output in wanted):  # a new file is in no folder yet
+        read += [file for folder in read if os.path.isdir(folder) for file in folder.rglob("*")]
+    taken = {identity(path): f"the input {path}" for path in read}
     for output in wanted:
         path = output.path
         if output.suffixes and path.suffix.lower() not in output.suffixes:

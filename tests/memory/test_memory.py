@@ -12,6 +12,7 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.geometry.trajectory import dolly, orbit, pan
 from mirage.memory import LatentSpatialMemory, MemoryPolicy
+from mirage.memory.checked import check_state
 from mirage.memory.points import PAGE
 from mirage.memory.policy import Features
 from mirage.memory.table import Table
@@ -212,6 +213,32 @@ def test_oldest_first_forgets_the_start_of_the_walk():
         memory.write(noise(channels=2, seed=t), room_depth(path[t : t + 1], GRID), path[t : t + 1])
     assert memory.points.frame.min() > 2
     assert memory.points.frame.max() == len(path) - 1
+
+
+@given(st.floats(-45, 38), st.floats(-4, 4), st.sampled_from(["float32", "float16", "int8"]))
+@settings(max_examples=40, deadline=None)
+def test_what_a_write_takes_a_save_takes(depth, focal, features):
+    """Of any depth and lens that float32 has: refused when it is written and not after the walk, and then nothing of it
+    is kept."""
+    memory = LatentSpatialMemory(6, policy=MemoryPolicy(features=features))
+    z = wall().z
+    z[0, 3, 4] = 10**depth
+    camera = Camera(CAMERA.c2w, CAMERA.intrinsics * torch.tensor([10**focal, 10**focal, 1, 1]))
+    try:
+        memory.write(noise(), DepthMap(z), camera[None])
+    except InputError:
+        assert len(memory) == memory.frames_written == 0
+        return
+    check_state(*memory.state(), "the memory to save")
+
+
+@pytest.mark.parametrize("z", [1e-45, 1e-44])
+def test_a_depth_that_leaves_a_point_no_width_is_refused(z):
+    memory, depth = LatentSpatialMemory(6), wall().z
+    depth[0, 3, 4] = z
+    with pytest.raises(InputError, match="as wide as 0"):
+        memory.write(noise(), DepthMap(depth), CAMERA[None])
+    assert memory.frames_written == 0
 
 
 def test_a_budget_that_holds_nothing_is_refused():

@@ -56,14 +56,20 @@ def _main(argv: Sequence[str]) -> int:
 def _answered(argv: Sequence[str]) -> int:
     """Do what was typed. The warnings of libraries are for their own users; `python -W` shows them."""
     import json
+    import os
     import warnings
 
     from mirage.cli.arguments import COMMANDS
+    from mirage.errors import InputError
     from mirage.importing import imported
 
     asked = _asked(argv)
     if isinstance(asked, int):
         return asked
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the folder that this was typed in is gone; expected one that is there") from error
     with warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("ignore")

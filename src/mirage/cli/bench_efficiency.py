@@ -28,7 +28,7 @@ def run(asked: BenchEfficiency) -> Result:
             raise InputError(f"--{name} is of a model's walk; --real-scale has none")
     if asked.plot is not None:
         plot = Output("plot", asked.plot, (".png",))
-        inputs = [asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
+        inputs = [asked.model, asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
         check_outputs(plot, inputs=inputs, overwrite=asked.overwrite)
     measured = _real_scale(asked) if asked.real_scale else _walk(asked)
     measured["peak_memory_bytes"] = peak_memory()

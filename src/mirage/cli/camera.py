@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mirage.cli.arguments import CameraFile
-from mirage.cli.outputs import camera_files, files_in
+from mirage.cli.outputs import camera_files
 from mirage.cli.reading import path_edits
 from mirage.cli.settling import settled
 from mirage.cli.terminal import Result, Wrote
@@ -24,9 +24,8 @@ def run(asked: CameraFile) -> Result:
         raise InputError(f"--format {asked.format} needs --out, where to write the path")
     edits = path_edits(asked, frames=asked.resample)
     outputs = [] if asked.preview is None else [Output("preview", asked.preview, (".png",))]
-    check_outputs(
-        *outputs, *camera_files(asked.out, asked.format), inputs=files_in(asked.path), overwrite=asked.overwrite
-    )
+    outputs += camera_files(asked.out, asked.format)
+    check_outputs(*outputs, inputs=[asked.path, asked.images], overwrite=asked.overwrite)
     options = camera_options(asked)
     record = read_cameras(asked.path, options)
     said: list[str] = []

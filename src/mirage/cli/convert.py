@@ -1,7 +1,6 @@
 """`mirage convert`: other people's checkpoints into our layout."""
 
 from mirage.cli.arguments import Convert
-from mirage.cli.outputs import files_in
 from mirage.cli.terminal import Result, Wrote, progress
 from mirage.errors import InputError
 from mirage.files import Output, check_outputs, size
@@ -15,8 +14,7 @@ def run(asked: Convert) -> Result:
         if not source.exists():
             raise InputError(f"no checkpoint at {source}: no such file or folder")
     if asked.out.suffix == ".safetensors":
-        inputs = [file for source in asked.sources for file in files_in(source)]
-        check_outputs(Output("weights", asked.out), inputs=inputs, overwrite=asked.overwrite)
+        check_outputs(Output("weights", asked.out), inputs=asked.sources, overwrite=asked.overwrite)
     import torch
 
     from mirage.models.files.convert import convert, tokenizer_fault

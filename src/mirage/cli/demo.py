@@ -40,7 +40,7 @@ def run(asked: Demo) -> Result:
         raise InputError(f"--out {asked.out} is a file; expected a folder")
     started = time.perf_counter()
     if asked.out.is_dir():
-        inputs = [asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
+        inputs = [asked.model, asked.branch, *(spec.path for spec in lora_specs(asked.lora))]
         check_outputs(*_files(asked.out), inputs=inputs, overwrite=asked.overwrite)
     wrote = Wrote(*(output.path for output in _files(asked.out)))
     model = load_world_model(asked.model, branch=asked.branch, lora=asked.lora)

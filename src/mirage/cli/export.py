@@ -26,7 +26,7 @@ def run(asked: Export) -> Result:
         raise InputError("nothing to export: --ply FILE, --cameras PATH, or both are expected")
     writer = None if asked.cameras is None else writer_of(asked.cameras, asked.format)
     outputs = [*points_file(asked.ply), *camera_files(asked.cameras, asked.format)]
-    check_outputs(*outputs, inputs=[asked.world], overwrite=asked.overwrite)
+    check_outputs(*outputs, inputs=[asked.world, asked.model], overwrite=asked.overwrite)
     memory, tensors, _ = load_world(asked.world)
     summary: dict[str, Any] = {"world": str(asked.world), "points": len(memory)}
     points = _points(asked, memory)

@@ -282,10 +282,8 @@ def _inputs(request: Request, model: ModelRequest) -> list[Path | str | None]:
     its = [getattr(each, item.name) for each in (request, model) for item in fields(each)]
     paths = [value for value in its if isinstance(value, Path)] + [*request.images]
     paths += [spec.path for spec in lora_specs(model.lora)]
-    words = [Path(word) for word in (request.trajectory, request.depth_model, model.model) if len(word) < 1000]
-    folder = Path(model.model)
-    inside = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    return [*paths, *(word for word in words if word.is_file()), *inside]
+    words = [Path(word) for word in (request.trajectory, request.depth_model) if len(word) < 1000]
+    return [*paths, *(word for word in words if word.is_file()), model.model]
 
 
 def _to_resume(typed: Generate, receipt: Path) -> Asked:

@@ -11,6 +11,7 @@ with terminable():
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from types import FrameType
 from typing import NoReturn
 
 from mirage.errors import Terminated
+
+MOMENT = 0.05
+"""Seconds until a stop that was lost is asked for again."""
 
 
 class Stop:
@@ -54,10 +58,14 @@ class Stop:
         self._stopped, self._asked = self._asked, None
         raise self._stopped
 
+    def _lost(self) -> None:
+        self._depth -= 1
+        self._stopped = None
+
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """What comes out is what was raised; see `_same`."""
-        with _same(lambda: self._stopped):
+        """What comes out is what was raised; see `_same` and `_again`."""
+        with _again(lambda: self._stopped, self._lost), _same(lambda: self._stopped):
             yield
 
 
@@ -101,7 +109,7 @@ def terminable() -> Iterator[None]:
     for number in ours:
         signal.signal(number, answer)
     try:
-        with _same(lambda: raised[0] if raised else None):
+        with _again(lambda: raised[0] if raised else None, raised.clear), _same(lambda: raised[0] if raised else None):
             yield
     finally:
         for number in ours:
@@ -125,6 +133,31 @@ def _same(raised: Callable[[], KeyboardInterrupt | None]) -> Iterator[None]:
         if stop is None or type(error) is type(stop) or any(isinstance(cause, OSError) for cause in causes(error)):
             raise
         raise type(stop) from error
+
+
+@contextmanager
+def _again(raised: Callable[[], KeyboardInterrupt | None], lost: Callable[[], None]) -> Iterator[None]:
+    """A stop that came where nothing can be raised (a destructor, what C calls: LLVM when a kernel is kept) ends there,
+    with a traceback and no other sign, and the work would go on: it is asked for again, a moment later."""
+    before, asked = sys.unraisablehook, list[threading.Timer]()
+
+    def look(unraisable: "sys.UnraisableHookArgs") -> None:
+        stop = raised()
+        if stop is None or stop not in causes(unraisable.exc_value):
+            before(unraisable)
+            return
+        lost()
+        number = signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT
+        asked.append(threading.Timer(MOMENT, os.kill, (os.getpid(), number)))
+        asked[-1].start()
+
+    sys.unraisablehook = look
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in asked:
+            timer.cancel()  # what was to be stopped has ended
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

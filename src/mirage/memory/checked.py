@@ -21,6 +21,8 @@ from mirage.memory.policy import MemoryPolicy
 MOST_CHANNELS = 4096
 MOST_FRAMES = 2**30
 """Latent frames and reads that are counted: a numbering in 32 bits goes on for as many again."""
+WIDEST = FARTHEST * 1e3
+"""World units that the footprint of a point may have."""
 _AT_ONCE = 65536  # cameras that are checked together
 _DTYPES = {"float32", "float16", "bfloat16", "float64"}
 _FEATURES = {"float16": torch.float16, "float32": torch.float32, "int8": torch.int8}
@@ -63,6 +65,13 @@ def check_far(z: Tensor, camera: Camera, admitted: Tensor, *, last: int) -> None
                 f"the depth puts points {farthest:g} units from the origin; accepted: at most {FARTHEST:g} "
                 "(mask what has no depth)"
             )
+    focal = (camera.intrinsics[:, :2] * z.new_tensor([grid[1], grid[0]])).amin(-1)
+    near = z.where(admitted, torch.inf).amin((1, 2))
+    if not bool(((near / focal > 0) & (far.amax((1, 2)) / focal <= WIDEST)).all()):
+        raise InputError(
+            f"the depth, from {float(near.amin()):g} on, makes points as wide as 0 or wider than {WIDEST:g} units; "
+            "expected depths that the lens can have (mask what has no depth)"
+        )
     if last > MOST_FRAMES:
         raise InputError(f"{last} latent frames were written; a memory takes at most {MOST_FRAMES}")
 
@@ -116,7 +125,7 @@ def _check_numbers(tensors: Mapping[str, Tensor], source: str) -> None:
     ranges = {
         "position": (-FARTHEST, FARTHEST),
         "scale": (0.0, math.inf),
-        "footprint": (math.nextafter(0.0, 1.0), FARTHEST * 1e3),
+        "footprint": (math.nextafter(0.0, 1.0), WIDEST),
         "read": (0, MOST_FRAMES),
         "camera_index": (0, MOST_FRAMES),
     }

@@ -158,8 +158,7 @@ def check_folder(folder: Path, writer: CameraWriter) -> None:
         if folder.exists():
             raise InputError(f"cannot make the folder {folder}: a file of that name exists")
         return
-    there = [folder / f"{name}{suffix}" for name in colmap.FILES for suffix in (".txt", ".bin")]
-    there = [file for file in there if file.exists()]
+    there = model_in(folder)
     ours = writer is colmap.TEXT and all(file.suffix == ".txt" and colmap.is_ours(file.read_bytes()) for file in there)
     if there and not ours:
         names = ", ".join(file.name for file in there)
@@ -167,6 +166,12 @@ def check_folder(folder: Path, writer: CameraWriter) -> None:
             f"the folder {folder} already holds a COLMAP model ({names}), which readers would mix with this one; "
             "expected a new folder"
         )
+
+
+def model_in(folder: Path) -> list[Path]:
+    """The files of a COLMAP model that are in a folder."""
+    named = (folder / f"{name}{suffix}" for name in colmap.FILES for suffix in (".txt", ".bin"))
+    return [file for file in named if file.exists()]
 
 
 def _write_folder(folder: Path, files: dict[str, bytes], writer: CameraWriter) -> None:

@@ -1,6 +1,7 @@
 """The ninth weights, while they are being made: a grouped autoencoder, and photographs to learn from.
 
-    clips -> autoencoder -> latents, translated -> depth_head -> denoiser -> detail -> export
+    clips -> autoencoder -> decoder
+                 |--------> latents, translated -> depth_head -> denoiser -> detail -> export
 
 `home/photographs` is a folder of pictures, of any size, with panoramas (equirectangular) in its folder `panoramas`; or
 a link to one. What is not named here is as in mini.py, which still says how the weights that ship were made.
@@ -12,14 +13,17 @@ from pathlib import Path
 from mirage.models.tiny import GroupedSizes, MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
+from mirage.training.exercises import Mix
 from mirage.training.parts import Parts
 from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
 from recipes import mini
 
 SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+LIGHT = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
+"""With half of the decoder's depth, as `decoder` leaves it and `export` takes it."""
 DRAFTS = (4, 6, 6, 8, 10)
-SHIPPED = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
+"""Numbers of steps of drafts that it learns from."""
 
 
 def clips(home: Path) -> Clips:
@@ -62,7 +66,7 @@ def decoder(home: Path) -> Decoder:
         home / "autoencoder",
         replace(full.config, steepness=0.1),
         replace(full.schedule, steps=6000, muon_lr=0.01, adamw_lr=1e-3),
-        sizes=SHIPPED,
+        sizes=LIGHT,
     )
 
 
@@ -86,15 +90,15 @@ def depth_head(home: Path) -> DepthHead:
 
 
 def denoiser(home: Path) -> Denoiser:
-    """On from the eighth weights in other channels."""
+    """On from the eighth weights in other channels; with more of what only words tell, the first thing lost."""
     few = mini.denoiser(home)
+    exercises = replace(few.config.exercises, mix=Mix(chunk=0.3, glimpses=0.2, drafts=0.35, words=0.15))
+    objective = replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS), draft_steps=DRAFTS)
     return replace(
         few,
         start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),
         sizes=SIZES,
-        config=replace(
-            few.config, objective=replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS), draft_steps=DRAFTS)
-        ),
+        config=replace(few.config, exercises=exercises, objective=objective),
     )
 
 
@@ -107,4 +111,4 @@ def detail(home: Path) -> Denoiser:
 def export(home: Path) -> Export:
     """The model, in export/model."""
     few = mini.export(home)
-    return replace(few, parts=replace(few.parts, text_encoder="mini"), sizes=SIZES)
+    return replace(few, parts=replace(few.parts, vae=home / "decoder", text_encoder="mini"), sizes=LIGHT)

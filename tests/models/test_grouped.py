@@ -95,8 +95,28 @@ def test_a_model_with_one_is_saved_and_loaded(tmp_path):
     sizes = MiniConfig(grouped=GroupedSizes(16, 8, 2, 1), channels=6, layers=2, branch_layers=(0,), size=(64, 96))
     model = build_world(sizes, words=("a", "room"))
     model.save_pretrained(tmp_path)
-    again = load_world_model(tmp_path)
+    again = load_world_model(tmp_path, dtype=torch.float32)
     picture = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(again.encode(picture), model.encode(picture))
     assert again.stride == 8
     assert again.channels == 6
+
+
+@pytest.mark.parametrize("can", ["avx512_bf16", "amx_bf16", "avx2"])
+def test_it_computes_in_bfloat16_where_the_processor_does(tmp_path, monkeypatch, can):
+    """And Wan's own autoencoders, made of convolutions in three dimensions, nowhere on a CPU."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {can: True})
+    small = {"channels": 6, "layers": 2, "branch_layers": (0,), "size": (64, 96)}
+    for grouped, its in (GroupedSizes(16, 8, 2, 1), can != "avx2"), (None, False):
+        sizes = MiniConfig(grouped=grouped, base_dim=8, decoder_base_dim=8, **small)
+        build_world(sizes, words=("a", "room")).save_pretrained(tmp_path / str(its))
+        made = load_world_model(tmp_path / str(its))
+        assert {made.transformer.dtype, made.vae.dtype} == {torch.bfloat16 if its else torch.float32}
+
+
+def test_a_decoder_may_have_fewer_blocks_and_the_encoder_keeps_its_own():
+    deep, light = GroupedAutoencoder(6, 16, 8, 4, 1), GroupedAutoencoder(6, 16, 8, 4, 1, decoder_body=2)
+    assert len(light.decoder.body) == 2
+    assert {name: weight.shape for name, weight in light.encoder.named_parameters()} == {
+        name: weight.shape for name, weight in deep.encoder.named_parameters()
+    }

@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from helpers import same
+from mirage.errors import InputError
 from mirage.models.autoencode import decode, encode
 from mirage.models.fold import fold_time
-from mirage.models.tiny import tiny_world
+from mirage.models.grouped import GroupedAutoencoder
+from mirage.models.tiny import GroupedSizes, MiniConfig, build_world, tiny_world
 from mirage.training.autoencoder import (
     AutoencoderConfig,
     AutoencoderTask,
@@ -15,10 +18,14 @@ from mirage.training.autoencoder import (
     measure_latents,
     shifted,
     start_from_images,
+    unevenness,
 )
 from mirage.training.clips import clip_paths, load_pixels
 from mirage.training.optimizer import MuonAdamW
+from mirage.training.parts import leave
 from mirage.training.render import draw_stills
+from mirage.training.runs import Decoder
+from mirage.training.schedule import Schedule
 from toys import SIZE, at, batch_of, small_model
 
 
@@ -119,3 +126,33 @@ def test_half_of_the_steps_on_images_see_stills(clips, tmp_path):
     seen = [of_scenes(number) for number in range(12)]
     assert 1 < sum(seen) < 11
     assert torch.isfinite(at(task, 0))
+
+
+def test_unevenness_counts_what_is_too_smooth_and_what_is_too_rough_and_not_where_its_edges_are():
+    image = torch.rand(2, 3, 5, 32, 32, generator=torch.Generator().manual_seed(3))
+    assert unevenness(image, image) == 0
+    grown = [float(unevenness(share * image, image)) for share in (1.5, 1.0, 0.5, 0.0)]
+    assert grown[0] > 0.1
+    assert 0 < grown[2] < grown[3]
+    stripes = (torch.arange(32) // 2 % 2).float().expand(2, 3, 5, 32, 32)
+    assert unevenness(1 - stripes, stripes) == 0
+
+
+def test_a_decoder_alone_learns_for_the_latents_that_are(clips, tmp_path):
+    """Of another depth than the one it begins from, whose encoder and whose latents' scale it leaves as they are."""
+    sizes = MiniConfig(grouped=GroupedSizes(16, 8, 3, 1), channels=6, layers=1, branch_layers=(0,), size=SIZE)
+    whole = build_world(sizes, words=("a",)).vae
+    whole.register_to_config(latents_mean=[0.1] * 6, latents_std=[0.7] * 6)
+    leave(whole, tmp_path / "whole" / "vae")
+    config = AutoencoderConfig(clips, mix=((1, 32, 2),), held_out=1, steepness=0.1)
+    light = replace(sizes, grouped=GroupedSizes(16, 8, 3, 1, decoder_body=2))
+    run = Decoder(tmp_path / "whole", config, Schedule(steps=2, warmup=1), sizes=light)
+    run.check()
+    run.work(tmp_path / "light")
+    made = GroupedAutoencoder.from_pretrained(tmp_path / "light" / "vae")
+    assert (len(made.decoder.body), made.config.latents_std) == (2, [0.7] * 6)
+    assert same(dict(made.encoder.named_parameters()), dict(whole.encoder.named_parameters()))
+    assert not same(dict(made.decoder.head.named_parameters()), dict(whole.decoder.head.named_parameters()))
+    other = replace(sizes, grouped=GroupedSizes(24, 8, 3, 1))
+    with pytest.raises(InputError, match=r"the encoder of .* is of other sizes"):
+        replace(run, sizes=other).work(tmp_path / "other")

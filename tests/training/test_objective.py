@@ -74,6 +74,24 @@ def test_samplers_of_every_length_asked_for_are_learnt_from_at_their_share(model
     assert 0.2 < 1 - steps.count(0) / 60 < 0.6
 
 
+def test_a_draft_is_learnt_from_where_its_own_sampler_stands_before_its_last_step(model, latents, monkeypatch):
+    """With all of the noise and down to little, and without guidance; a chunk where that of chunks does."""
+    asked = []
+    sampled = flow.denoise
+
+    def noted(*given, sampler, **others):
+        asked.append(sampler)
+        return sampled(*given, sampler=sampler, **others)
+
+    monkeypatch.setattr(flow, "denoise", noted)
+    objective = Objective(last_step=1.0, sampler_steps=(2,), draft_steps=(5,))
+    for mix in (Mix(chunk=0, glimpses=1), Mix()):
+        exercises = Exercises(latents, mix, batch=1, frames=3, held_out=1)
+        at(DenoiserTask(model, DenoiserConfig(exercises, objective)), 0)
+    assert asked[0] == replace(model.draft_sampler, steps=5, guidance=1.0)
+    assert asked[1] == replace(model.sampler, steps=2)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [({"last_step": 1.5}, r"last_step is 1\.5; expected a share"), ({"sampler_steps": ()}, "sampler_steps are")],

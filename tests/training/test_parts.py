@@ -35,6 +35,9 @@ def test_what_is_left_takes_the_place_of_what_was(tmp_path):
         leave(taught.depth_head, tmp_path / "depth_head")
     assert same(state(assembled(Parts(depth_head=tmp_path), SMALL).depth_head), state(taught.depth_head))
     assert [path.name for path in tmp_path.iterdir()] == ["depth_head"]
+    again = assembled(Parts(depth_head=tmp_path), SMALL).depth_head
+    leave(again, tmp_path / "again" / "depth_head")
+    assert str(tmp_path) not in (tmp_path / "again" / "depth_head" / "config.json").read_text()
 
 
 def test_a_part_of_other_sizes_is_refused(tmp_path):

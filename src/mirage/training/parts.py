@@ -7,6 +7,7 @@ A run leaves what it has taught as folders in diffusers' layout, which is also w
 So a part begins from any folder that has it: of a run, or of a model.
 """
 
+import json
 import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -65,12 +66,16 @@ def assembled(parts: Parts, sizes: MiniConfig = MINI) -> WorldModel:
 
 
 def leave(part: Any, folder: Path) -> None:
-    """A part as a folder, whole or not at all, in the place of what was there."""
+    """A part as a folder, whole or not at all, in the place of what was there. Where it was loaded from diffusers writes
+    down beside it, and that is no part of it."""
     made = folder.with_name(f".{folder.name}-made")
     shutil.rmtree(made, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with making(made) as beside, quiet():
         part.save_pretrained(beside)
+        for path in beside.rglob("config.json"):
+            said = {key: value for key, value in json.loads(path.read_text()).items() if key != "_name_or_path"}
+            path.write_text(json.dumps(said, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     made.replace(folder)
 

@@ -66,8 +66,8 @@ def assembled(parts: Parts, sizes: MiniConfig = MINI) -> WorldModel:
 
 
 def leave(part: Any, folder: Path) -> None:
-    """A part as a folder, whole or not at all, in the place of what was there. Where it was loaded from diffusers writes
-    down beside it, and that is no part of it."""
+    """A part as a folder, whole or not at all, in the place of what was there. Where it was loaded from diffusers
+    writes down beside it, and that is no part of it."""
     made = folder.with_name(f".{folder.name}-made")
     shutil.rmtree(made, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -193,7 +193,8 @@ class Decoder:
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves vae/."""
-        vae = assembled(Parts(), self.sizes).vae
+        model = assembled(Parts(), self.sizes).to(chosen_device())
+        vae = model.vae.requires_grad_(True)
         like = loaded(type(vae), "vae", self.vae)
         own, its = vae.state_dict(), like.state_dict()
         fitting = {name: weight for name, weight in its.items() if name in own and own[name].shape == weight.shape}
@@ -203,7 +204,6 @@ class Decoder:
             )
         vae.load_state_dict(fitting, strict=False)
         vae.register_to_config(latents_mean=like.config.latents_mean, latents_std=like.config.latents_std)
-        vae.to(chosen_device()).requires_grad_(True)
         fit(AutoencoderTask(vae, replace(self.config, decoder=True)), self.schedule, folder)
         if parallel.rank() == 0:
             leave(vae, folder / "vae")

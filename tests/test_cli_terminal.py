@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mirage as mirage_package
 from mirage.cli import main
 from mirage.cli.arguments import COMMANDS
+from mirage.memory import LatentSpatialMemory
+from mirage.memory.statefile import write_state
 
 HELPS = [(), *{tuple(module.split("_")) if module.startswith("bench") else (module,) for module in COMMANDS.values()}]
 WRONG = "generate --image none.png --trajectory orbit --out walk.mp4"
@@ -207,6 +210,28 @@ def test_a_signal_where_nothing_can_be_raised_is_not_lost():
     run = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=300)
     said = [f"{name} {stop}" for name in ("stoppable", "terminable") for stop in ("KeyboardInterrupt", "Terminated")]
     assert (run.stdout.splitlines(), run.stderr) == (said, "")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_signal_while_a_world_is_read_is_one_line(number, tmp_path):
+    """torch makes a ValueError of the second (findings/ctrl-c-while-safetensors-reads-is-a-valueerror.sh)."""
+    memory = LatentSpatialMemory(2)
+    write_state(tmp_path / "w.safetensors", *memory.state(), extra_tensors={"latents": torch.zeros(3, 4)})
+    code = (
+        "import os, signal, sys\nfrom mirage.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\nasked = []\n"
+        "def look(frame, event, _):\n"
+        "    code = frame.f_code\n"
+        "    if event == 'call' and code.co_name == '__getitem__' and code.co_filename.endswith('torch/storage.py'):\n"
+        "        asked.append(frame)\n"
+        f"        if len(asked) == {number}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.setprofile(look)\n"
+        f"code = main(['inspect', {str(tmp_path / 'w.safetensors')!r}])\n"
+        "sys.setprofile(None)\n"
+        "assert asked\nsys.exit(code)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=120)
+    assert (run.returncode, run.stderr) == (130, b"mirage: stopped\n")
 
 
 def test_what_a_disk_refuses_after_a_signal_is_told():

@@ -17,7 +17,7 @@ from mirage.training.autoencoder import (
     measure_latents,
     shifted,
     start_from_images,
-    unevenness,
+    steepness_error,
 )
 from mirage.training.clips import clip_paths, load_pixels
 from mirage.training.optimizer import MuonAdamW
@@ -127,14 +127,14 @@ def test_half_of_the_steps_on_images_see_stills(clips, tmp_path):
     assert torch.isfinite(at(task, 0))
 
 
-def test_unevenness_counts_what_is_too_smooth_and_what_is_too_rough_and_not_where_its_edges_are():
+def test_steepness_error_counts_what_is_too_smooth_and_what_is_too_rough_and_not_where_its_edges_are():
     image = torch.rand(2, 3, 5, 32, 32, generator=torch.Generator().manual_seed(3))
-    assert unevenness(image, image) == 0
-    grown = [float(unevenness(share * image, image)) for share in (1.5, 1.0, 0.5, 0.0)]
+    assert steepness_error(image, image) == 0
+    grown = [float(steepness_error(share * image, image)) for share in (1.5, 1.0, 0.5, 0.0)]
     assert grown[0] > 0.1
     assert 0 < grown[2] < grown[3]
     stripes = (torch.arange(32) // 2 % 2).float().expand(2, 3, 5, 32, 32)
-    assert unevenness(1 - stripes, stripes) == 0
+    assert steepness_error(1 - stripes, stripes) == 0
 
 
 def test_a_decoder_alone_learns_for_the_latents_that_are(clips, tmp_path):

@@ -55,7 +55,7 @@ def load_world_model(
 
     branch     a file with a memory branch, ours or as published, in place of the model's own
     lora       LoRAs of the transformer: a file, or several, each with its strength (`LoraSpec`, or "FILE:STRENGTH")
-    dtype      None: bfloat16 on a GPU, and for the bundled model on a CPU that computes in it; float32 elsewhere
+    dtype      None: bfloat16 on a GPU, and on a CPU that computes in it for a `GroupedAutoencoder`; else float32
     quantize   weights of fewer bits, see `mirage.models.fitting.quantize`
     offload    where the networks lie when they do not run, see `mirage.models.fitting.offload`
     tile       decode frames in tiles of about that many pixels, see `Tiles`; None: whole

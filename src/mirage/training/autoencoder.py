@@ -34,10 +34,9 @@ from mirage.training.samples import Batch, Sample
 class AutoencoderConfig:
     """`mix`: (frames, crop pixels, clips per step) drawn uniformly a step. Frames 1: images, each frame on its own.
     `equivariance`: its weight; 0: none of it, and latents that were moved are not decoded either; else `moved` of the
-    steps decode them. `steepness`: the weight of how steep pictures are, place by place (`unevenness`).
+    steps decode them. `steepness`: the weight of how steep pictures are, place by place (`steepness_error`).
     `photographs`: a folder of pictures that `pictured` of the steps see, still or in motion. `stills`: a folder of
-    drawn pictures that half of the other steps on images see. `decoder`: it alone learns, and latents stay as they are.
-    `bf16`: the networks in bfloat16, what learns in float32."""
+    drawn pictures that half of the other steps on images see. `bf16`: the networks in bfloat16, not what learns."""
 
     clips: Path
     mix: tuple[tuple[int, int, int], ...]
@@ -49,8 +48,13 @@ class AutoencoderConfig:
     photographs: Path | None = None
     pictured: float = 0.7
     stills: Path | None = None
-    decoder: bool = False
     bf16: bool = False
+
+    def check(self) -> None:
+        """Raise `InputError` where the clips are not there, or the stills."""
+        for folder in (self.clips, self.stills):
+            if folder is not None:
+                clip_paths(folder)
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,6 @@ class AutoencoderTask:
     def __init__(self, vae: Autoencoder, config: AutoencoderConfig) -> None:
         self.module: nn.Module = vae
         self.vae, self.config = vae, config
-        if config.decoder:
-            for name, weight in vae.named_parameters():
-                weight.requires_grad_(name.startswith("decoder."))
         paths = clip_paths(config.clips)
         train, self.test = paths[: -config.held_out], paths[-config.held_out :]
         its: Any = vae.config
@@ -87,7 +88,7 @@ class AutoencoderTask:
         x1 = wide[..., :crop, :crop]
         x2 = wide[..., down : down + crop, right : right + crop]
         both = torch.cat([x1, x2])
-        with self._precision(), torch.set_grad_enabled(not self.config.decoder):
+        with self._precision():
             z = encode(self.vae, both).float()
         z1, z2 = z.chunk(2)
         moved = shifted(z1, down / self.stride, right / self.stride)
@@ -102,7 +103,7 @@ class AutoencoderTask:
         error = decoded - target
         reconstruction = error.square().mean() + 0.1 * error.abs().mean()
         if self.config.steepness:
-            reconstruction = reconstruction + self.config.steepness * unevenness(decoded, target)
+            reconstruction = reconstruction + self.config.steepness * steepness_error(decoded, target)
         loss = reconstruction + self.config.equivariance * equivariance + 1e-4 * z2.square().mean()
         numbers = {"mse": float(error.detach().square().mean()), "equivariance": float(equivariance.detach())}
         return loss, numbers
@@ -197,7 +198,7 @@ def steep(image: Tensor) -> Tensor:
     return (image[..., 1:, :] - image[..., :-1, :]).abs().mean() + (image[..., 1:] - image[..., :-1]).abs().mean()
 
 
-def unevenness(image: Tensor, target: Tensor) -> Tensor:
+def steepness_error(image: Tensor, target: Tensor) -> Tensor:
     """How far images [B,C,F,H,W] are from being as steep as they should be: the mean over windows of 8 x 8 pixels of
     the difference between theirs and the target's mean differences of neighbouring pixels. What is uncertain a mean
     error makes smooth; this makes it as rough as the target is there, wherever its edges are."""

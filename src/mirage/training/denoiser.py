@@ -115,7 +115,8 @@ class DenoiserTask:
             batch = Seen.of([observer.seen(past, batch.preceding, batch.references, generator) for past in pasts])
         condition = self._worded(batch)
         if batch.steps:
-            error = self.flow.last_step_loss(condition, batch.target, batch.steps, generator, draft=batch.draft)
+            sampler = self.flow.sampler(batch.steps, draft=batch.draft)
+            error = self.flow.last_step_loss(condition, batch.target, sampler, generator)
             return error, {"last_step": float(error.detach())}
         error = self.flow.loss(condition, batch.target, generator, shift=batch.shift)
         return error, {"loss": float(error.detach())}
@@ -149,7 +150,7 @@ class DenoiserTask:
             readout, chunk, history=known[begin : begin + 1], references=known[:0], text=NO_TEXT
         )
         worded = self._worded(Seen(condition, (past.caption,), past.target[None]))
-        made, _ = self.flow.sampled(worded, steps, generator)
+        made, _ = self.flow.sampled(worded, self.flow.sampler(steps), generator)
         return torch.cat([known[before], made[0, :, 1:].transpose(0, 1).to(known)])
 
     def _worded(self, sample: Seen) -> Condition:

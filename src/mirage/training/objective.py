@@ -91,17 +91,22 @@ class FlowMatching:
         error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0
         return (error / sigma.clamp_min(asked.min_sigma)[:, None, :, None, None]).square()[:, :, 1:]
 
-    def last_step_loss(
-        self, condition: Condition, x0: Tensor, steps: int, generator: torch.Generator, *, draft: bool = False
-    ) -> Tensor:
-        """The mean over cells where a sampler of so many steps stands before the last one.
+    def sampler(self, steps: int, *, draft: bool = False) -> Sampler:
+        """The model's own of so many steps; or that of its drafts, without guidance."""
+        if draft:
+            return Sampler(steps=steps, guidance=1.0).over(self.model.draft_sampler)
+        return Sampler(steps=steps).over(self.model.sampler)
+
+    def last_step_loss(self, condition: Condition, x0: Tensor, sampler: Sampler, generator: torch.Generator) -> Tensor:
+        """The mean over cells where a sampler stands before its last step.
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
         they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
         """
         with torch.no_grad():
-            noisy, level = self.sampled(condition, steps, generator, stop=steps - 1, draft=draft)
+            assert sampler.steps is not None
+            noisy, level = self.sampled(condition, sampler, generator, stop=sampler.steps - 1)
         sigma = noisy.new_full((len(noisy), noisy.shape[2]), level)
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
@@ -111,23 +116,16 @@ class FlowMatching:
         return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
 
     def sampled(
-        self,
-        condition: Condition,
-        steps: int,
-        generator: torch.Generator,
-        *,
-        stop: int | None = None,
-        draft: bool = False,
+        self, condition: Condition, sampler: Sampler, generator: torch.Generator, *, stop: int | None = None
     ) -> tuple[Tensor, float]:
-        """What the model's own sampler, or that of its drafts without guidance, makes in `steps` steps [B,C,T,h,w], or
-        where it stands after `stop` of them, and the noise level there."""
-        own = self.model.draft_sampler if draft else self.model.sampler
-        scheduler, sampler = self.model.scheduler, Sampler(steps=steps, guidance=1.0 if draft else None).over(own)
+        """What a complete sampler makes [B,C,T,h,w], or where it stands after `stop` of its steps, and the noise level
+        there."""
+        scheduler = self.model.scheduler
         made = flow.denoise(
             self.network, condition, scheduler=scheduler, sampler=sampler, generator=generator, stop=stop
         )
         levels = [*flow.sigmas(scheduler, sampler), 0.0]
-        return made, levels[steps if stop is None else stop]
+        return made, levels[-1 if stop is None else stop]
 
 
 class Network(nn.Module):

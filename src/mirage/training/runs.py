@@ -157,9 +157,7 @@ class Autoencoder:
     def check(self) -> None:
         """The clips are there, and what it begins from."""
         Parts(vae=self.start).check()
-        for folder in (self.config.clips, self.config.stills):
-            if folder is not None:
-                clip_paths(folder)
+        self.config.check()
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves vae/."""
@@ -187,24 +185,23 @@ class Decoder:
     def check(self) -> None:
         """The clips and the autoencoder are there."""
         Parts(vae=self.vae).check()
-        for folder in (self.config.clips, self.config.stills):
-            if folder is not None:
-                clip_paths(folder)
+        self.config.check()
 
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves vae/."""
         model = assembled(Parts(), self.sizes).to(chosen_device())
-        vae = model.vae.requires_grad_(True)
+        vae = model.vae.requires_grad_(False)
+        vae.decoder.requires_grad_(True)
         like = loaded(type(vae), "vae", self.vae)
         own, its = vae.state_dict(), like.state_dict()
         fitting = {name: weight for name, weight in its.items() if name in own and own[name].shape == weight.shape}
         if missing := sorted(name for name in own if name.startswith("encoder.") and name not in fitting):
             raise InputError(
-                f"the encoder of {self.vae} is of other sizes: {missing[0]} differs, and {len(missing)} in all"
+                f"the encoder of {self.vae} is of other sizes: {len(missing)} weights differ, the first is {missing[0]}"
             )
         vae.load_state_dict(fitting, strict=False)
         vae.register_to_config(latents_mean=like.config.latents_mean, latents_std=like.config.latents_std)
-        fit(AutoencoderTask(vae, replace(self.config, decoder=True)), self.schedule, folder)
+        fit(AutoencoderTask(vae, self.config), self.schedule, folder)
         if parallel.rank() == 0:
             leave(vae, folder / "vae")
 

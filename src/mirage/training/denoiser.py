@@ -29,7 +29,7 @@ from mirage.training import parallel
 from mirage.training.clips import sample_paths, split
 from mirage.training.exercises import Exerciser, Exercises, Mix, Relived
 from mirage.training.objective import FlowMatching, Network, Objective, pixel_weights
-from mirage.training.past import AS_IT_IS, NO_TEXT, Past, Seen
+from mirage.training.past import AS_IT_IS, NO_TEXT, Past, Seen, begun
 
 PARTS = ("transformer", "memory_branch", "text_encoder")
 """What may learn, and "detail": of the memory branch its detail path alone."""
@@ -147,7 +147,12 @@ class DenoiserTask:
         chunk = past.camera[begin:]
         readout = memory.read(chunk, (known.shape[-2], known.shape[-1]))
         condition = build_condition(
-            readout, chunk, history=known[begin : begin + 1], references=known[:0], text=NO_TEXT
+            readout,
+            chunk,
+            history=known[begin : begin + 1],
+            references=known[:0],
+            text=NO_TEXT,
+            between=None if past.between is None else begun(chunk, past.between[0][begin:]),
         )
         worded = self._worded(Seen(condition, (past.caption,), past.target[None]))
         made, _ = self.flow.sampled(worded, self.flow.sampler(steps), generator)

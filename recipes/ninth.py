@@ -19,7 +19,7 @@ from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHea
 from mirage.training.schedule import Schedule
 from recipes import mini
 
-SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+SIZES = MiniConfig(grouped=GroupedSizes(), channels=32, use_motion=True)
 LIGHT = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
 """With half of the decoder's depth, as `decoder` leaves it and `export` takes it."""
 DRAFTS = (4, 6, 6, 8, 10)

@@ -98,8 +98,8 @@ class Seen(Batch):
 @dataclass(frozen=True)
 class Past:
     """A clip up to a chunk: `known` [n,C,h,w] with `depth` and `camera` of it, and what to `keep` [n,h,w]; the cameras
-    [T] and the clean latents, `target` [C,T,h,w], of the `chunk`; the clip's words; the cameras `between` latents, [n,3]
-    of what is known and [T,3] of the chunk, None: not known."""
+    [T] and the clean latents, `target` [C,T,h,w], of the `chunk`; the clip's words; the cameras `between` latents,
+    [n,3] of what is known and [T,3] of the chunk, None: not known."""
 
     known: Tensor
     depth: DepthMap

@@ -14,6 +14,7 @@ from mirage.models.tiny import GroupedSizes, MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.exercises import Mix
+from mirage.training.objective import LastStep
 from mirage.training.parts import Parts
 from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
@@ -93,7 +94,8 @@ def denoiser(home: Path) -> Denoiser:
     """On from the eighth weights in other channels; with more of what only words tell, the first thing lost."""
     few = mini.denoiser(home)
     exercises = replace(few.config.exercises, mix=Mix(chunk=0.3, glimpses=0.2, drafts=0.35, words=0.15))
-    objective = replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS), draft_steps=DRAFTS)
+    last = LastStep(0.25, (2, 2, 3, 4), DRAFTS, unknown=0.15, pixels=6.0, steepness=1.5)
+    objective = replace(few.config.objective, last_step=last)
     return replace(
         few,
         start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),

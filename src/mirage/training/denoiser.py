@@ -63,7 +63,7 @@ class DenoiserTask:
 
     def __init__(self, model: WorldModel, config: DenoiserConfig) -> None:
         self.model, self.config = model, config
-        for part in self.modules(model).values():
+        for part in (*self.modules(model).values(), model.vae):
             part.requires_grad_(False)
         self.module: nn.Module = self.modules(model, config.train).requires_grad_(True)
         if config.lora_rank:
@@ -116,7 +116,7 @@ class DenoiserTask:
         condition = self._worded(batch)
         if batch.steps:
             sampler = self.flow.sampler(batch.steps, draft=batch.draft)
-            error = self.flow.last_step_loss(condition, batch.target, sampler, generator)
+            error = self.flow.last_step_loss(condition, batch.target, sampler, generator, draft=batch.draft)
             return error, {"last_step": float(error.detach())}
         error = self.flow.loss(condition, batch.target, generator, shift=batch.shift)
         return error, {"loss": float(error.detach())}

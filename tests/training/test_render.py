@@ -11,8 +11,8 @@ from mirage.geometry.camera import Camera
 from mirage.geometry.pose import rotation_angle
 from mirage.models.codec import encode_images
 from mirage.scenes import sample_clip, training_seed, vocabulary
-from mirage.training.clips import clip_path, load_latents, load_pixels, save_latents
-from mirage.training.render import encode_clips, render_clips
+from mirage.training.clips import clip_path, clip_paths, load_latents, load_pixels, save_latents
+from mirage.training.render import HURRIED, encode_clips, render_clips
 from toys import SIZE
 
 
@@ -43,6 +43,23 @@ def test_a_latent_clip_that_does_not_say_where_the_camera_was_between_moves_smoo
     far = (again.between.center - clip.between.center).norm(dim=-1).max()
     assert far < 0.1 * (clip.camera.center[1:] - clip.camera.center[:-1]).norm(dim=-1).max()
     assert rotation_angle(again.between.c2w[..., :3, :3].mT @ clip.between.c2w[..., :3, :3]).max() < 0.5
+
+
+def test_hurried_clips_are_of_the_same_length_and_faster(tmp_path):
+    for kind in (None, HURRIED):
+        render_clips(tmp_path / str(kind), count=6, size=(16, 24), frames=9, kind=kind)
+    paths = [[load_pixels(path).camera for path in clip_paths(tmp_path / str(kind))] for kind in (None, HURRIED)]
+    assert all(len(path) == 9 for of in paths for path in of)
+    depths = [load_pixels(path).depth.shape for path in clip_paths(tmp_path / HURRIED)]
+    assert depths == [(3, 16, 24)] * 6
+
+    def speed(path):
+        c2w = path.c2w[:, :3, :3]
+        turned = rotation_angle(c2w[:-1].mT @ c2w[1:]).mean() / 100
+        return float(turned + (path.center[1:] - path.center[:-1]).norm(dim=-1).mean())
+
+    slow, fast = (sum(map(speed, of)) for of in paths)
+    assert fast > 1.5 * slow
 
 
 def test_a_clip_of_doors_comes_into_the_next_room():

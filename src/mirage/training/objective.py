@@ -31,33 +31,26 @@ DECODED = 12
 class LastStep:
     """Learning from the last step of the model's own sampler, instead of flow matching.
 
-    share       of the steps with chunks, glimpses or drafts
+    share       of the steps on such chunks
     steps       how many steps that sampler takes: one of these, drawn for every step; the same for a relived chunk. A
                 model that has met one number only is worse with more
-    drafts      how many the sampler of drafts takes, which begins with all of the noise and goes down to little;
-                glimpses and drafts then stand where it does. None of them: where that of chunks would
-    unknown     what an unknown cell counts, a known one being 1; drafted: the same in glimpses and drafts. They have no
-                reason to be as they truly are, and the mean of all that they could be is mud
+    unknown     what an unknown cell counts, a known one being 1. They have no reason to be as they truly are, and the
+                mean of all that they could be is mud
     pixels      the weight of the squared error of the pixels that some of it decodes to, counted by the same
     steepness   the weight of how far those pixels are from being as steep as the true ones
     """
 
     share: float = 0.0
     steps: tuple[int, ...] = (4,)
-    drafts: tuple[int, ...] = ()
     unknown: float = 0.0
-    drafted: float = 0.0
     pixels: float = 0.0
     steepness: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise InputError(f"the share of last steps is {self.share}; expected 0 to 1")
-        if not self.steps or min((*self.steps, *self.drafts)) < 1:
-            raise InputError(
-                f"a last step is of {self.steps} steps and of {self.drafts} in drafts; expected numbers of 1 or more, "
-                "at least one of the first"
-            )
+        if not self.steps or min(self.steps) < 1:
+            raise InputError(f"a last step is of {self.steps} steps; expected numbers of 1 or more, at least one")
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,9 @@ class Objective:
                     little but noise; None: as for all
     per_frame       a timestep for every frame, as published, instead of one for the chunk
     min_sigma       the loss is that of the velocity; below this sigma it counts for less
-    last_step       learning from the last step of a sampler, too
+    last_step       learning from the last step of a sampler, too, of chunks, glimpses and drafts
+    draft_step      the same of glimpses and drafts, where the sampler of drafts stands, which begins with all of the
+                    noise and goes down to little; None: they stand where that of chunks would
     pixel_weighted  errors of a channel count by what it does to the pixels (`pixel_weights`); else all alike
     """
 
@@ -78,6 +73,7 @@ class Objective:
     per_frame: bool = False
     min_sigma: float = 0.25
     last_step: LastStep = field(default_factory=LastStep)
+    draft_step: LastStep | None = None
     pixel_weighted: bool = False
 
 
@@ -126,7 +122,7 @@ class FlowMatching:
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked, see
         `LastStep`.
         """
-        asked = self.objective.last_step
+        asked = self._last_step(draft)
         with torch.no_grad():
             assert sampler.steps is not None
             noisy, level = self.sampled(condition, sampler, generator, stop=sampler.steps - 1)
@@ -134,16 +130,16 @@ class FlowMatching:
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
         made, x0 = flow.to_x0(output, noisy, sigma, self.model.prediction), x0.to(noisy)
-        count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(made), asked.drafted if draft else asked.unknown)
+        count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(made), asked.unknown)
         error = (made - x0)[:, :, 1:] / sigma[0, 1].clamp_min(self.objective.min_sigma)
         loss = (error.square() * count * self.weights).mean()
         if asked.pixels or asked.steepness:
-            loss = loss + self._decoded(torch.cat([x0[:, :, :1], made[:, :, 1:]], 2), x0, count, apart=draft)
+            loss = loss + self._decoded(torch.cat([x0[:, :, :1], made[:, :, 1:]], 2), x0, count, draft=draft)
         return loss
 
-    def _decoded(self, made: Tensor, x0: Tensor, count: Tensor, *, apart: bool) -> Tensor:
-        """What is asked of the pixels of the first `DECODED` latents. `apart`: frames that do not follow each other; of
-        each then the last of its four, which a rollout would look at."""
+    def _decoded(self, made: Tensor, x0: Tensor, count: Tensor, *, draft: bool) -> Tensor:
+        """What is asked of the pixels of the first `DECODED` latents. Those of a draft do not follow each other: of
+        each the last of its four frames, which a rollout would look at."""
         frames = min(x0.shape[2], DECODED)
         some = slice(0, max(1, DECODED // frames)), slice(None), slice(0, frames)
         its = self.model.vae.config
@@ -152,13 +148,17 @@ class FlowMatching:
             pixels = decode(self.model.vae, made[some] * std + mean).float()
             with torch.no_grad():
                 true = decode(self.model.vae, x0[some] * std + mean).float().clamp(-1, 1)
-        every = TIME_STRIDE if apart else 1
+        every = TIME_STRIDE if draft else 1
         pixels, true = pixels[:, :, every::every], true[:, :, every::every]
         height, width = (side // cells for side, cells in zip(pixels.shape[3:], x0.shape[3:], strict=True))
         shares = count[some[0], :, : frames - 1].repeat_interleave(TIME_STRIDE // every, 2)
         shares = shares.repeat_interleave(height, 3).repeat_interleave(width, 4)
-        asked, error = self.objective.last_step, (pixels - true).square() * shares
+        asked, error = self._last_step(draft), (pixels - true).square() * shares
         return asked.pixels * error.mean() + asked.steepness * steepness_error(pixels, true)
+
+    def _last_step(self, draft: bool) -> LastStep:
+        its = self.objective
+        return its.draft_step if draft and its.draft_step is not None else its.last_step
 
     def sampled(
         self, condition: Condition, sampler: Sampler, generator: torch.Generator, *, stop: int | None = None

@@ -20,7 +20,6 @@ from mirage.training.latents import encode_clip
 from mirage.training.photographs import Photographs
 from mirage.training.turning import turning_clip
 
-
 HURRIED = "hurried"
 """A kind of clips: what cameras in hands do, and people who steer."""
 

@@ -50,9 +50,9 @@ HURRY = 20000
 
 @dataclass(frozen=True)
 class Clips:
-    """Render `count` clips of `frames` frames of the procedural scenes as pixels, `doors` more that come into view of the
-    next room, and `hurried` more that are fast; or as many as `minutes` allow. `photographs`: a folder of pictures on
-    their surfaces."""
+    """Render `count` clips of `frames` frames of the procedural scenes as pixels, `doors` more that come into view of
+    the next room, and `hurried` more that are fast; or as many as `minutes` allow. `photographs`: a folder of pictures
+    on their surfaces."""
 
     count: int
     frames: int

@@ -1,5 +1,7 @@
 """Motion: where what a cell shows was, in the frames between two latents."""
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,10 +94,11 @@ def test_a_condition_has_motion_where_the_frames_between_are_given():
     memory = LatentSpatialMemory(2)
     memory.write(torch.ones(1, 2, *GRID), walls(1, GRID), path[:1])
     readout, latents = memory.read(path[::4], GRID), torch.ones(1, 2, *GRID)
-    given_ = {"history": latents, "references": latents[:0], "text": torch.zeros(1, 1, 1)}
+    given_: Any = {"history": latents, "references": latents[:0], "text": torch.zeros(1, 1, 1)}
     assert build_condition(readout, path[::4], **given_).motion is None
     between = frames_between(path[0], path[1:])
     moved = build_condition(readout, path[::4], **given_, between=between).motion
+    assert moved is not None
     assert torch.equal(moved[0].transpose(0, 1), motion(readout, path[::4], between))
 
 
@@ -104,7 +107,7 @@ def test_a_branch_that_sees_motion_draws_by_the_frames_between_and_another_does_
     straight = path_of([4.0 * n for n in range(1, 9)], [0.0] * 8)
     wound = path_of([4.0 * n + (9.0 if n % 4 else 0.0) for n in range(1, 9)], [0.0] * 8)
     for use_motion, draft in ((True, False), (True, True), (False, False)):
-        model = tiny_world(use_motion=use_motion, drafts=draft)
+        model: Any = tiny_world(use_motion=use_motion, drafts=draft)
         with torch.no_grad():
             for weights in model.memory_branch.parameters():
                 if not weights.any():

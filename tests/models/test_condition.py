@@ -53,6 +53,7 @@ def test_wrong_shapes_are_named() -> None:
 def test_without_memory_keeps_everything_else() -> None:
     good = replace(condition(), motion=torch.ones(2, 6, 3, 5, 6))
     lost = good.without_memory()
+    assert lost.motion is not None
     assert not any(value.any() for value in (lost.memory, lost.mask, lost.offset, lost.motion))
     assert condition().without_memory().motion is None
     for name in ("rays", "first", "preceding", "references", "text"):

@@ -28,10 +28,10 @@ def test_a_latent_clip_holds_what_the_model_encodes(model, clips, latents):
     assert clip.camera.shape == (5,)
     assert clip.depth.shape == (5, 8, 12)
     torch.testing.assert_close(clip.latents[0], clip.images[0], atol=2e-2, rtol=1e-2)  # kept in half precision
-    assert clip.between.shape == (5, 3)
+    assert clip.before.shape == (5, 3)
     path = load_pixels(clip_path(clips, 0)).camera
-    assert torch.equal(clip.between.c2w[1:].flatten(0, 1), path.c2w[[n for n in range(1, 17) if n % 4]])
-    assert torch.equal(clip.between.c2w[0], path.c2w[[0, 0, 0]])
+    assert torch.equal(clip.before.c2w[1:].flatten(0, 1), path.c2w[[n for n in range(1, 17) if n % 4]])
+    assert torch.equal(clip.before.c2w[0], path.c2w[[0, 0, 0]])
     assert set(clip.caption.replace(",", "").replace(";", "").split()) <= {*vocabulary()}
 
 
@@ -39,10 +39,10 @@ def test_a_latent_clip_that_does_not_say_where_the_camera_was_between_moves_smoo
     clip = load_latents(clip_path(latents, 0))
     save_latents(clip_path(tmp_path, 0), replace(clip, between=None))
     again = load_latents(clip_path(tmp_path, 0))
-    assert again.between.shape == clip.between.shape
-    far = (again.between.center - clip.between.center).norm(dim=-1).max()
+    assert again.before.shape == clip.before.shape
+    far = (again.before.center - clip.before.center).norm(dim=-1).max()
     assert far < 0.1 * (clip.camera.center[1:] - clip.camera.center[:-1]).norm(dim=-1).max()
-    assert rotation_angle(again.between.c2w[..., :3, :3].mT @ clip.between.c2w[..., :3, :3]).max() < 0.5
+    assert rotation_angle(again.before.c2w[..., :3, :3].mT @ clip.before.c2w[..., :3, :3]).max() < 0.5
 
 
 def test_hurried_clips_are_of_the_same_length_and_faster(tmp_path):

@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,14 @@ class LatentClip:
     keep: Tensor | None = None
     kind: str = ""
     between: Camera | None = None
+
+    @cached_property
+    def before(self) -> Camera:
+        """`between`; where that is not known, on a smooth path through the cameras."""
+        if self.between is not None:
+            return self.between
+        path = through(self.camera, frame_count(len(self.camera)))
+        return frames_between(path[0], path[1:])
 
 
 @dataclass(frozen=True)
@@ -151,15 +160,12 @@ def opened_rgb(path: Path) -> Iterator[Any]:
 
 
 def load_latents(path: Place) -> LatentClip:
-    """A clip as latents, in float32. One that does not say where the camera was between its latents moves smoothly
-    from each to the next."""
+    """A clip as latents, in float32."""
     held, said = _load(path, _LATENTS, "latent clip")
     camera = Camera(held["c2w"], held["intrinsics"])
+    between = None
     if "between" in held:
         between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
-    else:
-        path = through(camera, frame_count(len(camera)))
-        between = frames_between(path[0], path[1:])
     return LatentClip(
         held["latents"].float(),
         held["images"].float(),

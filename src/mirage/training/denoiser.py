@@ -152,7 +152,7 @@ class DenoiserTask:
             history=known[begin : begin + 1],
             references=known[:0],
             text=NO_TEXT,
-            between=None if past.between is None else begun(chunk, past.between[0][begin:]),
+            between=begun(chunk, past.between[0][begin:]),
         )
         worded = self._worded(Seen(condition, (past.caption,), past.target[None]))
         made, _ = self.flow.sampled(worded, self.flow.sampler(steps), generator)

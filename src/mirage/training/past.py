@@ -99,7 +99,7 @@ class Seen(Batch):
 class Past:
     """A clip up to a chunk: `known` [n,C,h,w] with `depth` and `camera` of it, and what to `keep` [n,h,w]; the cameras
     [T] and the clean latents, `target` [C,T,h,w], of the `chunk`; the clip's words; the cameras `between` latents,
-    [n,3] of what is known and [T,3] of the chunk, None: not known."""
+    [n,3] of what is known and [T,3] of the chunk."""
 
     known: Tensor
     depth: DepthMap
@@ -108,7 +108,7 @@ class Past:
     chunk: Camera
     target: Tensor
     caption: str
-    between: tuple[Camera, Camera] | None = None
+    between: tuple[Camera, Camera]
 
 
 class Observer:
@@ -141,7 +141,7 @@ class Observer:
             clip.camera[list(frames)],
             clip.latents[list(frames)].transpose(0, 1),
             clip.caption,
-            None if clip.between is None else (clip.between[past], clip.between[list(frames)]),
+            (clip.before[past], clip.before[list(frames)]),
         )
 
     def seen(
@@ -161,7 +161,7 @@ class Observer:
             history=_last(known, 1 + preceding),
             references=_references(past, readout, references, generator),
             text=NO_TEXT,
-            between=None if past.between is None else begun(chunk, past.between[1]),
+            between=begun(chunk, past.between[1]),
         )
         if memory is not None and preceding:  # for branches in the published layout
             places = torch.arange(len(known) - 1 - preceding, len(known) - 1).clamp_min(0)
@@ -177,7 +177,7 @@ class Observer:
         nothing = torch.zeros_like(clip.latents[:1])
         camera, grid = clip.camera[[frame, shown]], (nothing.shape[-2], nothing.shape[-1])
         readout = Readout.holes(2, nothing.shape[1], grid)
-        between = None if clip.between is None else begun(camera, clip.between[[frame, shown]])
+        between = begun(camera, clip.before[[frame, shown]])
         condition = build_condition(
             readout, camera, history=nothing, references=nothing[:0], text=NO_TEXT, between=between
         )

@@ -305,7 +305,9 @@ class _Work:
                     "pose_scale": float(held["pose_scale"]),
                 }
                 depth, camera = DepthMap(held["depth"], held["valid"]), Camera(held["c2w"], held["intrinsics"])
-                between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
+                between = None
+                if "between" in held:  # parts that are older do not say
+                    between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
                 clip = LatentClip(
                     held["latents"], held["images"], depth, camera, footage.caption, held["keep"], between=between
                 )

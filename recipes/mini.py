@@ -22,7 +22,7 @@ from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.denoiser import DenoiserConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.exercises import Exercises, Mix
-from mirage.training.objective import Objective
+from mirage.training.objective import LastStep, Objective
 from mirage.training.parts import Parts
 from mirage.training.past import Augment
 from mirage.training.reading import ReadingConfig
@@ -121,7 +121,7 @@ def denoiser(home: Path) -> Denoiser:
                 Augment(predicted_depth=0.4, pixel_memory=0.03, no_prompt=0.1, short_prompt=0.5),
                 bf16=True,
             ),
-            Objective(glimpse_shift=10.0, last_step=0.2, sampler_steps=SAMPLERS, unknown=0.15, pixel_weighted=True),
+            Objective(glimpse_shift=10.0, last_step=LastStep(0.2, SAMPLERS, unknown=0.15), pixel_weighted=True),
             train=("transformer", "memory_branch"),
             bf16=True,
         ),
@@ -153,7 +153,9 @@ def detail(home: Path) -> Denoiser:
                 mix=Mix(chunk=0.598, glimpses=0.161, drafts=0.161, relived=0.08),
                 augment=replace(few.config.exercises.augment, latent_noise=0.08),
             ),
-            objective=replace(few.config.objective, glimpse_shift=None, last_step=0.65, unknown=0.4),
+            objective=replace(
+                few.config.objective, glimpse_shift=None, last_step=LastStep(0.65, SAMPLERS, unknown=0.4)
+            ),
             train=("detail",),
         ),
         schedule=replace(

@@ -14,12 +14,13 @@ from mirage.models.tiny import GroupedSizes, MiniConfig
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.exercises import Mix
+from mirage.training.objective import LastStep
 from mirage.training.parts import Parts
 from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
 from recipes import mini
 
-SIZES = MiniConfig(grouped=GroupedSizes(), channels=32)
+SIZES = MiniConfig(grouped=GroupedSizes(), channels=32, use_motion=True)
 LIGHT = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
 """With half of the decoder's depth, as `decoder` leaves it and `export` takes it."""
 DRAFTS = (4, 6, 6, 8, 10)
@@ -27,8 +28,8 @@ DRAFTS = (4, 6, 6, 8, 10)
 
 
 def clips(home: Path) -> Clips:
-    """Walks through scenes, half of them dressed in photographs, and turns inside panoramas."""
-    return Clips(count=480, doors=120, frames=65, photographs=home / "photographs")
+    """Walks through scenes, half of them dressed in photographs, and turns inside panoramas; some of all fast."""
+    return Clips(count=480, doors=360, hurried=110, frames=65, photographs=home / "photographs")
 
 
 def autoencoder(home: Path) -> Autoencoder:
@@ -72,7 +73,7 @@ def decoder(home: Path) -> Decoder:
 
 def latents(home: Path) -> Encode:
     """The same walks as latents."""
-    return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=120, bf16=True, sizes=SIZES)
+    return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=360, hurried=110, bf16=True, sizes=SIZES)
 
 
 def translated(home: Path) -> Translate:
@@ -92,8 +93,17 @@ def depth_head(home: Path) -> DepthHead:
 def denoiser(home: Path) -> Denoiser:
     """On from the eighth weights in other channels; with more of what only words tell, the first thing lost."""
     few = mini.denoiser(home)
-    exercises = replace(few.config.exercises, mix=Mix(chunk=0.3, glimpses=0.2, drafts=0.35, words=0.15))
-    objective = replace(few.config.objective, sampler_steps=(2, *mini.SAMPLERS), draft_steps=DRAFTS)
+    exercises = replace(
+        few.config.exercises,
+        mix=Mix(chunk=0.35, glimpses=0.05, drafts=0.4, words=0.2),
+        augment=replace(few.config.exercises.augment, fresh=0.5, predicted_depth=0.2, pixel_memory=0.0),
+        batch=8,
+    )
+    objective = replace(
+        few.config.objective,
+        last_step=LastStep(0.25, (2, 2, 3, 4), unknown=0.15, pixels=6.0, steepness=1.5),
+        draft_step=LastStep(0.25, DRAFTS, pixels=6.0, steepness=0.6),
+    )
     return replace(
         few,
         start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
 from mirage.geometry.camera import Camera
+from mirage.geometry.grid import cell_centers
 from mirage.memory.baselines.rgb import Decode, Encode
 from mirage.memory.readout import Readout
 from mirage.models.codec import StreamDecoder
@@ -20,7 +21,13 @@ from mirage.models.world import WorldModel
 
 
 def build_condition(
-    readout: Readout, camera: Camera, *, history: Tensor, references: Tensor, text: Tensor
+    readout: Readout,
+    camera: Camera,
+    *,
+    history: Tensor,
+    references: Tensor,
+    text: Tensor,
+    between: Camera | None = None,
 ) -> Condition:
     """The condition [B=1] of one chunk.
 
@@ -28,6 +35,7 @@ def build_condition(
     history      [1+P,C,h,w] clean latents up to and with the chunk's first frame, oldest first
     references   [R,C,h,w] clean latents of earlier views
     text         [1,L,D] encoded prompt
+    between      cameras [T,3] of the video frames before each (`frames_between`), for a branch that sees motion
     """
     grid = (readout.mask.shape[-2], readout.mask.shape[-1])
     device = readout.latents.device
@@ -40,7 +48,38 @@ def build_condition(
         preceding=rearrange(history[:-1], "t c h w -> 1 c t h w"),
         references=rearrange(references, "t c h w -> 1 c t h w"),
         text=text,
+        motion=None if between is None else rearrange(motion(readout, camera, between), "t c h w -> 1 c t h w"),
     )
+
+
+def frames_between(start: Camera, camera: Camera) -> Camera:
+    """Of a chunk that begins at `start` [] and goes on along `camera` [4k], the cameras [1+k,3] of the three video
+    frames before each latent's own. The first latent stands for one frame: its three are that one."""
+    frames = torch.arange(len(camera)).view(-1, TIME_STRIDE)[:, :-1]
+    return Camera.concatenate([Camera.stack([start] * (TIME_STRIDE - 1))[None], camera[frames].to(start.c2w)])
+
+
+FARTHEST = 8.0
+"""Motion of more cells is held here: it is out of sight, or was behind the camera."""
+
+
+def motion(readout: Readout, camera: Camera, between: Camera) -> Tensor:
+    """Where what the memory shows to `camera` [T] was in the frames `between` [T,3]: [T,6,h,w], see `Condition`.
+
+    A latent stands for four video frames, and a readout is what the last of them sees. How the picture moved up to
+    there no single readout tells: it depends on the depth of what is seen and on the cameras in between.
+    """
+    grid = (readout.mask.shape[-2], readout.mask.shape[-1])
+    z = readout.depth.z.to(camera.c2w)
+    uv = cell_centers(grid, device=z.device, dtype=z.dtype)
+    points = camera.unproject(uv.expand(*z.shape, 2), z)
+    seen, ahead = between.project(rearrange(points, "t h w xyz -> t 1 (h w) xyz"))
+    moved = (seen - rearrange(uv, "h w xy -> (h w) xy")) * uv.new_tensor([grid[1], grid[0]])
+    moved = (
+        torch.where((ahead > 0)[..., None], moved, FARTHEST * moved.sign()).nan_to_num_(0).clamp_(-FARTHEST, FARTHEST)
+    )
+    moved = rearrange(moved, "t f (h w) xy -> t (f xy) h w", h=grid[0])
+    return (moved * readout.mask[:, None]).float().to(readout.latents.device)
 
 
 def drafted_views(count: int) -> list[int]:

@@ -8,8 +8,9 @@ import torch
 from helpers import random_image
 from mirage.cli import main
 from mirage.errors import InputError
+from mirage.evaluation.metrics import psnr
 from mirage.evaluation.options import PhotosOptions
-from mirage.evaluation.photos import TURN, WALK, check_photos, first_seen, run_photos, turn, walk
+from mirage.evaluation.photos import TURN, WALK, check_photos, first_seen, run_photos, turn, walk, warped
 from mirage.evaluation.scenes7 import poses_of
 from mirage.evaluation.truth import returned
 from mirage.formats.image import save_image
@@ -52,6 +53,23 @@ def test_a_walk_is_scored_where_its_first_frame_shows_something(data_dir):
     assert 0.3 < float(far.mask.float().mean()) <= float(near.mask.float().mean()) < 1
 
 
+def test_a_warp_is_what_geometry_alone_tells(data_dir):
+    """Nothing where the camera stands, much of a turn without parallax, more than a still picture of a real walk."""
+    truth = turn(panorama(512), SIZE, seed=0)
+    video = warped(truth)
+    assert video.shape == truth.frames.shape
+    assert torch.allclose(video[0], truth.frames[0], atol=0.01)
+    seen = slice(0, 70)  # columns; the others come into view
+    left, moved = ((truth.frames[12] - v)[:, 8:-8, seen].abs().mean() for v in (video[12], truth.frames[0]))
+    assert left < 0.1 * moved
+    folder = data_dir / "rgbd_7scenes"
+    real = walk(folder, poses_of(folder)[:WALK], (96, 128), seed=0)
+    region = first_seen(real, (12, 16))["next 12"]
+    still = real.frames[:1].expand_as(real.frames)
+    scores = [psnr(v[region.numbers], real.frames[region.numbers], mask=region.mask) for v in (warped(real), still)]
+    assert scores[0].mean() > scores[1].mean() + 3
+
+
 def test_all_of_it_leaves_a_table_and_goes_on(model, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("mirage.evaluation.photos.TURN", 17)
     for name in ("stills", "panoramas"):
@@ -74,7 +92,7 @@ def test_all_of_it_leaves_a_table_and_goes_on(model, data_dir, tmp_path, monkeyp
     assert results["stills"]["n"] == 1
     assert results["stills"]["worst"] == results["stills"]["PSNR"]["mean"]
     for part, regions in (("turn", ["PSNR, return"]), ("walk", ["PSNR, first 4 frames", "PSNR, next 12"])):
-        assert set(results[part]) == {"latent", "none", "autoencoder", "still"}
+        assert set(results[part]) == {"latent", "none", "autoencoder", "warp", "still"}
         for row in results[part].values():
             assert [name for name in row if name.startswith("PSNR")] == regions
             assert all(math.isfinite(row[region]["mean"]) for region in regions)

@@ -40,6 +40,7 @@ def test_wrong_shapes_are_named() -> None:
         "preceding": good.references[:, :3],
         "references": good.references[..., :2],
         "text": good.text[:1],
+        "motion": good.rays[:, :3],
         "preceding_memory": good.memory,
         "constant": good.mask,
     }
@@ -50,9 +51,11 @@ def test_wrong_shapes_are_named() -> None:
 
 
 def test_without_memory_keeps_everything_else() -> None:
-    good = condition()
+    good = replace(condition(), motion=torch.ones(2, 6, 3, 5, 6))
     lost = good.without_memory()
-    assert not any(value.any() for value in (lost.memory, lost.mask, lost.offset))
+    assert lost.motion is not None
+    assert not any(value.any() for value in (lost.memory, lost.mask, lost.offset, lost.motion))
+    assert condition().without_memory().motion is None
     for name in ("rays", "first", "preceding", "references", "text"):
         assert getattr(lost, name) is getattr(good, name)
     assert good.mask.all()
@@ -68,7 +71,8 @@ def test_without_text_repeats_the_empty_prompt_over_the_batch() -> None:
 
 
 def test_to_moves_every_field() -> None:
-    good = replace(condition(), preceding_memory=torch.ones(2, 4, 0, 5, 6), constant=torch.ones(2, 4, 3, 5, 6))
+    beside = {"preceding_memory": torch.ones(2, 4, 0, 5, 6), "constant": torch.ones(2, 4, 3, 5, 6)}
+    good = replace(condition(), motion=torch.ones(2, 6, 3, 5, 6), **beside)
     half = good.to(dtype=torch.bfloat16)
     assert all(value.dtype == torch.bfloat16 for value in vars(half).values())
     assert torch.equal(condition().to("cpu").memory, condition().memory)

@@ -133,6 +133,24 @@ def test_a_trained_branch_reads_memory_mask_offset_and_rays() -> None:
 
 
 @torch.no_grad()
+def test_a_branch_may_see_motion_and_takes_what_is_not_known_for_standing_still():
+    model = backbone()
+    latents, timestep, condition = inputs()
+    for details in (0, 8):
+        branch = trained(model, use_motion=True, detail_channels=details)
+        base = predict(model, branch, latents, timestep, condition)
+        still = replace(condition, motion=torch.zeros_like(condition.rays))
+        assert torch.equal(predict(model, branch, latents, timestep, still), base)
+        moved = replace(condition, motion=torch.ones_like(condition.rays))
+        assert not torch.allclose(predict(model, branch, latents, timestep, moved), base)
+        blind = trained(model, detail_channels=details)
+        assert torch.equal(*(predict(model, blind, latents, timestep, its) for its in (still, moved)))
+        dark = replace(moved, rays=torch.zeros_like(condition.rays))
+        hidden = predict(model, branch.without_rays(), latents, timestep, moved)
+        assert torch.equal(hidden, predict(model, branch, latents, timestep, dark))
+
+
+@torch.no_grad()
 def test_the_detail_path_is_local() -> None:
     """One remembered cell moves the detail output at most three cells away and in its own frame only."""
     model = backbone(layers=1)

@@ -30,7 +30,7 @@ from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.exercises import Exerciser, Exercises, Mix
 from mirage.training.loop import fit, put_weights
-from mirage.training.objective import Objective
+from mirage.training.objective import LastStep, Objective
 from mirage.training.past import Augment
 from mirage.training.render import encode_clips, render_clips
 from mirage.training.runs import Changes, DepthHead, Finetune
@@ -47,7 +47,7 @@ def small(latents, **changes):
     """Everything that the recipe of the branch has, at toy size."""
     config = DenoiserConfig(
         Exercises(latents, Mix(chunk=0.5, relived=0.5), batch=1, frames=3, preceding=1, references=1, held_out=1),
-        Objective(per_frame=True, sampler_steps=(2,), min_sigma=1e-3),
+        Objective(per_frame=True, last_step=LastStep(steps=(2,)), min_sigma=1e-3),
         train=("memory_branch",),
         checkpoint=True,
     )

@@ -11,14 +11,14 @@ from mirage.models import flow
 from mirage.training.clips import clip_path, load_latents
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask
 from mirage.training.exercises import Exercises, Mix
-from mirage.training.objective import Objective, pixel_weights
+from mirage.training.objective import LastStep, Objective, pixel_weights
 from mirage.training.past import Augment
 from toys import at, batch_of, seen
 
 
 def test_a_step_from_the_models_own_sampling_asks_for_what_is_known_alone(model, latents):
     exercises = Exercises(latents, augment=Augment(no_memory=0), batch=2, frames=3, held_out=1)
-    task = DenoiserTask(model, DenoiserConfig(exercises, Objective(last_step=1.0, sampler_steps=(3,))))
+    task = DenoiserTask(model, DenoiserConfig(exercises, Objective(last_step=LastStep(1.0, (3,)))))
     batch = seen(task, 0)
     assert batch.steps == 3
     known = batch.condition.mask.bool()
@@ -67,7 +67,7 @@ def test_glimpses_may_lean_to_noise(model, latents, monkeypatch):
 
 
 def test_samplers_of_every_length_asked_for_are_learnt_from_at_their_share(model, latents):
-    objective = Objective(last_step=0.4, sampler_steps=(2, 5))
+    objective = Objective(last_step=LastStep(0.4, (2, 5)))
     maker = DenoiserTask(model, DenoiserConfig(Exercises(latents, batch=1, frames=3, held_out=1), objective)).maker
     steps = [batch_of(maker, number).steps for number in range(60)]
     assert set(steps) == {0, 2, 5}
@@ -84,7 +84,7 @@ def test_a_draft_is_learnt_from_where_its_own_sampler_stands_before_its_last_ste
         return sampled(*given, sampler=sampler, **others)
 
     monkeypatch.setattr(flow, "denoise", noted)
-    objective = Objective(last_step=1.0, sampler_steps=(2,), draft_steps=(5,))
+    objective = Objective(last_step=LastStep(1.0, (2,)), draft_step=LastStep(1.0, (5,)))
     for mix in (Mix(chunk=0, glimpses=1), Mix()):
         exercises = Exercises(latents, mix, batch=1, frames=3, held_out=1)
         at(DenoiserTask(model, DenoiserConfig(exercises, objective)), 0)
@@ -94,8 +94,41 @@ def test_a_draft_is_learnt_from_where_its_own_sampler_stands_before_its_last_ste
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"last_step": 1.5}, r"last_step is 1\.5; expected a share"), ({"sampler_steps": ()}, "sampler_steps are")],
+    [({"share": 1.5}, r"last steps is 1\.5; expected 0 to 1"), ({"steps": ()}, "a last step is of")],
 )
-def test_an_objective_checks_itself(wrong, words):
+def test_a_last_step_checks_itself(wrong, words):
     with pytest.raises(InputError, match=words):
-        Objective(**wrong)
+        LastStep(**wrong)
+
+
+@pytest.mark.parametrize("mix", [Mix(), Mix(chunk=0, glimpses=1)])
+def test_pixels_count_where_latents_do_and_steepness_everywhere(model, latents, mix):
+    """Of a draft the last frames of the groups, as a rollout looks at it."""
+    exercises = Exercises(latents, mix, Augment(no_memory=0), batch=1, frames=5, held_out=1)
+
+    def loss(target=None, **asked):
+        last = LastStep(1.0, (3,), **asked)
+        objective = Objective(last_step=last, draft_step=last if mix.glimpses else None)
+        task = DenoiserTask(model, DenoiserConfig(exercises, objective))
+        batch = seen(task, 0)
+        some = torch.rand(batch.condition.mask.shape, generator=torch.Generator().manual_seed(2)) > 0.5
+        batch = replace(batch, condition=replace(batch.condition, mask=some.float()))
+        known = some.clone()
+        known[:, :, 0] = True  # that frame is given
+        if target is not None:
+            batch = replace(batch, target=batch.target + target(known))
+        value = task.loss(batch, torch.Generator().manual_seed(1))[0]
+        value.backward()
+        assert all(p.grad is None for p in model.vae.parameters())
+        assert any(p.grad is not None and p.grad.any() for p in model.memory_branch.parameters())
+        return float(value.detach())
+
+    plain = loss()
+    by_pixels, by_steepness = loss(pixels=1.0) - plain, loss(steepness=1.0) - plain
+    assert by_pixels > 1e-6
+    assert by_steepness > 1e-6
+    assert loss(pixels=2.0, steepness=3.0) == pytest.approx(plain + 2 * by_pixels + 3 * by_steepness, rel=1e-3)
+    far = loss(lambda known: 9.0 * ~known, steepness=1.0)
+    assert abs(far - plain - by_steepness) > 1e-6  # what nobody knows is still to be as steep
+    assert loss(lambda known: 9.0 * ~known) == pytest.approx(plain)
+    assert loss(lambda known: 9.0 * ~known, unknown=0.5) > plain + 1

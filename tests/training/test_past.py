@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from helpers import walls
+from mirage.conditioning import motion
 from mirage.depth.freespace import seen_through
 from mirage.errors import InputError
+from mirage.geometry.camera import Camera
 from mirage.memory import LatentSpatialMemory
 from mirage.training.clips import load_latents
 from mirage.training.denoiser import DenoiserConfig, DenoiserTask
@@ -30,6 +32,9 @@ def test_a_training_sample_is_the_readout_of_inference(model, latents):
     assert torch.equal(condition.memory[0].transpose(0, 1), readout.latents)
     assert torch.equal(condition.mask[0, 0].bool(), readout.mask)
     assert torch.equal(condition.first[0, :, 0], clip.latents[start])
+    between = Camera.concatenate([Camera.stack([clip.camera[start]] * 3)[None], clip.before[start + 1 : start + 3]])
+    assert condition.motion is not None
+    assert torch.equal(condition.motion[0].transpose(0, 1), motion(readout, clip.camera[start : start + 3], between))
 
 
 def test_prompts_are_whole_short_or_nothing(model, latents):

@@ -1,15 +1,18 @@
 """Clips are made once, by number, and hold what inference would encode."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from mirage.errors import InputError
 from mirage.geometry.camera import Camera
+from mirage.geometry.pose import rotation_angle
 from mirage.models.codec import encode_images
 from mirage.scenes import sample_clip, training_seed, vocabulary
-from mirage.training.clips import clip_path, load_latents, load_pixels
-from mirage.training.render import encode_clips, render_clips
+from mirage.training.clips import clip_path, clip_paths, load_latents, load_pixels, save_latents
+from mirage.training.render import HURRIED, encode_clips, render_clips
 from toys import SIZE
 
 
@@ -19,13 +22,44 @@ def test_clips_are_not_made_twice(clips):
     assert before == {path: path.stat().st_mtime_ns for path in clips.iterdir()}
 
 
-def test_a_latent_clip_holds_what_the_model_encodes(model, latents):
+def test_a_latent_clip_holds_what_the_model_encodes(model, clips, latents):
     clip = load_latents(clip_path(latents, 0))
     assert clip.latents.shape == clip.images.shape == (5, 8, 8, 12)
     assert clip.camera.shape == (5,)
     assert clip.depth.shape == (5, 8, 12)
     torch.testing.assert_close(clip.latents[0], clip.images[0], atol=2e-2, rtol=1e-2)  # kept in half precision
+    assert clip.before.shape == (5, 3)
+    path = load_pixels(clip_path(clips, 0)).camera
+    assert torch.equal(clip.before.c2w[1:].flatten(0, 1), path.c2w[[n for n in range(1, 17) if n % 4]])
+    assert torch.equal(clip.before.c2w[0], path.c2w[[0, 0, 0]])
     assert set(clip.caption.replace(",", "").replace(";", "").split()) <= {*vocabulary()}
+
+
+def test_a_latent_clip_that_does_not_say_where_the_camera_was_between_moves_smoothly(latents, tmp_path):
+    clip = load_latents(clip_path(latents, 0))
+    save_latents(clip_path(tmp_path, 0), replace(clip, between=None))
+    again = load_latents(clip_path(tmp_path, 0))
+    assert again.before.shape == clip.before.shape
+    far = (again.before.center - clip.before.center).norm(dim=-1).max()
+    assert far < 0.1 * (clip.camera.center[1:] - clip.camera.center[:-1]).norm(dim=-1).max()
+    assert rotation_angle(again.before.c2w[..., :3, :3].mT @ clip.before.c2w[..., :3, :3]).max() < 0.5
+
+
+def test_hurried_clips_are_of_the_same_length_and_faster(tmp_path):
+    for kind in (None, HURRIED):
+        render_clips(tmp_path / str(kind), count=6, size=(16, 24), frames=9, kind=kind)
+    paths = [[load_pixels(path).camera for path in clip_paths(tmp_path / str(kind))] for kind in (None, HURRIED)]
+    assert all(len(path) == 9 for of in paths for path in of)
+    depths = [load_pixels(path).depth.shape for path in clip_paths(tmp_path / HURRIED)]
+    assert depths == [(3, 16, 24)] * 6
+
+    def speed(path):
+        c2w = path.c2w[:, :3, :3]
+        turned = rotation_angle(c2w[:-1].mT @ c2w[1:]).mean() / 100
+        return float(turned + (path.center[1:] - path.center[:-1]).norm(dim=-1).mean())
+
+    slow, fast = (sum(map(speed, of)) for of in paths)
+    assert fast > 1.5 * slow
 
 
 def test_a_clip_of_doors_comes_into_the_next_room():

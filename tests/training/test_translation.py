@@ -83,6 +83,22 @@ def test_where_the_new_latents_are_a_linear_map_of_the_old_ones_so_is_the_output
     assert torch.allclose(ours, torch.einsum("dc,bc...->bd...", basis, its), atol=1e-4 * float(its.abs().max()))
 
 
+@torch.no_grad()
+def test_what_the_old_branch_did_not_see_says_nothing_yet():
+    generator = torch.Generator().manual_seed(4)
+    old, new, basis = mapped_worlds(generator)
+    seeing: Any = tiny_world(1, channels=NEW, use_motion=True, **SAMPLES)
+    maps = Linear(basis.T, torch.ones(OLD)), Linear(basis, torch.ones(NEW))
+    translate(old, seeing, *maps)
+    z = torch.randn(1, NEW, 3, 4, 6, generator=generator)
+    seen, timestep = conditions(z, z), torch.tensor([[0.0, 400.0, 400.0]])
+    moved = replace(seen, motion=torch.randn(seen.rays.shape, generator=generator))
+    wanted = predict(new.transformer, new.memory_branch, z, timestep, seen)
+    assert torch.equal(predict(seeing.transformer, seeing.memory_branch, z, timestep, moved), wanted)
+    with pytest.raises(InputError, match="sees motion and the new one does not"):
+        translate(seeing, tiny_world(2, channels=OLD, **SAMPLES), maps[1], maps[0])
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31))
 @torch.no_grad()

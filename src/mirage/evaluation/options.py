@@ -221,7 +221,8 @@ class RealOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class PhotosOptions(Options):
     """Photographs: pictures through the autoencoder, a camera that turns in panoramas and back, and walks along the
-    true path of an RGB-D camera from its first frame; each memory beside the autoencoder and a still picture."""
+    true path of an RGB-D camera from its first frame; each memory beside the autoencoder, the first frame as warped
+    pixels and a still picture."""
 
     out: Annotated[Path, Says("FOLDER")] = Path("outputs/photos")
     """Results, one folder per picture or walk; run again to go on where it stopped."""

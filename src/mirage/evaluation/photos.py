@@ -4,8 +4,14 @@
     turn     a camera that turns inside a panorama, 48 frames there and back again: real pixels, exact poses
     walk     the first frame of a real RGB-D sequence with its depth, the true path: 16 frames, against what was seen
 
-`F` video frames, `H W` pixels. Beside every memory stand the autoencoder, a ceiling, and the first frame as it is, as
-if the camera had not moved. Scored: the pixels that the first frame shows (walk), the frames of the return (turn).
+`F` video frames, `H W` pixels. Beside every memory stand
+
+    autoencoder   the true frames through the autoencoder: a ceiling
+    warp          the first frame's pixels, lifted by its depth and drawn from each true camera: what geometry tells, at
+                  full resolution and without an autoencoder. Cameras, depth and light are measured, so it ends, too
+    still         the first frame as it is, as if the camera had not moved
+
+Scored: the pixels that the first frame shows (walk), the frames of the return (turn).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +42,7 @@ from mirage.geometry import pose
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
 from mirage.memory import LatentSpatialMemory
+from mirage.memory.baselines.rgb import RGBPointMemory, filled
 from mirage.models.world import WorldModel
 from mirage.natural import natural
 from mirage.scenes.pictures import around
@@ -44,6 +51,7 @@ TURN, WALK = 97, 17
 """Frames of each."""
 DEGREES = 40.0
 """To the right, and back."""
+WARP = "warp"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +134,14 @@ def scored_walk(
     folder: Path,
 ) -> dict[str, Any]:
     """The true path with each memory: {"scores": {NAME: {REGION: dB, step, sharpness, steepness}}}, NAME a memory,
-    "autoencoder" or "still". `step` and `sharpness` are those of the seam after the given frame; see `seam.Seam`."""
+    "autoencoder", "warp" or "still". `step` and `sharpness` are those of the seam after the given frame
+    (`seam.Seam`)."""
     videos = {}
     for memory in memories:
         chunks = make_session(memory, truth).follow(truth.path)
         videos[memory] = torch.cat([chunk.frames.float().cpu() for chunk in chunks])
     videos[CEILING] = model.decode(model.encode(truth.frames)).float().cpu()
+    videos[WARP] = warped(truth)
     videos[STILL] = truth.frames[:1].expand_as(truth.frames)
     save_image(folder / "sheet.png", contact_sheet({"true": truth.frames, **videos}, columns=9))
     everywhere = torch.ones(len(truth.frames) - 1, *truth.frames.shape[-2:], dtype=torch.bool)
@@ -151,6 +161,14 @@ def scored_walk(
             "steepness": share / steep if steep and share is not None else None,
         }
     return {"scores": scores}
+
+
+def warped(truth: GroundTruth) -> Tensor:
+    """The first frame as points, seen from every camera of the path, holes filled from around them: [F,3,H,W]."""
+    memory = RGBPointMemory(3, decode=lambda frames, _: (frames, None), encode=lambda frames: frames)
+    memory.write(truth.frames[:1], truth.depth[:1], truth.path[:1])
+    pixels, covered, _, _ = memory.render(truth.path)
+    return filled(pixels, covered)
 
 
 def turn(panorama: Tensor, size: tuple[int, int], *, seed: int) -> GroundTruth:

@@ -4,7 +4,7 @@ Letters: `B` batch, `T` target latent frames, `P` preceding and `R` reference la
 latent grid, `L` text tokens of width `D`. Every latent here is normalised (the VAE's mean and deviation removed).
 
     time ->   references ...   | preceding [P] | first | other targets, to be generated [T-1] |
-                                                 memory, mask, offset, rays: one per target [T]
+                                                 memory, mask, offset, motion, rays: one per target [T]
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Condition(Brief):
     preceding   [B,C,P,h,w]  clean latents just before `first`, oldest first; P may be 0
     references  [B,C,R,h,w]  clean latents of earlier views that overlap with the targets, oldest first; R may be 0
     text        [B,L,D]      encoded prompt, zero beyond its length
+    motion      [B,6,T,h,w]  where what a cell shows was in the three video frames before its latent's own (x, y each,
+                             the earliest first), from the cell, in cells; 0 where unknown. None: not known at all
 
     Only for branches in the published layout, whose side blocks see the preceding frames too:
     preceding_memory  [B,C,P,h,w]    readout latents from where the preceding frames were seen, 0 where unknown
@@ -46,6 +48,7 @@ class Condition(Brief):
     preceding: Tensor
     references: Tensor
     text: Tensor
+    motion: Tensor | None = None
     preceding_memory: Tensor | None = None
     constant: Tensor | None = None
 
@@ -61,12 +64,13 @@ class Condition(Brief):
             "preceding": (b, c, None, h, w),
             "references": (b, c, None, h, w),
             "text": (b, None, None),
+            "motion": (b, 6, t, h, w),
             "preceding_memory": (b, c, self.preceding.shape[2], h, w) if self.preceding.ndim == 5 else (),
             "constant": (b, c, t + self.preceding.shape[2], h, w) if self.preceding.ndim == 5 else (),
         }
         for name, shape in wanted.items():
             value: Tensor | None = getattr(self, name)
-            if value is None and name in ("preceding_memory", "constant"):
+            if value is None and name in ("motion", "preceding_memory", "constant"):
                 continue
             assert value is not None, name
             if value.ndim != len(shape) or any(n not in (None, m) for n, m in zip(shape, value.shape, strict=True)):
@@ -88,7 +92,7 @@ class Condition(Brief):
         return Condition(**moved)
 
     def without_memory(self) -> Condition:
-        """Nothing remembered: mask, memory and offset 0. Rays stay, for the camera moves all the same."""
+        """Nothing remembered: mask, memory, offset and motion 0. Rays stay, for the camera moves all the same."""
         zeros = torch.zeros_like
         before = None if self.preceding_memory is None else zeros(self.preceding_memory)
         return replace(
@@ -96,6 +100,7 @@ class Condition(Brief):
             memory=zeros(self.memory),
             mask=zeros(self.mask),
             offset=zeros(self.offset),
+            motion=None if self.motion is None else zeros(self.motion),
             preceding_memory=before,
         )
 

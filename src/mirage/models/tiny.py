@@ -55,6 +55,7 @@ class MiniConfig:
     patch_size: tuple[int, int, int] = (1, 4, 4)
     branch_layers: tuple[int, ...] = (0, 2, 4)
     use_offset: bool = True
+    use_motion: bool = False
     use_rays: bool = True
     detail_channels: int = 64
     detail_blocks: int = 4
@@ -137,6 +138,7 @@ def build_world(config: MiniConfig, *, words: Sequence[str], seed: int = 0) -> W
             transformer,
             layers=config.branch_layers,
             use_offset=config.use_offset,
+            use_motion=config.use_motion,
             use_rays=config.use_rays,
             detail_channels=config.detail_channels,
             detail_blocks=config.detail_blocks,

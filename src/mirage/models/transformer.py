@@ -127,7 +127,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
 
     layers           backbone layers after which a hint is added, ascending
     inputs           what the side blocks see, and with it how tokens lie (`token_rotary`):
-                     "readout_mask": C readout latents, 1 mask, then 2 offset and 6 ray channels if chosen;
+                     "readout_mask": C readout latents, 1 mask, then 2 offset, 6 motion and 6 ray channels if chosen;
                      "published": C readout latents and C latents of an encoded constant video (`Condition.constant`),
                      as released with the paper; "published_hole": C readout latents and 1 channel that is 1 where
                      there are none, its code's other choice. Both see the preceding frames behind the targets.
@@ -157,6 +157,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         eps: float = 1e-6,
         inputs: str = "readout_mask",
         use_offset: bool = True,
+        use_motion: bool = False,
         use_rays: bool = True,
         detail_channels: int = 0,
         detail_blocks: int = 0,
@@ -170,7 +171,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         if inputs in PUBLISHED:
             seen = channels + PUBLISHED[inputs](channels)
         else:
-            seen = channels + 1 + 2 * use_offset + 6 * use_rays
+            seen = channels + beside_latents(use_offset, use_motion, use_rays)
         self.patch_embedding = nn.Conv3d(seen, dim, kernel_size=patch_size, stride=patch_size)
         self.blocks = nn.ModuleList(
             HintBlock(
@@ -180,9 +181,10 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         )
         self.detail = None
         if detail_channels > 0:
-            sees = 3 * channels + 2 + 2 * use_offset + 6 * use_rays
+            sees = 3 * channels + 1 + beside_latents(use_offset, use_motion, use_rays)
             self.detail = DetailPath(sees, detail_channels, 2 * channels, blocks=detail_blocks)
-        self.layers, self.inputs, self.use_offset, self.use_rays = tuple(layers), inputs, use_offset, use_rays
+        self.layers, self.inputs = tuple(layers), inputs
+        self.use_offset, self.use_motion, self.use_rays = use_offset, use_motion and not self.published, use_rays
         self.gradient_checkpointing = False
 
     @property
@@ -198,6 +200,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
         layers: tuple[int, ...] | None = None,
         inputs: str = "readout_mask",
         use_offset: bool = True,
+        use_motion: bool = False,
         use_rays: bool = True,
         detail_channels: int = 0,
         detail_blocks: int = 0,
@@ -225,6 +228,7 @@ class MemoryBranch(ModelMixin, ConfigMixin):
                 eps=its.eps,
                 inputs=inputs,
                 use_offset=use_offset,
+                use_motion=use_motion,
                 use_rays=use_rays,
                 detail_channels=detail_channels,
                 detail_blocks=detail_blocks,
@@ -291,9 +295,16 @@ class MemoryBranch(ModelMixin, ConfigMixin):
             if condition.constant is None:
                 raise InputError("condition has no constant video; a branch in the published layout needs one")
             return torch.cat([scene, condition.constant], dim=1)
-        parts = [condition.memory, condition.mask]
-        parts += [condition.offset] * self.use_offset + [condition.rays] * self.use_rays
-        return torch.cat(parts, dim=1)
+        parts = [condition.memory, condition.mask] + [condition.offset] * self.use_offset
+        if self.use_motion:
+            still = condition.rays.new_zeros(condition.rays.shape)
+            parts.append(still if condition.motion is None else condition.motion)
+        return torch.cat(parts + [condition.rays] * self.use_rays, dim=1)
+
+
+def beside_latents(use_offset: bool, use_motion: bool, use_rays: bool) -> int:
+    """Channels that a branch of this project sees beside the readout's latents."""
+    return 1 + 2 * use_offset + 6 * use_motion + 6 * use_rays
 
 
 class HintBlock(nn.Module):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
-from mirage.conditioning import drafted_views
+from mirage.conditioning import drafted_views, frames_between
 from mirage.depth.protocol import Views, estimated
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
@@ -44,8 +44,8 @@ def draft_of(session: "Session", plan: Plan, past_views: Sequence[int]) -> Draft
     """A few views of the plan's, and how they become known to its chunk. A draft is not meant to be looked at: its
     depth is the model's own where it has a depth head."""
     shown = drafted_views(len(plan.views))
-    few, views = plan.readout[shown], plan.views[shown]
-    condition = session._condition(few, views, (), preceding=False)
+    few, views, between = plan.readout[shown], plan.views[shown], frames_between(plan.views[0], plan.camera)
+    condition = session._condition(few, views, between[shown], (), preceding=False)
     first = session._planned(few, views, condition, plan.timings, draft=True)
     estimator = session.estimator if session.model.depth_head is None else depth_head(session.model)
     past = session.history
@@ -60,7 +60,7 @@ def draft_of(session: "Session", plan: Plan, past_views: Sequence[int]) -> Draft
         depth = estimated(estimator, Views(latents, views[1:], number, False, decoded))
         depth = session._aligned(depth, few[1:]).depth
         filled = completed(plan.readout, latents, depth, plan.views, shown[1:])
-        known = session._condition(filled, plan.views, past_views)
+        known = session._condition(filled, plan.views, between, past_views)
         negative = None if plan.negative is None else session._negative(known)
         return replace(plan, condition=known, negative=negative, draft=None)
 

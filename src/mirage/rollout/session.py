@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, windows
+from mirage.conditioning import frames_between
 from mirage.depth.align import Alignment, align
 from mirage.depth.protocol import DepthEstimator, Views, estimated
 from mirage.errors import InputError, check_number
@@ -188,7 +189,8 @@ class Session:
             readout = self.memory.read(views, self.grid)
         with timed([timings], "condition"):
             past, past_views = self.history, references(self, readout, views)
-            plan = self._planned(readout, views, self._condition(readout, views, past_views), timings)
+            between = frames_between(self.camera, camera)
+            plan = self._planned(readout, views, self._condition(readout, views, between, past_views), timings)
             plan = replace(plan, camera=camera, references=[int(past.number[i]) for i in past_views])
         asked = self.model.drafts if self.settings.draft is None else self.settings.draft
         if asked and worth_drafting(readout):
@@ -411,11 +413,11 @@ class Session:
         )
 
     def _condition(
-        self, readout: Readout, views: Camera, past_views: Sequence[int], *, preceding: bool = True
+        self, readout: Readout, views: Camera, between: Camera, past_views: Sequence[int], *, preceding: bool = True
     ) -> Condition:
         """What the denoiser sees, with some of the past frames as references."""
         text = self._encoded(self.prompt)
-        return shown(self, readout, views, references=past_views, preceding=preceding, text=text)
+        return shown(self, readout, views, between, references=past_views, preceding=preceding, text=text)
 
     def _depth(self, latents: Tensor, views: Camera, tape: Tape, count: int) -> DepthMap:
         """[T,h,w] of new latents [T,C,h,w], the last `count` video frames of the tape."""

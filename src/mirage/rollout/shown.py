@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 
 def shown(
-    session: "Session", readout: Readout, views: Camera, *, references: Sequence[int], preceding: bool, text: Tensor
+    session: "Session",
+    readout: Readout,
+    views: Camera,
+    between: Camera,
+    *,
+    references: Sequence[int],
+    preceding: bool,
+    text: Tensor,
 ) -> Condition:
-    """The condition of a chunk that is seen from `views` [T], text [1,L,D]. references: places in the history, in the
-    order in which they are shown; preceding: whether the clean latents before the chunk's first one are, too."""
+    """The condition of a chunk that is seen from `views` [T], with the frames `between` [T,3] them, text [1,L,D].
+    references: places in the history, in the order in which they are shown; preceding: whether the clean latents before
+    the chunk's first one are, too."""
     past, model, before = session.history, session.model, preceding_count(session) if preceding else 0
     condition = build_condition(
         readout,
@@ -31,6 +39,7 @@ def shown(
         history=past.latents[-1 - before :],
         references=past.latents[list(references)],
         text=text,
+        between=between if model.memory_branch is not None and model.memory_branch.use_motion else None,
     )
     if model.memory_branch is None or not model.memory_branch.published:
         return condition

@@ -6,7 +6,8 @@ frames of `C` channels on an `h w` grid, F = 1 + 4 (T - 1); depth is that of vid
     pixels   clip-NAME   rgb uint8 [F,3,H,W], depth f16 and valid [T,H,W], c2w [F,4,4], intrinsics [F,4]
     stills   clip-NAME   rgb uint8 [F,3,H,W]: pictures that have nothing to do with each other
     latents  clip-NAME   latents f16 [T,C,h,w], images f16 [T,C,h,w] (each frame 4k encoded alone), depth f16 and
-                         valid [T,h,w], c2w [T,4,4], intrinsics [T,4]; keep [T,h,w]: what may enter a memory
+                         valid [T,h,w], c2w [T,4,4], intrinsics [T,4]; keep [T,h,w]: what may enter a memory;
+                         between [T,3,4,4]: c2w of the three video frames before each
     chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w],
                          preceding_memory f16 [n,C,h,w] where it is known
 
@@ -19,6 +20,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +28,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mirage.chunks import TIME_STRIDE, frame_count
+from mirage.conditioning import frames_between
 from mirage.errors import InputError
 from mirage.files import replacing
 from mirage.formats.remote import Tensors, is_url, listed
 from mirage.formats.source import open_tensors
 from mirage.geometry.camera import Camera
 from mirage.geometry.depthmap import DepthMap
+from mirage.geometry.edits import through
 from mirage.scenes import Clip
 
 Place = Path | str
@@ -43,7 +48,9 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class LatentClip:
     """`latents` [T,C,h,w] of a clip, `images` [T,C,h,w] the same moments encoded as single images, `depth` [T,h,w] and
-    `camera` [T] of video frame 4k, `caption`; `keep` [T,h,w]: what stands still, None: everything; `kind` of walk."""
+    `camera` [T] of video frame 4k, `caption`; `keep` [T,h,w]: what stands still, None: everything; `kind` of walk;
+    `between` [T,3]: cameras of the three video frames before each (`mirage.conditioning.frames_between`), None: not
+    known."""
 
     latents: Tensor
     images: Tensor
@@ -52,6 +59,15 @@ class LatentClip:
     caption: str
     keep: Tensor | None = None
     kind: str = ""
+    between: Camera | None = None
+
+    @cached_property
+    def before(self) -> Camera:
+        """`between`; where that is not known, on a smooth path through the cameras."""
+        if self.between is not None:
+            return self.between
+        path = through(self.camera, frame_count(len(self.camera)))
+        return frames_between(path[0], path[1:])
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,8 @@ def save_latents(path: Path, clip: LatentClip, *, prepared: dict[str, Any] | Non
     }
     if clip.keep is not None:
         tensors["keep"] = clip.keep
+    if clip.between is not None:
+        tensors["between"] = clip.between.c2w
     _save(
         path,
         tensors,
@@ -144,14 +162,19 @@ def opened_rgb(path: Path) -> Iterator[Any]:
 def load_latents(path: Place) -> LatentClip:
     """A clip as latents, in float32."""
     held, said = _load(path, _LATENTS, "latent clip")
+    camera = Camera(held["c2w"], held["intrinsics"])
+    between = None
+    if "between" in held:
+        between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
     return LatentClip(
         held["latents"].float(),
         held["images"].float(),
         DepthMap(held["depth"].float(), held["valid"]),
-        Camera(held["c2w"], held["intrinsics"]),
+        camera,
         said.get("caption", ""),
         held.get("keep"),
         said.get("kind", ""),
+        between,
     )
 
 

@@ -29,7 +29,7 @@ from mirage.training import parallel
 from mirage.training.clips import sample_paths, split
 from mirage.training.exercises import Exerciser, Exercises, Mix, Relived
 from mirage.training.objective import FlowMatching, Network, Objective, pixel_weights
-from mirage.training.past import AS_IT_IS, NO_TEXT, Past, Seen
+from mirage.training.past import AS_IT_IS, NO_TEXT, Past, Seen, begun
 
 PARTS = ("transformer", "memory_branch", "text_encoder")
 """What may learn, and "detail": of the memory branch its detail path alone."""
@@ -63,7 +63,7 @@ class DenoiserTask:
 
     def __init__(self, model: WorldModel, config: DenoiserConfig) -> None:
         self.model, self.config = model, config
-        for part in self.modules(model).values():
+        for part in (*self.modules(model).values(), model.vae):
             part.requires_grad_(False)
         self.module: nn.Module = self.modules(model, config.train).requires_grad_(True)
         if config.lora_rank:
@@ -116,7 +116,7 @@ class DenoiserTask:
         condition = self._worded(batch)
         if batch.steps:
             sampler = self.flow.sampler(batch.steps, draft=batch.draft)
-            error = self.flow.last_step_loss(condition, batch.target, sampler, generator)
+            error = self.flow.last_step_loss(condition, batch.target, sampler, generator, draft=batch.draft)
             return error, {"last_step": float(error.detach())}
         error = self.flow.loss(condition, batch.target, generator, shift=batch.shift)
         return error, {"loss": float(error.detach())}
@@ -147,7 +147,12 @@ class DenoiserTask:
         chunk = past.camera[begin:]
         readout = memory.read(chunk, (known.shape[-2], known.shape[-1]))
         condition = build_condition(
-            readout, chunk, history=known[begin : begin + 1], references=known[:0], text=NO_TEXT
+            readout,
+            chunk,
+            history=known[begin : begin + 1],
+            references=known[:0],
+            text=NO_TEXT,
+            between=begun(chunk, past.between[0][begin:]),
         )
         worded = self._worded(Seen(condition, (past.caption,), past.target[None]))
         made, _ = self.flow.sampled(worded, self.flow.sampler(steps), generator)

@@ -183,7 +183,7 @@ class Exerciser:
         steps = asked.steps if asked.last_step else 0
         if asked.shape == "short":
             seen = Seen.of([self.glimpses(one.of(self.paths), one.generator) for one in samples])
-            return replace(seen, steps=steps, shift=objective.glimpse_shift, draft=bool(objective.draft_steps))
+            return replace(seen, steps=steps, shift=objective.glimpse_shift, draft=objective.draft_step is not None)
         return replace(
             Seen.of([self.chunk(one.of(self.paths), *beside, one.generator) for one in samples]), steps=steps
         )
@@ -192,13 +192,13 @@ class Exerciser:
         its, objective, generator = self.exercises, self.objective, generator_of("batch", number)
         shape = its.mix.shape(generator)
         preceding, references = draw(its.preceding + 1, generator), draw(its.references + 1, generator)
-        steps = (objective.draft_steps if shape == "short" else ()) or objective.sampler_steps
+        last = (objective.draft_step if shape == "short" else None) or objective.last_step
         return _Asked(
             shape=shape,
             preceding=preceding,
             references=references,
-            steps=steps[draw(len(steps), generator)],
-            last_step=chance(objective.last_step, generator),
+            steps=last.steps[draw(len(last.steps), generator)],
+            last_step=chance(last.share, generator),
         )
 
     def chunk(self, path: Place, preceding: int, references: int, generator: torch.Generator) -> Seen:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE
+from mirage.conditioning import frames_between
 from mirage.models.streams import encode_images
 from mirage.models.world import WorldModel
 from mirage.scenes import Clip
@@ -20,7 +21,9 @@ def encode_clip(model: WorldModel, clip: Clip, *, bf16: bool = False) -> LatentC
     with torch.autocast(model.vae.device.type, torch.bfloat16, enabled=bf16):
         latents, images = encode_frames(model, clip.rgb)
     depth = clip.depth.resized((latents.shape[-2], latents.shape[-1])).to("cpu")
-    return LatentClip(latents, images, depth, clip.camera[::TIME_STRIDE].to("cpu"), clip.caption, kind=clip.kind)
+    path = clip.camera.to("cpu")
+    between = frames_between(path[0], path[1:])
+    return LatentClip(latents, images, depth, path[::TIME_STRIDE], clip.caption, kind=clip.kind, between=between)
 
 
 def encode_frames(model: WorldModel, frames: Tensor) -> tuple[Tensor, Tensor]:

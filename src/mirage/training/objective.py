@@ -7,19 +7,50 @@
 Letters: B batch, T latent frames of a chunk, C latent channels, h w latent grid; s sigma, the noise level in [0, 1].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.models import flow
+from mirage.models.autoencode import decode
 from mirage.models.condition import Condition
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
 from mirage.sampler import Sampler
-from mirage.training.autoencoder import dead_channels
+from mirage.training.autoencoder import dead_channels, steepness_error
 from mirage.training.draws import normal
+
+DECODED = 12
+"""Latents of a step that are decoded, at most, where pixels are asked for: decoding is dear."""
+
+
+@dataclass(frozen=True)
+class LastStep:
+    """Learning from the last step of the model's own sampler, instead of flow matching.
+
+    share       of the steps on such chunks
+    steps       how many steps that sampler takes: one of these, drawn for every step; the same for a relived chunk. A
+                model that has met one number only is worse with more
+    unknown     what an unknown cell counts, a known one being 1. They have no reason to be as they truly are, and the
+                mean of all that they could be is mud
+    pixels      the weight of the squared error of the pixels that some of it decodes to, counted by the same
+    steepness   the weight of how far those pixels are from being as steep as the true ones
+    """
+
+    share: float = 0.0
+    steps: tuple[int, ...] = (4,)
+    unknown: float = 0.0
+    pixels: float = 0.0
+    steepness: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise InputError(f"the share of last steps is {self.share}; expected 0 to 1")
+        if not self.steps or min(self.steps) < 1:
+            raise InputError(f"a last step is of {self.steps} steps; expected numbers of 1 or more, at least one")
 
 
 @dataclass(frozen=True)
@@ -31,13 +62,9 @@ class Objective:
                     little but noise; None: as for all
     per_frame       a timestep for every frame, as published, instead of one for the chunk
     min_sigma       the loss is that of the velocity; below this sigma it counts for less
-    last_step       the share of the steps with chunks, glimpses or drafts that are the last one of the model's own
-                    sampler, instead of flow matching
-    sampler_steps   how many steps that sampler takes: one of these, drawn for every step; the same for a relived chunk.
-                    A model that has met one number only is worse with more
-    draft_steps     how many the sampler of drafts takes, which begins with all of the noise and goes down to little;
-                    glimpses and drafts then stand where it does. None of them: where that of chunks would
-    unknown         what an unknown cell counts there, a known one being 1
+    last_step       learning from the last step of a sampler, too, of chunks, glimpses and drafts
+    draft_step      the same of glimpses and drafts, where the sampler of drafts stands, which begins with all of the
+                    noise and goes down to little; None: they stand where that of chunks would
     pixel_weighted  errors of a channel count by what it does to the pixels (`pixel_weights`); else all alike
     """
 
@@ -45,20 +72,9 @@ class Objective:
     glimpse_shift: float | None = None
     per_frame: bool = False
     min_sigma: float = 0.25
-    last_step: float = 0.0
-    sampler_steps: tuple[int, ...] = (4,)
-    draft_steps: tuple[int, ...] = ()
-    unknown: float = 0.0
+    last_step: LastStep = field(default_factory=LastStep)
+    draft_step: LastStep | None = None
     pixel_weighted: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.last_step <= 1:
-            raise InputError(f"last_step is {self.last_step}; expected a share, 0 to 1")
-        if not self.sampler_steps or min((*self.sampler_steps, *self.draft_steps)) < 1:
-            raise InputError(
-                f"sampler_steps are {self.sampler_steps} and draft_steps {self.draft_steps}; expected numbers of 1 or "
-                "more, at least one of the first"
-            )
 
 
 class FlowMatching:
@@ -97,23 +113,52 @@ class FlowMatching:
             return Sampler(steps=steps, guidance=1.0).over(self.model.draft_sampler)
         return Sampler(steps=steps).over(self.model.sampler)
 
-    def last_step_loss(self, condition: Condition, x0: Tensor, sampler: Sampler, generator: torch.Generator) -> Tensor:
-        """The mean over cells where a sampler stands before its last step.
+    def last_step_loss(
+        self, condition: Condition, x0: Tensor, sampler: Sampler, generator: torch.Generator, *, draft: bool = False
+    ) -> Tensor:
+        """The mean over cells where a sampler stands before its last step; `draft`: the chunk is one of drafts.
 
         In the truth with noise the network sees half of what it is asked for, and learns to believe that; at inference
-        it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked:
-        they have no reason to be as they truly are, and the mean of all that they could be is mud; seams are faults.
+        it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked, see
+        `LastStep`.
         """
+        asked = self._last_step(draft)
         with torch.no_grad():
             assert sampler.steps is not None
             noisy, level = self.sampled(condition, sampler, generator, stop=sampler.steps - 1)
         sigma = noisy.new_full((len(noisy), noisy.shape[2]), level)
         sigma[:, 0] = 0
         output = self.network(noisy, flow.TIMESTEPS * sigma, condition).float()
-        error = flow.to_x0(output, noisy, sigma, self.model.prediction) - x0.to(noisy)
-        count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(error), self.objective.unknown)
-        weighted = (error[:, :, 1:] / sigma[0, 1].clamp_min(self.objective.min_sigma)).square() * count * self.weights
-        return weighted.sum() / (count.sum() * x0.shape[1]).clamp_min(1)
+        made, x0 = flow.to_x0(output, noisy, sigma, self.model.prediction), x0.to(noisy)
+        count = condition.mask[:, :, 1:].lerp(torch.ones(()).to(made), asked.unknown)
+        error = (made - x0)[:, :, 1:] / sigma[0, 1].clamp_min(self.objective.min_sigma)
+        loss = (error.square() * count * self.weights).mean()
+        if asked.pixels or asked.steepness:
+            loss = loss + self._decoded(torch.cat([x0[:, :, :1], made[:, :, 1:]], 2), x0, count, draft=draft)
+        return loss
+
+    def _decoded(self, made: Tensor, x0: Tensor, count: Tensor, *, draft: bool) -> Tensor:
+        """What is asked of the pixels of the first `DECODED` latents. Those of a draft do not follow each other: of
+        each the last of its four frames, which a rollout would look at."""
+        frames = min(x0.shape[2], DECODED)
+        some = slice(0, max(1, DECODED // frames)), slice(None), slice(0, frames)
+        its = self.model.vae.config
+        mean, std = (made.new_tensor(its[name])[:, None, None, None] for name in ("latents_mean", "latents_std"))
+        with torch.autocast(made.device.type, torch.bfloat16, enabled=self.network.bf16):
+            pixels = decode(self.model.vae, made[some] * std + mean).float()
+            with torch.no_grad():
+                true = decode(self.model.vae, x0[some] * std + mean).float().clamp(-1, 1)
+        every = TIME_STRIDE if draft else 1
+        pixels, true = pixels[:, :, every::every], true[:, :, every::every]
+        height, width = (side // cells for side, cells in zip(pixels.shape[3:], x0.shape[3:], strict=True))
+        shares = count[some[0], :, : frames - 1].repeat_interleave(TIME_STRIDE // every, 2)
+        shares = shares.repeat_interleave(height, 3).repeat_interleave(width, 4)
+        asked, error = self._last_step(draft), (pixels - true).square() * shares
+        return asked.pixels * error.mean() + asked.steepness * steepness_error(pixels, true)
+
+    def _last_step(self, draft: bool) -> LastStep:
+        its = self.objective
+        return its.draft_step if draft and its.draft_step is not None else its.last_step
 
     def sampled(
         self, condition: Condition, sampler: Sampler, generator: torch.Generator, *, stop: int | None = None

@@ -98,7 +98,8 @@ class Seen(Batch):
 @dataclass(frozen=True)
 class Past:
     """A clip up to a chunk: `known` [n,C,h,w] with `depth` and `camera` of it, and what to `keep` [n,h,w]; the cameras
-    [T] and the clean latents, `target` [C,T,h,w], of the `chunk`; the clip's words."""
+    [T] and the clean latents, `target` [C,T,h,w], of the `chunk`; the clip's words; the cameras `between` latents,
+    [n,3] of what is known and [T,3] of the chunk."""
 
     known: Tensor
     depth: DepthMap
@@ -107,6 +108,7 @@ class Past:
     chunk: Camera
     target: Tensor
     caption: str
+    between: tuple[Camera, Camera]
 
 
 class Observer:
@@ -139,6 +141,7 @@ class Observer:
             clip.camera[list(frames)],
             clip.latents[list(frames)].transpose(0, 1),
             clip.caption,
+            (clip.before[past], clip.before[list(frames)]),
         )
 
     def seen(
@@ -158,6 +161,7 @@ class Observer:
             history=_last(known, 1 + preceding),
             references=_references(past, readout, references, generator),
             text=NO_TEXT,
+            between=begun(chunk, past.between[1]),
         )
         if memory is not None and preceding:  # for branches in the published layout
             places = torch.arange(len(known) - 1 - preceding, len(known) - 1).clamp_min(0)
@@ -173,7 +177,10 @@ class Observer:
         nothing = torch.zeros_like(clip.latents[:1])
         camera, grid = clip.camera[[frame, shown]], (nothing.shape[-2], nothing.shape[-1])
         readout = Readout.holes(2, nothing.shape[1], grid)
-        condition = build_condition(readout, camera, history=nothing, references=nothing[:0], text=NO_TEXT)
+        between = begun(camera, clip.before[[frame, shown]])
+        condition = build_condition(
+            readout, camera, history=nothing, references=nothing[:0], text=NO_TEXT, between=between
+        )
         target = clip.latents[[frame, shown]].transpose(0, 1)[None]
         return Seen(condition, (self.prompt(clip.caption, generator),), target)
 
@@ -226,6 +233,12 @@ def ready_condition(chunk: ReadyChunk, *, preceding: int, references: int) -> Co
         text=NO_TEXT,
         preceding_memory=rearrange(seen, "t c h w -> 1 c t h w"),
     )
+
+
+def begun(camera: Camera, between: Camera) -> Camera:
+    """The cameras `between` [T,3] those of a chunk [T], which begins with its first: that stands for one frame."""
+    start = camera[:1, None][:, [0] * between.shape[1]]
+    return Camera.concatenate([start, between[1:]])
 
 
 def noisy_depth(depth: DepthMap, amount: float, generator: torch.Generator) -> DepthMap:

@@ -27,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mirage.chunks import TIME_STRIDE, check_frames, latent_count, whole_frames
+from mirage.conditioning import frames_between
 from mirage.depth.posescale import pose_scale, rescaled
 from mirage.depth.protocol import DepthEstimator, Views, estimated
 from mirage.depth.static import static
@@ -223,8 +224,8 @@ class _Work:
         latents = self._part(cut, "latents")["latents"].float()
         grid, footage, size = (latents.shape[-2], latents.shape[-1]), self.footage[cut.footage], self.model.size
         some = cut.numbers[::TIME_STRIDE]
-        camera = self._camera(cut)
-        fitted = _fitted_camera(camera, footage.frames(some[:1])[0], size)
+        path = _fitted_camera(self._camera(cut), footage.frames(some[:1])[0], size)
+        fitted = path[::TIME_STRIDE]
         measured = self.estimate is None and self._from_files(footage)
         if measured:
             maps = footage.depth_maps(some)
@@ -244,12 +245,13 @@ class _Work:
         scale = 1.0
         if self.options.poses == "fit" or (self.options.poses == "auto" and not measured):
             scale = pose_scale(found, fitted).scale
-            fitted = rescaled(fitted, scale)
+            path = rescaled(path, scale)
         return {
             "depth": found.z.half(),
             "valid": found.valid,
-            "c2w": fitted.c2w,
-            "intrinsics": fitted.intrinsics,
+            "c2w": path[::TIME_STRIDE].c2w.contiguous(),
+            "intrinsics": path[::TIME_STRIDE].intrinsics.contiguous(),
+            "between": frames_between(path[0], path[1:]).c2w,
             "pose_scale": torch.tensor(scale),
         }
 
@@ -303,7 +305,12 @@ class _Work:
                     "pose_scale": float(held["pose_scale"]),
                 }
                 depth, camera = DepthMap(held["depth"], held["valid"]), Camera(held["c2w"], held["intrinsics"])
-                clip = LatentClip(held["latents"], held["images"], depth, camera, footage.caption, held["keep"])
+                between = None
+                if "between" in held:  # parts that are older do not say
+                    between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
+                clip = LatentClip(
+                    held["latents"], held["images"], depth, camera, footage.caption, held["keep"], between=between
+                )
                 save_latents(self._shard(cut), clip, prepared=prepared)
             shutil.rmtree(self._path(cut, "").parent, ignore_errors=True)
 
@@ -339,9 +346,9 @@ class _Work:
         return camera.relative_to(camera[0]).to(torch.float32)  # float32 has no room for positions on the globe
 
     def _camera(self, cut: Cut) -> Camera:
-        """Cameras [T] of the latent frames, as filmed, seen from the first one."""
+        """Cameras [F] of its frames, as filmed, seen from the first one."""
         held = _held(self.options.out / "parts" / f"{cut.footage}.safetensors")
-        camera = Camera(held["c2w"].double(), held["intrinsics"].double())[torch.tensor(cut.numbers[::TIME_STRIDE])]
+        camera = Camera(held["c2w"].double(), held["intrinsics"].double())[torch.tensor(cut.numbers)]
         return camera.relative_to(camera[0]).to(torch.float32)
 
     def _fitted(self, cut: Cut) -> Tensor:

@@ -6,6 +6,7 @@ A file that is there is not made again, so a killed run goes on, and processes s
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,9 @@ from mirage.training.clips import clip_path, load_pixels, save_latents, save_pix
 from mirage.training.latents import encode_clip
 from mirage.training.photographs import Photographs
 from mirage.training.turning import turning_clip
+
+HURRIED = "hurried"
+"""A kind of clips: what cameras in hands do, and people who steer."""
 
 
 def render_clips(
@@ -34,14 +38,25 @@ def render_clips(
 ) -> None:
     """Render training clips number `first`..`first + count` (of `kind`, if given) into `folder` as pixels, or as many
     as so many minutes allow. With `photographs` half of the scenes are dressed in them, and one clip in eight turns
-    inside a panorama."""
+    inside a panorama. Of kind `HURRIED`: walks of any kind, half of them such turns, two to four times as fast."""
     for i in _share(folder, first, count, minutes=minutes):
-        if photographs is not None and i % 8 == 7:
-            clip = turning_clip(training_seed(i), photographs, frames=frames, size=size)
+        if kind == HURRIED:
+            every, turns, dress = 2 + i // 2 % 3, i % 2 == 1, i % 4 == 0
         else:
-            dress = photographs if i % 2 else None
-            clip = sample_clip(training_seed(i), frames=frames, size=size, kind=kind, device=device, photographs=dress)
-        save_pixels(clip_path(folder, i), clip)
+            every, turns, dress = 1, i % 8 == 7, i % 2 == 1
+        long, seed = 1 + every * (frames - 1), training_seed(i)
+        if photographs is not None and turns:
+            clip = turning_clip(seed, photographs, frames=long, size=size)
+        else:
+            walk, pictures = None if kind == HURRIED else kind, photographs if dress else None
+            clip = sample_clip(seed, frames=long, size=size, kind=walk, device=device, photographs=pictures)
+        save_pixels(clip_path(folder, i), hurried(clip, every))
+
+
+def hurried(clip: Clip, every: int) -> Clip:
+    """Every so manieth frame of a clip: the camera moves so many times as fast."""
+    seen = slice(None, None, every)
+    return replace(clip, rgb=clip.rgb[seen], depth=clip.depth[seen], moving=clip.moving[seen], camera=clip.camera[seen])
 
 
 def encode_clips(

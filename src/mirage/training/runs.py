@@ -38,22 +38,26 @@ from mirage.training.loop import Look, fit, put_weights
 from mirage.training.parts import MINI, Parts, assembled, leave, loaded
 from mirage.training.photographs import Photographs
 from mirage.training.reading import ReadingConfig, ReadingTask
-from mirage.training.render import draw_stills, encode_clips, render_clips
+from mirage.training.render import HURRIED, draw_stills, encode_clips, render_clips
 from mirage.training.schedule import Schedule
 from mirage.training.translation import maps_between, translate
 
 DOORS = 5000
 """Number of the first clip that comes into view of the next room."""
+HURRY = 20000
+"""Number of the first clip that is hurried."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Render `count` clips of `frames` frames of the procedural scenes as pixels, and `doors` more that come into view
-    of the next room; or as many as `minutes` allow. `photographs`: a folder of pictures on their surfaces."""
+    """Render `count` clips of `frames` frames of the procedural scenes as pixels, `doors` more that come into view of
+    the next room, and `hurried` more that are fast; or as many as `minutes` allow. `photographs`: a folder of pictures
+    on their surfaces."""
 
     count: int
     frames: int
     doors: int = 0
+    hurried: int = 0
     size: tuple[int, int] = MINI.size
     minutes: float | None = None
     photographs: Path | None = None
@@ -66,7 +70,7 @@ class Clips:
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves clips in `folder`."""
         photographs = None if self.photographs is None else Photographs(self.photographs)
-        for kind, first, count in ((None, 0, self.count), ("door", DOORS, self.doors)):
+        for kind, first, count in ((None, 0, self.count), ("door", DOORS, self.doors), (HURRIED, HURRY, self.hurried)):
             render_clips(
                 folder,
                 count=count,
@@ -89,6 +93,7 @@ class Encode:
     vae: Path | str
     count: int
     doors: int = 0
+    hurried: int = 0
     minutes: float | None = None
     bf16: bool = False
     sizes: MiniConfig = MINI
@@ -101,7 +106,7 @@ class Encode:
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves clips in `folder`."""
         model = assembled(Parts(vae=self.vae), self.sizes).to(chosen_device())
-        for first, count in ((0, self.count), (DOORS, self.doors)):
+        for first, count in ((0, self.count), (DOORS, self.doors), (HURRY, self.hurried)):
             encode_clips(model, self.source, folder, count=count, first=first, minutes=self.minutes, bf16=self.bf16)
 
 

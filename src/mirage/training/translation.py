@@ -90,12 +90,15 @@ def translate(old: WorldModel, new: WorldModel, into: Linear, back: Linear) -> N
     branch, its = new.memory_branch, old.memory_branch
     assert isinstance(branch, MemoryBranch)
     assert isinstance(its, MemoryBranch)
-    beside = 1 + 2 * its.use_offset + 6 * its.use_rays  # mask, offset, rays
+    if its.use_motion and not branch.use_motion:
+        raise InputError("the old branch sees motion and the new one does not; expected it to see that too")
+    motion = 6 * branch.use_motion if its.use_motion else -6 * branch.use_motion  # which the old one may not know
+    beside = (1 + 2 * its.use_offset, motion, 6 * its.use_rays)
     _enter(new.transformer.patch_embedding, old.transformer.patch_embedding, into, (None,))
     _leave(new.transformer.proj_out, old.transformer.proj_out, back)
-    _enter(branch.patch_embedding, its.patch_embedding, into, (None, beside))
+    _enter(branch.patch_embedding, its.patch_embedding, into, (None, *beside))
     if branch.detail is not None and its.detail is not None:
-        _enter(branch.detail.enter, its.detail.enter, into, (None, beside, None, 1, None))
+        _enter(branch.detail.enter, its.detail.enter, into, (None, *beside, None, 1, None))
         _gated(branch.detail.leave[-1], its.detail.leave[-1], back)
     head, other = new.depth_head, old.depth_head
     assert isinstance(head, LatentDepthHead)
@@ -122,13 +125,16 @@ def _same(name: str, old: nn.Module, new: nn.Module) -> None:
 
 
 def _enter(new: Any, old: Any, into: Linear, seen: tuple[int | None, ...]) -> None:
-    """A convolution over inputs of which some are latents (None), and so many others something else."""
+    """A convolution over inputs of which some are latents (None), so many others something else, and so many (below 0)
+    something that the old one did not see."""
     channels = len(into.weight)
-    parts = old.weight.split([channels if count is None else count for count in seen], dim=1)
-    said = [
-        torch.einsum("hc...,cd->hd...", part, into.weight) if count is None else part
-        for count, part in zip(seen, parts, strict=True)
-    ]
+    parts = old.weight.split([channels if count is None else max(count, 0) for count in seen], dim=1)
+    said = []
+    for count, part in zip(seen, parts, strict=True):
+        if count is None:
+            said.append(torch.einsum("hc...,cd->hd...", part, into.weight))
+        else:
+            said.append(part if count >= 0 else part.new_zeros(len(part), -count, *part.shape[2:]))
     new.weight.copy_(torch.cat(said, 1))
     new.bias.copy_(old.bias)
 

@@ -1,5 +1,6 @@
 """Motion: where what a cell shows was, in the frames between two latents."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,8 +33,7 @@ def seen(path: Camera, z: float = 3.0) -> Readout:
     count = len(path[::4])
     nothing = Readout.holes(count, 2, GRID)
     everything = torch.ones(count, *GRID, dtype=torch.bool)
-    return Readout(nothing.latents, everything, DepthMap(torch.full((count, *GRID), z)), nothing.index, nothing.frame,
-                   nothing.offset)  # fmt: skip
+    return replace(nothing, mask=everything, depth=DepthMap(torch.full((count, *GRID), z)))
 
 
 @REAL
@@ -68,7 +68,7 @@ def test_nothing_moves_for_a_camera_that_stands_still_and_nothing_unknown_moves(
     path = path_of([2.0 * n for n in range(8)], [0.0] * 8)
     known = torch.rand((3, *GRID), generator=generator) > 0.5
     full = seen(path)
-    holes = Readout(full.latents, known, full.depth, full.index, full.frame, full.offset)
+    holes = replace(full, mask=known)
     between = frames_between(path[0], path[1:])
     some, everything = (motion(readout, path[::4], between) for readout in (holes, full))
     assert torch.equal(some, everything * known[:, None])

@@ -75,9 +75,8 @@ def motion(readout: Readout, camera: Camera, between: Camera) -> Tensor:
     points = camera.unproject(uv.expand(*z.shape, 2), z)
     seen, ahead = between.project(rearrange(points, "t h w xyz -> t 1 (h w) xyz"))
     moved = (seen - rearrange(uv, "h w xy -> (h w) xy")) * uv.new_tensor([grid[1], grid[0]])
-    moved = (
-        torch.where((ahead > 0)[..., None], moved, FARTHEST * moved.sign()).nan_to_num_(0).clamp_(-FARTHEST, FARTHEST)
-    )
+    moved = torch.where((ahead > 0)[..., None], moved, FARTHEST * moved.sign())
+    moved = moved.nan_to_num_(0).clamp_(-FARTHEST, FARTHEST)
     moved = rearrange(moved, "t f (h w) xy -> t (f xy) h w", h=grid[0])
     return (moved * readout.mask[:, None]).float().to(readout.latents.device)
 

@@ -32,7 +32,9 @@ def test_a_training_sample_is_the_readout_of_inference(model, latents):
     assert torch.equal(condition.memory[0].transpose(0, 1), readout.latents)
     assert torch.equal(condition.mask[0, 0].bool(), readout.mask)
     assert torch.equal(condition.first[0, :, 0], clip.latents[start])
-    between = Camera.concatenate([Camera.stack([clip.camera[start]] * 3)[None], clip.before[start + 1 : start + 3]])
+    between = Camera.concatenate(
+        [Camera.stack([clip.camera[start]] * 3)[None], clip.cameras_between[start + 1 : start + 3]]
+    )
     assert condition.motion is not None
     assert torch.equal(condition.motion[0].transpose(0, 1), motion(readout, clip.camera[start : start + 3], between))
 

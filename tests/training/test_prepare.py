@@ -84,7 +84,7 @@ def test_a_clip_is_what_inference_would_encode(model, clip, prepared):
     torch.testing.assert_close(one.camera.c2w, camera.relative_to(camera[0]).c2w, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(one.camera.intrinsics, camera.intrinsics)
     path = clip.camera[9:18].relative_to(camera[0])
-    torch.testing.assert_close(one.before.c2w[2], path.c2w[5:8], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(one.cameras_between.c2w[2], path.c2w[5:8], atol=1e-5, rtol=1e-5)
     truth = clip.depth[9:18:4].resized((8, 12))
     assert torch.equal(one.depth.valid, truth.valid)
     torch.testing.assert_close(one.depth.z, truth.z, atol=1e-2, rtol=1e-3)

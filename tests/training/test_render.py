@@ -12,7 +12,7 @@ from mirage.geometry.pose import rotation_angle
 from mirage.models.codec import encode_images
 from mirage.scenes import sample_clip, training_seed, vocabulary
 from mirage.training.clips import clip_path, clip_paths, load_latents, load_pixels, save_latents
-from mirage.training.render import HURRIED, encode_clips, render_clips
+from mirage.training.render import encode_clips, render_clips
 from toys import SIZE
 
 
@@ -28,10 +28,10 @@ def test_a_latent_clip_holds_what_the_model_encodes(model, clips, latents):
     assert clip.camera.shape == (5,)
     assert clip.depth.shape == (5, 8, 12)
     torch.testing.assert_close(clip.latents[0], clip.images[0], atol=2e-2, rtol=1e-2)  # kept in half precision
-    assert clip.before.shape == (5, 3)
+    assert clip.cameras_between.shape == (5, 3)
     path = load_pixels(clip_path(clips, 0)).camera
-    assert torch.equal(clip.before.c2w[1:].flatten(0, 1), path.c2w[[n for n in range(1, 17) if n % 4]])
-    assert torch.equal(clip.before.c2w[0], path.c2w[[0, 0, 0]])
+    assert torch.equal(clip.cameras_between.c2w[1:].flatten(0, 1), path.c2w[[n for n in range(1, 17) if n % 4]])
+    assert torch.equal(clip.cameras_between.c2w[0], path.c2w[[0, 0, 0]])
     assert set(clip.caption.replace(",", "").replace(";", "").split()) <= {*vocabulary()}
 
 
@@ -39,18 +39,27 @@ def test_a_latent_clip_that_does_not_say_where_the_camera_was_between_moves_smoo
     clip = load_latents(clip_path(latents, 0))
     save_latents(clip_path(tmp_path, 0), replace(clip, between=None))
     again = load_latents(clip_path(tmp_path, 0))
-    assert again.before.shape == clip.before.shape
-    far = (again.before.center - clip.before.center).norm(dim=-1).max()
+    assert again.cameras_between.shape == clip.cameras_between.shape
+    far = (again.cameras_between.center - clip.cameras_between.center).norm(dim=-1).max()
     assert far < 0.1 * (clip.camera.center[1:] - clip.camera.center[:-1]).norm(dim=-1).max()
-    assert rotation_angle(again.before.c2w[..., :3, :3].mT @ clip.before.c2w[..., :3, :3]).max() < 0.5
+    assert rotation_angle(again.cameras_between.c2w[..., :3, :3].mT @ clip.cameras_between.c2w[..., :3, :3]).max() < 0.5
+
+
+def test_a_latent_clip_keeps_a_zoom_between_its_latents(latents, tmp_path):
+    clip = load_latents(clip_path(latents, 0))
+    path = clip.cameras_between
+    zoom = torch.linspace(1, 2, path.c2w[..., 0, 0].numel()).view(*path.shape, 1)
+    zoomed = Camera(path.c2w, path.intrinsics * zoom)
+    save_latents(clip_path(tmp_path, 0), replace(clip, between=zoomed))
+    assert torch.equal(load_latents(clip_path(tmp_path, 0)).cameras_between.intrinsics, zoomed.intrinsics)
 
 
 def test_hurried_clips_are_of_the_same_length_and_faster(tmp_path):
-    for kind in (None, HURRIED):
+    for kind in (None, "hurried"):
         render_clips(tmp_path / str(kind), count=6, size=(16, 24), frames=9, kind=kind)
-    paths = [[load_pixels(path).camera for path in clip_paths(tmp_path / str(kind))] for kind in (None, HURRIED)]
+    paths = [[load_pixels(path).camera for path in clip_paths(tmp_path / str(kind))] for kind in (None, "hurried")]
     assert all(len(path) == 9 for of in paths for path in of)
-    depths = [load_pixels(path).depth.shape for path in clip_paths(tmp_path / HURRIED)]
+    depths = [load_pixels(path).depth.shape for path in clip_paths(tmp_path / "hurried")]
     assert depths == [(3, 16, 24)] * 6
 
     def speed(path):

@@ -210,6 +210,7 @@ def normalised(vae: Any, z: Tensor) -> Tensor:
 
 
 def statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and deviation of an autoencoder's latents, [C,1,1,1] each."""
     its: Any = vae.config
     mean, std = (like.new_tensor(values, dtype=torch.float32) for values in (its.latents_mean, its.latents_std))
     return mean[:, None, None, None], std[:, None, None, None]

@@ -7,7 +7,7 @@ frames of `C` channels on an `h w` grid, F = 1 + 4 (T - 1); depth is that of vid
     stills   clip-NAME   rgb uint8 [F,3,H,W]: pictures that have nothing to do with each other
     latents  clip-NAME   latents f16 [T,C,h,w], images f16 [T,C,h,w] (each frame 4k encoded alone), depth f16 and
                          valid [T,h,w], c2w [T,4,4], intrinsics [T,4]; keep [T,h,w]: what may enter a memory;
-                         between [T,3,4,4]: c2w of the three video frames before each
+                         between_c2w [T,3,4,4] and between_intrinsics [T,3,4] of the three video frames before each
     chunks   chunk-NAME  target f16 [T,C,h,w], memory f16 [T,C,h,w], preceding f16 [n,C,h,w], references f16 [n,C,h,w],
                          preceding_memory f16 [n,C,h,w] where it is known
 
@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mirage.chunks import TIME_STRIDE, frame_count
+from mirage.chunks import frame_count
 from mirage.conditioning import frames_between
 from mirage.errors import InputError
 from mirage.files import replacing
@@ -62,7 +62,7 @@ class LatentClip:
     between: Camera | None = None
 
     @cached_property
-    def before(self) -> Camera:
+    def cameras_between(self) -> Camera:
         """`between`; where that is not known, on a smooth path through the cameras."""
         if self.between is not None:
             return self.between
@@ -121,7 +121,7 @@ def save_latents(path: Path, clip: LatentClip, *, prepared: dict[str, Any] | Non
     if clip.keep is not None:
         tensors["keep"] = clip.keep
     if clip.between is not None:
-        tensors["between"] = clip.between.c2w
+        tensors |= {"between_c2w": clip.between.c2w, "between_intrinsics": clip.between.intrinsics}
     _save(
         path,
         tensors,
@@ -162,19 +162,15 @@ def opened_rgb(path: Path) -> Iterator[Any]:
 def load_latents(path: Place) -> LatentClip:
     """A clip as latents, in float32."""
     held, said = _load(path, _LATENTS, "latent clip")
-    camera = Camera(held["c2w"], held["intrinsics"])
-    between = None
-    if "between" in held:
-        between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
     return LatentClip(
         held["latents"].float(),
         held["images"].float(),
         DepthMap(held["depth"].float(), held["valid"]),
-        camera,
+        Camera(held["c2w"], held["intrinsics"]),
         said.get("caption", ""),
         held.get("keep"),
         said.get("kind", ""),
-        between,
+        Camera(held["between_c2w"], held["between_intrinsics"]) if "between_c2w" in held else None,
     )
 
 

@@ -192,7 +192,7 @@ class Exerciser:
         its, objective, generator = self.exercises, self.objective, generator_of("batch", number)
         shape = its.mix.shape(generator)
         preceding, references = draw(its.preceding + 1, generator), draw(its.references + 1, generator)
-        last = (objective.draft_step if shape == "short" else None) or objective.last_step
+        last = objective.last(draft=shape == "short")
         return _Asked(
             shape=shape,
             preceding=preceding,

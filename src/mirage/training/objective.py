@@ -16,6 +16,7 @@ from mirage.chunks import TIME_STRIDE
 from mirage.errors import InputError
 from mirage.models import flow
 from mirage.models.autoencode import decode
+from mirage.models.codec import statistics
 from mirage.models.condition import Condition
 from mirage.models.transformer import MemoryBranch, predict
 from mirage.models.world import WorldModel
@@ -76,6 +77,10 @@ class Objective:
     draft_step: LastStep | None = None
     pixel_weighted: bool = False
 
+    def last(self, *, draft: bool) -> LastStep:
+        """What is asked of the last step of a chunk, or of a glimpse or draft."""
+        return (self.draft_step if draft else None) or self.last_step
+
 
 class FlowMatching:
     """An objective for a model: both losses, of the frames after the first one, which is given. `weights` [C,1,1,1]:
@@ -122,7 +127,7 @@ class FlowMatching:
         it is its own guess that it sees there, while what is remembered is true. Of unknown cells little is asked, see
         `LastStep`.
         """
-        asked = self._last_step(draft)
+        asked = self.objective.last(draft=draft)
         with torch.no_grad():
             assert sampler.steps is not None
             noisy, level = self.sampled(condition, sampler, generator, stop=sampler.steps - 1)
@@ -142,8 +147,7 @@ class FlowMatching:
         each the last of its four frames, which a rollout would look at."""
         frames = min(x0.shape[2], DECODED)
         some = slice(0, max(1, DECODED // frames)), slice(None), slice(0, frames)
-        its = self.model.vae.config
-        mean, std = (made.new_tensor(its[name])[:, None, None, None] for name in ("latents_mean", "latents_std"))
+        mean, std = statistics(self.model.vae, made)
         with torch.autocast(made.device.type, torch.bfloat16, enabled=self.network.bf16):
             pixels = decode(self.model.vae, made[some] * std + mean).float()
             with torch.no_grad():
@@ -153,12 +157,8 @@ class FlowMatching:
         height, width = (side // cells for side, cells in zip(pixels.shape[3:], x0.shape[3:], strict=True))
         shares = count[some[0], :, : frames - 1].repeat_interleave(TIME_STRIDE // every, 2)
         shares = shares.repeat_interleave(height, 3).repeat_interleave(width, 4)
-        asked, error = self._last_step(draft), (pixels - true).square() * shares
+        asked, error = self.objective.last(draft=draft), (pixels - true).square() * shares
         return asked.pixels * error.mean() + asked.steepness * steepness_error(pixels, true)
-
-    def _last_step(self, draft: bool) -> LastStep:
-        its = self.objective
-        return its.draft_step if draft and its.draft_step is not None else its.last_step
 
     def sampled(
         self, condition: Condition, sampler: Sampler, generator: torch.Generator, *, stop: int | None = None

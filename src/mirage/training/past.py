@@ -141,7 +141,7 @@ class Observer:
             clip.camera[list(frames)],
             clip.latents[list(frames)].transpose(0, 1),
             clip.caption,
-            (clip.before[past], clip.before[list(frames)]),
+            (clip.cameras_between[past], clip.cameras_between[list(frames)]),
         )
 
     def seen(
@@ -177,7 +177,7 @@ class Observer:
         nothing = torch.zeros_like(clip.latents[:1])
         camera, grid = clip.camera[[frame, shown]], (nothing.shape[-2], nothing.shape[-1])
         readout = Readout.holes(2, nothing.shape[1], grid)
-        between = begun(camera, clip.before[[frame, shown]])
+        between = begun(camera, clip.cameras_between[[frame, shown]])
         condition = build_condition(
             readout, camera, history=nothing, references=nothing[:0], text=NO_TEXT, between=between
         )

@@ -246,12 +246,14 @@ class _Work:
         if self.options.poses == "fit" or (self.options.poses == "auto" and not measured):
             scale = pose_scale(found, fitted).scale
             path = rescaled(path, scale)
+        between = frames_between(path[0], path[1:])
         return {
             "depth": found.z.half(),
             "valid": found.valid,
             "c2w": path[::TIME_STRIDE].c2w.contiguous(),
             "intrinsics": path[::TIME_STRIDE].intrinsics.contiguous(),
-            "between": frames_between(path[0], path[1:]).c2w,
+            "between_c2w": between.c2w,
+            "between_intrinsics": between.intrinsics,
             "pose_scale": torch.tensor(scale),
         }
 
@@ -306,8 +308,8 @@ class _Work:
                 }
                 depth, camera = DepthMap(held["depth"], held["valid"]), Camera(held["c2w"], held["intrinsics"])
                 between = None
-                if "between" in held:  # parts that are older do not say
-                    between = Camera(held["between"], camera.intrinsics[:, None].expand(-1, TIME_STRIDE - 1, -1))
+                if "between_c2w" in held:  # parts that are older do not say
+                    between = Camera(held["between_c2w"], held["between_intrinsics"])
                 clip = LatentClip(
                     held["latents"], held["images"], depth, camera, footage.caption, held["keep"], between=between
                 )

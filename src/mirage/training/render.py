@@ -20,9 +20,6 @@ from mirage.training.latents import encode_clip
 from mirage.training.photographs import Photographs
 from mirage.training.turning import turning_clip
 
-HURRIED = "hurried"
-"""A kind of clips: what cameras in hands do, and people who steer."""
-
 
 def render_clips(
     folder: Path,
@@ -38,9 +35,10 @@ def render_clips(
 ) -> None:
     """Render training clips number `first`..`first + count` (of `kind`, if given) into `folder` as pixels, or as many
     as so many minutes allow. With `photographs` half of the scenes are dressed in them, and one clip in eight turns
-    inside a panorama. Of kind `HURRIED`: walks of any kind, half of them such turns, two to four times as fast."""
+    inside a panorama. Of kind "hurried", as cameras in hands are: any walk, half of them such turns, two to four times
+    as fast."""
     for i in _share(folder, first, count, minutes=minutes):
-        if kind == HURRIED:
+        if kind == "hurried":
             every, turns, dress = 2 + i // 2 % 3, i % 2 == 1, i % 4 == 0
         else:
             every, turns, dress = 1, i % 8 == 7, i % 2 == 1
@@ -48,13 +46,13 @@ def render_clips(
         if photographs is not None and turns:
             clip = turning_clip(seed, photographs, frames=long, size=size)
         else:
-            walk, pictures = None if kind == HURRIED else kind, photographs if dress else None
+            walk, pictures = None if kind == "hurried" else kind, photographs if dress else None
             clip = sample_clip(seed, frames=long, size=size, kind=walk, device=device, photographs=pictures)
         save_pixels(clip_path(folder, i), hurried(clip, every))
 
 
 def hurried(clip: Clip, every: int) -> Clip:
-    """Every so manieth frame of a clip: the camera moves so many times as fast."""
+    """One in so many frames of a clip: the camera moves so many times as fast."""
     seen = slice(None, None, every)
     return replace(clip, rgb=clip.rgb[seen], depth=clip.depth[seen], moving=clip.moving[seen], camera=clip.camera[seen])
 

@@ -38,13 +38,13 @@ from mirage.training.loop import Look, fit, put_weights
 from mirage.training.parts import MINI, Parts, assembled, leave, loaded
 from mirage.training.photographs import Photographs
 from mirage.training.reading import ReadingConfig, ReadingTask
-from mirage.training.render import HURRIED, draw_stills, encode_clips, render_clips
+from mirage.training.render import draw_stills, encode_clips, render_clips
 from mirage.training.schedule import Schedule
 from mirage.training.translation import maps_between, translate
 
 DOORS = 5000
 """Number of the first clip that comes into view of the next room."""
-HURRY = 20000
+HURRIED = 20000
 """Number of the first clip that is hurried."""
 
 
@@ -70,7 +70,11 @@ class Clips:
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves clips in `folder`."""
         photographs = None if self.photographs is None else Photographs(self.photographs)
-        for kind, first, count in ((None, 0, self.count), ("door", DOORS, self.doors), (HURRIED, HURRY, self.hurried)):
+        for kind, first, count in (
+            (None, 0, self.count),
+            ("door", DOORS, self.doors),
+            ("hurried", HURRIED, self.hurried),
+        ):
             render_clips(
                 folder,
                 count=count,
@@ -106,7 +110,7 @@ class Encode:
     def work(self, folder: Path, *, look: Look | None = None) -> None:
         """Leaves clips in `folder`."""
         model = assembled(Parts(vae=self.vae), self.sizes).to(chosen_device())
-        for first, count in ((0, self.count), (DOORS, self.doors), (HURRY, self.hurried)):
+        for first, count in ((0, self.count), (DOORS, self.doors), (HURRIED, self.hurried)):
             encode_clips(model, self.source, folder, count=count, first=first, minutes=self.minutes, bf16=self.bf16)
 
 

@@ -64,6 +64,7 @@ WALKS = {
     "orbit": scene(1, "orbit", 49),
     "pan": scene(4, "pan_and_return", 49),
     "coffee": photograph("coffee", "there_and_back", 49),
+    "cat": photograph("chelsea", "orbit", 49),
     "rocket": photograph("rocket", "pan_and_return", 49),
 }
 

@@ -16,7 +16,7 @@ import jinja2
 import records
 from mirage.evaluation.report import PUBLISHED
 from mirage.files import replacing
-from records import FOLDER, ROOT, Record, markdown, number, text
+from records import BEFORE, FOLDER, ROOT, WEIGHTS, Record, markdown, number, text
 
 TEMPLATE = ROOT / "results" / "page.jinja"
 PAGE, README, FIGURES = ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "figures"
@@ -24,6 +24,7 @@ CARDS = ROOT / "results" / "gpu"
 MARKS = re.compile(r"(<!-- results: from here.*?-->\n).*?(<!-- results: to here -->)", re.DOTALL)
 MAIN, EACH, PAIRED = "Return and seen regions", "Each return", "World by world"
 CEILING = "ceiling: autoencoder"
+PANORAMAS = "Turning in panoramas, and back"
 SHOWN = {"return PSNR": "revisit PSNR", "return SSIM": "revisit SSIM", "return": "revisit", "worlds": "scenes"}
 """The field's words for what the commands print."""
 NAMES = {
@@ -46,8 +47,8 @@ def main() -> int:
 
 
 def all_records() -> dict[str, Record]:
-    """Of the weights that ship, of the memory alone, and of each GPU."""
-    return records.load(FOLDER) | records.load(ROOT / "results" / "memory") | records.load(CARDS)
+    """Of the weights that ship, else of those before; of the memory alone, and of each GPU."""
+    return records.load(BEFORE) | records.load(FOLDER) | records.load(ROOT / "results" / "memory") | records.load(CARDS)
 
 
 def cards(found: Mapping[str, Record]) -> list[Record]:
@@ -86,20 +87,28 @@ def circumstances(record: Record) -> str:
     """What a figure stands with: the command, when, where, of which code."""
     took = f", {record.seconds:g} s" if record.seconds else ""
     code = f"{record.date}, commit {record.commit}"
+    if record.weights not in (WEIGHTS, "none"):
+        code += f", **the {record.weights} weights**"
     return f"<small>`{record.command}` · {code} · {record.machine}; {record.how}{took}</small>"
 
 
 def readme(found: Mapping[str, Record], before: str) -> str:
-    """README with its four numbers between the marks."""
-    worlds, unseen, prompted, speed = (found[name] for name in ("worlds", "unseen", "prompted", "speed"))
+    """README with its five numbers between the marks."""
+    worlds, photos, unseen, prompted, speed = (
+        found[name] for name in ("worlds", "photos", "unseen", "prompted", "speed")
+    )
 
-    def revisit(memory: str) -> str:
-        return text(worlds.cell(MAIN, "return PSNR", memory=memory))
+    def compared(cells: Mapping[str, Any], ceiling: str) -> str:
+        """A column, by memory."""
+        return (
+            f"**{text(cells['latent'])} dB**; memory of pixels {text(cells['rgb'])}, no memory {text(cells['none'])}; "
+            f"autoencoder ceiling {text(cells[ceiling])}"
+        )
 
     def turned(memory: str) -> str:
         return number(unseen.cell("Camera", "rotation error", memory=memory, **{"frames apart": "a chunk"})["value"])
 
-    scenes = worlds.rows(MAIN)[0]["n"]
+    scenes, turns = worlds.rows(MAIN)[0]["n"], photos.rows(PANORAMAS)
     picked = prompted.rows("Colour of the next room's walls")[0]["picked"]
     reads: list[Any] = speed.rows("read")
     most = max(row["points"] for row in reads)
@@ -107,9 +116,13 @@ def readme(found: Mapping[str, Record], before: str) -> str:
     rows = [
         {
             "what": f"Revisit PSNR after 97 frames, {scenes} held-out scenes",
-            "measured": f"**{revisit('latent')} dB**; memory of pixels {revisit('rgb')}, no memory {revisit('none')}; "
-            f"autoencoder ceiling {revisit(CEILING)}",
+            "measured": compared({str(row["memory"]): row["return PSNR"] for row in worlds.rows(MAIN)}, CEILING),
             "by": said(worlds),
+        },
+        {
+            "what": f"Return in {turns[0]['n']} held-out panoramas, 40° to the right and back, 97 frames",
+            "measured": compared({str(row["what"]): row["PSNR, return"] for row in turns}, "autoencoder"),
+            "by": said(photos),
         },
         {
             "what": "Rotation error of newly generated regions over a chunk, median",

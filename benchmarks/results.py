@@ -3,7 +3,8 @@
     python benchmarks/results.py [NAME ...]        # all short ones: under 20 minutes on 2 idle cores, two at a time
     python benchmarks/results.py worlds            # the long ones only if asked for: two processes on each
 
-Needs real frames (MIRAGE_DATA, else ../shared/data) for "real" and "re10k", which are left as they were without them.
+Needs real frames (MIRAGE_DATA, else ../shared/data) for "real", "re10k" and "photos", which are left as they were
+without them; of the photographs those that are held out are linked into outputs/held-out.
 Frames and reports go to outputs/results/NAME, which is emptied first.
 """
 
@@ -19,10 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import render
+from mirage.training.photographs import PANORAMAS_HELD_OUT
 from records import FOLDER, ROOT, measured, read_report
 
 OUT = Path("outputs") / "results"
 DATA = Path(os.environ.get("MIRAGE_DATA", ROOT.parent / "shared" / "data"))
+HELD_OUT = {"stills": 40, "panoramas": PANORAMAS_HELD_OUT}
+"""How many photographs of each folder no part of the model was shown: its last."""
 SECTIONS = {
     "real-scale": "mirage bench efficiency --real-scale",
     "synthetic": "mirage evaluate synthetic --scenes 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
@@ -50,6 +54,8 @@ LONG = {
     "'latent, no filter' none --out outputs/results/moving",
     "unseen": "mirage evaluate unseen --scenes 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
     "prompted": "mirage evaluate prompted --scenes 6 --out outputs/results/prompted",
+    "photos": "mirage evaluate photos --stills outputs/held-out/stills --panoramas outputs/held-out/panoramas "
+    "--rgbd $MIRAGE_DATA/rgbd_7scenes --every 2 --memories latent rgb none --out outputs/results/photos",
 }
 """Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
 this script)."""
@@ -76,7 +82,7 @@ def main(asked: Sequence[str]) -> int:
         return 2
     names = list(asked or SECTIONS)
     if not DATA.is_dir():
-        tell(f"no real data at {DATA}: real and re10k are left as they were")
+        tell(f"no real data at {DATA}: real, re10k and photos are left as they were")
         names = [name for name in names if "$MIRAGE_DATA" not in (SECTIONS | LONG | ALONE)[name]]
     started, done, failed = time.monotonic(), 0, 0
     with ThreadPoolExecutor(1 if (LONG | ALONE).keys() & set(names) else 2) as pool:
@@ -103,6 +109,8 @@ def run(name: str) -> tuple[int, str, float]:
     command = (SECTIONS | LONG | ALONE)[name]
     tell(f"{name}: {command}")
     shutil.rmtree(ROOT / OUT / name, ignore_errors=True)
+    if name == "photos":
+        hold_out()
     program, *words = [
         str(path)
         for word in shlex.split(command.replace("$MIRAGE_DATA", str(DATA)))
@@ -122,6 +130,16 @@ def run(name: str) -> tuple[int, str, float]:
     ]
     told = [process.communicate()[0] for process in processes]
     return max(process.returncode for process in processes), told[0], time.monotonic() - started
+
+
+def hold_out() -> None:
+    """Links to the photographs that are held out, in outputs/held-out."""
+    for kind, count in HELD_OUT.items():
+        folder = ROOT / "outputs" / "held-out" / kind
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for path in sorted((DATA / "photos" / kind).iterdir())[-count:]:
+            (folder / path.name).symlink_to(path)
 
 
 def keep(name: str, said: str, seconds: float) -> None:

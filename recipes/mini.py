@@ -1,4 +1,4 @@
-"""The bundled model, from nothing: ten runs, each from what those before it left in `home`.
+"""A model of the bundled one's sizes from nothing: ten runs, each from what those before it left in `home`.
 
     clips -> images -> autoencoder -> latents -> depth_head -> denoiser -> detail -> export
     stills ----------^              reading ----------------^
@@ -7,8 +7,9 @@ for r in clips stills images autoencoder latents reading depth_head denoiser det
     mirage train --recipe mini:$r --out runs --processes 2 || break
 done
 
-The weights that ship were taken there in five goes (docs/log/2026-11-27-eight-weights.md); what each part was taught in
-the last of them is what stands here, with as many steps as all of them had. A variant is a function and two lines:
+The eighth weights were taken there in five goes (docs/log/2026-11-27-eight-weights.md), with an autoencoder of another
+kind; what each part was taught in the last of them is what stands here, with as many steps as all of them had. The
+weights that ship begin with them: ninth.py. A variant is a function and two lines:
 
     def longer(home):                                # in a file of yours: mirage train --recipe mine:longer
         few = mini.denoiser(home)
@@ -173,7 +174,7 @@ def detail(home: Path) -> Denoiser:
 
 
 def export(home: Path) -> Export:
-    """The model that ships, in export/model."""
+    """The model, in export/model."""
     return Export(
         Parts(
             vae=home / "autoencoder",

@@ -1,28 +1,29 @@
-"""The ninth weights, while they are being made: a grouped autoencoder, and photographs to learn from.
+"""The weights that ship, the ninth: a grouped autoencoder, photographs to learn from, the eighth weights translated.
 
     clips -> autoencoder -> decoder
-                 |--------> latents, translated -> depth_head -> denoiser -> detail -> export
+                 |--------> latents ----------> depth_head ---|
+                 |--------> translated -----------------------+--> denoiser -> export
 
 `home/photographs` is a folder of pictures, of any size, with panoramas (equirectangular) in its folder `panoramas`; or
-a link to one. What is not named here is as in mini.py, which still says how the weights that ship were made.
+a link to one. `home/eighth` is the model of commit 6967d30, its folder src/mirage/models/mini. What is not named here
+is as in mini.py. How long each part has learnt, and where: docs/log/2026-11-28-ninth-weights.md.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from mirage.models.tiny import GroupedSizes, MiniConfig
+from mirage.models.tiny import GroupedSizes
 from mirage.training.autoencoder import AutoencoderConfig
 from mirage.training.depth_head import DepthHeadConfig
 from mirage.training.exercises import Mix
 from mirage.training.objective import LastStep
-from mirage.training.parts import Parts
+from mirage.training.parts import MINI, Parts
 from mirage.training.runs import Autoencoder, Clips, Decoder, Denoiser, DepthHead, Encode, Export, Translate
 from mirage.training.schedule import Schedule
 from recipes import mini
 
-SIZES = MiniConfig(grouped=GroupedSizes(), channels=32, use_motion=True)
-LIGHT = replace(SIZES, grouped=GroupedSizes(decoder_body=2))
-"""With half of the decoder's depth, as `decoder` leaves it and `export` takes it."""
+FULL = replace(MINI, grouped=GroupedSizes())
+"""With the deep decoder that the encoder learns beside."""
 DRAFTS = (4, 6, 6, 8, 10)
 """Numbers of steps of drafts that it learns from."""
 
@@ -56,7 +57,7 @@ def autoencoder(home: Path) -> Autoencoder:
             checkpoint_seconds=180,
             muon_bf16=True,
         ),
-        sizes=SIZES,
+        sizes=FULL,
     )
 
 
@@ -67,18 +68,18 @@ def decoder(home: Path) -> Decoder:
         home / "autoencoder",
         replace(full.config, steepness=0.1),
         replace(full.schedule, steps=6000, muon_lr=0.01, adamw_lr=1e-3),
-        sizes=LIGHT,
+        sizes=MINI,
     )
 
 
 def latents(home: Path) -> Encode:
     """The same walks as latents."""
-    return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=360, hurried=110, bf16=True, sizes=SIZES)
+    return Encode(home / "clips", vae=home / "autoencoder", count=480, doors=360, hurried=110, bf16=True, sizes=FULL)
 
 
 def translated(home: Path) -> Translate:
     """All that lies behind the eighth autoencoder, said in the channels of the new one."""
-    return Translate("mini", vae=home / "autoencoder", clips=home / "clips", sizes=SIZES)
+    return Translate(home / "eighth", vae=home / "autoencoder", clips=home / "clips", sizes=FULL)
 
 
 def depth_head(home: Path) -> DepthHead:
@@ -91,7 +92,7 @@ def depth_head(home: Path) -> DepthHead:
 
 
 def denoiser(home: Path) -> Denoiser:
-    """On from the eighth weights in other channels; with more of what only words tell, the first thing lost."""
+    """On from the eighth weights in other channels; more of what only words tell, which they had learnt for hours."""
     few = mini.denoiser(home)
     exercises = replace(
         few.config.exercises,
@@ -107,18 +108,19 @@ def denoiser(home: Path) -> Denoiser:
     return replace(
         few,
         start=replace(Parts.of(home / "translated"), vae=home / "autoencoder", depth_head=home / "depth_head"),
-        sizes=SIZES,
+        sizes=FULL,
         config=replace(few.config, exercises=exercises, objective=objective),
     )
 
 
-def detail(home: Path) -> Denoiser:
-    """The branch's detail path alone."""
-    few = mini.detail(home)
-    return replace(few, start=replace(few.start, text_encoder="mini"), sizes=SIZES)
-
-
 def export(home: Path) -> Export:
     """The model, in export/model."""
-    few = mini.export(home)
-    return replace(few, parts=replace(few.parts, vae=home / "decoder", text_encoder="mini"), sizes=LIGHT)
+    return Export(
+        Parts(
+            vae=home / "decoder",
+            text_encoder=home / "translated",
+            transformer=home / "denoiser",
+            memory_branch=home / "denoiser",
+            depth_head=home / "depth_head",
+        )
+    )

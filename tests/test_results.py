@@ -29,19 +29,27 @@ def test_page_and_readme_are_what_is_rendered():
 
 def test_another_figure_is_another_page(tmp_path):
     worlds = FOUND["worlds"]
-    changed = json.loads(json.dumps(worlds.tables).replace("27.85", "21.85"))
-    other = FOUND | {"worlds": records.Record(**{**vars(worlds), "tables": changed})}
-    assert "21.85 ± 2.18" in render.page(other)
-    assert "21.85 ± 2.18" in render.readme(other, render.README.read_text(encoding="utf-8"))
+    tables = json.loads(json.dumps(worlds.tables))
+    (row,) = [row for row in tables[render.MAIN] if row["memory"] == "latent"]
+    row["return PSNR"]["mean"] = 12.34
+    figure = records.text(row["return PSNR"])
+    other = FOUND | {"worlds": records.Record(**{**vars(worlds), "tables": tables})}
+    before = render.README.read_text(encoding="utf-8")
+    assert figure not in render.page(FOUND) + before
+    assert figure in render.page(other)
+    assert figure in render.readme(other, before)
 
 
-def test_the_page_shows_every_record_with_its_command_and_only_the_weights_that_ship():
+def test_the_page_shows_every_record_with_its_command_and_older_weights_by_their_name():
     page = render.PAGE.read_text(encoding="utf-8")
     for record in FOUND.values():
-        assert record.weights in (records.WEIGHTS, "none")
+        assert record.weights in (records.WEIGHTS, records.BEFORE.name, "none")
         assert record.command in page, record.name
+        if record.weights == records.BEFORE.name:
+            assert f"commit {record.commit}, **the {record.weights} weights**" in page
     assert {path.name for path in records.FOLDER.parent.iterdir() if path.is_dir()} == {
         records.WEIGHTS,
+        records.BEFORE.name,
         "memory",
         "gpu",
     }

@@ -12,9 +12,9 @@ from mirage.training.samples import Sample
 
 SIZE = (64, 96)
 SMALL = MiniConfig(
-    base_dim=8, decoder_base_dim=8, channels=8, dim_mult=(1, 2, 2), heads=2, head_dim=24, layers=2, ffn_dim=64,
-    branch_layers=(0,), detail_channels=16, detail_blocks=1, text_dim=32, text_layers=1, depth_hidden=16, size=SIZE,
-    chunk_frames=17,
+    grouped=None, base_dim=8, decoder_base_dim=8, channels=8, dim_mult=(1, 2, 2), heads=2, head_dim=24, layers=2,
+    ffn_dim=64, branch_layers=(0,), detail_channels=16, detail_blocks=1, text_dim=32, text_layers=1, depth_hidden=16,
+    size=SIZE, chunk_frames=17,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from mirage.evaluation.truth import GroundTruth, returned
 from mirage.evaluation.variants import session_maker
 from mirage.models.loading import load_world_model
 
-RESULTS = Path(__file__).parents[2] / "results" / "eighth" / "worlds.json"
+RESULTS = Path(__file__).parents[2] / "results" / "ninth" / "worlds.json"
 
 
 def stated(row: str) -> tuple[float, float]:

@@ -334,11 +334,11 @@ def test_the_bundled_model_reads_every_caption_to_its_end() -> None:
 
 def test_the_bundled_sizes_run() -> None:
     model = build_world(replace(MiniConfig(), default_steps=1), words=["a", "room"])
-    assert (model.stride, model.channels, model.size) == (8, 16, (192, 256))
+    assert (model.stride, model.channels, model.size) == (8, 32, (192, 256))
     latents = model.encode(torch.rand(1, 3, 64, 96))
-    assert latents.shape == (1, 16, 8, 12)
+    assert latents.shape == (1, 32, 8, 12)
     assert isinstance(model.decoder(), StreamDecoder)
     assert model.decode(latents).shape == (1, 3, 64, 96)
     count = sum(weight.numel() for part in model.components.values() if isinstance(part, nn.Module)
                   for weight in part.parameters())  # fmt: skip
-    assert 2 * count < 40e6  # in float16, the committed files stay under 40 MB
+    assert 2 * count < 60e6  # in float16, the committed files stay under 60 MB

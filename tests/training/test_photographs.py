@@ -1,5 +1,7 @@
 """Photographs as what training sees: drawn from those that are learnt from, moving, and turning as a camera does."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -33,8 +35,15 @@ def test_those_that_are_held_out_are_never_learnt_from(folder):
     seen = {int(photographs.still(64, generator).float().mean().round()) for _ in range(60)}
     assert not seen & {160, 200}
     assert photographs.test((48, 64)).float().mean((1, 2, 3)).round().tolist() == [120, 160, 200]
-    with pytest.raises(InputError, match="holds 11 pictures; accepted: more than 11"):
-        _ = Photographs(folder, held_out=11).paths
+    with pytest.raises(InputError, match="holds 7 pictures; accepted: more than 7"):
+        _ = Photographs(folder, held_out=7).paths
+
+
+def test_a_panorama_that_is_held_out_is_no_picture_either(folder):
+    photographs = Photographs(folder, held_out=1)
+    assert [path.name for path in photographs.paths if path.parent.name == "panoramas"] == ["0.png"]
+    rng = random.Random(0)
+    assert len({int(photographs.panorama(rng).sum()) for _ in range(20)}) == 1
 
 
 def test_a_clip_moves_and_is_a_function_of_its_generator(folder):

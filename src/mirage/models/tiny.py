@@ -38,11 +38,11 @@ class GroupedSizes:
 class MiniConfig:
     """Sizes of a whole world model. The defaults are the bundled one's; `TINY` is for tests."""
 
-    # autoencoder: of groups, or in the layout of Wan's
-    grouped: GroupedSizes | None = None
+    # autoencoder: of groups; None: in the layout of Wan's, of these sizes
+    grouped: GroupedSizes | None = GroupedSizes(decoder_body=2)
+    channels: int = 32
     base_dim: int = 24
     decoder_base_dim: int = 24
-    channels: int = 16
     dim_mult: tuple[int, ...] = (1, 4, 4)
     res_blocks: int = 1
     temporal_downsample: tuple[bool, ...] = (True, True)
@@ -55,7 +55,7 @@ class MiniConfig:
     patch_size: tuple[int, int, int] = (1, 4, 4)
     branch_layers: tuple[int, ...] = (0, 2, 4)
     use_offset: bool = True
-    use_motion: bool = False
+    use_motion: bool = True
     use_rays: bool = True
     detail_channels: int = 64
     detail_blocks: int = 4
@@ -70,7 +70,7 @@ class MiniConfig:
     prediction: Literal["flow_prediction", "sample"] = "sample"
     flow_shift: float = 3.0
     shift_terminal: float | None = 0.5  # where a sampler's last step begins, however many there are; None: as they fall
-    default_steps: int = 4
+    default_steps: int = 2
     drafts: bool = True
     noise_scale: float = 0.6
     draft_guidance: float = 2.0
@@ -80,6 +80,8 @@ class MiniConfig:
 
 
 TINY = MiniConfig(
+    grouped=None,
+    use_motion=False,
     base_dim=8,
     decoder_base_dim=8,
     channels=48,

@@ -25,11 +25,13 @@ from mirage.errors import InputError
 from mirage.training.draws import chance, draw
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp")
+PANORAMAS_HELD_OUT = 4
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """The pictures of a folder, but for the last `held_out`, which are looked at and not learnt from."""
+    """The pictures of a folder, but for the last `held_out`, which are looked at and not learnt from; nor are the last
+    four of its folder `panoramas`, in any way."""
 
     folder: Path
     held_out: int = 40
@@ -41,8 +43,9 @@ class Photographs:
 
     @cached_property
     def paths(self) -> list[Path]:
-        """Every picture, in order."""
-        paths = sorted(path for path in self.folder.rglob("*") if path.suffix.lower() in KINDS)
+        """Every picture in order, without the panoramas that are held out."""
+        every = {path for path in self.folder.rglob("*") if path.suffix.lower() in KINDS}
+        paths = sorted(every - set(self._panoramas[-PANORAMAS_HELD_OUT:]))
         if len(paths) <= self.held_out:
             raise InputError(f"{self.folder} holds {len(paths)} pictures; accepted: more than {self.held_out}")
         return paths
@@ -67,9 +70,13 @@ class Photographs:
         return self.still(side, generator)[:, 0]
 
     def panorama(self, rng: random.Random) -> Tensor | None:
-        """See `mirage.scenes.pictures.Source`: one of the folder `panoramas`, but for the last four."""
-        learnt = [path for path in sorted(self.folder.glob("panoramas/*")) if path.suffix.lower() in KINDS][:-4]
+        """See `mirage.scenes.pictures.Source`: one of the folder `panoramas` that is not held out."""
+        learnt = self._panoramas[:-PANORAMAS_HELD_OUT]
         return self._read(rng.choice(learnt)) if learnt else None
+
+    @cached_property
+    def _panoramas(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("panoramas/*") if path.suffix.lower() in KINDS)
 
     def still(self, size: int, generator: torch.Generator) -> Tensor:
         """A square piece of a picture, shrunk a little and mirrored half of the time: uint8 [3,1,size,size]."""

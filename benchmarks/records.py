@@ -33,8 +33,6 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = "ninth"
 """The version of the weights that ship; older versions' figures are in docs/log."""
 FOLDER = ROOT / "results" / WEIGHTS
-BEFORE = ROOT / "results" / "eighth"
-"""Of the weights before: what was not measured again yet."""
 
 Cell = str | float | int | None | dict[str, float]
 Row = dict[str, Cell]

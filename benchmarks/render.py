@@ -16,7 +16,7 @@ import jinja2
 import records
 from mirage.evaluation.report import PUBLISHED
 from mirage.files import replacing
-from records import BEFORE, FOLDER, ROOT, WEIGHTS, Record, markdown, number, text
+from records import FOLDER, ROOT, Record, markdown, number, text
 
 TEMPLATE = ROOT / "results" / "page.jinja"
 PAGE, README, FIGURES = ROOT / "docs" / "results.md", ROOT / "README.md", ROOT / "docs" / "figures"
@@ -47,8 +47,8 @@ def main() -> int:
 
 
 def all_records() -> dict[str, Record]:
-    """Of the weights that ship, else of those before; of the memory alone, and of each GPU."""
-    return records.load(BEFORE) | records.load(FOLDER) | records.load(ROOT / "results" / "memory") | records.load(CARDS)
+    """Of the weights that ship, of the memory alone, and of each GPU."""
+    return records.load(FOLDER) | records.load(ROOT / "results" / "memory") | records.load(CARDS)
 
 
 def cards(found: Mapping[str, Record]) -> list[Record]:
@@ -87,8 +87,6 @@ def circumstances(record: Record) -> str:
     """What a figure stands with: the command, when, where, of which code."""
     took = f", {record.seconds:g} s" if record.seconds else ""
     code = f"{record.date}, commit {record.commit}"
-    if record.weights not in (WEIGHTS, "none"):
-        code += f", **the {record.weights} weights**"
     return f"<small>`{record.command}` · {code} · {record.machine}; {record.how}{took}</small>"
 
 

@@ -31,10 +31,10 @@ SECTIONS = {
     "real-scale": "mirage bench efficiency --real-scale",
     "synthetic": "mirage evaluate synthetic --scenes 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
     "--keep-frames --out outputs/results/synthetic",
-    "efficiency": "mirage bench efficiency --chunks 3 --memories latent rgb --plot docs/efficiency.png",
+    "efficiency": "mirage bench efficiency --chunks 3 --memories latent rgb --plot docs/efficiency.png --overwrite",
     "ablations": "mirage evaluate synthetic --scenes 1 --chunks 3 --memories latent 'latent, no lock' "
     "'latent, no gate' 'latent, nearest' --out outputs/results/ablations",
-    "revisit": "mirage evaluate revisit outputs/results/synthetic/world-*/latent --out outputs/results/revisit",
+    "revisit": "mirage evaluate revisit outputs/results/synthetic/scene-*/latent --out outputs/results/revisit",
     "real": "mirage evaluate real $MIRAGE_DATA/rgbd_7scenes --pairs 4 --out outputs/results/real",
     "re10k": "mirage evaluate re10k $MIRAGE_DATA/re10k_poses --frames 13 --out outputs/results/re10k",
 }
@@ -50,6 +50,8 @@ LONG = {
     "free-space": "mirage evaluate synthetic --scenes 12 --chunks 3 --memories 'latent, no free space' "
     "--out outputs/results/free-space",
     "steps": "mirage evaluate synthetic --scenes 12 --chunks 3 --memories latent --steps 8 --out outputs/results/steps",
+    "steps-16": "mirage evaluate synthetic --scenes 6 --chunks 3 --memories latent --steps 16 "
+    "--out outputs/results/steps-16",
     "moving": "mirage evaluate synthetic --scenes 3 --chunks 3 --moving --memories 'latent, filter' "
     "'latent, no filter' none --out outputs/results/moving",
     "unseen": "mirage evaluate unseen --scenes 12 --memories latent 'latent, no draft' --out outputs/results/unseen",
@@ -71,6 +73,7 @@ AFTER = {"revisit": "synthetic"}
 PAIRED = {
     "worlds": "python benchmarks/differences.py outputs/results/worlds",
     "steps": "python benchmarks/differences.py outputs/results/worlds outputs/results/steps",
+    "steps-16": "python benchmarks/differences.py outputs/results/worlds outputs/results/steps-16",
 }
 """What compares walks scene by scene once a measurement is there; its table is kept with it."""
 

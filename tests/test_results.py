@@ -40,16 +40,13 @@ def test_another_figure_is_another_page(tmp_path):
     assert figure in render.readme(other, before)
 
 
-def test_the_page_shows_every_record_with_its_command_and_older_weights_by_their_name():
+def test_the_page_shows_every_record_with_its_command_and_only_the_weights_that_ship():
     page = render.PAGE.read_text(encoding="utf-8")
     for record in FOUND.values():
-        assert record.weights in (records.WEIGHTS, records.BEFORE.name, "none")
+        assert record.weights in (records.WEIGHTS, "none")
         assert record.command in page, record.name
-        if record.weights == records.BEFORE.name:
-            assert f"commit {record.commit}, **the {record.weights} weights**" in page
     assert {path.name for path in records.FOLDER.parent.iterdir() if path.is_dir()} == {
         records.WEIGHTS,
-        records.BEFORE.name,
         "memory",
         "gpu",
     }
@@ -64,7 +61,7 @@ def test_no_row_of_a_gpu_that_measured_no_walk():
 
 
 def test_every_measurement_can_be_made_again():
-    by_hand = {"generate", "steps-16", "budget"} | {card.name for card in render.cards(FOUND)}
+    by_hand = {"generate", "budget"} | {card.name for card in render.cards(FOUND)}
     assert set(FOUND) - by_hand <= set(results.SECTIONS | results.LONG | results.ALONE)
     for name, command in (results.SECTIONS | results.LONG | results.ALONE).items():
         assert name not in FOUND or FOUND[name].command == command

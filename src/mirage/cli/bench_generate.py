@@ -35,9 +35,9 @@ def run(asked: BenchGenerate) -> Result:
         {
             "build": name,
             "generate, s": _spread(its["seconds"]),
-            "times": f"{its.get('times', 1.0):.2f}",
+            "generate, times": f"{its.get('times', 1.0):.2f}",
             "decode 33 frames, one thread, s": _spread(its["decode_seconds"]),
-            "times ": f"{its.get('decode_times', 1.0):.2f}",
+            "decode, times": f"{its.get('decode_times', 1.0):.2f}",
             "peak memory, MiB": f"{max(its['peak_bytes']) / 2**20:.0f}",
         }
         for name, its in measured["builds"].items()

@@ -34,6 +34,7 @@ NAMES = {
     "MEMORIES": ["latent", "rgb", "none"],
     "CONTROLS": ["control: copy first", "control: repeat last", "control: stop half-way"],
     "SHORT": ["memory", "return PSNR", "return SSIM", "seen PSNR", "seen SSIM", "n"],
+    "DIFFERENCES": ["dB", "what", "difference", "median", "least", "most", "above -3", "worlds"],
 }
 
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def outputs(code: str, names: dict[str, Any], count: int) -> list[dict[str, Any]
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    done, _ = executed(json.loads(path.read_text(encoding="utf-8")))
+    path = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # what the cells write goes with it
+        done, _ = executed(json.loads(path.read_text(encoding="utf-8")))
     path.write_text(json.dumps(done, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

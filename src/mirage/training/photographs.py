@@ -26,6 +26,7 @@ from mirage.training.draws import chance, draw
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp")
 PANORAMAS_HELD_OUT = 4
+"""The last of the folder `panoramas`."""
 
 
 @dataclass(frozen=True)

@@ -356,6 +356,7 @@ def _live(work: Any, log: Path, writes: int) -> NoReturn:
             file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)
+            faulthandler.disable()  # it may think that it listens where Ray, at its end, took the handlers away
             faulthandler.enable(file)
             torch.set_num_threads(1)
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored

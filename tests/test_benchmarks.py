@@ -154,6 +154,7 @@ def test_a_child_of_the_soak_goes_nowhere_whenever_it_is_stopped(tmp_path):
     broken = soak.Child(lambda say: 1 / 0, tmp_path / "log")
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         broken.ended()
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)  # as ray.shutdown() leaves it, with faulthandler none the wiser
     crashes = soak.Child(lambda say: signal.raise_signal(signal.SIGSEGV), tmp_path / "log")
     with pytest.raises(AssertionError, match=r"ended by signal 11: \S"):
         crashes.ended()

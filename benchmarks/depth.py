@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fov", type=float, default=57.3, help="horizontal field of view of the frames, degrees")
     parser.add_argument("--every", type=int, default=1, help="every how many frames")
     asked = parser.parse_args(argv)
+    if asked.every < 1:
+        parser.error(f"--every is 1 or more, got {asked.every}")
     found = pairs(asked.folder)[:: asked.every]
     if not found:
         print(f"{asked.folder} holds no pairs of color and depth", file=sys.stderr)

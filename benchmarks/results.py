@@ -20,13 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import render
-from mirage.training.photographs import PANORAMAS_HELD_OUT
+from mirage.training.photographs import Photographs
 from records import FOLDER, ROOT, measured, read_report
 
 OUT = Path("outputs") / "results"
 DATA = Path(os.environ.get("MIRAGE_DATA", ROOT.parent / "shared" / "data"))
-HELD_OUT = {"stills": 40, "panoramas": PANORAMAS_HELD_OUT}
-"""How many photographs of each folder no part of the model was shown: its last."""
 SECTIONS = {
     "real-scale": "mirage bench efficiency --real-scale",
     "synthetic": "mirage evaluate synthetic --scenes 2 --chunks 3 --memories latent rgb rgb-voxel frames none "
@@ -59,8 +57,8 @@ LONG = {
     "photos": "mirage evaluate photos --stills outputs/held-out/stills --panoramas outputs/held-out/panoramas "
     "--rgbd $MIRAGE_DATA/rgbd_7scenes --every 2 --memories latent rgb none --out outputs/results/photos",
 }
-"""Five minutes to an hour each; a run that was broken off goes on when its command is given again (not through
-this script)."""
+"""One to twenty minutes each on 2 idle cores; a run that was broken off goes on when its command is given again (not
+through this script)."""
 ALONE = {
     "speed": "mirage bench memory --points 316800 3168000 --repeats 5 --json",
     "growth": "python benchmarks/growth.py growth",
@@ -137,11 +135,12 @@ def run(name: str) -> tuple[int, str, float]:
 
 def hold_out() -> None:
     """Links to the photographs that are held out, in outputs/held-out."""
-    for kind, count in HELD_OUT.items():
+    photographs = Photographs(DATA / "photos")
+    for kind, paths in (("stills", photographs.held_out_pictures), ("panoramas", photographs.held_out_panoramas)):
         folder = ROOT / "outputs" / "held-out" / kind
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for path in sorted((DATA / "photos" / kind).iterdir())[-count:]:
+        for path in paths:
             (folder / path.name).symlink_to(path)
 
 

@@ -26,7 +26,6 @@ from mirage.training.draws import chance, draw
 
 KINDS = (".jpg", ".jpeg", ".png", ".webp")
 PANORAMAS_HELD_OUT = 4
-"""The last of the folder `panoramas`."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,20 @@ class Photographs:
     def paths(self) -> list[Path]:
         """Every picture in order, without the panoramas that are held out."""
         every = {path for path in self.folder.rglob("*") if path.suffix.lower() in KINDS}
-        paths = sorted(every - set(self._panoramas[-PANORAMAS_HELD_OUT:]))
+        paths = sorted(every - set(self.held_out_panoramas))
         if len(paths) <= self.held_out:
             raise InputError(f"{self.folder} holds {len(paths)} pictures; accepted: more than {self.held_out}")
         return paths
+
+    @property
+    def held_out_pictures(self) -> list[Path]:
+        """The last `held_out` of `paths`."""
+        return self.paths[len(self.paths) - self.held_out :]
+
+    @property
+    def held_out_panoramas(self) -> list[Path]:
+        """The last four of the folder `panoramas`."""
+        return self._panoramas[-PANORAMAS_HELD_OUT:]
 
     def picture(self, generator: torch.Generator) -> Tensor:
         """One to learn from, uint8 [3,H,W]."""
@@ -57,7 +66,7 @@ class Photographs:
 
     def test(self, size: tuple[int, int]) -> Tensor:
         """Those that were held out, shrunk and cut to `size`: uint8 [N,3,H,W]."""
-        return torch.stack([fitted(self._read(path), size) for path in self.paths[len(self.paths) - self.held_out :]])
+        return torch.stack([fitted(self._read(path), size) for path in self.held_out_pictures])
 
     def _read(self, path: Path) -> Tensor:
         if path not in self._kept:

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import random_image
-from mirage import InputError, Session
+from mirage import InputError, Session, load_world_model
 from mirage.models.fingerprint import fingerprint, same_autoencoder
 from mirage.models.tiny import tiny_world
 
@@ -34,4 +34,6 @@ def test_walking_on_with_another_autoencoder_is_refused(tmp_path, model):
     assert Session.load(path, model).index == 0
     with pytest.raises(InputError, match="another autoencoder"):
         Session.load(path, other_world())
+    with pytest.raises(InputError, match=f"another autoencoder.*, {model.channels} channels and not 32; accepted: the"):
+        Session.load(path, load_world_model("mini"))
     assert torch.equal(load_file(path)["extra.autoencoder"], fingerprint(model))

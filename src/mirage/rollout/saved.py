@@ -40,6 +40,7 @@ class Saved(Brief):
 
 
 _BESIDE = "beside."
+ACCEPTED = "accepted: the model that made them, or one with its autoencoder"
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -76,12 +77,14 @@ def load_session(
     memory, tensors, extra = load_world(path, device=device)
     source = os.fspath(path)
     if memory.channels != channels:
-        raise InputError(f"{source} holds latents of {memory.channels} channels, the model has {channels}")
+        raise InputError(
+            f"{source} holds latents of another autoencoder than the model's, {memory.channels} channels and not "
+            f"{channels}; {ACCEPTED}"
+        )
     beside = {name.removeprefix(_BESIDE): tensors.pop(name) for name in list(tensors) if name.startswith(_BESIDE)}
     its = tensors.pop("autoencoder", None)
     if its is not None and autoencoder is not None and not same_autoencoder(its, autoencoder):
-        raise InputError(f"{source} holds latents of another autoencoder than the model's; accepted: the model that "
-                         "made them, or one with its autoencoder")  # fmt: skip
+        raise InputError(f"{source} holds latents of another autoencoder than the model's; {ACCEPTED}")
     history = _history(tensors, extra, source, channels=channels)
     prompt = checked_prompt(extra["prompt"], what=f"{source}: its prompt")
     seed = check_number(f"{source}: its seed", extra["seed"], kind=int, low=-(2**63), high=2**63 - 1)
